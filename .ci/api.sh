@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The public API as text, one file a package, so that a change to it is a diff
+# that somebody has read. Without arguments: compare. With -update: write.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+for pkg in affinity cache selector sessionid; do
+  golden=.ci/api/$pkg.txt
+  if [ "${1-}" = -update ]; then
+    go doc -all "./$pkg" > "$golden"
+  elif ! diff -u "$golden" <(go doc -all "./$pkg"); then
+    echo "The public API of $pkg changed. If that is meant: .ci/api.sh -update" >&2
+    exit 1
+  fi
+done

@@ -1,0 +1,217 @@
+package affinity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/selector"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// Request is what Pick needs to know of a request. Nothing in it is changed
+// or kept. Tenant, Pool and Model are the scope of a session: the same id in
+// two scopes is two sessions.
+type Request struct {
+	// Tenant is who is calling, as the gateway has authenticated it. Leave it
+	// empty only if all callers trust each other: inside one tenant, whoever
+	// knows a session's id can use and move its binding.
+	Tenant string
+	// Pool names the set of auths, such as the provider. Two pools are bound
+	// independently.
+	Pool string
+	// Model is the model or model family: a prompt cache belongs to one.
+	Model string
+	// Header and Body are the client's. Body is the whole body or nil; a
+	// compressed one names nothing.
+	Header http.Header
+	Body   []byte
+	// ID, if it is not nil, is used instead of looking at Header and Body.
+	ID *sessionid.ID
+}
+
+// Options of an Affinity; nil means the zero value, which works.
+type Options struct {
+	// TTL is how long a session may be idle before its binding is forgotten;
+	// 0 is cache.DefaultTTL, one hour.
+	TTL time.Duration
+	// MaxSessions is how many bindings are held, the least recently used one
+	// goes first; 0 is cache.DefaultMaxSessions.
+	MaxSessions int
+	// Extract finds the session of a request; nil is sessionid.Extract.
+	Extract func(http.Header, []byte) sessionid.ID
+	// OnDecision, if not nil, is called once for each successful pick, with no
+	// lock held, on the caller's goroutine; what it costs, each pick costs.
+	OnDecision func(Decision)
+}
+
+// ErrOptions is wrapped by the errors of the constructors.
+var ErrOptions = errors.New("affinity: bad options")
+
+// Affinity holds the bindings of a gateway's sessions to auths of type T. It
+// is safe for concurrent use.
+type Affinity[T any] struct {
+	name     func(T) string
+	opts     Options
+	bindings *cache.Cache
+	counts   [outcomes]atomic.Uint64
+}
+
+// New makes an Affinity. name gives an auth its lasting name: unique over all
+// pools, not empty, the same after a restart or reload, safe to log.
+func New[T any](name func(T) string, o *Options) (*Affinity[T], error) {
+	if name == nil {
+		return nil, fmt.Errorf("%w: no function that names an auth", ErrOptions)
+	}
+	a := &Affinity[T]{name: name}
+	if o != nil {
+		a.opts = *o
+	}
+	if a.opts.Extract == nil {
+		a.opts.Extract = sessionid.Extract
+	}
+	c, err := cache.New(cache.Options{TTL: a.opts.TTL, MaxSessions: a.opts.MaxSessions})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	a.bindings = c
+	return a, nil
+}
+
+// Pick chooses the auth for a request. candidates are the auths that may
+// serve it now. If the request's session is bound to one of them, that one is
+// taken and next is not called; otherwise next chooses, and its choice is
+// bound unless another request of the session was faster, whose auth is then
+// taken if it is a candidate. A request without a session goes to next and
+// leaves nothing behind.
+//
+// next is called at most once, with candidates as they are and no lock held;
+// its error is returned as it is, and then nothing was bound. A result of
+// next that is no candidate is taken at its word.
+func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next selector.Func[T]) (Pick[T], error) {
+	if next == nil {
+		return Pick[T]{}, fmt.Errorf("%w: no function that chooses", ErrOptions)
+	}
+	id := a.identify(&r)
+	p := Pick[T]{Decision: Decision{Signal: id.Signal()}, bindings: a.bindings}
+	scope := scopeOf(&r)
+	keys := keysOf(&id)
+	var before cache.Binding // the binding that the session has to leave
+	if !id.IsZero() {
+		if b, ok := a.bindings.Get(scope, &keys); ok {
+			if auth, ok := a.candidate(candidates, b.Auth); ok {
+				return a.decide(p, auth, b, OutcomeHit)
+			}
+			before = b
+		}
+	}
+	auth, err := next(ctx, candidates)
+	if err != nil {
+		return Pick[T]{}, err
+	}
+	name := a.name(auth)
+	switch {
+	case name == "":
+		return Pick[T]{}, errors.New("affinity: the chosen auth has no name")
+	case id.IsZero():
+		return a.decide(p, auth, cache.Binding{Auth: name}, OutcomeNone)
+	}
+	b, won := a.bind(scope, &keys, before, name)
+	if won {
+		if before.Gen == 0 {
+			return a.decide(p, auth, b, OutcomeNew)
+		}
+		return a.decide(p, auth, b, OutcomeMoved)
+	}
+	// Another request of this session was faster: all go where it went.
+	if theirs, ok := a.candidate(candidates, b.Auth); ok {
+		return a.decide(p, theirs, b, OutcomeHit)
+	}
+	// It went where this request may not go: move the session, and if even
+	// that is too late, serve this one without touching the binding.
+	if b, won = a.bindings.Swap(b, name); won {
+		return a.decide(p, auth, b, OutcomeMoved)
+	}
+	return a.decide(p, auth, cache.Binding{Auth: name, Session: b.Session}, OutcomeMoved)
+}
+
+// bind makes the binding or moves it; won is false if somebody else did.
+func (a *Affinity[T]) bind(scope cache.Scope, keys *cache.Keys, before cache.Binding, name string) (b cache.Binding, won bool) {
+	if before.Gen != 0 {
+		if b, won = a.bindings.Swap(before, name); won || b.Gen != 0 {
+			return b, won
+		}
+		// It was removed meanwhile: the session starts anew.
+	}
+	b, existed := a.bindings.Bind(scope, keys, name)
+	return b, !existed
+}
+
+// Look tells where a request's session is bound, without calling a balancer,
+// renewing the binding or changing anything else.
+func (a *Affinity[T]) Look(r Request) (auth string, ok bool) {
+	id := a.identify(&r)
+	if id.IsZero() {
+		return "", false
+	}
+	keys := keysOf(&id)
+	b, ok := a.bindings.Peek(scopeOf(&r), &keys)
+	return b.Auth, ok
+}
+
+// InvalidateSession forgets the binding of the request's session, under all
+// of its keys. It returns whether there was one.
+func (a *Affinity[T]) InvalidateSession(r Request) bool {
+	id := a.identify(&r)
+	keys := keysOf(&id)
+	return a.bindings.InvalidateSession(scopeOf(&r), &keys)
+}
+
+// InvalidateAuth forgets all bindings to an auth, which was removed or has
+// lost its credential, and returns how many there were.
+func (a *Affinity[T]) InvalidateAuth(name string) int { return a.bindings.InvalidateAuth(name) }
+
+// Close frees the bindings. After it every request is served by its balancer
+// and nothing is bound. It may be called any number of times and returns nil.
+func (a *Affinity[T]) Close() error { return a.bindings.Close() }
+
+// identify says which session the request is part of.
+func (a *Affinity[T]) identify(r *Request) sessionid.ID {
+	if r.ID != nil {
+		return *r.ID
+	}
+	return a.opts.Extract(r.Header, r.Body)
+}
+
+func (a *Affinity[T]) candidate(candidates []T, name string) (T, bool) {
+	for _, c := range candidates {
+		if a.name(c) == name {
+			return c, true
+		}
+	}
+	var zero T
+	return zero, false
+}
+
+// decide completes a pick, counts it, and tells the hook.
+func (a *Affinity[T]) decide(p Pick[T], auth T, b cache.Binding, o Outcome) (Pick[T], error) {
+	p.Auth, p.binding = auth, b
+	p.Decision.Outcome, p.Decision.Auth, p.Decision.Session = o, b.Auth, b.Session
+	a.counts[o].Add(1)
+	if a.opts.OnDecision != nil {
+		a.opts.OnDecision(p.Decision)
+	}
+	return p, nil
+}
+
+func scopeOf(r *Request) cache.Scope {
+	return cache.Scope{Tenant: r.Tenant, Pool: r.Pool, Model: r.Model}
+}
+
+func keysOf(id *sessionid.ID) cache.Keys {
+	return cache.Keys{Names: id.Names(), Weak: id.Weak(), End: id.End(), Earlier: id.Fallbacks()}
+}

@@ -1,0 +1,451 @@
+package affinity_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/selector"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+var abc = []string{"A", "B", "C"}
+
+func same(s string) string { return s }
+
+func wrap(t *testing.T, o *affinity.Options) *affinity.Selector[string] {
+	t.Helper()
+	s, err := affinity.Wrap(selector.RoundRobin[string](), same, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func session(id string) affinity.Request {
+	return affinity.Request{Tenant: "t", Pool: "p", Model: "m", Header: http.Header{"X-Session-Id": {id}}}
+}
+
+func content(body string) affinity.Request {
+	return affinity.Request{Tenant: "t", Pool: "p", Model: "m", Body: []byte(body)}
+}
+
+func pick(t *testing.T, s *affinity.Selector[string], r affinity.Request, candidates []string) affinity.Pick[string] {
+	t.Helper()
+	p, err := s.Pick(t.Context(), r, candidates)
+	require.NoError(t, err)
+	return p
+}
+
+func served(t *testing.T, s *affinity.Selector[string], r affinity.Request, candidates []string) string {
+	t.Helper()
+	p := pick(t, s, r, candidates)
+	p.Report(affinity.Served)
+	return p.Auth
+}
+
+func TestTheSameSessionStaysOnItsAuth(t *testing.T) {
+	s := wrap(t, nil)
+	first := served(t, s, session("x"), abc)
+	for i := range 20 {
+		served(t, s, session(fmt.Sprint("other", i)), abc) // the balancer's turn goes on
+		require.Equal(t, first, served(t, s, session("x"), abc))
+	}
+}
+
+func TestNoSessionFallsThroughToTheBalancerAndIsCounted(t *testing.T) {
+	s := wrap(t, nil)
+	got := map[string]int{}
+	for range 30 {
+		p := pick(t, s, content(`{"messages":[]}`), abc)
+		require.Equal(t, affinity.OutcomeNone, p.Decision.Outcome)
+		p.Report(affinity.Terminal) // concerns nobody
+		got[p.Auth]++
+	}
+	require.Equal(t, map[string]int{"A": 10, "B": 10, "C": 10}, got)
+	require.Equal(t, affinity.Stats{None: 30}, s.Stats())
+}
+
+func TestDifferentSessionsSpread(t *testing.T) {
+	s := wrap(t, nil)
+	got := map[string]int{}
+	for i := range 99 {
+		got[served(t, s, session(fmt.Sprint("s", i)), abc)]++
+	}
+	require.Equal(t, map[string]int{"A": 33, "B": 33, "C": 33}, got)
+}
+
+func TestI5_SharedSystemPromptAndOpeningSpread(t *testing.T) {
+	s := wrap(t, nil)
+	system, opening := make([]byte, 8<<10), make([]byte, 2<<10)
+	for i := range system {
+		system[i] = 'a' + byte(i%26)
+	}
+	copy(opening, system)
+	got := map[string]int{}
+	for i := range 100 {
+		got[served(t, s, content(fmt.Sprintf(`{"system":%q,"messages":[{"role":"user","content":"%s %d"}]}`, system, opening, i)), abc)]++
+	}
+	for _, auth := range abc {
+		require.InDelta(t, 33, got[auth], 2)
+	}
+}
+
+func TestF5_TheBoundAuthIsAwayTheSessionMovesAndStays(t *testing.T) {
+	s := wrap(t, nil)
+	first := served(t, s, session("x"), []string{"A"})
+	require.Equal(t, "A", first)
+	p := pick(t, s, session("x"), []string{"B", "C"})
+	require.Equal(t, affinity.OutcomeMoved, p.Decision.Outcome)
+	p.Report(affinity.Served)
+	for range 5 {
+		require.Equal(t, p.Auth, served(t, s, session("x"), abc), "A is back, the session stays where it moved")
+	}
+}
+
+func TestModelsProvidersAndTenantsDoNotMeet(t *testing.T) {
+	for name, other := range map[string]affinity.Request{
+		"model":    {Tenant: "t", Pool: "p", Model: "m2"},
+		"provider": {Tenant: "t", Pool: "p2", Model: "m"},
+		"tenant":   {Tenant: "t2", Pool: "p", Model: "m"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := wrap(t, nil)
+			other.Header = session("default-chat").Header
+			require.Equal(t, "A", served(t, s, session("default-chat"), abc))
+			require.Equal(t, "B", served(t, s, other, abc), "bound independently")
+			p := pick(t, s, other, abc)
+			p.Report(affinity.Terminal)
+			require.False(t, s.InvalidateSession(other))
+			require.Equal(t, "A", served(t, s, session("default-chat"), abc))
+		})
+	}
+}
+
+func TestTurnOneIsInheritedByTurnTwo(t *testing.T) {
+	s := wrap(t, nil)
+	one := `{"messages":[{"role":"user","content":"one"}]}`
+	two := `{"messages":[{"role":"user","content":"one"},{"role":"assistant","content":"1"},{"role":"user","content":"two"}]}`
+	first := served(t, s, content(one), abc)
+	served(t, s, session("other"), abc)
+	require.Equal(t, first, served(t, s, content(two), abc))
+	require.Equal(t, first, served(t, s, content(two), abc), "a retry")
+	require.Equal(t, affinity.Stats{New: 2, Hit: 2}, s.Stats())
+	require.NotEqual(t, first, served(t, s, content(one), abc), "somebody else who begins with the same word")
+}
+
+func TestAClaudeIDWinsOverAHeaderAndAHeaderOverTheBody(t *testing.T) {
+	s := wrap(t, nil)
+	claude := []byte(`{"metadata":{"user_id":"user_ab_account__session_8a218e62-bb55-446a-bc6c-b288fc65f5b5"}}`)
+	r := session("stamped-by-a-proxy")
+	r.Body = claude
+	p := pick(t, s, r, abc)
+	require.Equal(t, "metadata.user_id", p.Decision.Signal.Name)
+	require.Equal(t, p.Auth, served(t, s, content(string(claude)), abc))
+
+	r = session("mine")
+	r.Body = []byte(`{"conversation_id":"weaker","metadata":{"user_id":"bob"}}`)
+	p = pick(t, s, r, abc)
+	require.Equal(t, sessionid.KindGenericHeader, p.Decision.Signal.Kind)
+	require.Equal(t, p.Auth, served(t, s, session("mine"), abc))
+}
+
+func TestAHundredGoroutinesOverTenSessionsEachSessionOneAuth(t *testing.T) {
+	s := wrap(t, nil)
+	var mu sync.Mutex
+	got := map[int]map[string]bool{}
+	var wg sync.WaitGroup
+	for g := range 100 {
+		wg.Go(func() {
+			p, err := s.Pick(context.Background(), session(fmt.Sprint("s", g%10)), abc)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			p.Report(affinity.Served)
+			mu.Lock()
+			defer mu.Unlock()
+			if got[g%10] == nil {
+				got[g%10] = map[string]bool{}
+			}
+			got[g%10][p.Auth] = true
+		})
+	}
+	wg.Wait()
+	for i := range 10 {
+		require.Len(t, got[i], 1, "session %d", i)
+	}
+}
+
+// The barrier forces what hammering rarely does: everybody has asked the
+// balancer before anybody binds.
+func TestC1_ABurstOfFirstRequestsEndsOnOneAuth(t *testing.T) {
+	const burst = 64
+	for round := range 50 {
+		var asked sync.WaitGroup
+		asked.Add(burst)
+		var n atomic.Int64
+		next := selector.Func[int](func(context.Context, []int) (int, error) {
+			asked.Done()
+			asked.Wait()
+			return int(n.Add(1)), nil
+		})
+		s, err := affinity.Wrap(next, func(i int) string { return fmt.Sprint(i) }, nil)
+		require.NoError(t, err)
+		candidates := make([]int, burst)
+		for i := range candidates {
+			candidates[i] = i + 1
+		}
+		got := make([]int, burst)
+		var done sync.WaitGroup
+		for i := range burst {
+			done.Go(func() {
+				p, err := s.Pick(context.Background(), session("x"), candidates)
+				if err != nil {
+					t.Error(err)
+				}
+				got[i] = p.Auth
+			})
+		}
+		done.Wait()
+		for _, auth := range got {
+			require.Equal(t, got[0], auth, "round %d", round)
+		}
+		require.Equal(t, affinity.Stats{New: 1, Hit: burst - 1}, s.Stats())
+		s.Close()
+	}
+}
+
+func TestABurstThatMovesEndsOnOneAuth(t *testing.T) {
+	const burst = 16
+	var asked sync.WaitGroup
+	var barrier atomic.Bool
+	var n atomic.Int64
+	next := selector.Func[string](func(_ context.Context, candidates []string) (string, error) {
+		if barrier.Load() {
+			asked.Done()
+			asked.Wait()
+		}
+		return candidates[int(n.Add(1))%len(candidates)], nil
+	})
+	s, err := affinity.Wrap(next, same, nil)
+	require.NoError(t, err)
+	served(t, s, session("x"), []string{"A"})
+	asked.Add(burst)
+	barrier.Store(true)
+	got := make([]string, burst)
+	var done sync.WaitGroup
+	for i := range burst {
+		done.Go(func() {
+			p, err := s.Pick(context.Background(), session("x"), []string{"B", "C", "D"})
+			if err != nil {
+				t.Error(err)
+			}
+			got[i] = p.Auth
+		})
+	}
+	done.Wait()
+	for _, auth := range got {
+		require.Equal(t, got[0], auth)
+	}
+}
+
+func TestTheBalancersErrorIsReturnedAsItIsAndBindsNothing(t *testing.T) {
+	boom := errors.New("boom")
+	s, err := affinity.Wrap(selector.Func[string](func(context.Context, []string) (string, error) { return "", boom }), same, nil)
+	require.NoError(t, err)
+	_, err = s.Pick(t.Context(), session("x"), abc)
+	require.Equal(t, boom, err)
+	_, bound := s.Look(session("x"))
+	require.False(t, bound)
+	_, err = s.Select(affinity.WithRequest(t.Context(), session("x")), abc)
+	require.Equal(t, boom, err)
+}
+
+func TestResultsAreAboutTheirPick(t *testing.T) {
+	where := func(s *affinity.Selector[string]) string {
+		auth, _ := s.Look(session("x"))
+		return auth
+	}
+	for name, c := range map[string]struct {
+		servedBefore bool
+		result       affinity.Result
+		stays        bool
+	}{
+		"F7: cancelled before any byte":     {false, affinity.Cancelled, false},
+		"F7: cancelled later":               {true, affinity.Cancelled, true},
+		"a first failure":                   {false, affinity.Transient, false},
+		"F3: a transient failure":           {true, affinity.Transient, true},
+		"F3: a terminal failure":            {true, affinity.Terminal, false},
+		"F3: the client's own fault":        {true, affinity.Rejected, true},
+		"F3: the client's own fault, first": {false, affinity.Rejected, true},
+		"served":                            {false, affinity.Served, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := wrap(t, nil)
+			if c.servedBefore {
+				served(t, s, session("x"), abc)
+			}
+			pick(t, s, session("x"), abc).Report(c.result)
+			require.Equal(t, c.stays, where(s) != "")
+		})
+	}
+	t.Run("C2: late results of an older generation", func(t *testing.T) {
+		s := wrap(t, nil)
+		old := pick(t, s, session("x"), []string{"A"})
+		served(t, s, session("x"), []string{"B"})
+		for _, late := range []affinity.Result{affinity.Terminal, affinity.Transient, affinity.Cancelled, affinity.Served} {
+			old.Report(late)
+			require.Equal(t, "B", where(s), late)
+		}
+	})
+	t.Run("C3: invalidated while in flight", func(t *testing.T) {
+		s := wrap(t, nil)
+		p := pick(t, s, session("x"), abc)
+		require.True(t, s.InvalidateSession(session("x")))
+		p.Report(affinity.Served)
+		require.Empty(t, where(s))
+	})
+	t.Run("the zero Pick", func(t *testing.T) { affinity.Pick[string]{}.Report(affinity.Served) })
+}
+
+func TestC2_ALateSuccessDoesNotRenewAnothersTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := wrap(t, &affinity.Options{TTL: time.Minute})
+		old := pick(t, s, session("x"), []string{"A"})
+		served(t, s, session("x"), []string{"B"})
+		time.Sleep(40 * time.Second)
+		old.Report(affinity.Served)
+		time.Sleep(30 * time.Second)
+		_, bound := s.Look(session("x"))
+		require.False(t, bound)
+	})
+}
+
+func TestARemovedAuthLosesItsSessionsOnly(t *testing.T) {
+	s := wrap(t, nil)
+	for i := range 9 {
+		served(t, s, session(fmt.Sprint("s", i)), abc)
+	}
+	require.Equal(t, 3, s.InvalidateAuth("A"))
+	for i := range 9 {
+		_, bound := s.Look(session(fmt.Sprint("s", i)))
+		require.Equal(t, i%3 != 0, bound, i)
+	}
+}
+
+func TestSelectTakesItsRequestFromTheContext(t *testing.T) {
+	s := wrap(t, nil)
+	var sel selector.Selector[string] = s
+	ctx := affinity.WithRequest(t.Context(), session("x"))
+	_, ok := affinity.DecisionOf(ctx)
+	require.False(t, ok)
+	affinity.Report(ctx, affinity.Terminal) // nothing was picked yet
+	first, err := sel.Select(ctx, abc)
+	require.NoError(t, err)
+	d, ok := affinity.DecisionOf(ctx)
+	require.True(t, ok)
+	require.Equal(t, affinity.OutcomeNew, d.Outcome)
+	require.Equal(t, first, d.Auth)
+	plain, err := sel.Select(t.Context(), abc)
+	require.NoError(t, err)
+	require.NotEqual(t, first, plain, "without a request it is the balancer's choice")
+	_, ok = affinity.DecisionOf(t.Context())
+	require.False(t, ok)
+	affinity.Report(t.Context(), affinity.Terminal)
+	affinity.Report(ctx, affinity.Terminal)
+	_, bound := s.Look(session("x"))
+	require.False(t, bound, "the report found its pick")
+}
+
+func TestV1_EveryDecisionIsTold(t *testing.T) {
+	var got []affinity.Decision
+	s := wrap(t, &affinity.Options{OnDecision: func(d affinity.Decision) { got = append(got, d) }})
+	served(t, s, session("x"), []string{"A"})
+	served(t, s, session("x"), []string{"A"})
+	served(t, s, session("x"), []string{"B"})
+	served(t, s, content(``), []string{"B"})
+	require.Len(t, got, 4)
+	for i, o := range []affinity.Outcome{affinity.OutcomeNew, affinity.OutcomeHit, affinity.OutcomeMoved, affinity.OutcomeNone} {
+		require.Equal(t, o, got[i].Outcome)
+	}
+	require.Equal(t, got[0].Session, got[2].Session, "the stable name survives the move")
+	require.NotZero(t, got[0].Session)
+	require.Zero(t, got[3].Session)
+	require.Contains(t, fmt.Sprint(got[0].LogValue()), "X-Session-Id")
+}
+
+func TestV3_BadConfigurationIsAConstructorError(t *testing.T) {
+	next := selector.RoundRobin[string]()
+	for name, err := range map[string]error{
+		"no selector":  second(affinity.Wrap(nil, same, nil)),
+		"no name":      second(affinity.Wrap(next, nil, nil)),
+		"negative ttl": second(affinity.Wrap(next, same, &affinity.Options{TTL: -1})),
+		"negative max": second(affinity.New(same, &affinity.Options{MaxSessions: -1})),
+	} {
+		require.ErrorIs(t, err, affinity.ErrOptions, name)
+	}
+	a, err := affinity.New(same, nil)
+	require.NoError(t, err)
+	_, err = a.Pick(t.Context(), session("x"), abc, nil)
+	require.ErrorIs(t, err, affinity.ErrOptions)
+	_, err = a.Pick(t.Context(), session("x"), []string{""}, next.Select)
+	require.Error(t, err, "an auth without a name cannot be bound")
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestAnIDCanBeComputedOnceAndHandedOn(t *testing.T) {
+	s := wrap(t, nil)
+	id := sessionid.Extract(http.Header{"X-Session-Id": {"x"}}, nil)
+	auth := served(t, s, affinity.Request{Tenant: "t", Pool: "p", Model: "m", ID: &id}, abc)
+	require.Equal(t, auth, served(t, s, session("x"), abc))
+}
+
+func TestAfterCloseTheBalancerServesAndNothingIsBound(t *testing.T) {
+	s := wrap(t, nil)
+	served(t, s, session("x"), abc)
+	require.NoError(t, s.Close())
+	served(t, s, session("x"), abc)
+	_, bound := s.Look(session("x"))
+	require.False(t, bound)
+}
+
+func TestClassify(t *testing.T) {
+	for status, want := range map[int]affinity.Result{
+		200: affinity.Served, 204: affinity.Served, 304: affinity.Served,
+		400: affinity.Rejected, 413: affinity.Rejected, 422: affinity.Rejected,
+		401: affinity.Terminal, 402: affinity.Terminal, 403: affinity.Terminal, 404: affinity.Terminal,
+		408: affinity.Transient, 429: affinity.Transient, 500: affinity.Transient, 502: affinity.Transient,
+		503: affinity.Transient, 504: affinity.Transient, 529: affinity.Transient, 0: affinity.Transient, 999: affinity.Transient,
+	} {
+		require.Equal(t, want, affinity.Classify(status, nil), status)
+	}
+	require.Equal(t, affinity.Cancelled, affinity.Classify(0, fmt.Errorf("send: %w", context.Canceled)))
+	require.Equal(t, affinity.Transient, affinity.Classify(200, errors.New("unexpected EOF")))
+	require.Equal(t, "terminal", affinity.Terminal.String())
+	require.Equal(t, "unknown", affinity.Result(99).String())
+	require.Equal(t, "unknown", affinity.Outcome(99).String())
+}
+
+func TestTheBindingsTTLIsOneHourByDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := wrap(t, nil)
+		served(t, s, session("x"), abc)
+		time.Sleep(cache.DefaultTTL - time.Second)
+		_, bound := s.Look(session("x"))
+		require.True(t, bound)
+		time.Sleep(2 * time.Second)
+		_, bound = s.Look(session("x"))
+		require.False(t, bound)
+	})
+}

@@ -1,0 +1,70 @@
+package affinity
+
+import (
+	"log/slog"
+
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// Outcome is what a pick was.
+type Outcome uint8
+
+const (
+	// OutcomeNone: nothing in the request names a session; the balancer chose, and
+	// nothing was bound.
+	OutcomeNone Outcome = iota
+	// OutcomeNew: the session was not bound; the balancer chose, and it is now.
+	OutcomeNew
+	// OutcomeHit: the session went back to its auth.
+	OutcomeHit
+	// OutcomeMoved: the session's auth is not among the candidates; the balancer
+	// chose, and the session is bound to that.
+	OutcomeMoved
+
+	outcomes = iota
+)
+
+var outcomeNames = [outcomes]string{"none", "new", "hit", "moved"}
+
+// String is the outcome in lower case, fit for a metric label.
+func (o Outcome) String() string {
+	if int(o) < len(outcomeNames) {
+		return outcomeNames[o]
+	}
+	return "unknown"
+}
+
+// Decision says what a pick was and why. All of it is safe to log.
+type Decision struct {
+	Outcome Outcome
+	// Signal is the place in the request that named the session.
+	Signal sessionid.Signal
+	// Auth is the name of the chosen auth.
+	Auth string
+	// Session is the stable name of the session's binding: random, the same
+	// over the session's turns and moves. Zero for OutcomeNone.
+	Session sessionid.Key
+}
+
+// LogValue groups the decision's parts.
+func (d Decision) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("outcome", d.Outcome.String()),
+		slog.String("signal", d.Signal.Name),
+		slog.String("auth", d.Auth),
+	)
+}
+
+// Stats counts the picks of an Affinity since it was made, by outcome.
+type Stats struct{ None, New, Hit, Moved uint64 }
+
+// Stats is a snapshot; each number is exact, together they may be a few picks
+// apart.
+func (a *Affinity[T]) Stats() Stats {
+	return Stats{
+		None:  a.counts[OutcomeNone].Load(),
+		New:   a.counts[OutcomeNew].Load(),
+		Hit:   a.counts[OutcomeHit].Load(),
+		Moved: a.counts[OutcomeMoved].Load(),
+	}
+}

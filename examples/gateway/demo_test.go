@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The demo's claim, measured: the price of spreading, and what a failure does.
+func TestTheDemoShowsTheDifference(t *testing.T) {
+	o := demoDefaults
+	runs, err := demo(t.Context(), o)
+	require.NoError(t, err)
+	plain, with, faults := runs[0], runs[1], runs[2]
+	for _, r := range runs {
+		require.Equal(t, o.conversations*o.turns, r.requests, r.name)
+		require.Zero(t, r.failed, "%s: no conversation fails", r.name)
+		require.Equal(t, plain.prompt, r.prompt, "%s: the same conversations", r.name)
+	}
+	require.GreaterOrEqual(t, ratio(plain, with), 3.0)
+	require.Empty(t, with.switches)
+	require.Less(t, with.dollars(), plain.dollars())
+	for auth, n := range with.perAuth {
+		require.Equal(t, o.conversations*o.turns/o.auths, n, "%s has its share", auth)
+	}
+	reasons := map[string]bool{}
+	for reason := range faults.switches {
+		reasons[reason] = true
+	}
+	require.Equal(t, map[string]bool{"sim-3 answered 503": true, "sim-5 answered 401": true}, reasons)
+
+	var table strings.Builder
+	printTable(&table, runs, o)
+	for _, want := range []string{"cached share", "price", "switches of auth", "sim-3 answered 503", "times as many uncached prompt tokens"} {
+		require.Contains(t, table.String(), want)
+	}
+}
+
+func TestTheCommand(t *testing.T) {
+	var out, errs bytes.Buffer
+	require.NoError(t, gateway(t.Context(), []string{"-conversations", "5", "-turns", "2", "-auths", "2"}, &out, &errs))
+	require.Contains(t, out.String(), "5 conversations of 2 turns over 2 auths")
+	require.Contains(t, errs.String(), "10 of 10 requests")
+	require.Contains(t, out.String(), "ANTHROPIC_BASE_URL")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	out.Reset()
+	require.NoError(t, gateway(ctx, []string{"-serve", "-listen", "127.0.0.1:0"}, &out, &errs))
+	require.Contains(t, out.String(), "serving on http://127.0.0.1:")
+	require.Contains(t, out.String(), "decisions: 0 hit")
+
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(dir+"/good.json", []byte(`{"upstreams":[{"name":"a","api":"any","url":"http://127.0.0.1:1","keys":["LLMAFFINITY_TEST_KEY"]}]}`), 0o600))
+	require.NoError(t, os.WriteFile(dir+"/empty.json", []byte(`{}`), 0o600))
+	require.NoError(t, os.WriteFile(dir+"/bad.json", []byte(`{`), 0o600))
+	t.Setenv("LLMAFFINITY_TEST_KEY", "x")
+	out.Reset()
+	require.NoError(t, gateway(ctx, []string{"-config", dir + "/good.json", "-listen", "127.0.0.1:0", "-affinity=false"}, &out, &errs))
+	require.Contains(t, out.String(), "with 1 auths")
+	for _, args := range [][]string{
+		{"-auths", "0"}, {"-nonsense"}, {"-config", dir + "/none.json"}, {"-config", dir + "/empty.json"}, {"-config", dir + "/bad.json"},
+		{"-upstream", "x"}, {"-upstream", "a,any,http://127.0.0.1:1,LLMAFFINITY_NO_SUCH_KEY"}, {"-serve", "-listen", "nowhere:-1"},
+	} {
+		require.Error(t, gateway(ctx, args, &out, &errs), "%q", args)
+	}
+}

@@ -1,0 +1,305 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/selector"
+)
+
+// GatewayOptions of a Gateway. Pool is required.
+type GatewayOptions struct {
+	Pool *Pool
+	// Affinity off: the plain balancer alone, as the control.
+	Affinity bool
+	// DecisionHeader: answer with X-Llmaffinity, which names the decision and
+	// the opaque name of the auth.
+	DecisionHeader bool
+	// MaxBody is how much of a request is held in memory. A larger request is
+	// passed on as it streams: known by its headers alone, and tried once.
+	MaxBody int64
+	// Attempts is how many auths one request may try.
+	Attempts int
+	Log      *slog.Logger
+}
+
+// Defaults of GatewayOptions.
+const (
+	defaultMaxBody  = 64 << 20
+	defaultAttempts = 4
+)
+
+// decisionHeader is where DecisionHeader puts it.
+const decisionHeader = "X-Llmaffinity"
+
+// Gateway is the reverse proxy. Its transport chooses the auth; everything
+// that a proxy must do besides is httputil.ReverseProxy's.
+type Gateway struct {
+	opts   GatewayOptions
+	sticky *affinity.Selector[*Auth] // nil: affinity is off
+	plain  selector.Selector[*Auth]
+	proxy  httputil.ReverseProxy
+	send   http.RoundTripper
+}
+
+// NewGateway makes a Gateway.
+func NewGateway(o GatewayOptions) (*Gateway, error) {
+	if o.Pool == nil || len(o.Pool.auths) == 0 {
+		return nil, errors.New("gateway: no auths")
+	}
+	if o.MaxBody == 0 {
+		o.MaxBody = defaultMaxBody
+	}
+	if o.Attempts == 0 {
+		o.Attempts = defaultAttempts
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Gateway{opts: o, plain: selector.RoundRobin[*Auth]()}
+	if o.Affinity {
+		// The one line that this library is for.
+		wrapped, err := affinity.Wrap(g.plain, func(a *Auth) string { return a.Name }, nil)
+		if err != nil {
+			return nil, err
+		}
+		g.sticky = wrapped
+	}
+	// Bytes go through as they come: what is compressed stays so.
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DisableCompression = true
+	transport.MaxIdleConnsPerHost = 64
+	g.send = transport
+	g.proxy = httputil.ReverseProxy{
+		Rewrite:       g.rewrite,
+		Transport:     roundTripper(g.roundTrip),
+		FlushInterval: -1,
+		ErrorHandler:  g.fail,
+		ErrorLog:      slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+	}
+	return g, nil
+}
+
+// Close frees what the gateway holds; requests under way are not waited for.
+func (g *Gateway) Close() {
+	if g.sticky != nil {
+		g.sticky.Close()
+	}
+	g.send.(*http.Transport).CloseIdleConnections()
+}
+
+// Stats are the decisions so far; zero with affinity off.
+func (g *Gateway) Stats() affinity.Stats {
+	if g.sticky == nil {
+		return affinity.Stats{}
+	}
+	return g.sticky.Stats()
+}
+
+// job is what the gateway knows of one request on its way.
+type job struct {
+	api     API
+	request affinity.Request
+	body    []byte    // the whole body …
+	rest    io.Reader // … or its beginning, when there is more
+}
+
+type jobKey struct{}
+
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	api, model, ok := route(r.URL.Path)
+	if !ok {
+		http.Error(w, `{"error":{"type":"not_found","message":"this gateway does not serve that path"}}`, http.StatusNotFound)
+		return
+	}
+	j := &job{api: api}
+	var err error
+	if j.body, err = io.ReadAll(io.LimitReader(r.Body, g.opts.MaxBody+1)); err != nil {
+		http.Error(w, `{"error":{"type":"bad_request","message":"the request's body broke off"}}`, http.StatusBadRequest)
+		return
+	}
+	j.request = affinity.Request{Tenant: tenant(r), Pool: string(api), Model: model, Header: r.Header}
+	if int64(len(j.body)) > g.opts.MaxBody {
+		j.rest = r.Body
+	} else {
+		j.request.Body = j.body
+		if model == "" {
+			j.request.Model = modelOf(j.body)
+		}
+	}
+	g.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), jobKey{}, j)))
+}
+
+// tenant is who is calling. This gateway has no accounts of its own: callers
+// with different credentials are different tenants. A digest, because a
+// credential has no business in a store.
+func tenant(r *http.Request) string {
+	sum := sha256.Sum256([]byte(credentialOf(r)))
+	return hex.EncodeToString(sum[:8])
+}
+
+// rewrite leaves the request as the client made it; ReverseProxy would drop
+// the forwarding headers.
+func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
+	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if v, ok := p.In.Header[h]; ok {
+			p.Out.Header[h] = v
+		}
+	}
+	p.Out.URL.RawQuery = p.In.URL.RawQuery
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// errNoAuth: there is nobody to ask.
+var errNoAuth = errors.New("no auth can serve this now")
+
+// roundTrip sends the request to the auth that affinity picks, and to another
+// one as long as nothing of an answer was passed on and the failure is one
+// that another auth may not have.
+func (g *Gateway) roundTrip(out *http.Request) (*http.Response, error) {
+	ctx := out.Context()
+	j := ctx.Value(jobKey{}).(*job)
+	tried := map[*Auth]bool{}
+	for attempt := 1; ; attempt++ {
+		candidates := g.opts.Pool.Candidates(j.api, tried)
+		if len(candidates) == 0 {
+			return nil, errNoAuth
+		}
+		pick, err := g.pick(ctx, j, candidates)
+		if err != nil {
+			return nil, err
+		}
+		auth := pick.Auth
+		tried[auth] = true
+		last := attempt == g.opts.Attempts || j.rest != nil || len(g.opts.Pool.Candidates(j.api, tried)) == 0
+		resp, err := g.try(out, j, auth)
+		status := 0
+		if err == nil {
+			status = resp.StatusCode
+		} else if ctx.Err() != nil {
+			err = ctx.Err() // the client went away: not the auth's fault
+		}
+		result := affinity.Classify(status, err)
+		pick.Report(result)
+		if result == affinity.Transient || unauthorised(status) {
+			g.rest(auth, result, resp, err)
+			if !last {
+				if resp != nil {
+					resp.Body.Close()
+				}
+				continue
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		g.sign(resp, pick)
+		return resp, nil
+	}
+}
+
+func (g *Gateway) pick(ctx context.Context, j *job, candidates []*Auth) (affinity.Pick[*Auth], error) {
+	if g.sticky != nil {
+		return g.sticky.Pick(ctx, j.request, candidates)
+	}
+	auth, err := g.plain.Select(ctx, candidates)
+	return affinity.Pick[*Auth]{Auth: auth, Decision: affinity.Decision{Auth: auth.Name}}, err
+}
+
+// try sends the request to one auth. An answer that breaks before its first
+// byte is an error, so that another auth can be asked.
+func (g *Gateway) try(out *http.Request, j *job, auth *Auth) (*http.Response, error) {
+	req := out.Clone(out.Context())
+	req.URL.Scheme, req.URL.Host = auth.URL.Scheme, auth.URL.Host
+	req.URL.Path = auth.URL.Path + req.URL.Path
+	req.Host = ""
+	setCredential(req, j.api, auth.Key)
+	req.Body = io.NopCloser(bytes.NewReader(j.body))
+	req.ContentLength = out.ContentLength
+	if j.rest != nil {
+		req.Body = io.NopCloser(io.MultiReader(bytes.NewReader(j.body), j.rest))
+	} else {
+		req.ContentLength = int64(len(j.body))
+		if req.ContentLength == 0 {
+			req.Body = http.NoBody
+		}
+	}
+	resp, err := g.send.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	var first [1]byte
+	n, err := io.ReadFull(resp.Body, first[:])
+	if err != nil && err != io.EOF {
+		resp.Body.Close()
+		return nil, err
+	}
+	resp.Body = &rejoined{io.MultiReader(bytes.NewReader(first[:n]), resp.Body), resp.Body}
+	return resp, nil
+}
+
+// rejoined is a body whose first byte was read already.
+type rejoined struct {
+	io.Reader
+	io.Closer
+}
+
+// unauthorised are the failures that another credential may not have.
+func unauthorised(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusPaymentRequired || status == http.StatusForbidden
+}
+
+// rest takes the auth out for a while; one that is refused loses its sessions.
+func (g *Gateway) rest(auth *Auth, result affinity.Result, resp *http.Response, err error) {
+	var header http.Header
+	reason := "broken connection"
+	if resp != nil {
+		header, reason = resp.Header, fmt.Sprint(resp.StatusCode)
+	}
+	auth.Rest(rest(result, header), reason)
+	if result == affinity.Terminal && g.sticky != nil {
+		g.sticky.InvalidateAuth(auth.Name)
+	}
+	g.opts.Log.Warn("auth rests", "auth", auth.Name, "reason", reason, "error", err)
+}
+
+// sign tells the client what was decided, if that was asked for.
+func (g *Gateway) sign(resp *http.Response, pick affinity.Pick[*Auth]) {
+	d := pick.Decision
+	outcome := d.Outcome.String()
+	if g.sticky == nil {
+		outcome = "off"
+	}
+	g.opts.Log.Debug("served", "auth", d.Auth, "outcome", outcome, "signal", d.Signal.Name, "status", resp.StatusCode)
+	resp.Header.Del(decisionHeader)
+	if g.opts.DecisionHeader {
+		resp.Header.Set(decisionHeader, fmt.Sprintf("auth=%s; outcome=%s; signal=%s", d.Auth, outcome, d.Signal.Kind))
+	}
+}
+
+// fail answers for an upstream that could not be reached.
+func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return // nobody is listening
+	}
+	status := http.StatusBadGateway
+	if errors.Is(err, errNoAuth) {
+		status = http.StatusServiceUnavailable
+	}
+	g.opts.Log.Error("no answer", "error", err)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `{"error":{"type":"upstream","message":%q}}`, http.StatusText(status))
+}

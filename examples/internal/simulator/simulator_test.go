@@ -1,0 +1,358 @@
+package simulator
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
+)
+
+var long = strings.Repeat("words ", 1000) // 1,500 tokens
+
+func turn(texts ...string) (chat, input, contents string) {
+	var m, c []string
+	for i, text := range texts {
+		role := []string{"user", "assistant"}[i%2]
+		m = append(m, fmt.Sprintf(`{"role":%q,"content":%q}`, role, text))
+		c = append(c, fmt.Sprintf(`{"role":%q,"parts":[{"text":%q}]}`, role, text))
+	}
+	return `"messages":[` + strings.Join(m, ",") + `]`, `"input":[` + strings.Join(m, ",") + `]`, `"contents":[` + strings.Join(c, ",") + `]`
+}
+
+type api struct {
+	name, path, streamPath    string
+	body                      func(texts ...string) string
+	text, delta               string // where the text is, whole and streamed
+	prompt, cached, cachedSSE string // where the usage is
+	promptIsUncached          bool
+}
+
+var apis = []api{
+	{
+		name: "messages", path: "/v1/messages", streamPath: "/v1/messages",
+		body: func(t ...string) string { m, _, _ := turn(t...); return `{"model":"m",` + m + `}` },
+		text: "content.0.text", delta: "delta.text",
+		prompt: "usage.input_tokens", cached: "usage.cache_read_input_tokens", cachedSSE: "message.usage.cache_read_input_tokens", promptIsUncached: true,
+	},
+	{
+		name: "chat", path: "/v1/chat/completions", streamPath: "/v1/chat/completions",
+		body: func(t ...string) string {
+			m, _, _ := turn(t...)
+			return `{"model":"m","stream_options":{"include_usage":true},` + m + `}`
+		},
+		text: "choices.0.message.content", delta: "choices.0.delta.content",
+		prompt: "usage.prompt_tokens", cached: "usage.prompt_tokens_details.cached_tokens", cachedSSE: "usage.prompt_tokens_details.cached_tokens",
+	},
+	{
+		name: "responses", path: "/v1/responses", streamPath: "/v1/responses",
+		body: func(t ...string) string { _, m, _ := turn(t...); return `{"model":"m",` + m + `}` },
+		text: "output.0.content.0.text", delta: "delta",
+		prompt: "usage.input_tokens", cached: "usage.input_tokens_details.cached_tokens", cachedSSE: "response.usage.input_tokens_details.cached_tokens",
+	},
+	{
+		name: "gemini", path: "/v1beta/models/m:generateContent", streamPath: "/v1beta/models/m:streamGenerateContent?alt=sse",
+		body: func(t ...string) string { _, _, m := turn(t...); return `{` + m + `}` },
+		text: "candidates.0.content.parts.0.text", delta: "candidates.0.content.parts.0.text",
+		prompt: "usageMetadata.promptTokenCount", cached: "usageMetadata.cachedContentTokenCount", cachedSSE: "usageMetadata.cachedContentTokenCount",
+	},
+}
+
+func start(t *testing.T, o Options) (*Server, string) {
+	t.Helper()
+	s, err := New(o)
+	require.NoError(t, err)
+	h := httptest.NewServer(s)
+	t.Cleanup(h.Close)
+	return s, h.URL
+}
+
+func post(t *testing.T, url, key, body string) (*http.Response, string, error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer "+key)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return resp, string(text), err
+}
+
+func TestEachAPITellsWhatIsCachedInItsOwnWords(t *testing.T) {
+	for _, a := range apis {
+		t.Run(a.name, func(t *testing.T) {
+			s, url := start(t, Options{})
+			_, one, err := post(t, url+a.path, "k", a.body(long))
+			require.NoError(t, err)
+			require.NotEmpty(t, gjson.Get(one, a.text).Str)
+			require.Zero(t, gjson.Get(one, a.cached).Int())
+			total := gjson.Get(one, a.prompt).Int()
+			require.Greater(t, total, int64(1024))
+			_, two, err := post(t, url+a.path, "k", a.body(long, "answer", "more"))
+			require.NoError(t, err)
+			require.Equal(t, total, gjson.Get(two, a.cached).Int(), "the first prompt is the second's prefix")
+			uncached := gjson.Get(two, a.prompt).Int()
+			if !a.promptIsUncached {
+				uncached -= total
+			}
+			require.Positive(t, uncached)
+			require.Less(t, uncached, int64(100))
+			require.Equal(t, 2, s.Stats()["k"].Served)
+			require.EqualValues(t, total, s.Stats()["k"].CachedTokens)
+		})
+	}
+}
+
+func TestEachAPIStreams(t *testing.T) {
+	for _, a := range apis {
+		t.Run(a.name, func(t *testing.T) {
+			_, url := start(t, Options{})
+			_, whole, err := post(t, url+a.path, "other", a.body(long))
+			require.NoError(t, err)
+			body := strings.Replace(a.body(long), "{", `{"stream":true,`, 1)
+			for turn := range 2 {
+				resp, stream, err := post(t, url+a.streamPath, "k", body)
+				require.NoError(t, err)
+				require.Equal(t, "text/event-stream", resp.Header.Get("Content-Type"))
+				var text strings.Builder
+				cached := int64(-1)
+				for line := range strings.Lines(stream) {
+					data, ok := strings.CutPrefix(line, "data: ")
+					if !ok || !gjson.Valid(data) {
+						continue
+					}
+					if kind := gjson.Get(data, "type").Str; kind == "" || strings.HasSuffix(kind, "delta") {
+						text.WriteString(gjson.Get(data, a.delta).Str)
+					}
+					if v := gjson.Get(data, a.cachedSSE); v.Exists() {
+						cached = v.Int()
+					}
+				}
+				require.Equal(t, gjson.Get(whole, a.text).Str, text.String(), "the same text as in one piece")
+				if turn == 0 {
+					require.Zero(t, cached)
+				} else {
+					require.Greater(t, cached, int64(1024))
+				}
+			}
+		})
+	}
+	t.Run("gemini without sse is a JSON array", func(t *testing.T) {
+		_, url := start(t, Options{})
+		_, text, err := post(t, url+"/v1beta/models/m:streamGenerateContent", "k", apis[3].body("x"))
+		require.NoError(t, err)
+		var pieces []json.RawMessage
+		require.NoError(t, json.Unmarshal([]byte(text), &pieces), text)
+		require.Len(t, pieces, 4)
+	})
+}
+
+func TestCountTokensTouchesNothing(t *testing.T) {
+	_, url := start(t, Options{})
+	_, count, err := post(t, url+"/v1/messages/count_tokens", "k", apis[0].body(long))
+	require.NoError(t, err)
+	_, one, err := post(t, url+"/v1/messages", "k", apis[0].body(long))
+	require.NoError(t, err)
+	require.Equal(t, gjson.Get(count, "input_tokens").Int(), gjson.Get(one, "usage.input_tokens").Int())
+	require.Zero(t, gjson.Get(one, "usage.cache_read_input_tokens").Int())
+}
+
+func questionOf(t *testing.T, body string) *question {
+	t.Helper()
+	var o object
+	require.NoError(t, json.Unmarshal([]byte(body), &o))
+	return readMessages(o)
+}
+
+func TestThePromptCache(t *testing.T) {
+	one := func(model, system string) *question {
+		return questionOf(t, fmt.Sprintf(`{"model":%q,"system":%q,"messages":[{"role":"user","content":"x"}]}`, model, system))
+	}
+	t.Run("is kept per model", func(t *testing.T) {
+		c := newPromptCache(time.Hour, 1, 100)
+		c.store(one("a", long))
+		require.Positive(t, c.hit(one("a", long)))
+		require.Zero(t, c.hit(one("b", long)))
+	})
+	t.Run("has a minimum length", func(t *testing.T) {
+		c := newPromptCache(time.Hour, 1024, 100)
+		c.store(one("a", "short"))
+		require.Zero(t, c.hit(one("a", "short")))
+	})
+	t.Run("slides", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := newPromptCache(5*time.Minute, 1, 100)
+			c.store(one("a", long))
+			for range 3 {
+				time.Sleep(4 * time.Minute)
+				require.Positive(t, c.hit(one("a", long)))
+				c.store(one("a", long))
+			}
+			time.Sleep(5 * time.Minute)
+			require.Zero(t, c.hit(one("a", long)))
+			c.store(one("b", "x"))
+			require.Equal(t, 2, c.prefixes.Len(), "what has expired is freed")
+		})
+	})
+	t.Run("is bounded", func(t *testing.T) {
+		c := newPromptCache(time.Hour, 1, 10)
+		for i := range 100 {
+			c.store(one("a", fmt.Sprint(i)))
+		}
+		require.Equal(t, 10, c.prefixes.Len())
+	})
+	t.Run("a moved cache_control and a string for a block change nothing", func(t *testing.T) {
+		a := questionOf(t, `{"messages":[{"role":"user","content":[{"type":"text","text":"q","cache_control":{"type":"ephemeral"}}]}]}`)
+		b := questionOf(t, `{"messages":[{"role":"user","content":"q"}]}`)
+		require.Equal(t, a.hash(), b.hash())
+	})
+	t.Run("a prefix that differs is none", func(t *testing.T) {
+		c := newPromptCache(time.Hour, 1, 100)
+		c.store(one("a", long))
+		require.Zero(t, c.hit(one("a", "x"+long)))
+	})
+}
+
+func TestFaults(t *testing.T) {
+	body := strings.Replace(apis[0].body("x"), "{", `{"stream":true,`, 1)
+	for _, status := range []int{401, 429, 503, 529} {
+		s, url := start(t, Options{})
+		s.SetFault("k", Fault{Status: status, RetryAfter: 1500 * time.Millisecond, Times: 2})
+		for range 2 {
+			resp, text, err := post(t, url+"/v1/messages", "k", body)
+			require.NoError(t, err)
+			require.Equal(t, status, resp.StatusCode)
+			require.Equal(t, "2", resp.Header.Get("Retry-After"))
+			require.Equal(t, "error", gjson.Get(text, "type").Str)
+		}
+		resp, _, err := post(t, url+"/v1/messages", "other", body)
+		require.NoError(t, err)
+		require.Equal(t, 200, resp.StatusCode, "another credential has no fault")
+		resp, _, err = post(t, url+"/v1/messages", "k", body)
+		require.NoError(t, err)
+		require.Equal(t, 200, resp.StatusCode, "after two times it is over")
+		require.Equal(t, 3, s.Stats()["k"].Requests)
+		require.Equal(t, 1, s.Stats()["k"].Served)
+	}
+	t.Run("hang up", func(t *testing.T) {
+		s, url := start(t, Options{})
+		s.SetFault("k", Fault{HangUp: true})
+		_, _, err := post(t, url+"/v1/messages", "k", body)
+		require.Error(t, err, "before any byte")
+		s.SetFault("k", Fault{HangUp: true, HangUpAfter: 3})
+		_, text, err := post(t, url+"/v1/messages", "k", body)
+		require.Error(t, err, "in the stream")
+		require.Equal(t, 3, strings.Count(text, "data: "))
+		s.SetFault("k", Fault{})
+		_, _, err = post(t, url+"/v1/messages", "k", body)
+		require.NoError(t, err)
+		require.Equal(t, 1, s.Stats()["k"].Served)
+	})
+	t.Run("a client that does not wait", func(t *testing.T) {
+		s, _ := start(t, Options{})
+		s.SetFault("k", Fault{Delay: time.Hour})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/v1/messages", strings.NewReader(body))
+		r.Header.Set("X-Api-Key", "k")
+		s.ServeHTTP(httptest.NewRecorder(), r)
+		require.Equal(t, 0, s.Stats()["k"].Served)
+	})
+}
+
+func TestWhoIsLetIn(t *testing.T) {
+	_, url := start(t, Options{Credentials: []string{"good"}})
+	for key, want := range map[string]int{"good": 200, "bad": 401, "": 401} {
+		resp, _, err := post(t, url+"/v1/messages", key, apis[0].body("x"))
+		require.NoError(t, err)
+		require.Equal(t, want, resp.StatusCode, key)
+	}
+	for _, header := range []string{"X-Api-Key", "X-Goog-Api-Key"} {
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.Header.Set(header, "k")
+		require.Equal(t, "k", credentialOf(r))
+	}
+	require.Equal(t, "k", credentialOf(httptest.NewRequest(http.MethodPost, "/?key=k", nil)))
+	resp, err := http.Get(url + "/v1/messages")
+	require.NoError(t, err)
+	resp.Body.Close()
+	require.Equal(t, 404, resp.StatusCode)
+}
+
+func TestBodiesThatAreNoRequest(t *testing.T) {
+	_, url := start(t, Options{})
+	for name, body := range map[string]string{
+		"empty": "", "not JSON": "x", "truncated": `{"messages":[`, "null": "null", "array": "[]",
+		"too deep": `{"messages":` + strings.Repeat("[", 20_000),
+	} {
+		for _, a := range apis {
+			resp, text, err := post(t, url+a.path, "k", body)
+			require.NoError(t, err)
+			require.Equal(t, 400, resp.StatusCode, "%s, %s", name, a.name)
+			require.NotEmpty(t, gjson.Get(text, "error.message").Str)
+		}
+	}
+	for _, body := range []string{`{}`, `{"messages":[1,"x",null,{"role":3}]}`, `{"input":7}`, `{"contents":{"parts":"x"}}`} {
+		for _, a := range apis {
+			resp, _, err := post(t, url+a.path, "k", body)
+			require.NoError(t, err)
+			require.Equal(t, 200, resp.StatusCode, "%s, %s", body, a.name)
+		}
+	}
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	z.Write([]byte(apis[0].body("x")))
+	z.Close()
+	r := httptest.NewRequest(http.MethodPost, "/v1/messages", &zipped)
+	r.Header.Set("Content-Encoding", "gzip")
+	r.Header.Set("X-Api-Key", "k")
+	w := httptest.NewRecorder()
+	s, err := New(Options{})
+	require.NoError(t, err)
+	s.ServeHTTP(w, r)
+	require.Equal(t, 200, w.Code, "a compressed one is read")
+}
+
+func TestBadOptions(t *testing.T) {
+	for _, o := range []Options{{TTL: -1}, {MinTokens: -1}, {MaxPrefixes: -1}, {OutputTokens: -1}} {
+		_, err := New(o)
+		require.Error(t, err)
+	}
+}
+
+func Example() {
+	sim, err := New(Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ask := func(key string) {
+		body := `{"model":"m","messages":[{"role":"user","content":"` + long + `"}]}`
+		r := httptest.NewRequest(http.MethodPost, "/v1/chat/completions", strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+key)
+		w := httptest.NewRecorder()
+		sim.ServeHTTP(w, r)
+		usage := gjson.Get(w.Body.String(), "usage")
+		fmt.Println(key, usage.Get("prompt_tokens"), usage.Get("prompt_tokens_details.cached_tokens"))
+	}
+	ask("key-1")
+	ask("key-1")
+	ask("key-2")
+	// Output:
+	// key-1 1503 0
+	// key-1 1503 1503
+	// key-2 1503 0
+}

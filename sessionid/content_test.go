@@ -1,0 +1,245 @@
+package sessionid_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+func quote(s string) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+// same and follows are the two relations that content identity is about.
+func same(t *testing.T, a, b, why string) {
+	t.Helper()
+	x, y := extract(t, nil, a), extract(t, nil, b)
+	require.False(t, x.IsZero(), "no session in %s", a)
+	require.Equal(t, x.End(), y.End(), "%s\n%s\n%s", why, a, b)
+}
+
+func different(t *testing.T, a, b, why string) {
+	t.Helper()
+	x, y := extract(t, nil, a), extract(t, nil, b)
+	require.False(t, x.IsZero() || y.IsZero())
+	require.NotEqual(t, x.End(), y.End(), "%s\n%s\n%s", why, a, b)
+}
+
+func follows(t *testing.T, a, b, why string) {
+	t.Helper()
+	x, y := extract(t, nil, a), extract(t, nil, b)
+	require.False(t, x.IsZero(), "no session in %s", a)
+	require.Contains(t, y.Fallbacks(), x.End(), "%s\n%s\n%s", why, a, b)
+	require.NotEqual(t, x.End(), y.End())
+}
+
+func chat(messages ...string) string {
+	return `{"model":"m","messages":[` + strings.Join(messages, ",") + `]}`
+}
+
+func TestI1_ResponsesBodiesThatDifferInOneWordAreTwoSessions(t *testing.T) {
+	different(t, `{"input":[{"role":"user","content":"task 1"}]}`, `{"input":[{"role":"user","content":"task 2"}]}`, "the only message")
+	different(t, `{"input":"task 1"}`, `{"input":"task 2"}`, "a string")
+	same(t, `{"input":"task 1"}`, `{"input":[{"role":"user","content":"task 1"}]}`, "a string is one user message")
+	same(t, `{"input":[{"role":"user","content":"task 1"}]}`,
+		`{"input":[{"type":"message","role":"user","id":"msg_1","content":[{"type":"input_text","text":"task 1"}]}]}`, "inline and as an item")
+}
+
+func TestI3_WhatAClientMayChangeDoesNotCount(t *testing.T) {
+	one := chat(`{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}`)
+	for why, other := range map[string]string{
+		"cache_control":           chat(`{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b","cache_control":{"type":"ephemeral","ttl":"1h"}}]}`),
+		"order of members":        chat(`{"content":[{"text":"a","type":"text"},{"text":"b","type":"text"}],"role":"user"}`),
+		"message id":              chat(`{"id":"msg_1","role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}`),
+		"white space":             chat(` { "role" : "user" , "content" : [ {"type":"text","text":"a"} , {"type":"text","text":"b"} ] } `),
+		"a system message before": chat(`{"role":"system","content":"10:31:07"}`, `{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}`),
+		"thinking":                chat(`{"role":"user","content":[{"type":"thinking","thinking":"hm","signature":"s"},{"type":"text","text":"a"},{"type":"text","text":"b"}]}`),
+		"an empty message":        chat(`{"role":"assistant","content":null}`, `{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}`),
+		"escapes":                 chat(`{"role":"user","content":[{"type":"text","text":"\u0061"},{"type":"text","text":"b"}]}`),
+	} {
+		same(t, one, other, why)
+	}
+	same(t, chat(`{"role":"user","content":"a"}`), chat(`{"role":"user","content":[{"type":"text","text":"a"}]}`), "string and block")
+	same(t, chat(`{"role":"user","content":"a/b\nc\u00e9<"}`), chat(`{"role":"user","content":"a\/b\u000ac\u00e9\u003c"}`), "spelling of characters")
+	same(t, chat(`{"role":"user","content":"\ud83d\ude00\u001f"}`), chat(`{"role":"user","content":"😀\u001F"}`), "surrogates")
+	different(t, chat(`{"role":"user","content":"a\\u0062"}`), chat(`{"role":"user","content":"a\u0062"}`), "an escaped backslash is no escape")
+}
+
+func TestI4_ClockInTheSystemPrompt(t *testing.T) {
+	same(t, `{"system":"It is 10:31:07. Be good.","messages":[{"role":"user","content":"q"}]}`,
+		`{"system":[{"type":"text","text":"x-billing: 77"},{"type":"text","text":"It is 10:31:09."}],"messages":[{"role":"user","content":"q"}]}`, "system")
+	same(t, `{"systemInstruction":{"parts":[{"text":"a"}]},"contents":[{"role":"user","parts":[{"text":"q"}]}]}`,
+		`{"contents":[{"parts":[{"text":"q"}],"role":"user"}],"systemInstruction":{"parts":[{"text":"b"}]}}`, "gemini")
+}
+
+// conversation is the same one in every dialect, n turns long.
+var dialects = map[string]func(n int) string{
+	"chat": func(n int) string {
+		var m []string
+		for i := range n {
+			m = append(m, fmt.Sprintf(`{"role":"user","content":"question %d"}`, i),
+				fmt.Sprintf(`{"role":"assistant","content":null,"tool_calls":[{"id":"call_x%d","type":"function","function":{"name":"f","arguments":"{\"a\":%d}"}}]}`, i, i),
+				fmt.Sprintf(`{"role":"tool","tool_call_id":"call_x%d","content":"result %d"}`, i, i),
+				fmt.Sprintf(`{"role":"assistant","content":"answer %d"}`, i))
+		}
+		return chat(m[:len(m)-3]...)
+	},
+	"claude": func(n int) string {
+		var m []string
+		for i := range n {
+			m = append(m, fmt.Sprintf(`{"role":"user","content":[{"type":"text","text":"question %d"}]}`, i),
+				fmt.Sprintf(`{"role":"assistant","content":[{"type":"tool_use","id":"toolu_%d","name":"f","input":{"a":%d}}]}`, i, i),
+				fmt.Sprintf(`{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_%d","content":"result %d"}]}`, i, i),
+				fmt.Sprintf(`{"role":"assistant","content":[{"type":"text","text":"answer %d"}]}`, i))
+		}
+		return chat(m[:len(m)-3]...)
+	},
+	"responses": func(n int) string {
+		var m []string
+		for i := range n {
+			m = append(m, fmt.Sprintf(`{"role":"user","content":"question %d"}`, i),
+				fmt.Sprintf(`{"type":"function_call","id":"fc_1","call_id":"call_x%d","name":"f","arguments":"{\"a\":%d}"}`, i, i),
+				fmt.Sprintf(`{"type":"function_call_output","call_id":"call_x%d","output":"result %d"}`, i, i),
+				`{"type":"reasoning","encrypted_content":"zzz","summary":[]}`,
+				fmt.Sprintf(`{"type":"message","role":"assistant","content":[{"type":"output_text","text":"answer %d","annotations":[]}]}`, i))
+		}
+		return `{"input":[` + strings.Join(m[:len(m)-4], ",") + `]}`
+	},
+	"gemini": func(n int) string {
+		var m []string
+		for i := range n {
+			m = append(m, fmt.Sprintf(`{"role":"user","parts":[{"text":"question %d"}]}`, i),
+				fmt.Sprintf(`{"role":"model","parts":[{"functionCall":{"id":"f_%d","name":"f","args":{"a":%d}},"thoughtSignature":"zz"}]}`, i, i),
+				fmt.Sprintf(`{"role":"user","parts":[{"functionResponse":{"id":"f_%d","name":"f","response":{"output":"result %d"}}}]}`, i, i),
+				fmt.Sprintf(`{"role":"model","parts":[{"text":"answer %d"}]}`, i))
+		}
+		return `{"contents":[` + strings.Join(m[:len(m)-3], ",") + `]}`
+	},
+}
+
+func TestI2_AGrowingConversationFollowsItself(t *testing.T) {
+	for name, body := range dialects {
+		t.Run(name, func(t *testing.T) {
+			for n := 1; n <= 50; n++ {
+				follows(t, body(n), body(n+1), "one more turn")
+			}
+		})
+	}
+}
+
+func TestEveryPartOfAMessageCounts(t *testing.T) {
+	for name, body := range dialects {
+		base := body(3)
+		for _, change := range [][2]string{
+			{"question 1", "question one"}, {"result 1", "result one"}, {"answer 1", "answer one"},
+			{`\"a\":1`, `\"a\":7`}, {`"a":1`, `"a":7`}, {`"f"`, `"g"`},
+			{"call_x1", "call_y1"}, {"toolu_1", "toolu_z"}, {`"f_1"`, `"f_z"`},
+		} {
+			if other := strings.ReplaceAll(base, change[0], change[1]); other != base {
+				different(t, base, other, name+": "+change[0])
+			}
+		}
+	}
+}
+
+func TestGeminiCLIRewritesItsHistory(t *testing.T) {
+	call := `{"role":"model","parts":[{"functionCall":{"id":"s_1","name":"s","args":{}}%s}]}`
+	response := `{"functionResponse":{"id":"s_1","name":"s","response":{"output":"x"}}}`
+	first := `{"contents":[{"role":"user","parts":[{"text":"q"}]},` + fmt.Sprintf(call, `,"thoughtSignature":"zz"`) + `,{"role":"user","parts":[` + response + `]}]}`
+	next := `{"contents":[{"role":"user","parts":[{"text":"q"}]},` + fmt.Sprintf(call, ``) + `,{"role":"user","parts":[` + response + `,` + response + `]},{"role":"model","parts":[{"text":"a"}]},{"role":"user","parts":[{"text":"q2"}]}]}`
+	follows(t, first, next, "a dropped signature and a repeated response")
+}
+
+func TestI13_AFirstTurnWithOnlyAnImage(t *testing.T) {
+	for _, image := range []string{
+		`{"type":"image","source":{"type":"base64","media_type":"image/png","data":"%s"}}`,
+		`{"type":"image_url","image_url":{"url":"data:image/png;base64,%s"}}`,
+		`{"type":"input_image","image_url":"data:image/png;base64,%s"}`,
+	} {
+		user := `{"role":"user","content":[` + image + `]}`
+		first := chat(fmt.Sprintf(user, "AAAA"))
+		follows(t, first, chat(fmt.Sprintf(user, "AAAA"), `{"role":"assistant","content":"a cat"}`, `{"role":"user","content":"sure?"}`), image)
+		different(t, first, chat(fmt.Sprintf(user, "BBBB")), image)
+	}
+	first := `{"contents":[{"role":"user","parts":[{"inlineData":{"mimeType":"image/png","data":"AAAA"}}]}]}`
+	different(t, first, strings.Replace(first, "AAAA", "BBBB", 1), "gemini")
+}
+
+func TestI15_NothingDistinguishingIsNoSession(t *testing.T) {
+	for _, body := range []string{
+		`{}`, `{"messages":[]}`, `{"messages":null}`, `{"messages":[{"role":"system","content":"s"}]}`, `{"contents":[{"role":"user","parts":[]}]}`,
+		`{"input":[]}`, `{"input":""}`, `{"input":[{"type":"reasoning","summary":[]}]}`, `{"messages":[{"role":"user","content":""}]}`, `{"messages":[1,null,[]]}`,
+	} {
+		id := extract(t, nil, body)
+		require.True(t, id.IsZero(), body)
+	}
+}
+
+func TestI16_LengthAndOrderCount(t *testing.T) {
+	seen := map[sessionid.Key]string{}
+	for _, words := range []string{"go", "ok", "go ok", "ok go", "go ok go", "ok go ok", "go go ok", "go ok go ok", "ok go ok go", "go go ok ok"} {
+		var m []string
+		for i, w := range strings.Fields(words) {
+			m = append(m, fmt.Sprintf(`{"role":%q,"content":%q}`, []string{"user", "assistant"}[i%2], w))
+		}
+		k := primary(t, nil, chat(m...))
+		require.Empty(t, seen[k], words)
+		seen[k] = words
+	}
+	different(t, chat(`{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}`),
+		chat(`{"role":"user","content":[{"type":"text","text":"ab"}]}`), "where a block ends counts")
+	different(t, chat(`{"role":"user","content":"a"}`), chat(`{"role":"assistant","content":"a"}`), "the role counts")
+}
+
+func TestBoundariesAreBoundedAndKeepBothEnds(t *testing.T) {
+	body := func(n int) string {
+		var m []string
+		for i := range n {
+			m = append(m, fmt.Sprintf(`{"role":"user","content":"m%d"}`, i))
+		}
+		return chat(m...)
+	}
+	for _, n := range []int{1, 7, 8, 9, 127, 128, 129, 130, 1000} {
+		id := extract(t, nil, body(n))
+		require.Len(t, id.Fallbacks(), min(n, sessionid.MaxBoundaries)-1)
+		for back := 1; back < min(n, 100); back++ {
+			before := extract(t, nil, body(n-back))
+			if n <= sessionid.MaxBoundaries || back < sessionid.MaxBoundaries-8 {
+				require.Equal(t, before.End(), id.Fallbacks()[back-1], "%d back from %d", back, n)
+			}
+		}
+		first := extract(t, nil, body(1))
+		require.True(t, n == 1 || slices.Contains(id.Fallbacks(), first.End()))
+	}
+}
+
+func TestR8_HostileBodiesHaveADefinedAnswer(t *testing.T) {
+	deep := strings.Repeat(`[`, 1<<20)
+	for name, body := range map[string]string{
+		"deep nesting":         `{"messages":` + deep,
+		"deep and closed":      `{"messages":` + deep + strings.Repeat(`]`, 1<<20) + `}`,
+		"deep objects":         strings.Repeat(`{"messages":`, 1<<18) + `1` + strings.Repeat(`}`, 1<<18),
+		"a million keys":       `{` + strings.Repeat(`"a":1,`, 1<<20) + `"b":1}`,
+		"backslashes":          `{"messages":[{"role":"user","content":"` + strings.Repeat(`\`, 1<<20) + `"}]}`,
+		"quotes":               `{"x":"` + strings.Repeat(`\"`, 1<<20) + `"}`,
+		"broken unicode":       `{"messages":[{"role":"user","content":"\ud800\u12"}]}`,
+		"a long string id":     `{"session_id":"` + strings.Repeat(`a`, 1<<20) + `"}`,
+		"mismatched brackets":  `{"messages":[}]}`,
+		"brackets in a string": `{"messages":[{"role":"user","content":"]}\"{["}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := extract(t, nil, body), extract(t, nil, body)
+			require.Equal(t, a.Primary(), b.Primary())
+		})
+	}
+}

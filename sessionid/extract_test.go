@@ -1,0 +1,213 @@
+package sessionid_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+const (
+	uuidA = "8a218e62-bb55-446a-bc6c-b288fc65f5b5"
+	uuidB = "d10b880b-b20e-4696-9a26-c00bbcc94fd1"
+)
+
+func headers(pairs ...string) http.Header {
+	h := http.Header{}
+	for i := 0; i < len(pairs); i += 2 {
+		h.Add(pairs[i], pairs[i+1])
+	}
+	return h
+}
+
+func extract(t *testing.T, h http.Header, body string) sessionid.ID {
+	t.Helper()
+	return sessionid.Extract(h, []byte(body))
+}
+
+func primary(t *testing.T, h http.Header, body string) sessionid.Key {
+	t.Helper()
+	id := extract(t, h, body)
+	require.False(t, id.IsZero(), "no session in %v %.200s", h, body)
+	return id.Primary()
+}
+
+func TestEveryHeaderOfTheCensusNamesASession(t *testing.T) {
+	for _, name := range []string{
+		"X-Claude-Code-Session-Id", "session-id", "session_id", "conversation_id", "x-opencode-session",
+		"X-Client-Session-Id", "X-Task-ID", "X-Roo-Task-ID", "X-KILOCODE-TASKID", "x-amp-thread-id",
+		"agent-session-id", "x-grok-conv-id", "x-grok-session-id", "X-Session-ID", "X-Session-Affinity",
+		"x-litellm-session-id", "Helicone-Session-Id", "x-bf-session-id", "x-ms-session-id", "X-Merge-Thread-Id",
+		"X-Dynamo-Session-ID", "x-smg-routing-key", "x-aibrix-session-key", "X-OpenWebUI-Chat-Id", "X-Cagent-Session-Id",
+	} {
+		a := extract(t, headers(name, uuidA), "")
+		require.False(t, a.IsZero(), name)
+		require.True(t, strings.EqualFold(name, a.Signal().Name), name)
+		require.Equal(t, a.Primary(), primary(t, headers(name, uuidA), `{"messages":[{"role":"user","content":"x"}]}`), name)
+		require.NotEqual(t, a.Primary(), primary(t, headers(name, uuidB), ""), name)
+	}
+}
+
+func TestHeadersThatNameSomethingElseAreNoSession(t *testing.T) {
+	for _, name := range []string{
+		"x-client-request-id", "x-request-id", "traceparent", "Idempotency-Key", "thread-id", "x-parent-session-id",
+		"VScode-SessionId", "VScode-MachineId", "x-codex-installation-id", "X-KILOCODE-PROJECTID", "Mcp-Session-Id",
+		"x-session-token", "X-Interaction-Id", "x-codex-window-id",
+	} {
+		id := extract(t, headers(name, uuidA), "")
+		require.True(t, id.IsZero(), name)
+	}
+}
+
+func TestEveryBodyPathOfTheCensusNamesASession(t *testing.T) {
+	for path, format := range map[string]string{
+		"metadata.user_id (json)":         `{"metadata":{"user_id":"{\"device_id\":\"d\",\"account_uuid\":\"\",\"session_id\":\"%s\"}"}}`,
+		"metadata.user_id (tail)":         `{"metadata":{"user_id":"user_0123abcd_account__session_%s"}}`,
+		"client_metadata.session_id":      `{"client_metadata":{"session_id":"%s"}}`,
+		"metadata.session_id":             `{"metadata":{"session_id":"%s"}}`,
+		"metadata.sessionId":              `{"metadata":{"sessionId":"%s"}}`,
+		"metadata.cursorConversationId":   `{"metadata":{"cursorConversationId":"%s"}}`,
+		"litellm_session_id":              `{"litellm_session_id":"%s"}`,
+		"unbound_metadata.taskId":         `{"unbound_metadata":{"taskId":"%s"}}`,
+		"requesty.trace_id":               `{"requesty":{"trace_id":"%s"}}`,
+		"session_id":                      `{"session_id":"%s"}`,
+		"sessionId":                       `{"sessionId":"%s"}`,
+		"conversation":                    `{"conversation":"%s"}`,
+		"conversation.id":                 `{"conversation":{"id":"%s"}}`,
+		"conversation_id":                 `{"conversation_id":"%s"}`,
+		"thread_id":                       `{"thread_id":"%s"}`,
+		"chat_id":                         `{"chat_id":"%s"}`,
+		"request.session_id":              `{"request":{"session_id":"%s"}}`,
+		"prompt_cache_key":                `{"prompt_cache_key":"%s"}`,
+		"prompt_cache_key (copilot)":      `{"prompt_cache_key":"%s:gpt-5"}`,
+		"prompt_cache_key (agents sdk)":   `{"prompt_cache_key":"agents-sdk:session:%s"}`,
+		"escaped member name":             `{"sess\u0069on_id":"%s"}`,
+		"the last of duplicates":          `{"session_id":"other","session_id":"%s"}`,
+		"white space":                     " \n{ \"session_id\" : \"%s\" } \n",
+		"a nested one is somebody's data": `{"tools":[{"session_id":"other"}],"session_id":"%s"}`,
+	} {
+		a := primary(t, nil, fmt.Sprintf(format, uuidA))
+		require.Equal(t, a, primary(t, nil, fmt.Sprintf(format, uuidA)), path)
+		require.NotEqual(t, a, primary(t, nil, fmt.Sprintf(format, uuidB)), path)
+	}
+}
+
+func TestBodiesThatNameNoSession(t *testing.T) {
+	for name, body := range map[string]string{
+		"empty":                     ``,
+		"not json":                  `hello`,
+		"array":                     `[{"session_id":"` + uuidA + `"}]`,
+		"truncated":                 `{"session_id":"` + uuidA + `"`,
+		"truncated string":          `{"session_id":"` + uuidA,
+		"two objects":               `{"session_id":"` + uuidA + `"}{}`,
+		"number":                    `{"session_id":12345}`,
+		"object":                    `{"session_id":{"a":"b"}}`,
+		"array value":               `{"session_id":["` + uuidA + `"]}`,
+		"null":                      `{"session_id":null}`,
+		"last duplicate is no id":   `{"session_id":"` + uuidA + `","session_id":7}`,
+		"inside a tool result":      `{"messages":[],"tools":[{"session_id":"` + uuidA + `"}]}`,
+		"only a system prompt":      `{"messages":[{"role":"system","content":"be good"}]}`,
+		"only an empty message":     `{"messages":[{"role":"user","content":""}]}`,
+		"run of the agents sdk":     `{"prompt_cache_key":"agents-sdk:run:00ff"}`,
+		"bucket of an application":  `{"prompt_cache_key":"tenant:acme:support-v1"}`,
+		"user":                      `{"user":"bob","safety_identifier":"bob"}`,
+		"gzip":                      "\x1f\x8b\x08\x00\x00\x00\x00\x00",
+		"a prompt template's name":  `{"prompt":{"id":"pmpt_1"}}`,
+		"response chain, H not key": `{"previous_response_id":"resp_1"}`,
+	} {
+		id := extract(t, nil, body)
+		require.True(t, id.IsZero(), "%s: %v", name, id)
+	}
+}
+
+// The original feature's order, with the census's refinements.
+func TestOrderOfSignals(t *testing.T) {
+	claude := `{"metadata":{"user_id":"user_ab_account__session_` + uuidA + `"},"conversation_id":"c-77","messages":[{"role":"user","content":"x"}]}`
+	onlyClaude := primary(t, nil, `{"metadata":{"user_id":"user_ab_account__session_`+uuidA+`"}}`)
+
+	t.Run("a Claude id wins over a generic header", func(t *testing.T) {
+		id := extract(t, headers("X-Session-ID", "proxy-1"), claude)
+		require.Equal(t, onlyClaude, id.Primary())
+		require.Contains(t, id.Names(), primary(t, headers("X-Session-ID", "proxy-1"), ""), "the header is a name beside it")
+	})
+	t.Run("a native header wins over all, the body is not read", func(t *testing.T) {
+		id := extract(t, headers("X-Session-ID", "proxy-1", "X-Claude-Code-Session-Id", uuidB), claude)
+		require.Equal(t, primary(t, headers("X-Claude-Code-Session-Id", uuidB), ""), id.Primary())
+		require.NotContains(t, id.Names(), onlyClaude)
+	})
+	t.Run("Claude's header and metadata are one name", func(t *testing.T) {
+		require.Equal(t, onlyClaude, primary(t, headers("X-Claude-Code-Session-Id", uuidA), ""))
+	})
+	t.Run("a header wins over weaker body members", func(t *testing.T) {
+		body := `{"conversation_id":"c-77","metadata":{"user_id":"bob"},"prompt_cache_key":"app"}`
+		require.Equal(t, primary(t, headers("X-Session-ID", "s-1"), ""), primary(t, headers("X-Session-ID", "s-1"), body))
+	})
+	t.Run("a conversation wins over the cache key, which is kept as weak", func(t *testing.T) {
+		id := extract(t, nil, `{"prompt_cache_key":"app","conversation_id":"c-77"}`)
+		require.Equal(t, primary(t, nil, `{"conversation_id":"c-77"}`), id.Primary())
+		weak := extract(t, nil, `{"prompt_cache_key":"app"}`)
+		require.Equal(t, weak.Primary(), id.Weak())
+		require.Empty(t, weak.Names())
+	})
+	t.Run("a plain user comes last, behind content", func(t *testing.T) {
+		with := extract(t, nil, `{"metadata":{"user_id":"bob"},"messages":[{"role":"user","content":"hi there"}]}`)
+		require.Equal(t, sessionid.KindContent, with.Signal().Kind)
+		without := extract(t, nil, `{"metadata":{"user_id":"bob"}}`)
+		require.Equal(t, sessionid.KindUser, without.Signal().Kind)
+	})
+}
+
+func TestI6_SameUserIDWithDifferentContentIsNotOneSession(t *testing.T) {
+	seen := map[sessionid.Key]bool{}
+	for i := range 100 {
+		seen[primary(t, nil, fmt.Sprintf(`{"metadata":{"user_id":"bob"},"messages":[{"role":"user","content":"question %d"}]}`, i))] = true
+	}
+	require.Len(t, seen, 100)
+}
+
+func TestI10_SeparatorsInIDsNeverMatchAnotherKey(t *testing.T) {
+	seen := map[sessionid.Key]string{}
+	for _, v := range []string{"x::pck:y", "a::b", "a", "b", "x", "y", "a:b", ":a", "a:", "pck:y", "x|y", "x/y", "session:x"} {
+		for _, place := range []string{"X-Session-Id", "X-Claude-Code-Session-Id", "Session-Id"} {
+			k := primary(t, headers(place, v), "")
+			require.Empty(t, seen[k], "%s in %s", v, place)
+			seen[k] = place + "=" + v
+		}
+	}
+}
+
+func TestI11_ValuesThatAreNoID(t *testing.T) {
+	for name, v := range map[string]string{
+		"257 bytes": strings.Repeat("a", 257), "newline": "a\nb", "nul": "a\x00b", "delete": "a\x7fb", "empty": "", "blanks": " \t ",
+		"null": "null", "Null": "Null", "undefined": "undefined", "default": "default", "zero": "0", "zeros": "000000",
+		"zero uuid": "00000000-0000-0000-0000-000000000000", "template": "{{session_id}}", "in the middle": "x-{{id}}",
+		"shell": "${SESSION}", "angle": "<session-id>", "percent": "%SESSION%", "not utf-8": "a\xff\xfeb",
+	} {
+		id := extract(t, http.Header{"X-Session-Id": {v}}, "")
+		require.True(t, id.IsZero(), "header, %s", name)
+		id = extract(t, http.Header{"X-Claude-Code-Session-Id": {v}}, "")
+		require.True(t, id.IsZero(), "native header, %s", name)
+		if name == "not utf-8" { // in JSON a decoder has replaced it
+			continue
+		}
+		id = extract(t, nil, fmt.Sprintf(`{"session_id":%s}`, quote(v)))
+		require.True(t, id.IsZero(), "body, %s", name)
+		id = extract(t, nil, fmt.Sprintf(`{"metadata":{"user_id":%s}}`, quote(fmt.Sprintf(`{"session_id":%s}`, quote(v)))))
+		require.NotEqual(t, sessionid.KindNativeBody, id.Signal().Kind, "metadata, %s", name)
+	}
+	require.Equal(t, primary(t, headers("X-Session-Id", "good"), ""), primary(t, http.Header{"X-Session-Id": {"", "good"}}, ""),
+		"an empty first value does not hide a good second one")
+	require.False(t, primary(t, headers("X-Session-Id", strings.Repeat("a", 256)), "") == primary(t, headers("X-Session-Id", strings.Repeat("a", 255)), ""))
+}
+
+func TestAnIDShowsNothingOfWhatTheClientSent(t *testing.T) {
+	id := extract(t, headers("X-Session-Id", "sk-secret-0123456789"), "")
+	for _, s := range []string{id.String(), fmt.Sprintf("%v %+v %#v %s", id, id, id, id), id.LogValue().String()} {
+		require.NotContains(t, s, "secret")
+	}
+	require.Equal(t, "none", sessionid.ID{}.String())
+}

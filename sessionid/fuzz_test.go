@@ -1,0 +1,131 @@
+package sessionid
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+var seeds = []string{
+	``, `{}`, `null`, `[]`, `{"a":`, `{"session_id":"x"}`, `{"session_id":"x"} {}`, "{\"session_id\"\t:\n\"x\"}",
+	`{"sess\u0069on_id":"x","session_id":"\ud800\u0041"}`, `{"session_id":"a","session_id":"b"}`,
+	`{"metadata":{"user_id":"{\"device_id\":\"d\",\"session_id\":\"8a218e62-bb55-446a-bc6c-b288fc65f5b5\"}"}}`,
+	`{"metadata":{"user_id":"user_a_account__session_8a218e62-bb55-446a-bc6c-b288fc65f5b5"}}`,
+	`{"messages":[{"role":"user","content":[{"type":"text","text":"a\\\"b\u00e9\/"},{"type":"image","source":{"data":"AA"}}]},{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c","content":"r"}]}`,
+	`{"contents":[{"parts":[{"functionResponse":{"id":"x","name":"f","response":{"o":[1,{"a":null}]}}}],"role":"user"}],"systemInstruction":{}}`,
+	`{"input":[{"type":"function_call","call_id":"c","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":[{"type":"input_text","text":"x"}]}],"prompt_cache_key":"a:b"}`,
+	`{"request":{"session_id":"s","contents":[{"role":"user","parts":[{"text":"q"}]}]}}`, `{"prompt":["a","b"]}`,
+	`{"conversation":{"id":"conv_1"},"x":"` + "\\\\\\\\" + `"}`, "\xff\xfe{", `{"a":"` + "\x01" + `"}`,
+}
+
+// FuzzBody holds the scanner against encoding/json: what is one JSON object
+// there is one here, and every member that somebody reads has the same value.
+func FuzzBody(f *testing.F) {
+	for _, s := range seeds {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		before := bytes.Clone(data)
+		a, b := Extract(nil, data), Extract(nil, data)
+		if a.Primary() != b.Primary() || a.IsZero() != (a.Primary() == Key{}) {
+			t.Fatalf("not a function of its input: %v, %v", a, b)
+		}
+		if !bytes.Equal(before, data) {
+			t.Fatal("the body was changed")
+		}
+		var judge map[string]json.RawMessage
+		if json.Unmarshal(data, &judge) != nil || judge == nil {
+			return
+		}
+		got, ok := readBody(data)
+		if !ok {
+			t.Fatalf("a JSON object was refused: %q", data)
+		}
+		for name, i := range bodyMembers {
+			want := judge[name]
+			if string(got.raw[i]) != string(want) {
+				t.Fatalf("%s is %q, want %q in %q", name, got.raw[i], want, data)
+			}
+			var s string
+			if len(want) > 0 && want[0] == '"' && json.Unmarshal(want, &s) == nil {
+				have := unquote(got.raw[i])
+				x, okX := clean(have)
+				y, okY := clean(s)
+				if okX && okY && x != y {
+					t.Fatalf("%s reads as %q, want %q", name, x, y)
+				}
+			}
+		}
+	})
+}
+
+// FuzzHeader: any value in any header of the census is an id that passes the
+// gate, or none; the ID shows nothing of it.
+func FuzzHeader(f *testing.F) {
+	for i, s := range append(seeds, "8a218e62-bb55-446a-bc6c-b288fc65f5b5", "null", "{{x}}", "a\nb", strings.Repeat("a", 257)) {
+		f.Add(uint8(i), s)
+	}
+	f.Fuzz(func(t *testing.T, which uint8, value string) {
+		s := headerSignals[int(which)%len(headerSignals)]
+		id := Extract(http.Header{s.name: {"", value}}, nil)
+		want, ok := s.id(value)
+		if ok == id.IsZero() {
+			t.Fatalf("%s: %q is an id: %v, but the ID is %v", s.name, value, ok, id)
+		}
+		if !ok {
+			return
+		}
+		if len(want) > MaxIDBytes || strings.ContainsAny(want, "\n\r\x00") {
+			t.Fatalf("%q passed the gate", want)
+		}
+		if len(want) > 16 && strings.Contains(id.String(), want) {
+			t.Fatalf("%v shows the id", id)
+		}
+	})
+}
+
+// FuzzSpelling: two spellings of one text are one text.
+func FuzzSpelling(f *testing.F) {
+	for _, s := range []string{"", "a", "a/b<c>&\u2028é😀\x00\x1f\"\\\n\\u0041"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		text = strings.ToValidUTF8(text, "?")
+		html, err := json.Marshal(text) // escapes <, >, & and U+2028
+		if err != nil {
+			t.Fatal(err)
+		}
+		var plain bytes.Buffer
+		e := json.NewEncoder(&plain)
+		e.SetEscapeHTML(false)
+		if err := e.Encode(text); err != nil {
+			t.Fatal(err)
+		}
+		var ascii strings.Builder
+		ascii.WriteByte('"')
+		for _, r := range text {
+			if r > 0xffff {
+				r -= 0x10000
+				ascii.WriteString(u16(0xd800 + r>>10))
+				r = 0xdc00 + r&0x3ff
+			}
+			ascii.WriteString(u16(r))
+		}
+		ascii.WriteByte('"')
+		sum := func(content string) Key {
+			id := Extract(nil, []byte(`{"messages":[{"role":"user","content":`+content+`},{"role":"user","content":"x"}]}`))
+			return id.Primary()
+		}
+		a, b, c := sum(string(html)), sum(strings.TrimSpace(plain.String())), sum(ascii.String())
+		if a != b || a != c {
+			t.Fatalf("%q has three identities: %x %x %x", text, a, b, c)
+		}
+	})
+}
+
+func u16(r rune) string {
+	const hex = "0123456789ABCDEF"
+	return `\u` + string([]byte{hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15]})
+}
