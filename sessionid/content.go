@@ -1,9 +1,6 @@
 package sessionid
 
-import (
-	"encoding/binary"
-	"math/bits"
-)
+import "encoding/binary"
 
 // MaxBoundaries is how many boundaries of a conversation an ID carries: the
 // own end and the most recent ones before it, and the first few. Between two
@@ -15,92 +12,108 @@ const MaxBoundaries = 128
 // firstBoundaries is how many of them are kept from the beginning.
 const firstBoundaries = 8
 
-// chain is the conversation's boundaries, longest first, or nil if the body
-// has none: no messages, or nothing in them that tells one conversation from
-// another.
-func (b *body) chain() []Key {
-	var c chain
-	switch {
-	case b.raw[memberMessages] != nil:
-		c.walk(b.raw[memberMessages])
-	case b.raw[memberContents] != nil:
-		c.walk(b.raw[memberContents])
-	case b.raw[memberInput] != nil:
-		c.walk(b.raw[memberInput])
-	case b.raw[memberPrompt] != nil && b.raw[memberPrompt][0] != '{': // an object is a template's name
-		c.walk(b.raw[memberPrompt])
-	case b.raw[memberRequest] != nil: // Code Assist wraps Gemini's request
-		c.walk(lookup(b.raw[memberRequest], "contents"))
-	}
-	return c.boundaries()
-}
-
 // chain runs over messages and remembers the boundaries between them.
 type chain struct {
-	canon  canon
+	rank   int // place of the member in contentMembers, counted from 1
 	lo, hi uint64
 	n      int
 	first  [firstBoundaries]Key
 	recent [MaxBoundaries - firstBoundaries]Key // a ring
 }
 
+// member walks the value of a top-level member that the cursor stands before,
+// if it is one that holds a conversation and no stronger one was seen.
+func (ch *chain) member(i int, c *cursor) bool {
+	for rank, m := range contentMembers {
+		if m != i {
+			continue
+		}
+		rank++
+		if ch.rank != 0 && rank > ch.rank {
+			return false
+		}
+		if ch.rank > rank { // a weaker member came first
+			stronger := chain{}
+			if stronger.member(i, c) && stronger.n > 0 {
+				*ch = stronger
+			}
+			return true
+		}
+		ch.rank, ch.lo, ch.hi, ch.n = rank, 0, 0, 0
+		switch {
+		case m != memberRequest && !(m == memberPrompt && c.peek() == '{'):
+			ch.walk(c)
+		case m == memberRequest && c.peek() == '{':
+			c.enter()
+			first := true
+			for {
+				name, ok := c.member(&first)
+				if !ok {
+					break
+				}
+				if string(name) == "contents" {
+					ch.lo, ch.hi, ch.n = 0, 0, 0
+					ch.walk(c)
+				} else {
+					c.skip()
+				}
+			}
+		default: // prompt as an object is a template's name
+			return false
+		}
+		if ch.n == 0 {
+			ch.rank = 0 // nothing here: a weaker member may hold the conversation
+		}
+		return true
+	}
+	return false
+}
+
 // walk takes the value of messages, contents, input or prompt: an array, one
 // object (Gemini's contents), or a string, which is one message of a user.
-func (c *chain) walk(raw []byte) {
-	if len(raw) == 0 {
+func (ch *chain) walk(c *cursor) {
+	if c.peek() != '[' {
+		ch.add(c.message())
 		return
 	}
-	if raw[0] != '[' {
-		c.message(raw)
-		return
-	}
-	w, _ := array(raw)
-	for {
-		v, ok := w.element()
-		if !ok {
-			return
-		}
-		c.message(v)
+	c.enter()
+	for first := true; c.another(']', &first); {
+		ch.add(c.message())
 	}
 }
 
-func (c *chain) message(raw []byte) {
-	sum, ok := c.canon.message(raw)
-	if !ok {
+// add extends the chain by one message: two lanes of one multiplication each.
+func (ch *chain) add(sum uint64) {
+	if sum == 0 {
 		return
 	}
-	// Two lanes of one multiplication each; the order of messages counts.
-	c.lo = mix(c.lo^0x9e3779b97f4a7c15, sum^0xd6e8feb86659fd93)
-	c.hi = mix(c.hi^0xa0761d6478bd642f, sum^0xe7037ed1a0b428db)
-	k := makeKey(c.lo, c.hi)
-	if c.n < len(c.first) {
-		c.first[c.n] = k
+	ch.lo = fold(ch.lo^tagUser, sum)
+	ch.hi = fold(ch.hi^tagModel, sum^tagRole)
+	k := makeKey(ch.lo, ch.hi)
+	if ch.n < len(ch.first) {
+		ch.first[ch.n] = k
 	} else {
-		c.recent[(c.n-len(c.first))%len(c.recent)] = k
+		ch.recent[(ch.n-len(ch.first))%len(ch.recent)] = k
 	}
-	c.n++
+	ch.n++
 }
 
-// boundaries copies what was remembered, longest first.
-func (c *chain) boundaries() []Key {
-	if c.n == 0 {
+// boundaries copies what was remembered, longest first; nil if there is none:
+// no messages, or nothing in them that tells one conversation from another.
+func (ch *chain) boundaries() []Key {
+	if ch.n == 0 {
 		return nil
 	}
-	inFirst := min(c.n, len(c.first))
-	inRecent := min(c.n-inFirst, len(c.recent))
+	inFirst := min(ch.n, len(ch.first))
+	inRecent := min(ch.n-inFirst, len(ch.recent))
 	out := make([]Key, 0, inFirst+inRecent)
 	for i := range inRecent {
-		out = append(out, c.recent[(c.n-inFirst-1-i)%len(c.recent)])
+		out = append(out, ch.recent[(ch.n-inFirst-1-i)%len(ch.recent)])
 	}
 	for i := inFirst - 1; i >= 0; i-- {
-		out = append(out, c.first[i])
+		out = append(out, ch.first[i])
 	}
 	return out
-}
-
-func mix(a, b uint64) uint64 {
-	hi, lo := bits.Mul64(a, b)
-	return hi ^ lo
 }
 
 func makeKey(lo, hi uint64) (k Key) {

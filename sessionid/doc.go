@@ -20,9 +20,11 @@
 //  6. the conversation's own content;
 //  7. a plain metadata.user_id, only where the body has no content at all.
 //
-// With a header of the first kind the body is not read. With a generic one
-// only the first and the last 4 KiB of the body are searched for Claude
-// Code's metadata. The whole table of signals is in signals.go.
+// With a header of the first kind the body is not read. With a generic one a
+// body of more than 8 KiB is looked at only in its last 4 KiB, for Claude
+// Code's metadata. A larger body that has an id in its first 512 bytes or its
+// last 4 KiB is not walked further: what its middle repeats or breaks is not
+// noticed. The whole table of signals is in signals.go.
 //
 // # Identity from content
 //

@@ -39,18 +39,33 @@ func FuzzBody(f *testing.F) {
 		if json.Unmarshal(data, &judge) != nil || judge == nil {
 			return
 		}
-		got, ok := readBody(data)
-		if !ok {
+		var got body
+		if !got.whole(data, new(chain)) {
 			t.Fatalf("a JSON object was refused: %q", data)
 		}
+		var backwards body
+		if back, ok := newTail(data); ok {
+			for {
+				name, value, ok := back.member()
+				if !ok {
+					break
+				}
+				if i, known := bodyMembers[string(name)]; known && backwards.raw[i] == nil {
+					backwards.raw[i] = value
+				}
+			}
+		}
 		for name, i := range bodyMembers {
+			if string(backwards.raw[i]) != string(got.raw[i]) {
+				t.Fatalf("%s is %q from the end, %q from the front in %q", name, backwards.raw[i], got.raw[i], data)
+			}
 			want := judge[name]
 			if string(got.raw[i]) != string(want) {
 				t.Fatalf("%s is %q, want %q in %q", name, got.raw[i], want, data)
 			}
 			var s string
 			if len(want) > 0 && want[0] == '"' && json.Unmarshal(want, &s) == nil {
-				have := unquote(got.raw[i])
+				have := unquote(got.raw[i], new(scratch))
 				x, okX := clean(have)
 				y, okY := clean(s)
 				if okX && okY && x != y {

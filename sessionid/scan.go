@@ -1,6 +1,10 @@
 package sessionid
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+)
 
 // A scanner for one purpose: to find members of a JSON object and to step
 // over everything else at the speed of bytes.IndexByte. It checks what it
@@ -11,16 +15,13 @@ import "bytes"
 // skipSpace returns the index of the first byte at or after i that is not
 // white space.
 func skipSpace(b []byte, i int) int {
-	for i < len(b) {
-		switch b[i] {
-		case ' ', '\n', '\r', '\t':
-			i++
-		default:
-			return i
-		}
+	for i < len(b) && isSpace(b[i]) {
+		i++
 	}
 	return i
 }
+
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
 
 // skipString returns the index after the string whose opening quote stands at
 // i, or -1 if it does not end.
@@ -41,6 +42,52 @@ func skipString(b []byte, i int) int {
 		}
 		if n%2 == 0 {
 			return i + 1
+		}
+	}
+}
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// textEnd is skipString for a string that is going to be hashed: it tells
+// besides whether the string is plain, that is, has no escape with a second
+// spelling (\uXXXX, \/).
+func textEnd(b []byte, i int) (end int, plain bool) {
+	plain = true
+	i++
+	for {
+		for i+8 <= len(b) {
+			w := binary.LittleEndian.Uint64(b[i:])
+			x, y := w^('"'*ones), w^('\\'*ones)
+			m := ((x-ones)&^x | (y-ones)&^y) & highs
+			if m != 0 {
+				i += bits.TrailingZeros64(m) / 8
+				break
+			}
+			i += 8
+		}
+		for {
+			if i >= len(b) {
+				return -1, false
+			}
+			c := b[i]
+			if c == '"' {
+				return i + 1, plain
+			}
+			if c != '\\' {
+				i++
+				if i+8 <= len(b) {
+					break
+				}
+				continue
+			}
+			if i+1 < len(b) && (b[i+1] == 'u' || b[i+1] == '/') {
+				plain = false
+			}
+			i += 2
+			break
 		}
 	}
 }
@@ -85,100 +132,134 @@ func skipValue(b []byte, i int) int {
 	}
 }
 
+// valueEnd is skipValue for a value that is going to be hashed: plain tells
+// that it has no insignificant white space and all its strings are plain.
+func valueEnd(b []byte, i int) (end int, plain bool) {
+	if i >= len(b) {
+		return -1, false
+	}
+	switch b[i] {
+	case '"':
+		return textEnd(b, i)
+	case '{', '[':
+		plain = true
+		depth := 0
+		for i < len(b) {
+			switch b[i] {
+			case '"':
+				var p bool
+				if i, p = textEnd(b, i); i < 0 {
+					return -1, false
+				}
+				plain = plain && p
+				continue
+			case '{', '[':
+				depth++
+			case '}', ']':
+				if depth--; depth == 0 {
+					return i + 1, plain
+				}
+			case ' ', '\n', '\r', '\t':
+				plain = false
+			}
+			i++
+		}
+		return -1, false
+	}
+	return skipValue(b, i), true
+}
+
 // isScalar tells the bytes that numbers, true, false and null are made of.
 func isScalar(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '-' || c == '+' || c == '.'
 }
 
-// object walks the members of one JSON object, array the elements of one
-// array. next returns false at the end and when the text is malformed; done
-// tells which: it is true only after the closing bracket.
-type walker struct {
-	b     []byte
-	i     int
-	close byte
-	begun bool
-	done  bool
+// cursor walks through one JSON text. Whoever is told of a member or an
+// element must step over its value before asking for the next one. A cursor
+// that has failed (bad) stays where it is and finds nothing more.
+type cursor struct {
+	b   []byte
+	i   int
+	bad bool
 }
 
-// object starts a walk over the object whose brace stands first in b (after
-// white space); ok is false if there is none.
-func object(b []byte) (w walker, ok bool) { return open(b, '{', '}') }
-
-func array(b []byte) (w walker, ok bool) { return open(b, '[', ']') }
-
-func open(b []byte, opening, closing byte) (walker, bool) {
-	i := skipSpace(b, 0)
-	if i >= len(b) || b[i] != opening {
-		return walker{}, false
+// peek is the first byte of the value that the cursor stands before, 0 at the
+// end.
+func (c *cursor) peek() byte {
+	if c.i < len(c.b) {
+		return c.b[c.i]
 	}
-	return walker{b: b, i: i + 1, close: closing}, true
+	return 0
 }
 
-// separator steps to the next member or element, past the comma.
-func (w *walker) separator() bool {
-	w.i = skipSpace(w.b, w.i)
-	if w.i >= len(w.b) {
+func (c *cursor) fail() {
+	c.bad = true
+	c.i = len(c.b)
+}
+
+// enter steps over an opening bracket.
+func (c *cursor) enter() { c.i++ }
+
+// another steps to the next member or element of the object or array that was
+// entered; first is set by the caller before the first one. At the closing
+// bracket it steps over that and returns false.
+func (c *cursor) another(closing byte, first *bool) bool {
+	c.i = skipSpace(c.b, c.i)
+	switch ch := c.peek(); {
+	case c.bad:
 		return false
-	}
-	switch c := w.b[w.i]; {
-	case c == w.close:
-		w.i++
-		w.done = true
+	case ch == closing:
+		c.i++
 		return false
-	case !w.begun:
-		w.begun = true
+	case *first && ch != 0:
+		*first = false
 		return true
-	case c == ',':
-		w.i = skipSpace(w.b, w.i+1)
-		return true
+	case ch == ',':
+		c.i = skipSpace(c.b, c.i+1)
+		if c.i < len(c.b) {
+			return true
+		}
 	}
+	c.fail()
 	return false
 }
 
-// member returns the next member: its name without quotes, escapes resolved,
-// and its raw value.
-func (w *walker) member() (name, value []byte, ok bool) {
-	if !w.separator() || w.i >= len(w.b) || w.b[w.i] != '"' {
-		return nil, nil, false
+// member is another for objects; name is the member's, escapes resolved, and
+// belongs to the text.
+func (c *cursor) member(first *bool) (name []byte, ok bool) {
+	if !c.another('}', first) {
+		return nil, false
 	}
-	end := skipString(w.b, w.i)
+	if c.peek() != '"' {
+		c.fail()
+		return nil, false
+	}
+	end := skipString(c.b, c.i)
 	if end < 0 {
-		return nil, nil, false
+		c.fail()
+		return nil, false
 	}
-	name = w.b[w.i+1 : end-1]
+	name = c.b[c.i+1 : end-1]
 	if bytes.IndexByte(name, '\\') >= 0 {
-		name = []byte(unquote(w.b[w.i:end]))
+		name = []byte(unquote(c.b[c.i:end], new(scratch)))
 	}
-	w.i = skipSpace(w.b, end)
-	if w.i >= len(w.b) || w.b[w.i] != ':' {
-		return nil, nil, false
-	}
-	w.i = skipSpace(w.b, w.i+1)
-	value, ok = w.value()
-	return name, value, ok
-}
-
-// element returns the next element of an array, raw.
-func (w *walker) element() (value []byte, ok bool) {
-	if !w.separator() {
+	c.i = skipSpace(c.b, end)
+	if c.peek() != ':' {
+		c.fail()
 		return nil, false
 	}
-	return w.value()
+	c.i = skipSpace(c.b, c.i+1)
+	return name, true
 }
 
-func (w *walker) value() ([]byte, bool) {
-	end := skipValue(w.b, w.i)
+// skip steps over a value and returns it, raw.
+func (c *cursor) skip() []byte {
+	start := c.i
+	end := skipValue(c.b, c.i)
 	if end < 0 {
-		return nil, false
+		c.fail()
+		return nil
 	}
-	v := w.b[w.i:end]
-	w.i = end
-	return v, true
-}
-
-// atEnd reports whether the walk reached the closing bracket and nothing but
-// white space follows it.
-func (w *walker) atEnd() bool {
-	return w.done && skipSpace(w.b, w.i) == len(w.b)
+	c.i = end
+	return c.b[start:end]
 }

@@ -1,8 +1,11 @@
 package sessionid
 
 import (
+	"bytes"
+	"encoding/binary"
 	"net/textproto"
 	"strings"
+	"unsafe"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -13,8 +16,20 @@ type signal struct {
 	space  *space // whose ids they are: equal values in one space name one session
 	name   string // header name, or body path of one or two members
 	client string // who sends it
-	read   func(string) (string, bool)
+	read   reading
 }
+
+// reading is how an id is read out of a signal's value. (Not a function: an
+// indirect call would move the id to the heap.)
+type reading uint8
+
+const (
+	asItIs          reading = iota
+	sessionIDInJSON         // JSON that stands inside a string, its session_id
+	claudeUserID
+	last12Hex
+	cacheKey
+)
 
 // space keeps the ids of one family apart from all others, by a seed instead
 // of a separator that an id could contain.
@@ -51,99 +66,110 @@ var (
 // x-codex-installation-id, X-KILOCODE-PROJECTID …), servers' own ids
 // (Mcp-Session-Id, x-session-token), users (user, safety_identifier).
 var signals = []signal{
-	{KindNativeHeader, spaceClaude, "X-Claude-Code-Session-Id", "Claude Code (C)", nil},
-	{KindNativeHeader, spaceCodex, "Session-Id", "Codex (C), OpenCode's OpenAI plugin (S)", nil},
-	{KindNativeHeader, spaceCodex, "Session_id", "older Codex, pi, Cline, Roo (S)", nil},
-	{KindNativeHeader, spaceCodex, "X-Codex-Turn-Metadata", "Codex (C)", jsonMember("session_id")},
-	{KindNativeHeader, spaceCodex, "Conversation_id", "older Codex (S)", nil},
-	{KindNativeHeader, spaceOpenCode, "X-Opencode-Session", "OpenCode (S)", nil},
-	{KindNativeHeader, spaceCopilot, "X-Client-Session-Id", "Copilot CLI (S)", nil},
-	{KindNativeHeader, spaceTask, "X-Task-Id", "Cline (S)", nil},
-	{KindNativeHeader, spaceTask, "X-Roo-Task-Id", "Roo (S)", nil},
-	{KindNativeHeader, spaceTask, "X-Kilocode-Taskid", "Kilo (S)", nil},
-	{KindNativeHeader, spaceAmp, "X-Amp-Thread-Id", "Amp (T)", nil},
-	{KindNativeHeader, spaceGoose, "Agent-Session-Id", "Goose (T)", nil},
+	{KindNativeHeader, spaceClaude, "X-Claude-Code-Session-Id", "Claude Code (C)", asItIs},
+	{KindNativeHeader, spaceCodex, "Session-Id", "Codex (C), OpenCode's OpenAI plugin (S)", asItIs},
+	{KindNativeHeader, spaceCodex, "Session_id", "older Codex, pi, Cline, Roo (S)", asItIs},
+	{KindNativeHeader, spaceCodex, "X-Codex-Turn-Metadata", "Codex (C)", sessionIDInJSON},
+	{KindNativeHeader, spaceCodex, "Conversation_id", "older Codex (S)", asItIs},
+	{KindNativeHeader, spaceOpenCode, "X-Opencode-Session", "OpenCode (S)", asItIs},
+	{KindNativeHeader, spaceCopilot, "X-Client-Session-Id", "Copilot CLI (S)", asItIs},
+	{KindNativeHeader, spaceTask, "X-Task-Id", "Cline (S)", asItIs},
+	{KindNativeHeader, spaceTask, "X-Roo-Task-Id", "Roo (S)", asItIs},
+	{KindNativeHeader, spaceTask, "X-Kilocode-Taskid", "Kilo (S)", asItIs},
+	{KindNativeHeader, spaceAmp, "X-Amp-Thread-Id", "Amp (T)", asItIs},
+	{KindNativeHeader, spaceGoose, "Agent-Session-Id", "Goose (T)", asItIs},
 	{KindNativeHeader, spaceVibe, "X-Affinity", "Mistral Vibe, pi (S)", last12Hex},
-	{KindNativeHeader, spaceGrok, "X-Grok-Conv-Id", "xAI users (D)", nil},
-	{KindNativeHeader, spaceGrok, "X-Grok-Session-Id", "Grok CLI (T)", nil},
+	{KindNativeHeader, spaceGrok, "X-Grok-Conv-Id", "xAI users (D)", asItIs},
+	{KindNativeHeader, spaceGrok, "X-Grok-Session-Id", "Grok CLI (T)", asItIs},
 
 	{KindNativeBody, spaceClaude, "metadata.user_id", "Claude Code (C)", claudeUserID},
 
-	{KindGenericHeader, spaceSession, "X-Session-Id", "OpenCode (C), Crush (S), OpenRouter users (D)", nil},
-	{KindGenericHeader, spaceSession, "X-Session-Affinity", "OpenCode (C), Fireworks, Cloudflare (D)", nil},
-	{KindGenericHeader, spaceSession, "X-Litellm-Session-Id", "OpenHands, LiteLLM users (S)", nil},
-	{KindGenericHeader, spaceSession, "X-Openwebui-Chat-Id", "Open WebUI (D)", nil},
-	{KindGenericHeader, spaceSession, "Helicone-Session-Id", "Helicone users (D)", nil},
-	{KindGenericHeader, spaceSession, "X-Bf-Session-Id", "Bifrost users (D)", nil},
-	{KindGenericHeader, spaceSession, "X-Ms-Session-Id", "Azure users (D)", nil},
-	{KindGenericHeader, spaceSession, "X-Merge-Thread-Id", "Merge users (D)", nil},
-	{KindGenericHeader, spaceSession, "X-Dynamo-Session-Id", "Dynamo users (D)", nil},
-	{KindGenericHeader, spaceSession, "X-Smg-Routing-Key", "SGLang gateway users (D)", nil},
-	{KindGenericHeader, spaceSession, "X-Aibrix-Session-Key", "AIBrix users (D)", nil},
-	{KindGenericHeader, spaceSession, "X-Cagent-Session-Id", "cagent (D)", nil},
+	{KindGenericHeader, spaceSession, "X-Session-Id", "OpenCode (C), Crush (S), OpenRouter users (D)", asItIs},
+	{KindGenericHeader, spaceSession, "X-Session-Affinity", "OpenCode (C), Fireworks, Cloudflare (D)", asItIs},
+	{KindGenericHeader, spaceSession, "X-Litellm-Session-Id", "OpenHands, LiteLLM users (S)", asItIs},
+	{KindGenericHeader, spaceSession, "X-Openwebui-Chat-Id", "Open WebUI (D)", asItIs},
+	{KindGenericHeader, spaceSession, "Helicone-Session-Id", "Helicone users (D)", asItIs},
+	{KindGenericHeader, spaceSession, "X-Bf-Session-Id", "Bifrost users (D)", asItIs},
+	{KindGenericHeader, spaceSession, "X-Ms-Session-Id", "Azure users (D)", asItIs},
+	{KindGenericHeader, spaceSession, "X-Merge-Thread-Id", "Merge users (D)", asItIs},
+	{KindGenericHeader, spaceSession, "X-Dynamo-Session-Id", "Dynamo users (D)", asItIs},
+	{KindGenericHeader, spaceSession, "X-Smg-Routing-Key", "SGLang gateway users (D)", asItIs},
+	{KindGenericHeader, spaceSession, "X-Aibrix-Session-Key", "AIBrix users (D)", asItIs},
+	{KindGenericHeader, spaceSession, "X-Cagent-Session-Id", "cagent (D)", asItIs},
 
-	{KindBody, spaceCodex, "client_metadata.session_id", "Codex (C)", nil},
-	{KindBody, spaceSession, "metadata.session_id", "OpenHands, LiteLLM users (S)", nil},
-	{KindBody, spaceSession, "metadata.sessionId", "Qwen Code on DashScope (S)", nil},
-	{KindBody, spaceSession, "metadata.cursorConversationId", "Cursor (T)", nil},
-	{KindBody, spaceSession, "litellm_session_id", "LiteLLM users (D)", nil},
-	{KindBody, spaceSession, "unbound_metadata.taskId", "Roo (S)", nil},
-	{KindBody, spaceSession, "requesty.trace_id", "Roo (S)", nil},
-	{KindBody, spaceSession, "session_id", "OpenRouter users (D)", nil},
-	{KindBody, spaceSession, "sessionId", "Cline (S)", nil},
-	{KindBody, spaceSession, "conversation", "OpenAI Responses (D)", nil},
-	{KindBody, spaceSession, "conversation.id", "OpenAI Responses (D)", nil},
-	{KindBody, spaceSession, "conversation_id", "various (T)", nil},
-	{KindBody, spaceSession, "thread_id", "various (T)", nil},
-	{KindBody, spaceSession, "chat_id", "various (T)", nil},
-	{KindBody, spaceSession, "request.session_id", "Gemini CLI on Code Assist (S)", nil},
+	{KindBody, spaceCodex, "client_metadata.session_id", "Codex (C)", asItIs},
+	{KindBody, spaceSession, "metadata.session_id", "OpenHands, LiteLLM users (S)", asItIs},
+	{KindBody, spaceSession, "metadata.sessionId", "Qwen Code on DashScope (S)", asItIs},
+	{KindBody, spaceSession, "metadata.cursorConversationId", "Cursor (T)", asItIs},
+	{KindBody, spaceSession, "litellm_session_id", "LiteLLM users (D)", asItIs},
+	{KindBody, spaceSession, "unbound_metadata.taskId", "Roo (S)", asItIs},
+	{KindBody, spaceSession, "requesty.trace_id", "Roo (S)", asItIs},
+	{KindBody, spaceSession, "session_id", "OpenRouter users (D)", asItIs},
+	{KindBody, spaceSession, "sessionId", "Cline (S)", asItIs},
+	{KindBody, spaceSession, "conversation", "OpenAI Responses (D)", asItIs},
+	{KindBody, spaceSession, "conversation.id", "OpenAI Responses (D)", asItIs},
+	{KindBody, spaceSession, "conversation_id", "various (T)", asItIs},
+	{KindBody, spaceSession, "thread_id", "various (T)", asItIs},
+	{KindBody, spaceSession, "chat_id", "various (T)", asItIs},
+	{KindBody, spaceSession, "request.session_id", "Gemini CLI on Code Assist (S)", asItIs},
 
 	{KindCacheKey, spaceCacheKey, "prompt_cache_key", "Codex (C), OpenCode, pi, Kimi, Zed, VS Code Copilot (S)", cacheKey},
 
 	// The identity from content stands between these two; see Extract.
-	{KindUser, spaceUser, "metadata.user_id", "Anthropic API users (D)", nil},
+	{KindUser, spaceUser, "metadata.user_id", "Anthropic API users (D)", asItIs},
 }
 
 var contentSignal = signal{kind: KindContent, name: "content", client: "any"}
 
-// key is the digest of one id of the space.
-func (s *space) key(v string) (k Key) {
-	var d xxhash.Digest
-	d.ResetWithSeed(s.lo)
-	d.WriteString(v)
-	lo := d.Sum64()
-	d.ResetWithSeed(s.hi)
-	d.WriteString(v)
-	return makeKey(lo, d.Sum64())
+// key is the digest of one id of the space: xxhash in one lane, and in the
+// other a chain of multiplications over the id's words.
+func (s *space) key(v string) Key {
+	hi := s.hi ^ uint64(len(v))
+	b := bytesOf(v)
+	for ; len(b) >= 8; b = b[8:] {
+		hi = fold(hi, binary.LittleEndian.Uint64(b))
+	}
+	var rest [8]byte
+	copy(rest[:], b)
+	return makeKey(fold(s.lo, xxhash.Sum64String(v)), fold(hi, binary.LittleEndian.Uint64(rest[:])))
 }
 
-// id reads an id from a raw value: the signal's own reading, then the one
-// gate for all.
+// id reads an id from a value: the signal's own reading, then the one gate
+// for all.
 func (s *signal) id(v string) (string, bool) {
-	if s.read != nil {
-		var ok bool
-		if v, ok = s.read(v); !ok {
-			return "", false
-		}
+	ok := true
+	switch s.read {
+	case sessionIDInJSON:
+		v, ok = readJSON(v)
+	case claudeUserID:
+		v, ok = readClaudeUserID(v)
+	case last12Hex:
+		v, ok = readLast12Hex(v)
+	case cacheKey:
+		v, ok = readCacheKey(v)
+	}
+	if !ok {
+		return "", false
 	}
 	return clean(v)
 }
 
-// jsonMember reads an id out of JSON that stands inside a string.
-func jsonMember(name string) func(string) (string, bool) {
-	return func(v string) (string, bool) {
-		s := unquote(lookup([]byte(v), name))
-		return s, s != ""
+// readJSON reads session_id out of JSON inside a string. An id that needs
+// escapes even there is none that any client sends.
+func readJSON(v string) (string, bool) {
+	raw := lookup(bytesOf(v), "session_id")
+	if len(raw) <= 2 || raw[0] != '"' || bytes.IndexByte(raw, '\\') >= 0 {
+		return "", false
 	}
+	return unsafe.String(&raw[1], len(raw)-2), true
 }
 
-// claudeUserID reads the session out of Claude Code's metadata.user_id: JSON
+// readClaudeUserID reads the session out of Claude Code's metadata.user_id: JSON
 // with a session_id, or user_<hash>_account_<uuid>_session_<uuid> of its
 // older versions. Anything else is a user, not a session.
-func claudeUserID(v string) (string, bool) {
+func readClaudeUserID(v string) (string, bool) {
 	if strings.HasPrefix(v, "{") {
-		s := unquote(lookup([]byte(v), "session_id"))
-		return s, s != ""
+		return readJSON(v)
 	}
 	if i := strings.LastIndex(v, "_session_"); i >= 0 && strings.HasPrefix(v, "user_") {
 		s := v[i+len("_session_"):]
@@ -152,9 +178,9 @@ func claudeUserID(v string) (string, bool) {
 	return "", false
 }
 
-// last12Hex reads what survives of Mistral Vibe's id when a conversation is
+// readLast12Hex reads what survives of Mistral Vibe's id when a conversation is
 // compacted or rewound: its last 12 hex digits.
-func last12Hex(v string) (string, bool) {
+func readLast12Hex(v string) (string, bool) {
 	v = strings.TrimRight(v, " \t")
 	if len(v) < 12 || len(v) > MaxIDBytes {
 		return "", false
@@ -168,12 +194,12 @@ func last12Hex(v string) (string, bool) {
 	return strings.ToLower(v), true
 }
 
-// cacheKey reads a conversation out of prompt_cache_key. VS Code Copilot
+// readCacheKey reads a conversation out of prompt_cache_key. VS Code Copilot
 // appends the model family behind a colon; the OpenAI Agents SDK writes
 // agents-sdk:<session|conversation|group>:<id>, and agents-sdk:run:<id> for
 // what is one run only. Other keys with several colons are an application's
 // buckets, which many conversations share.
-func cacheKey(v string) (string, bool) {
+func readCacheKey(v string) (string, bool) {
 	switch n := strings.Count(v, ":"); {
 	case strings.HasPrefix(v, "agents-sdk:"):
 		return v, !strings.HasPrefix(v, "agents-sdk:run:")
@@ -188,8 +214,9 @@ func cacheKey(v string) (string, bool) {
 // The census by place, made once.
 var (
 	headerSignals []*signal
-	bodySignals   []bodySignal
-	bodyMembers   = map[string]int{} // top-level member -> index into body.raw
+	bodySignals   [KindUser + 1][]*bodySignal // by kind, each in order
+	bodyStrong    [maxMembers]bool            // by member: it may hold a strong id
+	bodyMembers   = map[string]int{}          // top-level member -> index into body.raw
 )
 
 // bodySignal is a body row with its path taken apart.
@@ -208,7 +235,11 @@ func init() {
 			headerSignals = append(headerSignals, s)
 		default:
 			top, sub, _ := strings.Cut(s.name, ".")
-			bodySignals = append(bodySignals, bodySignal{s, memberIndex(top), sub})
+			b := &bodySignal{s, memberIndex(top), sub}
+			bodySignals[s.kind] = append(bodySignals[s.kind], b)
+			if s.kind == KindNativeBody || s.kind == KindBody {
+				bodyStrong[b.top] = true
+			}
 		}
 	}
 	if len(bodyMembers) > maxMembers {

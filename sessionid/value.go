@@ -2,26 +2,70 @@ package sessionid
 
 import (
 	"bytes"
-	"encoding/json"
-
-	"github.com/tidwall/gjson"
+	"unicode/utf8"
+	"unsafe"
 )
 
-// unquote returns the text of a raw JSON string, and "" for anything else: an
-// id is a JSON string, a number, boolean, object or array is none.
-func unquote(raw []byte) string {
-	if len(raw) < 2 || raw[0] != '"' {
+// scratch is room to resolve the escapes of an id on the stack.
+type scratch [1 << 10]byte
+
+// unquote returns the text of a raw JSON string, escapes resolved as
+// encoding/json does, and "" for anything else: an id is a JSON string, a
+// number, boolean, object or array is none. The text may share memory with
+// raw or buf.
+func unquote(raw []byte, buf *scratch) string {
+	if len(raw) <= 2 || raw[0] != '"' {
 		return ""
 	}
-	if bytes.Contains(raw, []byte(`\u`)) {
-		// Lone surrogates: here gjson and the decoders of the providers part.
-		var s string
-		if json.Unmarshal(raw, &s) != nil {
+	raw = raw[1 : len(raw)-1]
+	i := bytes.IndexByte(raw, '\\')
+	if i < 0 {
+		return unsafe.String(&raw[0], len(raw))
+	}
+	out := buf[:0]
+	if len(raw) > len(buf) {
+		out = make([]byte, 0, len(raw)) // nothing gets longer by being resolved
+	}
+	out = append(out, raw[:i]...)
+	for i < len(raw) {
+		if raw[i] != '\\' {
+			out = append(out, raw[i])
+			i++
+			continue
+		}
+		if i+1 == len(raw) {
 			return ""
 		}
-		return s
+		switch c := raw[i+1]; c {
+		case '"', '\\', '/':
+			out = append(out, c)
+		case 'b':
+			out = append(out, '\b')
+		case 'f':
+			out = append(out, '\f')
+		case 'n':
+			out = append(out, '\n')
+		case 'r':
+			out = append(out, '\r')
+		case 't':
+			out = append(out, '\t')
+		case 'u':
+			r, n := unescape(raw[i:])
+			if n == 0 {
+				return ""
+			}
+			out = utf8.AppendRune(out, r)
+			i += n
+			continue
+		default:
+			return "" // no JSON
+		}
+		i += 2
 	}
-	return gjson.ParseBytes(raw).String()
+	if len(out) == 0 {
+		return ""
+	}
+	return unsafe.String(&out[0], len(out))
 }
 
 // is reports whether a raw JSON value is the string want, without allocating.
@@ -33,19 +77,24 @@ func is(raw []byte, want string) bool {
 // lookup returns the raw value of a member of a raw object, nil if it has
 // none. Of duplicates the last counts, as it does for the decoders of the
 // providers.
-func lookup(raw []byte, name string) []byte {
-	w, ok := object(raw)
-	if !ok {
+func lookup(raw []byte, name string) (found []byte) {
+	c := cursor{b: raw}
+	if c.peek() != '{' {
 		return nil
 	}
-	var found []byte
+	c.enter()
+	first := true
 	for {
-		n, v, ok := w.member()
+		n, ok := c.member(&first)
 		if !ok {
 			return found
 		}
+		v := c.skip()
 		if string(n) == name {
 			found = v
 		}
 	}
 }
+
+// bytesOf is the memory of a string, to be read only.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

@@ -1,0 +1,151 @@
+// Package field reads what was seen in the field: the captured requests of
+// real clients and the traces of real conversations that developers and CI
+// have in ../shared. They are not part of the project: a test that wants them
+// is skipped where they are missing, and fails in CI (CI=true).
+package field
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Request is one captured request of a real client. Session is the truth: the
+// conversation that it was part of.
+type Request struct {
+	Client  string      `json:"client"`
+	Session string      `json:"session"`
+	Turn    int         `json:"turn"`
+	Path    string      `json:"path"`
+	Headers [][2]string `json:"headers"`
+	Body    string      `json:"body"`
+
+	// Main tells the session's main line from its side requests (titles,
+	// memory extraction), which come with fewer tools than the agent has.
+	Main bool `json:"-"`
+}
+
+// Conversation is one of a trace: the request before each assistant message
+// is the messages up to it.
+type Conversation struct {
+	Session  string            `json:"session"`
+	Messages []json.RawMessage `json:"messages"`
+}
+
+// Captured are the captured requests, each session in its own order.
+func Captured(t testing.TB) []Request {
+	all := read[Request](t, "clients/captured.jsonl.gz")
+	tools := make([]int, len(all))
+	most := map[string]int{}
+	for i, r := range all {
+		var body struct {
+			Tools []json.RawMessage `json:"tools"`
+		}
+		if err := json.Unmarshal([]byte(r.Body), &body); err != nil {
+			t.Fatal(err)
+		}
+		tools[i] = len(body.Tools)
+		most[r.Session] = max(most[r.Session], tools[i])
+	}
+	for i := range all {
+		all[i].Main = tools[i] == most[all[i].Session]
+	}
+	return all
+}
+
+// Airline are the tau-bench conversations.
+func Airline(t testing.TB) []Conversation {
+	return read[Conversation](t, "traces/tau_airline.jsonl.gz")
+}
+
+// WithoutIDs is the request without anything that names its session but the
+// messages.
+func (r Request) WithoutIDs(t testing.TB) Request {
+	var headers [][2]string
+	for _, h := range r.Headers {
+		switch name := strings.ToLower(h[0]); {
+		case strings.Contains(name, "session"), strings.Contains(name, "thread"), strings.Contains(name, "codex"),
+			name == "x-client-request-id":
+		default:
+			headers = append(headers, h)
+		}
+	}
+	r.Headers = headers
+	var body map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(r.Body), &body); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"metadata", "prompt_cache_key", "client_metadata"} {
+		delete(body, name)
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body = string(text)
+	return r
+}
+
+// Interleave shuffles sequences into each other, each in its own order.
+func Interleave[T any](all []T, session func(T) string, rng *rand.Rand) []T {
+	queues := map[string][]T{}
+	var names []string
+	for _, r := range all {
+		s := session(r)
+		if queues[s] == nil {
+			names = append(names, s)
+		}
+		queues[s] = append(queues[s], r)
+	}
+	var out []T
+	for len(names) > 0 {
+		i := rng.IntN(len(names))
+		q := queues[names[i]]
+		out = append(out, q[0])
+		if queues[names[i]] = q[1:]; len(q) == 1 {
+			names = append(names[:i], names[i+1:]...)
+		}
+	}
+	return out
+}
+
+// read reads a file of shared, looked for beside the repository.
+func read[T any](t testing.TB, name string) []T {
+	t.Helper()
+	path := filepath.Join("..", "shared", name)
+	for range 6 { // from the test's folder upwards
+		if _, err := os.Stat(path); err == nil {
+			break
+		}
+		path = filepath.Join("..", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("shared/%s must be there in CI", name)
+		}
+		t.Skipf("needs ../shared/%s, which is not part of the project", name)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []T
+	for d := json.NewDecoder(z); ; {
+		var v T
+		err := d.Decode(&v)
+		if err == io.EOF {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, v)
+	}
+}

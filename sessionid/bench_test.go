@@ -1,0 +1,174 @@
+package sessionid_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// benchBody is a body of about size bytes in one of the four formats, with
+// the shares of a coding agent's: tools and a system prompt, then messages
+// with a tool call each, results of some KB, text with newlines and quotes.
+func benchBody(format string, size int, front, back string) []byte {
+	rng := rand.New(rand.NewPCG(uint64(size), 3))
+	text := func(n int) string {
+		var b strings.Builder
+		for b.Len() < n {
+			for range 4 + rng.IntN(10) {
+				fmt.Fprintf(&b, "word%d ", rng.IntN(5000))
+			}
+			b.WriteString([]string{"\n", "\n\t", " \"x\" ", "\n\n"}[rng.IntN(4)])
+		}
+		s, _ := json.Marshal(b.String()[:n])
+		return string(s)
+	}
+	var m []string
+	for n, i := 0, 0; n < size*6/10 || i == 0; i++ {
+		result, say := text(min(size/8, 200+rng.IntN(4000))), text(min(size/20+10, 50+rng.IntN(500)))
+		var turn []string
+		switch format {
+		case "claude":
+			turn = []string{
+				fmt.Sprintf(`{"role":"user","content":[{"type":"text","text":%s}]}`, say),
+				fmt.Sprintf(`{"role":"assistant","content":[{"type":"tool_use","id":"toolu_%d","name":"Bash","input":{"command":%s}}]}`, i, say),
+				fmt.Sprintf(`{"role":"user","content":[{"tool_use_id":"toolu_%d","type":"tool_result","content":%s,"is_error":false}]}`, i, result),
+			}
+		case "chat":
+			turn = []string{
+				fmt.Sprintf(`{"role":"user","content":%s}`, say),
+				fmt.Sprintf(`{"role":"assistant","content":null,"tool_calls":[{"id":"call_%d","type":"function","function":{"name":"bash","arguments":%s}}]}`, i, say),
+				fmt.Sprintf(`{"role":"tool","tool_call_id":"call_%d","content":%s}`, i, result),
+			}
+		case "responses":
+			turn = []string{
+				fmt.Sprintf(`{"type":"message","role":"user","content":[{"type":"input_text","text":%s}]}`, say),
+				fmt.Sprintf(`{"type":"function_call","name":"bash","arguments":%s,"call_id":"call_%d"}`, say, i),
+				fmt.Sprintf(`{"type":"function_call_output","call_id":"call_%d","output":%s}`, i, result),
+			}
+		case "gemini":
+			turn = []string{
+				fmt.Sprintf(`{"parts":[{"text":%s}],"role":"user"}`, say),
+				fmt.Sprintf(`{"parts":[{"functionCall":{"id":"f_%d","name":"bash","args":{"command":%s}}}],"role":"model"}`, i, say),
+				fmt.Sprintf(`{"parts":[{"functionResponse":{"id":"f_%d","name":"bash","response":{"output":%s}}}],"role":"user"}`, i, result),
+			}
+		}
+		for _, t := range turn {
+			n += len(t)
+			m = append(m, t)
+		}
+	}
+	var tools []string
+	for n := 0; n < size*3/10; {
+		t := fmt.Sprintf(`{"name":"tool%d","description":%s,"input_schema":{"type":"object","properties":{"a":{"type":"string","description":%s}},"required":["a"]}}`, len(tools), text(min(size/10, 1500)), text(60))
+		n += len(t)
+		tools = append(tools, t)
+	}
+	member := map[string]string{"claude": "messages", "chat": "messages", "responses": "input", "gemini": "contents"}[format]
+	return []byte(`{` + front + `"model":"m","` + member + `":[` + strings.Join(m, ",") + `],"tools":[` + strings.Join(tools, ",") + `],"max_tokens":64000,"stream":true` + back + `}`)
+}
+
+var benchFormats = []string{"claude", "chat", "responses", "gemini"}
+
+var benchSizes = []struct {
+	name string
+	n    int
+}{{"2KB", 2 << 10}, {"80KB", 80 << 10}, {"400KB", 400 << 10}, {"1MB", 1 << 20}, {"4MB", 4 << 20}}
+
+// claudeHeader is the header of a captured Claude Code request, less its
+// session.
+func claudeHeader() http.Header {
+	h := http.Header{}
+	for _, name := range []string{
+		"Accept", "Content-Type", "User-Agent", "X-Stainless-Arch", "X-Stainless-Lang", "X-Stainless-Os", "X-Stainless-Package-Version",
+		"X-Stainless-Retry-Count", "X-Stainless-Runtime", "X-Stainless-Runtime-Version", "X-Stainless-Timeout", "Anthropic-Beta",
+		"Anthropic-Dangerous-Direct-Browser-Access", "Anthropic-Version", "X-App", "Accept-Encoding",
+	} {
+		h.Set(name, "some value of a usual length")
+	}
+	return h
+}
+
+var sink sessionid.ID
+
+// BenchmarkExtract: where the id is, by size and format; xxhash.Sum64 and
+// json.Valid of the same body are the baselines of the same run.
+func BenchmarkExtract(b *testing.B) {
+	native, generic := claudeHeader(), claudeHeader()
+	native.Set("X-Claude-Code-Session-Id", uuidA)
+	generic.Set("X-Session-Id", uuidA)
+	id := `"metadata":{"user_id":"{\"device_id\":\"59f432d6821c56208bc0d1f50e70243049740e8ddd99a0\",\"account_uuid\":\"\",\"session_id\":\"` + uuidA + `\"}"}`
+	for _, format := range benchFormats {
+		for _, size := range benchSizes {
+			none := benchBody(format, size.n, "", "")
+			for _, c := range []struct {
+				name   string
+				header http.Header
+				body   []byte
+			}{
+				{"native-header", native, none},
+				{"generic-header", generic, none},
+				{"front", claudeHeader(), benchBody(format, size.n, `"session_id":"`+uuidA+`",`, "")},
+				{"end", claudeHeader(), benchBody(format, size.n, "", ","+id+`,"max_tokens":64000,"thinking":{"type":"adaptive"},"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]},"stream":true`)},
+				{"content", claudeHeader(), none},
+			} {
+				b.Run(format+"/"+size.name+"/"+c.name, func(b *testing.B) {
+					b.SetBytes(int64(len(c.body)))
+					b.ReportAllocs()
+					for b.Loop() {
+						sink = sessionid.Extract(c.header, c.body)
+					}
+					if sink.IsZero() {
+						b.Fatal("no session")
+					}
+				})
+			}
+			b.Run(format+"/"+size.name+"/baseline-xxhash", func(b *testing.B) {
+				b.SetBytes(int64(len(none)))
+				for b.Loop() {
+					xxhash.Sum64(none)
+				}
+			})
+			b.Run(format+"/"+size.name+"/baseline-json.Valid", func(b *testing.B) {
+				b.SetBytes(int64(len(none)))
+				for b.Loop() {
+					json.Valid(none)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkHostile: nanoseconds a byte on bodies made to be slow, beside a
+// normal one of the same size.
+func BenchmarkHostile(b *testing.B) {
+	const n = 1 << 20
+	for name, body := range map[string][]byte{
+		"normal":          benchBody("claude", n, "", ""),
+		"deep":            []byte(`{"messages":` + strings.Repeat(`[`, n/2) + strings.Repeat(`]`, n/2) + `}`),
+		"tiny-keys":       []byte(`{` + strings.Repeat(`"a":1,`, n/6) + `"b":1}`),
+		"backslashes":     []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat(`\\`, n/2) + `"}]}`),
+		"quotes":          []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat(`\"`, n/2) + `"}]}`),
+		"unicode":         []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat(`\u00e9`, n/6) + `"}]}`),
+		"empty-strings":   []byte(`{"messages":[{"role":"user","content":[` + strings.Repeat(`"",`, n/3) + `""]}]}`),
+		"tiny-messages":   []byte(`{"messages":[` + strings.Repeat(`{"role":"user","content":"a"},`, n/30) + `{}]}`),
+		"tiny-parts":      []byte(`{"messages":[{"role":"user","content":[` + strings.Repeat(`{"text":"a"},`, n/13) + `{}]}]}`),
+		"white-space":     []byte(`{"messages":[` + strings.Repeat(" \n", n/2) + `{"role":"user","content":"a"}]}`),
+		"not-closed":      bytes.TrimSuffix(benchBody("claude", n, "", ""), []byte("}")),
+		"brackets-string": []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat(`[{`, n/2) + `"}]}`),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				sink = sessionid.Extract(nil, body)
+			}
+		})
+	}
+}
