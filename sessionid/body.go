@@ -25,11 +25,28 @@ const (
 	small       = 2 * tailWindow // what is walked as a whole at once
 )
 
-// front reads the members at the front of a large body. What the rest of the
-// body repeats or breaks is not noticed.
+// front reads the members at the front of a large body, as far as the first
+// list or object that holds no id. What the rest of the body repeats or breaks
+// is not noticed.
 func (b *body) front(text []byte) {
 	c := cursor{b: text[:frontWindow]}
-	b.members(&c, nil)
+	c.i = skipSpace(c.b, c.i)
+	c.enter()
+	first := true
+	for {
+		name, ok := c.member(&first)
+		if !ok {
+			return
+		}
+		i, known := bodyMembers[string(name)]
+		if ch := c.peek(); (ch == '[' || ch == '{') && !(known && bodyStrong[i]) {
+			return
+		}
+		value := c.skip()
+		if known && !c.bad {
+			b.raw[i] = value
+		}
+	}
 }
 
 // last reads the last top-level member that t has not come to yet and that

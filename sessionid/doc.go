@@ -22,9 +22,9 @@
 //
 // With a header of the first kind the body is not read. With a generic one a
 // body of more than 8 KiB is looked at only in its last 4 KiB, for Claude
-// Code's metadata. A larger body that has an id in its first 512 bytes or its
-// last 4 KiB is not walked further: what its middle repeats or breaks is not
-// noticed. The whole table of signals is in signals.go.
+// Code's metadata. A body of that size that has an id before its first list, in
+// its first 512 bytes, or in its last 4 KiB is not walked further: what its
+// middle repeats or breaks is not noticed. The whole table of signals is in signals.go.
 //
 // # Identity from content
 //

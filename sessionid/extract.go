@@ -1,6 +1,9 @@
 package sessionid
 
-import "net/http"
+import (
+	"bytes"
+	"net/http"
+)
 
 // Extract names the session that a request belongs to, by the order in the
 // package's documentation. header is keyed as net/http does (canonical
@@ -70,11 +73,18 @@ func (id *ID) fromHeader(header http.Header) {
 // so that a header's price does not depend on the body's size.
 func (id *ID) claudeFirst(text []byte) {
 	var b body
+	end := text[max(0, len(text)-tailWindow):]
+	if len(text) <= small {
+		end = text
+	}
+	if !bytes.Contains(end, []byte(`metadata"`)) {
+		return // the usual case: nothing is walked
+	}
 	if len(text) <= small {
 		if !b.whole(text, nil) {
 			return
 		}
-	} else if t, ok := newTail(text[len(text)-tailWindow:]); ok {
+	} else if t, ok := newTail(end); ok {
 		for {
 			if i, ok := b.last(&t); !ok || i == memberMetadata {
 				break
@@ -94,7 +104,11 @@ func (id *ID) claudeFirst(text []byte) {
 
 func (id *ID) fromBody(text []byte) {
 	var b body
-	if len(text) > small && id.fromEnds(text, &b) {
+	if len(text) <= small {
+		if !b.whole(text, nil) || id.explicit(&b) {
+			return
+		}
+	} else if id.fromEnds(text, &b) {
 		return
 	}
 	var ch chain

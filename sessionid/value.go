@@ -29,8 +29,12 @@ func unquote(raw []byte, buf *scratch) string {
 	out = append(out, raw[:i]...)
 	for i < len(raw) {
 		if raw[i] != '\\' {
-			out = append(out, raw[i])
-			i++
+			run := bytes.IndexByte(raw[i:], '\\')
+			if run < 0 {
+				run = len(raw) - i
+			}
+			out = append(out, raw[i:i+run]...)
+			i += run
 			continue
 		}
 		if i+1 == len(raw) {
