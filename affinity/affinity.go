@@ -32,6 +32,10 @@ type Request struct {
 	Body   []byte
 	// ID, if it is not nil, is used instead of looking at Header and Body.
 	ID *sessionid.ID
+	// Side says that the request stands beside the conversation: a token count,
+	// a title, a quota probe. It goes where its session is bound, and neither
+	// makes, moves nor renews a binding, whatever is reported of it.
+	Side bool
 }
 
 // Options of an Affinity; nil means the zero value, which works.
@@ -44,6 +48,10 @@ type Options struct {
 	MaxSessions int
 	// Extract finds the session of a request; nil is sessionid.Extract.
 	Extract func(http.Header, []byte) sessionid.ID
+	// Model makes one name of all names of a model that share a prompt cache,
+	// such as "m" of "m(high)"; nil takes Request.Model as it is. It is called
+	// once for each request and must always give the same answer.
+	Model func(string) string
 	// OnDecision, if not nil, is called once for each successful pick, with no
 	// lock held, on the caller's goroutine; what it costs, each pick costs.
 	OnDecision func(Decision)
@@ -59,6 +67,7 @@ type Affinity[T any] struct {
 	opts     Options
 	bindings *cache.Cache
 	counts   [outcomes]atomic.Uint64
+	lost     atomic.Uint64
 }
 
 // New makes an Affinity. name gives an auth its lasting name: unique over all
@@ -98,10 +107,18 @@ func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next 
 	}
 	id := a.identify(&r)
 	p := Pick[T]{Decision: Decision{Signal: id.Signal()}, bindings: a.bindings}
-	scope := scopeOf(&r)
+	scope := a.scopeOf(&r)
 	keys := keysOf(&id)
 	var before cache.Binding // the binding that the session has to leave
-	if !id.IsZero() {
+	switch {
+	case id.IsZero():
+	case r.Side:
+		if b, ok := a.bindings.Peek(scope, &keys); ok {
+			if auth, ok := a.candidate(candidates, b.Auth); ok {
+				return a.decide(p, auth, cache.Binding{Auth: b.Auth, Session: b.Session}, OutcomeHit)
+			}
+		}
+	default:
 		if b, ok := a.bindings.Get(scope, &keys); ok {
 			if auth, ok := a.candidate(candidates, b.Auth); ok {
 				return a.decide(p, auth, b, OutcomeHit)
@@ -117,12 +134,13 @@ func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next 
 	switch {
 	case name == "":
 		return Pick[T]{}, errors.New("affinity: the chosen auth has no name")
-	case id.IsZero():
+	case id.IsZero() || r.Side:
 		return a.decide(p, auth, cache.Binding{Auth: name}, OutcomeNone)
 	}
 	b, won := a.bind(scope, &keys, before, name)
 	if won {
 		if before.Gen == 0 {
+			p.Decision.LostHistory = len(id.Fallbacks()) >= lostHistory
 			return a.decide(p, auth, b, OutcomeNew)
 		}
 		return a.decide(p, auth, b, OutcomeMoved)
@@ -159,7 +177,7 @@ func (a *Affinity[T]) Look(r Request) (auth string, ok bool) {
 		return "", false
 	}
 	keys := keysOf(&id)
-	b, ok := a.bindings.Peek(scopeOf(&r), &keys)
+	b, ok := a.bindings.Peek(a.scopeOf(&r), &keys)
 	return b.Auth, ok
 }
 
@@ -168,7 +186,7 @@ func (a *Affinity[T]) Look(r Request) (auth string, ok bool) {
 func (a *Affinity[T]) InvalidateSession(r Request) bool {
 	id := a.identify(&r)
 	keys := keysOf(&id)
-	return a.bindings.InvalidateSession(scopeOf(&r), &keys)
+	return a.bindings.InvalidateSession(a.scopeOf(&r), &keys)
 }
 
 // InvalidateAuth forgets all bindings to an auth, which was removed or has
@@ -202,16 +220,27 @@ func (a *Affinity[T]) decide(p Pick[T], auth T, b cache.Binding, o Outcome) (Pic
 	p.Auth, p.binding = auth, b
 	p.Decision.Outcome, p.Decision.Auth, p.Decision.Session = o, b.Auth, b.Session
 	a.counts[o].Add(1)
+	if p.Decision.LostHistory {
+		a.lost.Add(1)
+	}
 	if a.opts.OnDecision != nil {
 		a.opts.OnDecision(p.Decision)
 	}
 	return p, nil
 }
 
-func scopeOf(r *Request) cache.Scope {
-	return cache.Scope{Tenant: r.Tenant, Pool: r.Pool, Model: r.Model}
+func (a *Affinity[T]) scopeOf(r *Request) cache.Scope {
+	s := cache.Scope{Tenant: r.Tenant, Pool: r.Pool, Model: r.Model}
+	if a.opts.Model != nil {
+		s.Model = a.opts.Model(r.Model)
+	}
+	return s
 }
 
 func keysOf(id *sessionid.ID) cache.Keys {
-	return cache.Keys{Names: id.Names(), Weak: id.Weak(), End: id.End(), Earlier: id.Fallbacks()}
+	return cache.Keys{
+		Names: id.Names(), Weak: id.Weak(),
+		End: id.End(), Earlier: id.Fallbacks(),
+		Tail: id.Tail(), EarlierTails: id.Tails(),
+	}
 }

@@ -10,8 +10,8 @@ import (
 type Outcome uint8
 
 const (
-	// OutcomeNone: nothing in the request names a session; the balancer chose, and
-	// nothing was bound.
+	// OutcomeNone: nothing in the request names a session, or it is a side
+	// request of one that is not bound; the balancer chose, and nothing was bound.
 	OutcomeNone Outcome = iota
 	// OutcomeNew: the session was not bound; the balancer chose, and it is now.
 	OutcomeNew
@@ -44,7 +44,15 @@ type Decision struct {
 	// Session is the stable name of the session's binding: random, the same
 	// over the session's turns and moves. Zero for OutcomeNone.
 	Session sessionid.Key
+	// LostHistory says why a session is new although its content has a history
+	// of at least four messages: none of it was seen here, or not lately, or
+	// the client has rewritten it beyond recognition (a compaction).
+	LostHistory bool
 }
+
+// lostHistory is more than what clients put before a first prompt: up to
+// three messages of boilerplate.
+const lostHistory = 4
 
 // LogValue groups the decision's parts.
 func (d Decision) LogValue() slog.Value {
@@ -56,7 +64,11 @@ func (d Decision) LogValue() slog.Value {
 }
 
 // Stats counts the picks of an Affinity since it was made, by outcome.
-type Stats struct{ None, New, Hit, Moved uint64 }
+type Stats struct {
+	None, New, Hit, Moved uint64
+	// LostHistory are those of New whose Decision says so.
+	LostHistory uint64
+}
 
 // Stats is a snapshot; each number is exact, together they may be a few picks
 // apart.
@@ -66,5 +78,7 @@ func (a *Affinity[T]) Stats() Stats {
 		New:   a.counts[OutcomeNew].Load(),
 		Hit:   a.counts[OutcomeHit].Load(),
 		Moved: a.counts[OutcomeMoved].Load(),
+
+		LostHistory: a.lost.Load(),
 	}
 }

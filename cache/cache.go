@@ -78,6 +78,13 @@ type Keys struct {
 	// Earlier are the ends that requests before this one may have had, longest
 	// first. Looked up after End, never bound.
 	Earlier []Key
+	// Tail is the hash of the last few messages of this request: what the next
+	// one has in common with it when the history has lost its head. It is bound
+	// and never looked up in the request that ends with it.
+	Tail Key
+	// EarlierTails are the tails that requests before this one may have had,
+	// latest first. Looked up when none of Earlier is bound, never bound.
+	EarlierTails []Key
 }
 
 // IsZero reports whether nothing here names a session.
@@ -105,6 +112,7 @@ const (
 	maxNames    = 8
 	firstEnds   = 2 // kept for histories that fall back to their beginning
 	recentEnds  = 6
+	recentTails = 4
 	maxTailWork = 4 // expired sessions freed by one write
 )
 
@@ -116,6 +124,7 @@ type session struct {
 	names   []Key
 	weak    Key
 	ends    []Key // oldest first; the last one is the latest
+	tails   []Key // oldest first
 }
 
 // scoped is a key as it is compared.

@@ -28,6 +28,11 @@ func (c *Cache) find(scope Scope, keys *Keys) *session {
 			return s
 		}
 	}
+	for _, k := range keys.EarlierTails {
+		if s := c.at(scope, k); s != nil {
+			return s
+		}
+	}
 	return nil
 }
 
@@ -75,7 +80,10 @@ func (c *Cache) use(s *session, keys *Keys) {
 		s.weak = keys.Weak
 	}
 	if keys.End != (Key{}) && s.latest() != keys.End {
-		c.addEnd(s, keys.End)
+		c.push(s, &s.ends, firstEnds, firstEnds+recentEnds, keys.End)
+	}
+	if keys.Tail != (Key{}) && !slices.Contains(s.tails, keys.Tail) {
+		c.push(s, &s.tails, 0, recentTails, keys.Tail)
 	}
 }
 
@@ -89,15 +97,17 @@ func (c *Cache) claim(s *session, k Key) bool {
 	return true
 }
 
-// addEnd makes k the latest end, from whoever has it.
-func (c *Cache) addEnd(s *session, k Key) {
+// push makes k the latest of one of the session's lists of keys, from whoever
+// has it. Of a full list the oldest one goes that is not among the first kept
+// ones.
+func (c *Cache) push(s *session, list *[]Key, kept, limit int, k Key) {
 	c.forgetKey(s.scope, k)
-	if len(s.ends) == firstEnds+recentEnds {
-		delete(c.keys, scoped{s.scope, s.ends[firstEnds]})
-		s.ends = slices.Delete(s.ends, firstEnds, firstEnds+1)
+	if len(*list) == limit {
+		delete(c.keys, scoped{s.scope, (*list)[kept]})
+		*list = slices.Delete(*list, kept, kept+1)
 	}
-	s.ends = append(s.ends, k)
 	c.keys[scoped{s.scope, k}] = s
+	*list = append(*list, k)
 }
 
 // forgetKey takes a key away from the session that has it.
@@ -111,6 +121,7 @@ func (c *Cache) forgetKey(scope Scope, k Key) {
 	isK := func(have Key) bool { return have == k }
 	s.names = slices.DeleteFunc(s.names, isK)
 	s.ends = slices.DeleteFunc(s.ends, isK)
+	s.tails = slices.DeleteFunc(s.tails, isK)
 	if s.weak == k {
 		s.weak = Key{}
 	}
@@ -164,6 +175,9 @@ func (c *Cache) unlink(s *session) {
 		delete(c.keys, scoped{s.scope, k})
 	}
 	for _, k := range s.ends {
+		delete(c.keys, scoped{s.scope, k})
+	}
+	for _, k := range s.tails {
 		delete(c.keys, scoped{s.scope, k})
 	}
 	if s.weak != (Key{}) {

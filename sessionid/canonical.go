@@ -23,6 +23,7 @@ const (
 	tagModel  = 0x1d8e4e27c47d124f
 	tagTool   = 0xeb44accab455d165
 	tagRole   = 0x2d358dccaa6c78a5
+	tagTail   = 0x8bb84b93962eacc9
 )
 
 // fold adds x to a sequence; it is never 0, which means: nothing was said.

@@ -14,59 +14,63 @@ const firstBoundaries = 8
 
 // chain runs over messages and remembers the boundaries between them.
 type chain struct {
-	rank   int // place of the member in contentMembers, counted from 1
+	rank   int // place of the member that is walked, counted from 1
 	lo, hi uint64
 	n      int
 	first  [firstBoundaries]Key
 	recent [MaxBoundaries - firstBoundaries]Key // a ring
+	said   [tailRing]said                       // the most recent messages, a ring
 }
 
 // member walks the value of a top-level member that the cursor stands before,
 // if it is one that holds a conversation and no stronger one was seen.
 func (ch *chain) member(i int, c *cursor) bool {
-	for rank, m := range contentMembers {
-		if m != i {
-			continue
-		}
-		rank++
-		if ch.rank != 0 && rank > ch.rank {
-			return false
-		}
-		if ch.rank > rank { // a weaker member came first
-			stronger := chain{}
-			if stronger.member(i, c) && stronger.n > 0 {
-				*ch = stronger
-			}
-			return true
-		}
-		ch.rank, ch.lo, ch.hi, ch.n = rank, 0, 0, 0
-		switch {
-		case m != memberRequest && !(m == memberPrompt && c.peek() == '{'):
-			ch.walk(c)
-		case m == memberRequest && c.peek() == '{':
-			c.enter()
-			first := true
-			for {
-				name, ok := c.member(&first)
-				if !ok {
-					break
-				}
-				if string(name) == "contents" {
-					ch.lo, ch.hi, ch.n = 0, 0, 0
-					ch.walk(c)
-				} else {
-					c.skip()
-				}
-			}
-		default: // prompt as an object is a template's name
-			return false
-		}
-		if ch.n == 0 {
-			ch.rank = 0 // nothing here: a weaker member may hold the conversation
+	rank := i + 1
+	if i >= contentMembers || ch.rank != 0 && rank > ch.rank {
+		return false
+	}
+	if ch.rank > rank { // a weaker member came first
+		stronger := chain{}
+		if stronger.member(i, c) && stronger.n > 0 {
+			*ch = stronger
 		}
 		return true
 	}
-	return false
+	if ch.lo, ch.hi, ch.n = 0, 0, 0; c.peek() == '{' {
+		switch i {
+		case memberPrompt: // a template's name
+			return false
+		case memberRequest:
+			ch.request(c)
+		default:
+			ch.walk(c)
+		}
+	} else if i == memberRequest {
+		return false
+	} else {
+		ch.walk(c)
+	}
+	if ch.n > 0 { // otherwise a weaker member may hold the conversation
+		ch.rank = rank
+	}
+	return true
+}
+
+// request walks the contents inside Code Assist's request.
+func (ch *chain) request(c *cursor) {
+	c.enter()
+	for first := true; ; {
+		name, ok := c.member(&first)
+		if !ok {
+			return
+		}
+		if string(name) == contentNames[memberContents] {
+			ch.lo, ch.hi, ch.n = 0, 0, 0
+			ch.walk(c)
+		} else {
+			c.skip()
+		}
+	}
 }
 
 // walk takes the value of messages, contents, input or prompt: an array, one
@@ -83,41 +87,71 @@ func (ch *chain) walk(c *cursor) {
 }
 
 // add extends the chain by one message: two lanes of one multiplication each.
-func (ch *chain) add(sum uint64) {
-	if sum == 0 {
+func (ch *chain) add(m said) {
+	if m.sum == 0 {
 		return
 	}
-	ch.lo = fold(ch.lo^tagUser, sum)
-	ch.hi = fold(ch.hi^tagModel, sum^tagRole)
+	ch.lo = fold(ch.lo^tagUser, m.sum)
+	ch.hi = fold(ch.hi^tagModel, m.sum^tagRole)
 	k := makeKey(ch.lo, ch.hi)
 	if ch.n < len(ch.first) {
 		ch.first[ch.n] = k
 	} else {
 		ch.recent[(ch.n-len(ch.first))%len(ch.recent)] = k
 	}
+	ch.said[ch.n%len(ch.said)] = m
 	ch.n++
 }
 
-// boundaries copies what was remembered, longest first; nil if there is none:
-// no messages, or nothing in them that tells one conversation from another.
-func (ch *chain) boundaries() []Key {
+// history is what an ID keeps of a chain: boundaries, the longest first, and
+// behind them tails, the latest first. Empty if there are no messages, or
+// nothing in them that tells one conversation from another.
+type history struct {
+	keys       []Key
+	boundaries int
+	ownTail    bool // the first tail is that of the whole, not of an earlier boundary
+}
+
+func (ch *chain) history() (h history) {
 	if ch.n == 0 {
-		return nil
+		return h
 	}
 	inFirst := min(ch.n, len(ch.first))
 	inRecent := min(ch.n-inFirst, len(ch.recent))
-	out := make([]Key, 0, inFirst+inRecent)
+	h.boundaries = inFirst + inRecent
+	h.keys = make([]Key, 0, h.boundaries+min(ch.n, maxTails))
 	for i := range inRecent {
-		out = append(out, ch.recent[(ch.n-inFirst-1-i)%len(ch.recent)])
+		h.keys = append(h.keys, ch.recent[(ch.n-inFirst-1-i)%len(ch.recent)])
 	}
 	for i := inFirst - 1; i >= 0; i-- {
-		out = append(out, ch.first[i])
+		h.keys = append(h.keys, ch.first[i])
 	}
-	return out
+	for back := range min(ch.n, maxTails) {
+		if k, ok := ch.tail(ch.n - 1 - back); ok {
+			h.keys = append(h.keys, k)
+			h.ownTail = h.ownTail || back == 0
+		}
+	}
+	return h
+}
+
+// behind makes boundaries of what follows on a history that stands somewhere
+// else, named by its owner: equal words behind two histories are two
+// conversations. Tails stay, they do not reach the beginning.
+func (h *history) behind(owner Key) {
+	lo, hi := halves(owner)
+	for i, k := range h.keys[:h.boundaries] {
+		l, r := halves(k)
+		h.keys[i] = makeKey(fold(l, lo), fold(r, hi))
+	}
 }
 
 func makeKey(lo, hi uint64) (k Key) {
 	binary.LittleEndian.PutUint64(k[:8], lo)
 	binary.LittleEndian.PutUint64(k[8:], hi)
 	return k
+}
+
+func halves(k Key) (lo, hi uint64) {
+	return binary.LittleEndian.Uint64(k[:8]), binary.LittleEndian.Uint64(k[8:])
 }

@@ -87,6 +87,7 @@ func TestEveryBodyPathOfTheCensusNamesASession(t *testing.T) {
 		"prompt_cache_key (agents sdk)":   `{"prompt_cache_key":"agents-sdk:session:%s"}`,
 		"escaped member name":             `{"sess\u0069on_id":"%s"}`,
 		"the last of duplicates":          `{"session_id":"other","session_id":"%s"}`,
+		"user_prompt_id":                  `{"user_prompt_id":"%s########3"}`,
 		"white space":                     " \n{ \"session_id\" : \"%s\" } \n",
 		"a nested one is somebody's data": `{"tools":[{"session_id":"other"}],"session_id":"%s"}`,
 	} {
@@ -153,11 +154,11 @@ func TestOrderOfSignals(t *testing.T) {
 		require.Equal(t, weak.Primary(), id.Weak())
 		require.Empty(t, weak.Names())
 	})
-	t.Run("a plain user comes last, behind content", func(t *testing.T) {
+	t.Run("a plain user is none", func(t *testing.T) {
 		with := extract(t, nil, `{"metadata":{"user_id":"bob"},"messages":[{"role":"user","content":"hi there"}]}`)
 		require.Equal(t, sessionid.KindContent, with.Signal().Kind)
 		without := extract(t, nil, `{"metadata":{"user_id":"bob"}}`)
-		require.Equal(t, sessionid.KindUser, without.Signal().Kind)
+		require.True(t, without.IsZero())
 	})
 }
 

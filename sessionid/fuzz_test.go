@@ -40,7 +40,7 @@ func FuzzBody(f *testing.F) {
 			return
 		}
 		var got body
-		if !got.whole(data, new(chain)) {
+		if !got.whole(&standard.members, data, new(chain)) {
 			t.Fatalf("a JSON object was refused: %q", data)
 		}
 		var backwards body
@@ -50,12 +50,12 @@ func FuzzBody(f *testing.F) {
 				if !ok {
 					break
 				}
-				if i, known := bodyMembers[string(name)]; known && backwards.raw[i] == nil {
+				if i, known := standard.members.find(name); known && backwards.raw[i] == nil {
 					backwards.raw[i] = value
 				}
 			}
 		}
-		for name, i := range bodyMembers {
+		for name, i := range membersOf(standard) {
 			if string(backwards.raw[i]) != string(got.raw[i]) {
 				t.Fatalf("%s is %q from the end, %q from the front in %q", name, backwards.raw[i], got.raw[i], data)
 			}
@@ -66,8 +66,8 @@ func FuzzBody(f *testing.F) {
 			var s string
 			if len(want) > 0 && want[0] == '"' && json.Unmarshal(want, &s) == nil {
 				have := unquote(got.raw[i], new(scratch))
-				x, okX := clean(have)
-				y, okY := clean(s)
+				x, okX := clean(have, MaxIDBytes)
+				y, okY := clean(s, MaxIDBytes)
 				if okX && okY && x != y {
 					t.Fatalf("%s reads as %q, want %q", name, x, y)
 				}
@@ -83,9 +83,10 @@ func FuzzHeader(f *testing.F) {
 		f.Add(uint8(i), s)
 	}
 	f.Fuzz(func(t *testing.T, which uint8, value string) {
-		s := headerSignals[int(which)%len(headerSignals)]
+		rows := headerRows(standard)
+		s := rows[int(which)%len(rows)]
 		id := Extract(http.Header{s.name: {"", value}}, nil)
-		want, ok := s.id(value)
+		want, ok := s.id(value, MaxIDBytes)
 		if ok == id.IsZero() {
 			t.Fatalf("%s: %q is an id: %v, but the ID is %v", s.name, value, ok, id)
 		}
@@ -143,4 +144,25 @@ func FuzzSpelling(f *testing.F) {
 func u16(r rune) string {
 	const hex = "0123456789ABCDEF"
 	return `\u` + string([]byte{hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15]})
+}
+
+func membersOf(e *Extractor) map[string]int {
+	all := map[string]int{}
+	for _, of := range e.members.byLen {
+		for _, m := range of {
+			all[m.name] = m.i
+		}
+	}
+	return all
+}
+
+func headerRows(e *Extractor) (rows []*source) {
+	for i := range e.stages {
+		for j := range e.stages[i].rows {
+			if !e.stages[i].inBody {
+				rows = append(rows, &e.stages[i].rows[j])
+			}
+		}
+	}
+	return rows
 }

@@ -29,14 +29,14 @@ type HTTPOptions struct {
 	// them to ChatGPT) when Decompress is on; this module has no decoder of
 	// its own.
 	Zstd func(io.Reader) (io.ReadCloser, error)
-	// Extract is used instead of the package's.
-	Extract func(http.Header, []byte) ID
+	// Extractor is used instead of Extract's.
+	Extractor *Extractor
 }
 
 // FromRequest names the session of a request. It reads the body once, up to
 // the limit, and puts it back: r.Body yields the same bytes, and then the same
-// error if reading failed. When the header alone names the session by a
-// client's own signal, the body is not read.
+// error if reading failed. When the header names the session by a signal
+// that nothing in the body outranks, the body is not read.
 //
 // It changes r.Body and nothing else, and must not run beside a reader of it.
 // It never fails: a body that cannot be read or decompressed has only its
@@ -45,14 +45,15 @@ func FromRequest(r *http.Request, o *HTTPOptions) ID {
 	if o == nil {
 		o = &HTTPOptions{}
 	}
-	extract := o.Extract
-	if extract == nil {
-		if id := Extract(r.Header, nil); id.Signal().Kind == KindNativeHeader {
-			return id
-		}
-		extract = Extract
+	e := o.Extractor
+	if e == nil {
+		e = standard
 	}
-	return extract(r.Header, o.body(r))
+	var id ID
+	if at := e.fromHeader(&id, r.Header); at < e.firstBody && e.owners != OwnersAlways {
+		return e.Extract(r.Header, nil)
+	}
+	return e.Extract(r.Header, o.body(r))
 }
 
 // body reads the body and puts it back; nil if it is not to be looked into.

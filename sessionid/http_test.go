@@ -133,13 +133,27 @@ func TestMiddlewareLeavesTheCallersRequestAlone(t *testing.T) {
 	require.True(t, none.IsZero())
 }
 
-func TestAnExtractOfTheCallersOwn(t *testing.T) {
-	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("any body"))
+func TestAnExtractorOfTheCallersOwn(t *testing.T) {
+	e, err := sessionid.NewExtractor(sessionid.Config{Own: []sessionid.Source{{Path: "my.id"}}})
+	require.NoError(t, err)
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"my":{"id":"x"}}`))
 	r.Header.Set("Session-Id", uuidA)
-	id := sessionid.FromRequest(r, &sessionid.HTTPOptions{Extract: func(_ http.Header, body []byte) sessionid.ID {
-		return sessionid.Extract(nil, []byte(`{"session_id":"`+string(body)+`"}`))
-	}})
-	require.Equal(t, primary(t, nil, `{"session_id":"any body"}`), id.Primary())
+	id := sessionid.FromRequest(r, &sessionid.HTTPOptions{Extractor: e})
+	require.Equal(t, "my.id", id.Signal().Name, "the body is read, since its member outranks the header")
+
+	e, err = sessionid.NewExtractor(sessionid.Config{Own: []sessionid.Source{{Header: "my-id"}}})
+	require.NoError(t, err)
+	r = httptest.NewRequest(http.MethodPost, "/", unreadable{t})
+	r.Header.Set("My-Id", uuidA)
+	id = sessionid.FromRequest(r, &sessionid.HTTPOptions{Extractor: e})
+	require.Equal(t, "My-Id", id.Signal().Name)
+}
+
+type unreadable struct{ t *testing.T }
+
+func (u unreadable) Read([]byte) (int, error) {
+	u.t.Error("the body was read")
+	return 0, io.EOF
 }
 
 func ExampleMiddleware() {

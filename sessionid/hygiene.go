@@ -7,7 +7,11 @@ import (
 
 // MaxIDBytes is the longest id that is taken. A longer one is no id: cutting
 // it would merge sessions. (OpenRouter documents 256 for its session_id.)
+// Config.MaxIDBytes is another limit.
 const MaxIDBytes = 256
+
+// maxMaxID bounds that: ids are read on the stack.
+const maxMaxID = 1 << 10
 
 // placeholders are values that clients and templates send when they have no
 // session; taken as ids they would put everybody on one auth. Compared in
@@ -23,9 +27,9 @@ var placeholders = map[string]bool{
 
 // clean is the one gate for every id from every place: it returns the id
 // without surrounding blanks, or false if the value is no id.
-func clean(v string) (string, bool) {
+func clean(v string, limit int) (string, bool) {
 	v = strings.Trim(v, " \t")
-	if v == "" || len(v) > MaxIDBytes {
+	if v == "" || len(v) > limit {
 		return "", false
 	}
 	zeros, ascii := true, true

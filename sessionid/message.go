@@ -22,7 +22,13 @@ const maxDepth = 5
 // message sums up the message that the cursor stands before; 0 for what is no
 // part of the conversation's identity: system and developer messages,
 // reasoning, and messages that say nothing.
-func (c *cursor) message() uint64 {
+func (c *cursor) message() said {
+	c.said = 0
+	sum := c.messageSum()
+	return said{sum, c.said}
+}
+
+func (c *cursor) messageSum() uint64 {
 	switch c.peek() {
 	case '"': // a bare string is what a user says
 		if said := c.content(0); said != 0 {
@@ -111,7 +117,7 @@ func (c *cursor) content(depth int) (said uint64) {
 		case '{':
 			t, isResult = c.part(depth)
 		default:
-			t = c.sum()
+			t = c.weigh()
 		}
 		// A repeated result counts once: Gemini CLI repeats a
 		// functionResponse when it rewrites its history.
@@ -130,11 +136,19 @@ func (c *cursor) content(depth int) (said uint64) {
 // textSum sums up a text; an empty one says nothing.
 func (c *cursor) textSum() uint64 {
 	start := c.i
-	s := c.sum()
+	s := c.weigh()
 	if c.i-start <= 2 || c.b[start] != '"' {
 		return 0
 	}
 	return fold(tagText, s)
+}
+
+// weigh is sum for what is said, as opposed to names and ids.
+func (c *cursor) weigh() uint64 {
+	start := c.i
+	s := c.sum()
+	c.said += c.i - start
+	return s
 }
 
 // part sums up the object that the cursor stands before.
@@ -228,19 +242,19 @@ func (c *cursor) item(depth int) (m item) {
 		case "name":
 			m.name = c.sum()
 		case "args", "arguments":
-			m.args = c.sum()
+			m.args = c.weigh()
 		case "input":
-			m.input = c.sum()
+			m.input = c.weigh()
 		case "action":
-			m.action = c.sum()
+			m.action = c.weigh()
 		case "output", "result":
 			if c.peek() == '{' {
-				m.output = c.sum()
+				m.output = c.weigh()
 			} else {
 				m.output = c.content(depth + 1)
 			}
 		case "response":
-			m.response = c.sum()
+			m.response = c.weigh()
 		case "tool_calls":
 			m.toolCalls = c.content(depth + 1)
 		case "function", "custom":

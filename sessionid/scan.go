@@ -178,9 +178,10 @@ func isScalar(c byte) bool {
 // element must step over its value before asking for the next one. A cursor
 // that has failed (bad) stays where it is and finds nothing more.
 type cursor struct {
-	b   []byte
-	i   int
-	bad bool
+	b    []byte
+	i    int
+	bad  bool
+	said int // bytes of text, arguments and results that were summed up
 }
 
 // peek is the first byte of the value that the cursor stands before, 0 at the

@@ -1,35 +1,19 @@
 package sessionid
 
 import (
-	"bytes"
 	"encoding/binary"
-	"net/textproto"
-	"strings"
-	"unsafe"
 
 	"github.com/cespare/xxhash/v2"
 )
 
-// signal is one row of the census: a place in a request that names a session.
+// signal is one row of the census: a place in a request, and what it names.
 type signal struct {
 	kind   Kind
 	space  *space // whose ids they are: equal values in one space name one session
 	name   string // header name, or body path of one or two members
-	client string // who sends it
+	client string // who sends it, and how that is known
 	read   reading
 }
-
-// reading is how an id is read out of a signal's value. (Not a function: an
-// indirect call would move the id to the heap.)
-type reading uint8
-
-const (
-	asItIs          reading = iota
-	sessionIDInJSON         // JSON that stands inside a string, its session_id
-	claudeUserID
-	last12Hex
-	cacheKey
-)
 
 // space keeps the ids of one family apart from all others, by a seed instead
 // of a separator that an id could contain.
@@ -37,6 +21,19 @@ type space struct{ lo, hi uint64 }
 
 func newSpace(name string) *space {
 	return &space{lo: xxhash.Sum64String(name), hi: xxhash.Sum64String(name + "/hi")}
+}
+
+// key is the digest of one id of the space: xxhash in one lane, and in the
+// other a chain of multiplications over the id's words.
+func (s *space) key(v string) Key {
+	hi := s.hi ^ uint64(len(v))
+	b := bytesOf(v)
+	for ; len(b) >= 8; b = b[8:] {
+		hi = fold(hi, binary.LittleEndian.Uint64(b))
+	}
+	var rest [8]byte
+	copy(rest[:], b)
+	return makeKey(fold(s.lo, xxhash.Sum64String(v)), fold(hi, binary.LittleEndian.Uint64(rest[:])))
 }
 
 var (
@@ -49,23 +46,28 @@ var (
 	spaceVibe     = newSpace("mistral-vibe")
 	spaceGrok     = newSpace("grok")
 	spaceOpenCode = newSpace("opencode")
+	spaceKimi     = newSpace("kimi")
 	spaceSession  = newSpace("session") // generic headers and body members
 	spaceCacheKey = newSpace("prompt-cache-key")
 	spaceUser     = newSpace("user")
+	spacePattern  = newSpace("pattern")
+	spaceOwn      = newSpace("own")
+	spaceLane     = newSpace("lane")
 )
 
-// signals is the census, strongest first. Adding a client is adding a row.
+// census are all places that are read, those of one kind the strongest first.
+// Adding a client is adding a row.
 //
 // Evidence in the client column: C captured from the running client, S its
 // source, D a vendor's documentation, T third parties only.
 //
 // Not here, on purpose, because they name less or more than a conversation:
-// turns and requests (x-client-request-id, x-request-id, traceparent,
-// X-Claude-Code-Prompt-Id, x-interaction-id …), lanes and parents (thread-id,
-// x-parent-session-id …), machines, windows and projects (VScode-SessionId,
-// x-codex-installation-id, X-KILOCODE-PROJECTID …), servers' own ids
-// (Mcp-Session-Id, x-session-token), users (user, safety_identifier).
-var signals = []signal{
+// turns and requests (x-request-id, traceparent, X-Claude-Code-Prompt-Id,
+// x-codex-window-id, x-interaction-id …), labels (x-openai-subagent),
+// machines, windows and projects (VScode-SessionId, x-codex-installation-id,
+// X-KILOCODE-PROJECTID …), servers' own ids (Mcp-Session-Id,
+// x-session-token), users (user, safety_identifier).
+var census = []signal{
 	{KindNativeHeader, spaceClaude, "X-Claude-Code-Session-Id", "Claude Code (C)", asItIs},
 	{KindNativeHeader, spaceCodex, "Session-Id", "Codex (C), OpenCode's OpenAI plugin (S)", asItIs},
 	{KindNativeHeader, spaceCodex, "Session_id", "older Codex, pi, Cline, Roo (S)", asItIs},
@@ -112,147 +114,51 @@ var signals = []signal{
 	{KindBody, spaceSession, "thread_id", "various (T)", asItIs},
 	{KindBody, spaceSession, "chat_id", "various (T)", asItIs},
 	{KindBody, spaceSession, "request.session_id", "Gemini CLI on Code Assist (S)", asItIs},
+	{KindBody, spaceSession, "user_prompt_id", "Gemini CLI on Code Assist (S)", beforeHashes},
 
 	{KindCacheKey, spaceCacheKey, "prompt_cache_key", "Codex (C), OpenCode, pi, Kimi, Zed, VS Code Copilot (S)", cacheKey},
 
-	// The identity from content stands between these two; see Extract.
+	// Guarded: they name a session only where their own client sends them.
+	// The guards are in guard.go.
+	{KindGuarded, spaceCacheKey, "X-Client-Request-Id", "Codex, pi (C): only if it is the prompt_cache_key as well", asItIs},
+	{KindGuarded, spaceKimi, "metadata.user_id", "Kimi CLI (S): only a bare uuid from its User-Agent", bareUUID},
+
+	// Not in the default order: a user is not a conversation.
 	{KindUser, spaceUser, "metadata.user_id", "Anthropic API users (D)", asItIs},
+
+	// A subagent's place in its session, and where it came from. They count
+	// only beside an id of their own space; with none, of any.
+	{KindLane, spaceClaude, "X-Claude-Code-Agent-Id", "Claude Code's subagents (S)", asItIs},
+	{KindLane, spaceCodex, "Thread-Id", "Codex: of the main line it is the session's id (C)", asItIs},
+	{KindParent, spaceClaude, "X-Claude-Code-Parent-Agent-Id", "Claude Code's subagents (S)", asItIs},
+	{KindParent, spaceCodex, "X-Codex-Parent-Thread-Id", "Codex's subagents (S)", asItIs},
+	{KindParent, nil, "X-Parent-Session-Id", "OpenCode's subagents (S)", asItIs},
+
+	// State that exists behind one auth only. The spaces are the names'.
+	{KindOwnerHeader, nil, "X-Codex-Turn-State", "Codex, inside one turn (S)", asItIs},
+	{KindOwner, nil, "previous_response_id", "OpenAI Responses (D)", asItIs},
+	{KindOwner, nil, "previous_interaction_id", "Google Interactions (D)", asItIs},
+	{KindOwner, nil, "conversation", "OpenAI Responses, conv_… (D)", openAIConversation},
+	{KindOwner, nil, "conversation.id", "OpenAI Responses, conv_… (D)", openAIConversation},
+	{KindOwner, nil, "container", "Anthropic (D)", asItIs},
+	{KindOwner, nil, "container.id", "Anthropic (D)", asItIs},
+	{KindOwner, nil, "cachedContent", "Gemini (D)", asItIs},
+	{KindOwner, nil, "cached_content", "Gemini (D)", asItIs},
+	{KindOwner, nil, "thread.previous_message_id", "third parties (D)", asItIs},
+	{KindOwner, nil, "session_params.id", "SGLang (D)", asItIs},
 }
 
+// contentSignal names an ID that comes from the conversation itself.
 var contentSignal = signal{kind: KindContent, name: "content", client: "any"}
 
-// key is the digest of one id of the space: xxhash in one lane, and in the
-// other a chain of multiplications over the id's words.
-func (s *space) key(v string) Key {
-	hi := s.hi ^ uint64(len(v))
-	b := bytesOf(v)
-	for ; len(b) >= 8; b = b[8:] {
-		hi = fold(hi, binary.LittleEndian.Uint64(b))
+// Signals is the census: every place that an Extractor can read, those of one
+// kind the strongest first, and "content". It is the caller's copy.
+func Signals() []Signal {
+	out := make([]Signal, 0, len(census)+1)
+	for i := range census {
+		out = append(out, census[i].public())
 	}
-	var rest [8]byte
-	copy(rest[:], b)
-	return makeKey(fold(s.lo, xxhash.Sum64String(v)), fold(hi, binary.LittleEndian.Uint64(rest[:])))
+	return append(out, contentSignal.public())
 }
 
-// id reads an id from a value: the signal's own reading, then the one gate
-// for all.
-func (s *signal) id(v string) (string, bool) {
-	ok := true
-	switch s.read {
-	case sessionIDInJSON:
-		v, ok = readJSON(v)
-	case claudeUserID:
-		v, ok = readClaudeUserID(v)
-	case last12Hex:
-		v, ok = readLast12Hex(v)
-	case cacheKey:
-		v, ok = readCacheKey(v)
-	}
-	if !ok {
-		return "", false
-	}
-	return clean(v)
-}
-
-// readJSON reads session_id out of JSON inside a string. An id that needs
-// escapes even there is none that any client sends.
-func readJSON(v string) (string, bool) {
-	raw := lookup(bytesOf(v), "session_id")
-	if len(raw) <= 2 || raw[0] != '"' || bytes.IndexByte(raw, '\\') >= 0 {
-		return "", false
-	}
-	return unsafe.String(&raw[1], len(raw)-2), true
-}
-
-// readClaudeUserID reads the session out of Claude Code's metadata.user_id: JSON
-// with a session_id, or user_<hash>_account_<uuid>_session_<uuid> of its
-// older versions. Anything else is a user, not a session.
-func readClaudeUserID(v string) (string, bool) {
-	if strings.HasPrefix(v, "{") {
-		return readJSON(v)
-	}
-	if i := strings.LastIndex(v, "_session_"); i >= 0 && strings.HasPrefix(v, "user_") {
-		s := v[i+len("_session_"):]
-		return s, isUUID(s)
-	}
-	return "", false
-}
-
-// readLast12Hex reads what survives of Mistral Vibe's id when a conversation is
-// compacted or rewound: its last 12 hex digits.
-func readLast12Hex(v string) (string, bool) {
-	v = strings.TrimRight(v, " \t")
-	if len(v) < 12 || len(v) > MaxIDBytes {
-		return "", false
-	}
-	v = v[len(v)-12:]
-	for i := 0; i < len(v); i++ {
-		if !isHex(v[i]) {
-			return "", false
-		}
-	}
-	return strings.ToLower(v), true
-}
-
-// readCacheKey reads a conversation out of prompt_cache_key. VS Code Copilot
-// appends the model family behind a colon; the OpenAI Agents SDK writes
-// agents-sdk:<session|conversation|group>:<id>, and agents-sdk:run:<id> for
-// what is one run only. Other keys with several colons are an application's
-// buckets, which many conversations share.
-func readCacheKey(v string) (string, bool) {
-	switch n := strings.Count(v, ":"); {
-	case strings.HasPrefix(v, "agents-sdk:"):
-		return v, !strings.HasPrefix(v, "agents-sdk:run:")
-	case n == 0:
-		return v, true
-	case n == 1:
-		return v[:strings.IndexByte(v, ':')], true
-	}
-	return "", false
-}
-
-// The census by place, made once.
-var (
-	headerSignals []*signal
-	bodySignals   [KindUser + 1][]*bodySignal // by kind, each in order
-	bodyStrong    [maxMembers]bool            // by member: it may hold a strong id
-	bodyMembers   = map[string]int{}          // top-level member -> index into body.raw
-)
-
-// bodySignal is a body row with its path taken apart.
-type bodySignal struct {
-	*signal
-	top int
-	sub string
-}
-
-func init() {
-	for i := range signals {
-		s := &signals[i]
-		switch s.kind {
-		case KindNativeHeader, KindGenericHeader:
-			s.name = textproto.CanonicalMIMEHeaderKey(s.name)
-			headerSignals = append(headerSignals, s)
-		default:
-			top, sub, _ := strings.Cut(s.name, ".")
-			b := &bodySignal{s, memberIndex(top), sub}
-			bodySignals[s.kind] = append(bodySignals[s.kind], b)
-			if s.kind == KindNativeBody || s.kind == KindBody {
-				bodyStrong[b.top] = true
-			}
-		}
-	}
-	if len(bodyMembers) > maxMembers {
-		panic("sessionid: maxMembers is too small for the census")
-	}
-}
-
-// memberIndex gives a top-level member its place in body.raw.
-func memberIndex(name string) int {
-	i, ok := bodyMembers[name]
-	if !ok {
-		i = len(bodyMembers)
-		bodyMembers[name] = i
-	}
-	return i
-}
+func (s *signal) public() Signal { return Signal{Name: s.name, Kind: s.kind, Client: s.client} }

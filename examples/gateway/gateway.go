@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
+	"strings"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/selector"
@@ -127,7 +128,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"error":{"type":"bad_request","message":"the request's body broke off"}}`, http.StatusBadRequest)
 		return
 	}
-	j.request = affinity.Request{Tenant: tenant(r), Pool: string(api), Model: model, Header: r.Header}
+	j.request = affinity.Request{
+		Tenant: tenant(r), Pool: string(api), Model: model, Header: r.Header,
+		Side: strings.HasSuffix(r.URL.Path, "/count_tokens"),
+	}
 	if int64(len(j.body)) > g.opts.MaxBody {
 		j.rest = r.Body
 	} else {

@@ -1,0 +1,188 @@
+package field
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// rewrite makes a request of the messages that it would have without it.
+type rewrite func(messages []json.RawMessage) []json.RawMessage
+
+func roleOf(m json.RawMessage) string {
+	var v struct{ Role string }
+	if err := json.Unmarshal(m, &v); err != nil {
+		panic(err)
+	}
+	return v.Role
+}
+
+// lastMessages keeps the system prompt and the last k messages.
+func lastMessages(k int) rewrite {
+	return func(all []json.RawMessage) []json.RawMessage {
+		if len(all) <= k+1 {
+			return all
+		}
+		return append(all[:1:1], all[len(all)-k:]...)
+	}
+}
+
+// compacted puts a summary in the place of the older messages each time that
+// twelve more have come, all but the last user turns; between that the history
+// only grows.
+func compacted(turns int) rewrite {
+	return func(all []json.RawMessage) []json.RawMessage {
+		at := len(all) / 12 * 12
+		if at == 0 {
+			return all
+		}
+		start := at
+		for seen := 0; start > 1 && seen < turns; {
+			if start--; roleOf(all[start]) == "user" {
+				seen++
+			}
+		}
+		text, err := json.Marshal(map[string]string{"role": "user", "content": fmt.Sprintf("Summary of the conversation so far. The user said: %.80s", all[1])})
+		if err != nil {
+			panic(err)
+		}
+		return append(append(all[:1:1], text), all[max(start, 1):]...)
+	}
+}
+
+// trimmed blanks all but the last k tool results, as agents do that prune.
+func trimmed(k int) rewrite {
+	return func(all []json.RawMessage) []json.RawMessage {
+		out := append([]json.RawMessage(nil), all...)
+		for i := len(out) - 1; i >= 0; i-- {
+			if roleOf(out[i]) != "tool" {
+				continue
+			}
+			if k--; k >= 0 {
+				continue
+			}
+			var m map[string]json.RawMessage
+			if err := json.Unmarshal(out[i], &m); err != nil {
+				panic(err)
+			}
+			m["content"] = json.RawMessage(`"[old result cleared]"`)
+			b, err := json.Marshal(m)
+			if err != nil {
+				panic(err)
+			}
+			out[i] = b
+		}
+		return out
+	}
+}
+
+// TestI14_HistoriesThatLostTheirHead measures, on the airline conversations,
+// all at once and by content alone, how many requests find their session
+// again. None may find one that did not begin as theirs did.
+func TestI14_HistoriesThatLostTheirHead(t *testing.T) {
+	conversations := Airline(t)
+	opening := map[string]string{}
+	for _, c := range conversations {
+		opening[c.Session] = string(c.Messages[1])
+	}
+	for _, c := range []struct {
+		name  string
+		re    rewrite
+		least float64 // per cent that must be kept
+	}{
+		{"untouched", func(all []json.RawMessage) []json.RawMessage { return all }, 99.9},
+		{"last 4 messages", lastMessages(4), 0},
+		{"last 6 messages", lastMessages(6), 95},
+		{"last 8 messages", lastMessages(8), 98},
+		{"last 12 messages", lastMessages(12), 99},
+		{"last 20 messages", lastMessages(20), 99},
+		{"summary and last turn", compacted(1), 85},
+		{"summary and last 3 turns", compacted(3), 99},
+		{"old tool results cleared but 2", trimmed(2), 99},
+		{"old tool results cleared but 4", trimmed(4), 99},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var all []followUp
+			for _, conv := range conversations {
+				turn := 0
+				for i, m := range conv.Messages {
+					if roleOf(m) != "assistant" {
+						continue
+					}
+					body, err := json.Marshal(map[string]any{"model": "m", "messages": c.re(conv.Messages[:i:i])})
+					require.NoError(t, err)
+					all = append(all, followUp{conv.Session, turn, body})
+					turn++
+				}
+			}
+			s := newSticky(t)
+			home := map[string]sessionid.Key{}  // conversation -> its binding
+			owner := map[sessionid.Key]string{} // binding -> the conversation that made it
+			follow, kept, twins, lost := 0, 0, 0, 0
+			for _, r := range Interleave(all, func(r followUp) string { return r.session }, rand.New(rand.NewPCG(1, 1))) {
+				d := served(t, s, nil, r.body)
+				if r.turn > 0 {
+					follow++
+					switch {
+					case d.Outcome != affinity.OutcomeHit:
+						lost++
+					case d.Session == home[r.session]:
+						kept++
+					case opening[owner[d.Session]] == opening[r.session]:
+						twins++
+					default:
+						t.Errorf("%s, request %d: found the session of %s", r.session, r.turn, owner[d.Session])
+					}
+				}
+				home[r.session] = d.Session
+				if _, ok := owner[d.Session]; !ok {
+					owner[d.Session] = r.session
+				}
+			}
+			share := 100 * float64(kept) / float64(follow)
+			t.Logf("%d follow-ups: %d kept their session (%.1f %%), %d began anew, %d went to one that began with the same words", follow, kept, share, lost, twins)
+			require.GreaterOrEqual(t, share, c.least)
+		})
+	}
+}
+
+// The last turn edited and sent again, and a fork: both know their session by
+// what came before.
+func TestI14_AnEditedTurnAndAFork(t *testing.T) {
+	for _, conv := range Airline(t) {
+		s := newSticky(t)
+		request := func(messages ...json.RawMessage) affinity.Decision {
+			body, err := json.Marshal(map[string]any{"messages": messages})
+			require.NoError(t, err)
+			return served(t, s, nil, body)
+		}
+		var first affinity.Decision
+		var ends []int
+		for i, m := range conv.Messages {
+			if roleOf(m) == "assistant" {
+				d := request(conv.Messages[:i]...)
+				if len(ends) == 0 {
+					first = d
+				}
+				ends = append(ends, i)
+			}
+		}
+		if len(ends) < 4 {
+			continue
+		}
+		say := func(text string) json.RawMessage {
+			return json.RawMessage(`{"role":"user","content":"` + text + `"}`)
+		}
+		last := ends[len(ends)-1]
+		edited := append(conv.Messages[:last-1:last-1], say("No, wait. I meant something else."))
+		require.Equal(t, first.Auth, request(edited...).Auth, "edited")
+		fork := append(conv.Messages[:ends[1]:ends[1]], conv.Messages[ends[1]], say("Let us try it the other way round."))
+		require.Equal(t, first.Auth, request(fork...).Auth, "fork")
+	}
+}
