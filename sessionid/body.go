@@ -3,8 +3,18 @@ package sessionid
 // body is a request body taken apart at its top level: the raw values of the
 // members that somebody reads.
 type body struct {
-	raw [maxMembers][]byte
+	have uint64 // which of them are there, a bit for each
+	raw  [maxMembers][]byte
 }
+
+func (b *body) has(i int) bool { return b.have>>i&1 != 0 }
+
+func (b *body) set(i int, raw []byte) {
+	b.raw[i] = raw
+	b.have |= 1 << i
+}
+
+func (b *body) clear() { b.have = 0 }
 
 // A large body is looked at at its ends first, since most clients put their
 // session there: so far at the front, and so far at the end.
@@ -28,12 +38,12 @@ func (b *body) front(e *Extractor, text []byte) {
 			return
 		}
 		i, known := e.members.find(name)
-		if ch := c.peek(); (ch == '[' || ch == '{') && !(known && e.strong[i]) {
+		if ch := c.peek(); (ch == '[' || ch == '{') && !(known && e.isStrong(i)) {
 			return
 		}
 		value := c.skip()
 		if known && !c.bad {
-			b.raw[i] = value
+			b.set(i, value)
 		}
 	}
 }
@@ -41,14 +51,14 @@ func (b *body) front(e *Extractor, text []byte) {
 // last reads the last top-level member that t has not come to yet and that
 // somebody reads, and tells which one it is. Of duplicates the last one
 // counts, which is the first one met here; the others are passed over.
-func (b *body) last(m *memberTable, t *tail) (i int, ok bool) {
+func (b *body) last(m *nameTable, t *tail) (i int, ok bool) {
 	for {
 		name, value, ok := t.member()
 		if !ok {
 			return 0, false
 		}
-		if i, known := m.find(name); known && b.raw[i] == nil {
-			b.raw[i] = value
+		if i, known := m.find(name); known && !b.has(i) {
+			b.set(i, value)
 			return i, true
 		}
 	}
@@ -56,21 +66,25 @@ func (b *body) last(m *memberTable, t *tail) (i int, ok bool) {
 
 // whole walks all of a body, and the conversation with it if ch is not nil.
 // It returns false if the text is not one JSON object.
-func (b *body) whole(m *memberTable, text []byte, ch *chain) bool {
+func (b *body) whole(m *nameTable, text []byte, ch *chain) bool {
 	c := cursor{b: text}
 	return b.members(m, &c, ch) && skipSpace(text, c.i) == len(text)
 }
 
+// maxTopLevel is how many members a request may have. Those of all APIs have
+// some twenty; what has more is none.
+const maxTopLevel = 1000
+
 // members reads the object that the cursor stands before, member by member;
-// it returns false if the object does not end.
-func (b *body) members(m *memberTable, c *cursor, ch *chain) bool {
+// it returns false if the object does not end, or is none of a request.
+func (b *body) members(m *nameTable, c *cursor, ch *chain) bool {
 	c.i = skipSpace(c.b, c.i)
 	if c.peek() != '{' {
 		return false
 	}
 	c.enter()
 	first := true
-	for {
+	for range maxTopLevel + 1 {
 		name, ok := c.member(&first)
 		if !ok {
 			return !c.bad
@@ -85,9 +99,10 @@ func (b *body) members(m *memberTable, c *cursor, ch *chain) bool {
 			c.skip()
 		}
 		if !c.bad {
-			b.raw[i] = c.b[start:c.i]
+			b.set(i, c.b[start:c.i])
 		}
 	}
+	return false
 }
 
 // value reads a row's id from the body; it may share memory with the body or

@@ -2,6 +2,8 @@ package sessionid
 
 import (
 	"math/bits"
+	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
@@ -171,18 +173,19 @@ func hex4(b []byte) (r rune, ok bool) {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return 0, false
 	}
-	for _, c := range b[2:6] {
-		switch {
-		case '0' <= c && c <= '9':
-			c -= '0'
-		case 'a' <= c && c <= 'f':
-			c -= 'a' - 10
-		case 'A' <= c && c <= 'F':
-			c -= 'A' - 10
-		default:
-			return 0, false
-		}
-		r = r<<4 | rune(c)
-	}
-	return r, true
+	// What is no hex digit sets bits above the sixteen.
+	x := hexValue[b[2]]<<12 | hexValue[b[3]]<<8 | hexValue[b[4]]<<4 | hexValue[b[5]]
+	return rune(x), x <= 0xffff
 }
+
+var hexValue = func() (table [256]uint32) {
+	const none = 1 << 16
+	for c := range table {
+		table[c] = none
+		if strings.IndexByte("0123456789abcdefABCDEF", byte(c)) >= 0 {
+			v, _ := strconv.ParseUint(string(rune(c)), 16, 8)
+			table[c] = uint32(v)
+		}
+	}
+	return table
+}()

@@ -97,12 +97,14 @@ func DefaultOrder() []Kind {
 type Extractor struct {
 	stages    []stage
 	firstBody int // the first stage that reads the body
-	members   memberTable
-	strong    [maxMembers]bool // members that may hold an id that ends the search
+	headers   nameTable
+	members   nameTable
+	strong    uint64 // members that may hold an id that ends the search, a bit for each
 
 	guard        *source // X-Client-Request-Id, if it is read
 	ownerHeaders []signal
 	ownerBody    []source
+	ownerMembers uint64
 
 	deny       []string
 	lanes      LanePolicy
@@ -115,13 +117,19 @@ type Extractor struct {
 type stage struct {
 	kind   Kind
 	inBody bool
+	names  uint64 // of the rows' headers or members, a bit for each
 	rows   []source
+}
+
+func (st *stage) add(s source) {
+	st.rows = append(st.rows, s)
+	st.names |= 1 << s.top
 }
 
 // source is a row of the census, made ready for one Extractor.
 type source struct {
 	signal
-	top          int      // body: place of its member in body.raw
+	top          int      // place of its header or member in the Extractor's tables
 	sub          []string // body: the path below that
 	lane, parent *signal  // the headers of subagents in this space
 }
@@ -135,7 +143,11 @@ func NewExtractor(c Config) (*Extractor, error) {
 		return nil, fmt.Errorf("%w: "+format, append([]any{ErrConfig}, args...)...)
 	}
 	e := &Extractor{lanes: c.Lanes, owners: c.Owners, maxID: c.MaxIDBytes, maxContent: c.MaxContentBytes}
-	e.members.init()
+	for _, name := range contentNames {
+		if _, err := e.members.add(name, maxMembers); err != nil {
+			return nil, err
+		}
+	}
 	if e.maxID == 0 {
 		e.maxID = MaxIDBytes
 	}
@@ -218,6 +230,11 @@ func (e *Extractor) addOwn(own []Source) error {
 			return fmt.Errorf("%w: Own[%d].Header is %q, which is no header name", ErrConfig, i, o.Header)
 		case o.Header != "":
 			s.name = textproto.CanonicalMIMEHeaderKey(o.Header)
+			top, err := e.headers.add(s.name, maxHeaders)
+			if err != nil {
+				return fmt.Errorf("%w: Own[%d].Header: %w", ErrConfig, i, err)
+			}
+			s.top = top
 		default:
 			s.name = o.Path
 			if err := e.place(&s); err != nil {
@@ -228,8 +245,7 @@ func (e *Extractor) addOwn(own []Source) error {
 		if n := len(e.stages); n == 0 || e.stages[n-1].kind != KindOwn || e.stages[n-1].inBody != inBody {
 			e.stages = append(e.stages, stage{kind: KindOwn, inBody: inBody})
 		}
-		st := &e.stages[len(e.stages)-1]
-		st.rows = append(st.rows, s)
+		e.stages[len(e.stages)-1].add(s)
 	}
 	return nil
 }
@@ -245,6 +261,11 @@ func (e *Extractor) addCensus(kind Kind, off func(*signal) bool) error {
 		switch {
 		case !st.inBody:
 			s.name = textproto.CanonicalMIMEHeaderKey(s.name)
+			top, err := e.headers.add(s.name, maxHeaders)
+			if err != nil {
+				return err
+			}
+			s.top = top
 		case kind == KindGuarded && row.read == asItIs: // the header beside prompt_cache_key
 			e.guard = &s
 			continue
@@ -253,7 +274,7 @@ func (e *Extractor) addCensus(kind Kind, off func(*signal) bool) error {
 				return err
 			}
 		}
-		st.rows = append(st.rows, s)
+		st.add(s)
 	}
 	if len(st.rows) > 0 {
 		e.stages = append(e.stages, st)
@@ -298,9 +319,13 @@ func (e *Extractor) addOwners(off func(*signal) bool) error {
 			return err
 		}
 		e.ownerBody = append(e.ownerBody, s)
+		e.ownerMembers |= 1 << s.top
 	}
 	return nil
 }
+
+// isStrong reports whether a member may hold an id that ends the search.
+func (e *Extractor) isStrong(i int) bool { return e.strong>>i&1 != 0 }
 
 // place finds the place of a body row's member.
 func (e *Extractor) place(s *source) (err error) {
@@ -308,13 +333,13 @@ func (e *Extractor) place(s *source) (err error) {
 	if slices.Contains(path, "") || strings.ContainsAny(s.name, `"\`) {
 		return fmt.Errorf("%q is no path", s.name)
 	}
-	if s.top, err = e.members.add(path[0]); err != nil {
+	if s.top, err = e.members.add(path[0], maxMembers); err != nil {
 		return err
 	}
 	s.sub = path[1:]
 	switch s.kind {
 	case KindOwn, KindNativeBody, KindBody:
-		e.strong[s.top] = true
+		e.strong |= 1 << s.top
 	}
 	return nil
 }

@@ -56,10 +56,18 @@ func (ch *chain) member(i int, c *cursor) bool {
 	return true
 }
 
-// request walks the contents inside Code Assist's request.
+// request walks the contents inside Code Assist's request; an object with more
+// than maxFields is none.
 func (ch *chain) request(c *cursor) {
+	start := c.i
 	c.enter()
-	for first := true; ; {
+	for first, n := true, 0; ; n++ {
+		if n > maxFields {
+			ch.n = 0
+			c.i = start
+			c.skip()
+			return
+		}
 		name, ok := c.member(&first)
 		if !ok {
 			return
@@ -81,8 +89,13 @@ func (ch *chain) walk(c *cursor) {
 		return
 	}
 	c.enter()
+	n := 0
 	for first := true; c.another(']', &first); {
-		ch.add(c.message())
+		if n++; n > maxMessages {
+			ch.add(c.asSpelled())
+		} else {
+			ch.add(c.message())
+		}
 	}
 }
 

@@ -70,6 +70,10 @@ func (id *ID) add(s *source, k Key) {
 // fromHeader takes the ids of the first stage that the header answers, and
 // returns which one that is.
 func (e *Extractor) fromHeader(id *ID, header http.Header) (at int) {
+	if len(header) == 0 {
+		return len(e.stages)
+	}
+	var have uint64
 	for at = range e.stages {
 		st := &e.stages[at]
 		switch {
@@ -78,7 +82,16 @@ func (e *Extractor) fromHeader(id *ID, header http.Header) (at int) {
 		case st.kind == KindPattern:
 			id.byPattern(e, st, header)
 		default:
-			id.byHeader(e, st, header)
+			if have == 0 {
+				// The strongest two are most of the traffic.
+				if id.byHeader(e, st.rows[:min(2, len(st.rows))], header, ^uint64(0)); id.source != nil && st.kind != KindGenericHeader {
+					return at
+				}
+				have = e.present(header)
+			}
+			if st.names&have != 0 {
+				id.byHeader(e, st.rows, header, have)
+			}
 		}
 		if id.source != nil {
 			return at
@@ -87,15 +100,37 @@ func (e *Extractor) fromHeader(id *ID, header http.Header) (at int) {
 	return len(e.stages)
 }
 
-// byHeader takes the ids of one stage. (A look-up for each row is cheaper than
-// a walk over the header's map.)
-func (id *ID) byHeader(e *Extractor, st *stage, header http.Header) {
-	for i := range st.rows {
-		s := &st.rows[i]
+// manyHeaders is where asking for each name is cheaper than a walk over the
+// header.
+const manyHeaders = 32
+
+// presentAlways is set in what present returns.
+const presentAlways = 1 << maxHeaders
+
+// present are the names that the header has, a bit for each.
+func (e *Extractor) present(header http.Header) (have uint64) {
+	if len(header) > manyHeaders {
+		return ^uint64(0)
+	}
+	for name := range header {
+		if i, ok := e.headers.find(bytesOf(name)); ok {
+			have |= 1 << i
+		}
+	}
+	return have | presentAlways
+}
+
+// byHeader takes the ids of a stage's rows, of those whose header is there.
+func (id *ID) byHeader(e *Extractor, rows []source, header http.Header, have uint64) {
+	for i := range rows {
+		s := &rows[i]
+		if have>>s.top&1 == 0 {
+			continue
+		}
 		// The first value that is an id: proxies leave empty ones in front.
 		if v, ok := s.first(header, e.maxID); ok {
 			id.add(s, s.space.key(v))
-			if st.kind != KindGenericHeader {
+			if s.kind != KindGenericHeader {
 				return // one client, one id
 			}
 		}
@@ -109,7 +144,7 @@ func (e *Extractor) fromBody(id *ID, limit int, header http.Header, text []byte)
 	r.search()
 	if id.source != nil {
 		if r.id.source == nil {
-			id.owners, id.owned = r.id.owners, r.id.owned
+			id.owners = r.id.owners
 			return
 		}
 		for _, k := range id.Names() {

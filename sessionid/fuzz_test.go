@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 var seeds = []string{
@@ -17,6 +18,7 @@ var seeds = []string{
 	`{"contents":[{"parts":[{"functionResponse":{"id":"x","name":"f","response":{"o":[1,{"a":null}]}}}],"role":"user"}],"systemInstruction":{}}`,
 	`{"input":[{"type":"function_call","call_id":"c","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":[{"type":"input_text","text":"x"}]}],"prompt_cache_key":"a:b"}`,
 	`{"request":{"session_id":"s","contents":[{"role":"user","parts":[{"text":"q"}]}]}}`, `{"prompt":["a","b"]}`,
+	`{"own":{"path":{"id":"x"}},"previous_response_id":"resp_1","input":"yes"}`, `{"user_prompt_id":"a########1","container":{"id":"c"}}`,
 	`{"conversation":{"id":"conv_1"},"x":"` + "\\\\\\\\" + `"}`, "\xff\xfe{", `{"a":"` + "\x01" + `"}`,
 }
 
@@ -32,6 +34,9 @@ func FuzzBody(f *testing.F) {
 		if a.Primary() != b.Primary() || a.IsZero() != (a.Primary() == Key{}) {
 			t.Fatalf("not a function of its input: %v, %v", a, b)
 		}
+		if all := everything.Extract(nil, data); len(data) <= small && (all.Primary() != a.Primary() || len(all.Owners()) < len(a.Owners())) && all.Signal().Kind != KindOwn && all.Signal().Kind != KindUser {
+			t.Fatalf("%v with owners and own paths, %v without, in %q", all, a, data)
+		}
 		if !bytes.Equal(before, data) {
 			t.Fatal("the body was changed")
 		}
@@ -40,6 +45,9 @@ func FuzzBody(f *testing.F) {
 			return
 		}
 		var got body
+		if bytes.Count(data, []byte(":")) > maxTopLevel {
+			return // more than is taken apart
+		}
 		if !got.whole(&standard.members, data, new(chain)) {
 			t.Fatalf("a JSON object was refused: %q", data)
 		}
@@ -50,8 +58,8 @@ func FuzzBody(f *testing.F) {
 				if !ok {
 					break
 				}
-				if i, known := standard.members.find(name); known && backwards.raw[i] == nil {
-					backwards.raw[i] = value
+				if i, known := standard.members.find(name); known && !backwards.has(i) {
+					backwards.set(i, value)
 				}
 			}
 		}
@@ -76,6 +84,19 @@ func FuzzBody(f *testing.F) {
 	})
 }
 
+// everything is switched on.
+var everything = func() *Extractor {
+	e, err := NewExtractor(Config{
+		Own:   []Source{{Path: "own.path.id"}, {Header: "X-Own"}},
+		Order: append(DefaultOrder(), KindPattern, KindUser),
+		Lanes: LanesApart, Owners: OwnersAlways,
+	})
+	if err != nil {
+		panic(err)
+	}
+	return e
+}()
+
 // FuzzHeader: any value in any header of the census is an id that passes the
 // gate, or none; the ID shows nothing of it.
 func FuzzHeader(f *testing.F) {
@@ -98,6 +119,13 @@ func FuzzHeader(f *testing.F) {
 		}
 		if len(want) > 16 && strings.Contains(id.String(), want) {
 			t.Fatalf("%v shows the id", id)
+		}
+		// The same value as a subagent's, beside another session: a lane of its
+		// own, or none; the session stays.
+		h := http.Header{"X-Claude-Code-Session-Id": {"s-1"}, "X-Claude-Code-Agent-Id": {value}, "X-Claude-Code-Parent-Agent-Id": {value}}
+		inherits, apart := Extract(h, nil), everything.Extract(h, nil)
+		if (inherits.Lane() != Key{}) != (apart.Primary() != inherits.Primary()) || apart.Lane() != inherits.Lane() {
+			t.Fatalf("%q: lane %x, apart %x", value, inherits.Lane(), apart.Primary())
 		}
 	})
 }
@@ -144,6 +172,75 @@ func FuzzSpelling(f *testing.F) {
 func u16(r rune) string {
 	const hex = "0123456789ABCDEF"
 	return `\u` + string([]byte{hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15]})
+}
+
+// FuzzVector holds the vector scanners against the plain ones, from every quote
+// and every bracket of the text, and the gate against one that goes byte by
+// byte.
+func FuzzVector(f *testing.F) {
+	if !vector {
+		f.Skip("no vector scanners on this machine")
+	}
+	for _, s := range seeds {
+		f.Add([]byte(s), uint8(0))
+		f.Add([]byte(strings.Repeat(s, 5)), uint8(3))
+	}
+	for n := range 70 {
+		f.Add([]byte(`{"a":["`+strings.Repeat("x", n)+strings.Repeat(`\`, n)+`\u0041\/"," ",{}]}`), uint8(n))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, pad uint8) {
+		data = append(bytes.Repeat([]byte(" "), int(pad%64)), data...)
+		const most = 50 // starts, so that a text of quotes stays linear
+		for i, starts := 0, 0; i < len(data) && starts < most; i++ {
+			switch data[i] {
+			case '"':
+				end, plain := textEnd(data, i)
+				wantEnd, wantPlain := textEndPlain(data, i+1, 0)
+				if end != wantEnd || end >= 0 && plain != wantPlain {
+					t.Fatalf("the string at %d of %q ends at %d, %v, want %d, %v", i, data, end, plain, wantEnd, wantPlain)
+				}
+			case '{', '[':
+				end, plain := valueEnd(data, i)
+				wantEnd, wantPlain := nestedEndPlain(data, i, 0, 0)
+				// Other control characters outside strings are no JSON: what they
+				// do to plain does not matter, since nothing is respelled there.
+				if end != wantEnd || end >= 0 && plain != wantPlain && bytes.IndexFunc(data, func(r rune) bool { return r < ' ' }) < 0 {
+					t.Fatalf("the value at %d of %q ends at %d, %v, want %d, %v", i, data, end, plain, wantEnd, wantPlain)
+				}
+			default:
+				continue
+			}
+			starts++
+		}
+		fast, ok := newTail(data)
+		slow := fast
+		slow.marked = len(data)
+		for ok {
+			n1, v1, ok1 := fast.member()
+			n2, v2, ok2 := slow.member()
+			if ok1 != ok2 || !bytes.Equal(n1, n2) || !bytes.Equal(v1, v2) || fast.i != slow.i {
+				t.Fatalf("from the end of %q: %q:%q %v, want %q:%q %v", data, n1, v1, ok1, n2, v2, ok2)
+			}
+			ok = ok1
+		}
+		if _, ok := clean(string(data), MaxIDBytes); ok != isClean(string(data)) {
+			t.Fatalf("%q passes the gate: %v", data, ok)
+		}
+	})
+}
+
+// isClean is what the documentation of the package says of an id.
+func isClean(v string) bool {
+	v = strings.Trim(v, " \t")
+	if v == "" || len(v) > MaxIDBytes || !utf8.ValidString(v) || strings.Trim(v, "0-") == "" || placeholders[strings.ToLower(v)] {
+		return false
+	}
+	for _, r := range v {
+		if r < 0x20 || r == 0x7f {
+			return false
+		}
+	}
+	return !isTemplate(v)
 }
 
 func membersOf(e *Extractor) map[string]int {

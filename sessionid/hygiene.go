@@ -1,6 +1,7 @@
 package sessionid
 
 import (
+	"encoding/binary"
 	"strings"
 	"unicode/utf8"
 )
@@ -32,30 +33,43 @@ func clean(v string, limit int) (string, bool) {
 	if v == "" || len(v) > limit {
 		return "", false
 	}
-	zeros, ascii := true, true
-	for i := 0; i < len(v); i++ {
-		c := v[i]
+	var control, high, brace uint64
+	b := bytesOf(v)
+	for ; len(b) >= 8; b = b[8:] {
+		w := binary.LittleEndian.Uint64(b)
+		// Exact for ASCII; what is not ASCII is looked at anew.
+		control |= (w-0x20*ones)&^w | isByte(w, 0x7f)
+		brace |= isByte(w, '{')
+		high |= w
+	}
+	for _, c := range b {
 		if c < 0x20 || c == 0x7f {
 			return "", false
 		}
-		if c >= utf8.RuneSelf {
-			ascii = false
+		if c == '{' {
+			brace = highs
 		}
-		if c != '0' && c != '-' {
-			zeros = false
-		}
+		high |= uint64(c)
 	}
-	if zeros || !ascii && !utf8.ValidString(v) {
-		return "", false
-	}
-	if len(v) <= 16 && placeholders[strings.ToLower(v)] {
-		return "", false
-	}
-	if isTemplate(v) {
+	switch {
+	case control&highs != 0 && high&highs == 0,
+		high&highs != 0 && (!utf8.ValidString(v) || strings.IndexFunc(v, isControl) >= 0),
+		v[0] <= '0' && strings.Trim(v, "0-") == "",
+		len(v) <= 16 && placeholders[strings.ToLower(v)],
+		(brace&highs != 0 || v[0] == '<' || v[0] == '%') && isTemplate(v):
 		return "", false
 	}
 	return v, true
 }
+
+// isByte has the high bit set in bytes of w that are c; bytes above one that is
+// may have it too.
+func isByte(w uint64, c byte) uint64 {
+	w ^= ones * uint64(c)
+	return (w - ones) &^ w
+}
+
+func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
 
 // isTemplate recognises a variable that nobody filled in: {{x}}, ${x}, <x>,
 // %x%.

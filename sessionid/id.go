@@ -22,12 +22,11 @@ const maxNames = 4
 type ID struct {
 	source  *source
 	n       uint8         // of names
-	owned   uint8         // of owners
 	names   [maxNames]Key // explicit ids, strongest first
 	weak    Key           // prompt_cache_key beside a stronger name
 	lane    Key
 	parent  Key
-	owners  [maxOwners]Owner
+	owners  []Owner
 	history history // content
 }
 
@@ -116,8 +115,8 @@ func (id *ID) Parent() Key { return id.parent }
 
 // Owners is the state that the request names and that only the auth has which
 // made it. What is found depends on [Config.Owners]; at most 3. The slice is
-// the ID's own: read it, do not write.
-func (id *ID) Owners() []Owner { return id.owners[:id.owned:id.owned] }
+// shared: read it, do not write.
+func (id *ID) Owners() []Owner { return id.owners }
 
 // Signal tells which place in the request gave the primary key. The zero
 // Signal belongs to the zero ID.

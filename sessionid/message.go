@@ -19,6 +19,22 @@ type item struct {
 // blocks of that. Below it a value counts whole.
 const maxDepth = 5
 
+// Limits of what is taken apart, so that a body of a million tiny things costs
+// a few times what a normal one of its size does. What is beyond them counts as
+// it is spelled: the same words are the same still, but what a client may change
+// from turn to turn counts as well.
+const (
+	maxMessages = 8192 // of a conversation
+	maxParts    = 1024 // of a message's content
+	maxFields   = 256  // of one object
+)
+
+// asSpelled sums up a value without taking it apart.
+func (c *cursor) asSpelled() said {
+	c.said = 0
+	return said{fold(tagOther, c.weigh()), c.said}
+}
+
 // message sums up the message that the cursor stands before; 0 for what is no
 // part of the conversation's identity: system and developer messages,
 // reasoning, and messages that say nothing.
@@ -106,9 +122,15 @@ func (c *cursor) content(depth int) (said uint64) {
 		c.skip()
 		return 0
 	}
+	start := c.i
 	c.enter()
 	before := uint64(0) // the tool's result before
+	n := 0
 	for first := true; c.another(']', &first); {
+		if n++; n > maxParts {
+			c.i = start
+			return fold(tagOther, c.weigh())
+		}
 		var t uint64
 		isResult := false
 		switch c.peek() {
@@ -211,12 +233,18 @@ func result(id, name, output uint64) uint64 {
 // item reads the object that the cursor stands before; of duplicate members
 // the last counts.
 func (c *cursor) item(depth int) (m item) {
+	start := c.i
 	c.enter()
 	first := true
-	for {
+	for n := 0; ; n++ {
 		name, ok := c.member(&first)
 		if !ok {
 			return m
+		}
+		if n == maxFields {
+			c.i = start
+			sum := fold(tagOther, c.weigh())
+			return item{content: fold(0, sum), media: sum}
 		}
 		switch string(name) {
 		case "role":

@@ -58,9 +58,12 @@ func (o *Owner) replacesHistory() bool {
 
 // own takes the state that the body names.
 func (id *ID) own(e *Extractor, b *body) {
+	if b.have&e.ownerMembers == 0 {
+		return
+	}
 	for i := range e.ownerBody {
 		s := &e.ownerBody[i]
-		if b.raw[s.top] == nil {
+		if !b.has(s.top) {
 			continue
 		}
 		var buf scratch
@@ -82,13 +85,12 @@ func (id *ID) ownHeaders(e *Extractor, header http.Header) {
 
 func (id *ID) addOwner(s *signal, v string) {
 	k := s.space.key(v)
-	for i := range id.owned {
-		if id.owners[i].Key == k {
+	for _, o := range id.owners {
+		if o.Key == k {
 			return
 		}
 	}
-	if int(id.owned) < len(id.owners) {
-		id.owners[id.owned] = Owner{s.name, k}
-		id.owned++
+	if len(id.owners) < maxOwners {
+		id.owners = append(id.owners, Owner{s.name, k})
 	}
 }

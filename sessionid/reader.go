@@ -36,7 +36,7 @@ func (r *reader) search() {
 	}
 	// Where an id is likely or the content does not count, nothing is hashed.
 	if always || r.weak || !r.content || len(r.text) <= small {
-		if r.b = (body{}); !r.b.whole(&r.e.members, r.text, nil) {
+		if r.b.clear(); !r.b.whole(&r.e.members, r.text, nil) {
 			r.id = ID{}
 			return
 		}
@@ -46,7 +46,7 @@ func (r *reader) search() {
 		}
 	}
 	var ch chain
-	if r.b = (body{}); r.b.whole(&r.e.members, r.text, &ch) {
+	if r.b.clear(); r.b.whole(&r.e.members, r.text, &ch) {
 		r.own()
 		r.answer(&ch)
 	}
@@ -60,7 +60,8 @@ func (r *reader) answer(ch *chain) bool {
 	for i := range r.e.stages[:r.limit] {
 		st := &r.e.stages[i]
 		switch {
-		case !st.inBody:
+		case !st.inBody || st.names&r.b.have == 0 && st.kind != KindContent:
+			continue
 		case st.kind == KindContent && ch == nil && r.content:
 			return false
 		case st.kind == KindContent:
@@ -85,7 +86,7 @@ func (r *reader) answer(ch *chain) bool {
 func (r *reader) names(st *stage) {
 	for i := range st.rows {
 		s := &st.rows[i]
-		if r.b.raw[s.top] == nil || st.kind == KindGuarded && !s.sureOf(r.header) {
+		if !r.b.has(s.top) || st.kind == KindGuarded && !s.sureOf(r.header) {
 			continue
 		}
 		var buf scratch
@@ -99,7 +100,7 @@ func (r *reader) names(st *stage) {
 // says that it is one.
 func (r *reader) cacheKey(st *stage) {
 	s := &st.rows[0]
-	if r.b.raw[s.top] == nil {
+	if !r.b.has(s.top) {
 		return
 	}
 	var buf scratch
@@ -133,8 +134,8 @@ func (r *reader) conversation(ch *chain) {
 	}
 	r.id.source = &contentSource
 	r.id.history = ch.history()
-	for i := range r.id.Owners() {
-		if o := &r.id.owners[i]; o.replacesHistory() {
+	for _, o := range r.id.owners {
+		if o.replacesHistory() {
 			r.id.history.behind(o.Key)
 		}
 	}
@@ -156,13 +157,13 @@ func (r *reader) ends() bool {
 		}
 		r.weak = true
 	}
-	r.b = body{}
+	r.b.clear()
 	for {
 		i, ok := r.b.last(&r.e.members, &t)
 		if !ok {
 			break
 		}
-		if r.e.strong[i] && r.answer(nil) && r.decided() {
+		if r.e.isStrong(i) && r.answer(nil) && r.decided() {
 			return true
 		}
 	}
@@ -206,13 +207,13 @@ func (r *reader) claudeAtEnd() {
 	}
 	if len(r.text) <= small {
 		if !r.b.whole(&r.e.members, r.text, nil) {
-			r.b = body{}
+			r.b.clear()
 			return
 		}
 	} else if t, ok := newTail(end); ok {
 		for {
 			i, ok := r.b.last(&r.e.members, &t)
-			if !ok || r.e.strong[i] && r.answer(nil) {
+			if !ok || r.e.isStrong(i) && r.answer(nil) {
 				return
 			}
 		}

@@ -23,46 +23,100 @@ func skipSpace(b []byte, i int) int {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
 
-// skipString returns the index after the string whose opening quote stands at
-// i, or -1 if it does not end.
-func skipString(b []byte, i int) int {
-	start := i + 1
-	for i = start; ; i++ {
-		q := bytes.IndexByte(b[i:], '"')
-		if q < 0 {
-			return -1
-		}
-		i += q
-		// A quote ends the string unless an odd number of backslashes stands
-		// before it. Each run of backslashes is counted for the one quote
-		// behind it, so a megabyte of them stays linear.
-		n := 0
-		for j := i - 1; j >= start && b[j] == '\\'; j-- {
-			n++
-		}
-		if n%2 == 0 {
-			return i + 1
-		}
-	}
-}
-
 const (
 	ones  = 0x0101010101010101
 	highs = 0x8080808080808080
 )
 
+// skipString returns the index after the string whose opening quote stands at
+// i, or -1 if it does not end.
+func skipString(b []byte, i int) int {
+	end, _ := textEnd(b, i)
+	return end
+}
+
+// skipValue returns the index after the value that starts at i, or -1 if it
+// does not end or none starts there.
+func skipValue(b []byte, i int) int {
+	end, _ := valueEnd(b, i)
+	return end
+}
+
 // textEnd is skipString for a string that is going to be hashed: it tells
 // besides whether the string is plain, that is, has no escape with a second
 // spelling (\uXXXX, \/).
 func textEnd(b []byte, i int) (end int, plain bool) {
-	plain = true
 	i++
+	if i+8 <= len(b) { // most names are short
+		w := binary.LittleEndian.Uint64(b[i:])
+		q, e := isByte(w, '"')&highs, isByte(w, '\\')&highs
+		if q != 0 && (e == 0 || q&-q < e&-e) {
+			return i + bits.TrailingZeros64(q)/8 + 1, true
+		}
+	}
+	return textRest(b, i)
+}
+
+// textRest is textEnd behind the opening quote.
+func textRest(b []byte, i int) (end int, plain bool) {
+	if !vector || i+64 > len(b) {
+		return textEndPlain(b, i, 0)
+	}
+	pos, state := scanString(&b[i], len(b)-i)
+	if state&stateFound != 0 {
+		return i + pos, state&stateRespelled == 0
+	}
+	return textEndPlain(b, i+pos, state)
+}
+
+// valueEnd is skipValue for a value that is going to be hashed: plain tells
+// that it has no insignificant white space and all its strings are plain.
+func valueEnd(b []byte, i int) (end int, plain bool) {
+	if i >= len(b) {
+		return -1, false
+	}
+	switch b[i] {
+	case '"':
+		return textEnd(b, i)
+	case '{', '[':
+		if !vector || i+64 > len(b) {
+			return nestedEndPlain(b, i, 0, 0)
+		}
+		pos, state, depth := scanNested(&b[i], len(b)-i)
+		if state&stateFound != 0 {
+			return i + pos, state&stateRespelled == 0
+		}
+		return nestedEndPlain(b, i+pos, state, depth)
+	}
+	start := i
+	for i < len(b) && isScalar(b[i]) {
+		i++
+	}
+	if i == start {
+		return -1, false
+	}
+	return i, true
+}
+
+// What the vector scanners know where they stop, for the plain ones to go on.
+const (
+	stateFound     = 1 << iota // the end was found
+	stateRespelled             // not plain so far
+	stateEscaped               // the next byte is escaped
+	stateInString              // the next byte is inside a string
+)
+
+// textEndPlain is textRest in plain Go.
+func textEndPlain(b []byte, i int, state uint64) (end int, plain bool) {
+	plain = state&stateRespelled == 0
+	if state&stateEscaped != 0 && i < len(b) {
+		plain = plain && b[i] != 'u' && b[i] != '/'
+		i++
+	}
 	for {
 		for i+8 <= len(b) {
 			w := binary.LittleEndian.Uint64(b[i:])
-			x, y := w^('"'*ones), w^('\\'*ones)
-			m := ((x-ones)&^x | (y-ones)&^y) & highs
-			if m != 0 {
+			if m := (isByte(w, '"') | isByte(w, '\\')) & highs; m != 0 {
 				i += bits.TrailingZeros64(m) / 8
 				break
 			}
@@ -92,81 +146,57 @@ func textEnd(b []byte, i int) (end int, plain bool) {
 	}
 }
 
-// skipValue returns the index after the value that starts at i, or -1 if it
-// does not end or none starts there.
-func skipValue(b []byte, i int) int {
-	if i >= len(b) {
-		return -1
+// nestedEndPlain is valueEnd for objects and arrays in plain Go.
+func nestedEndPlain(b []byte, i int, state uint64, depth int) (end int, plain bool) {
+	plain = state&stateRespelled == 0
+	if state&stateInString == 0 && state&stateEscaped != 0 {
+		i = strayEscape(b, i, &plain)
 	}
-	switch b[i] {
-	case '"':
-		return skipString(b, i)
-	case '{', '[':
-		depth := 0
-		for i < len(b) {
-			switch b[i] {
-			case '"':
-				if i = skipString(b, i); i < 0 {
-					return -1
-				}
-				continue
-			case '{', '[':
-				depth++
-			case '}', ']':
-				if depth--; depth == 0 {
-					return i + 1
-				}
+	if state&stateInString != 0 {
+		var p bool
+		if i, p = textEndPlain(b, i, state); i < 0 {
+			return -1, false
+		}
+		plain = plain && p
+	}
+	for i < len(b) {
+		switch b[i] {
+		case '"':
+			var p bool
+			if i, p = textEndPlain(b, i+1, 0); i < 0 {
+				return -1, false
 			}
-			i++
+			plain = plain && p
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				return i + 1, plain
+			}
+		case ' ', '\n', '\r', '\t':
+			plain = false
+		case '\\':
+			i = strayEscape(b, i+1, &plain)
+			continue
 		}
-		return -1
-	default:
-		start := i
-		for i < len(b) && isScalar(b[i]) {
-			i++
-		}
-		if i == start {
-			return -1
-		}
-		return i
+		i++
 	}
+	return -1, false
 }
 
-// valueEnd is skipValue for a value that is going to be hashed: plain tells
-// that it has no insignificant white space and all its strings are plain.
-func valueEnd(b []byte, i int) (end int, plain bool) {
-	if i >= len(b) {
-		return -1, false
-	}
-	switch b[i] {
-	case '"':
-		return textEnd(b, i)
-	case '{', '[':
-		plain = true
-		depth := 0
-		for i < len(b) {
-			switch b[i] {
-			case '"':
-				var p bool
-				if i, p = textEnd(b, i); i < 0 {
-					return -1, false
-				}
-				plain = plain && p
-				continue
-			case '{', '[':
-				depth++
-			case '}', ']':
-				if depth--; depth == 0 {
-					return i + 1, plain
-				}
-			case ' ', '\n', '\r', '\t':
-				plain = false
-			}
-			i++
+// strayEscape steps over what a backslash outside a string escapes. That is no
+// JSON; it is done as the vector scanner does it, so that all machines agree.
+func strayEscape(b []byte, i int, plain *bool) int {
+	if i < len(b) {
+		switch b[i] {
+		case '"', '\\':
+			return i + 1
+		case 'u', '/':
+			*plain = false
 		}
-		return -1, false
 	}
-	return skipValue(b, i), true
+	return i
 }
 
 // isScalar tells the bytes that numbers, true, false and null are made of.

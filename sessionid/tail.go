@@ -14,6 +14,11 @@ import (
 type tail struct {
 	b []byte // the text, or as much of its end as may be looked at
 	i int    // the index of the last byte not walked over yet
+
+	// Where vectors can be used: which of the last bytes are quotes that no
+	// backslash escapes. marks[0] begins at marked.
+	marks  [8]uint64
+	marked int
 }
 
 // newTail stands before the closing brace; ok is false if there is none.
@@ -25,7 +30,26 @@ func newTail(b []byte) (t tail, ok bool) {
 	}
 	t.i--
 	t.space()
+	t.mark()
 	return t, true
+}
+
+func (t *tail) mark() {
+	blocks := min(len(t.b)/64, len(t.marks))
+	t.marked = len(t.b)
+	if !vector || blocks == 0 {
+		return
+	}
+	t.marked -= 64 * blocks
+	markQuotes(&t.b[t.marked], blocks, uint64(backslashes(t.b[:t.marked])&1), &t.marks[0])
+}
+
+// backslashes is how many of them b ends with.
+func backslashes(b []byte) (n int) {
+	for n < len(b) && b[len(b)-1-n] == '\\' {
+		n++
+	}
+	return n
 }
 
 // member returns the member before, raw; ok is false where the text that may
@@ -107,15 +131,26 @@ func (t *tail) value() bool {
 
 // str steps before the string whose closing quote stands at i.
 func (t *tail) str() bool {
-	for i := t.i - 1; ; i-- {
+	i := t.i - 1
+	if at := i - t.marked; at >= 0 {
+		w := at / 64
+		m := t.marks[w] << (63 - at%64) >> (63 - at%64)
+		for m == 0 && w > 0 {
+			w--
+			m = t.marks[w]
+		}
+		if m != 0 {
+			t.i = t.marked + 64*w + bits.Len64(m) - 2
+			return true
+		}
+		i = t.marked - 1
+	}
+	for ; ; i-- {
 		if i = lastQuote(t.b, i); i < 0 {
 			t.i = -1
 			return false
 		}
-		n := 0
-		for j := i - 1; j >= 0 && t.b[j] == '\\'; j-- {
-			n++
-		}
+		n := backslashes(t.b[:i])
 		if n%2 == 0 {
 			t.i = i - 1
 			return true

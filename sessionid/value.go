@@ -2,12 +2,14 @@ package sessionid
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/bits"
 	"unicode/utf8"
 	"unsafe"
 )
 
 // scratch is room to resolve the escapes of an id on the stack.
-type scratch [1 << 10]byte
+type scratch [512]byte
 
 // unquote returns the text of a raw JSON string, escapes resolved as
 // encoding/json does, and "" for anything else: an id is a JSON string, a
@@ -22,19 +24,31 @@ func unquote(raw []byte, buf *scratch) string {
 	if i < 0 {
 		return unsafe.String(&raw[0], len(raw))
 	}
-	out := buf[:0]
-	if len(raw) > len(buf) {
-		out = make([]byte, 0, len(raw)) // nothing gets longer by being resolved
+	out := buf[:]
+	if len(raw) > len(buf)-8 {
+		out = make([]byte, len(raw)+8) // nothing gets longer by being resolved
 	}
-	out = append(out, raw[:i]...)
+	n := copy(out, raw[:i])
 	for i < len(raw) {
-		if raw[i] != '\\' {
-			run := bytes.IndexByte(raw[i:], '\\')
-			if run < 0 {
-				run = len(raw) - i
+		// A word at a time; what was copied of it too much is written over.
+		for i+8 <= len(raw) {
+			w := binary.LittleEndian.Uint64(raw[i:])
+			binary.LittleEndian.PutUint64(out[n:], w)
+			if m := isByte(w, '\\') & highs; m != 0 {
+				i += bits.TrailingZeros64(m) / 8
+				n += bits.TrailingZeros64(m) / 8
+				break
 			}
-			out = append(out, raw[i:i+run]...)
-			i += run
+			i += 8
+			n += 8
+		}
+		if i == len(raw) {
+			break
+		}
+		if raw[i] != '\\' {
+			out[n] = raw[i]
+			i++
+			n++
 			continue
 		}
 		if i+1 == len(raw) {
@@ -42,34 +56,35 @@ func unquote(raw []byte, buf *scratch) string {
 		}
 		switch c := raw[i+1]; c {
 		case '"', '\\', '/':
-			out = append(out, c)
+			out[n] = c
 		case 'b':
-			out = append(out, '\b')
+			out[n] = '\b'
 		case 'f':
-			out = append(out, '\f')
+			out[n] = '\f'
 		case 'n':
-			out = append(out, '\n')
+			out[n] = '\n'
 		case 'r':
-			out = append(out, '\r')
+			out[n] = '\r'
 		case 't':
-			out = append(out, '\t')
+			out[n] = '\t'
 		case 'u':
-			r, n := unescape(raw[i:])
-			if n == 0 {
+			r, took := unescape(raw[i:])
+			if took == 0 {
 				return ""
 			}
-			out = utf8.AppendRune(out, r)
-			i += n
+			n += utf8.EncodeRune(out[n:], r)
+			i += took
 			continue
 		default:
 			return "" // no JSON
 		}
 		i += 2
+		n++
 	}
-	if len(out) == 0 {
+	if n == 0 {
 		return ""
 	}
-	return unsafe.String(&out[0], len(out))
+	return unsafe.String(&out[0], n)
 }
 
 // is reports whether a raw JSON value is the string want, without allocating.
@@ -79,8 +94,8 @@ func is(raw []byte, want string) bool {
 }
 
 // lookup returns the raw value of a member of a raw object, nil if it has
-// none. Of duplicates the last counts, as it does for the decoders of the
-// providers.
+// none, or more than maxFields. Of duplicates the last counts, as it does for
+// the decoders of the providers.
 func lookup(raw []byte, name string) (found []byte) {
 	c := cursor{b: raw}
 	if c.peek() != '{' {
@@ -88,7 +103,7 @@ func lookup(raw []byte, name string) (found []byte) {
 	}
 	c.enter()
 	first := true
-	for {
+	for range maxFields {
 		n, ok := c.member(&first)
 		if !ok {
 			return found
@@ -98,6 +113,7 @@ func lookup(raw []byte, name string) (found []byte) {
 			found = v
 		}
 	}
+	return nil
 }
 
 // bytesOf is the memory of a string, to be read only.

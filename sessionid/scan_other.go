@@ -1,0 +1,11 @@
+//go:build !amd64
+
+package sessionid
+
+const vector = false
+
+func scanString(*byte, int) (pos int, state uint64) { panic("no vector scanner") }
+
+func scanNested(*byte, int) (pos int, state uint64, depth int) { panic("no vector scanner") }
+
+func markQuotes(p *byte, blocks int, escaped uint64, marks *uint64) { panic("no vector scanner") }
