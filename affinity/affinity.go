@@ -44,8 +44,13 @@ type Options struct {
 	// 0 is cache.DefaultTTL, one hour.
 	TTL time.Duration
 	// MaxSessions is how many bindings are held, the least recently used one
-	// goes first; 0 is cache.DefaultMaxSessions.
+	// goes first; 0 is cache.DefaultMaxSessions. A tenant that has more than its
+	// share pushes out its own.
 	MaxSessions int
+	// Store holds the bindings; nil is a cache.Memory of TTL and MaxSessions,
+	// which must be 0 beside a Store. It is the caller's: Close does not close
+	// it. When it fails, the request goes to the balancer and nothing is bound.
+	Store cache.Store
 	// Extract finds the session of a request; nil is sessionid.Extract.
 	Extract func(http.Header, []byte) sessionid.ID
 	// Model makes one name of all names of a model that share a prompt cache,
@@ -65,9 +70,11 @@ var ErrOptions = errors.New("affinity: bad options")
 type Affinity[T any] struct {
 	name     func(T) string
 	opts     Options
-	bindings *cache.Cache
+	bindings cache.Store
 	counts   [outcomes]atomic.Uint64
 	lost     atomic.Uint64
+	failed   atomic.Uint64
+	closed   atomic.Bool
 }
 
 // New makes an Affinity. name gives an auth its lasting name: unique over all
@@ -83,11 +90,17 @@ func New[T any](name func(T) string, o *Options) (*Affinity[T], error) {
 	if a.opts.Extract == nil {
 		a.opts.Extract = sessionid.Extract
 	}
-	c, err := cache.New(cache.Options{TTL: a.opts.TTL, MaxSessions: a.opts.MaxSessions})
+	if a.bindings = a.opts.Store; a.bindings != nil {
+		if a.opts.TTL != 0 || a.opts.MaxSessions != 0 {
+			return nil, fmt.Errorf("%w: TTL and MaxSessions belong to the Store that is given", ErrOptions)
+		}
+		return a, nil
+	}
+	m, err := cache.New(cache.Options{TTL: a.opts.TTL, MaxSessions: a.opts.MaxSessions})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
-	a.bindings = c
+	a.bindings = m
 	return a, nil
 }
 
@@ -106,43 +119,44 @@ func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next 
 		return Pick[T]{}, fmt.Errorf("%w: no function that chooses", ErrOptions)
 	}
 	id := a.identify(&r)
-	p := Pick[T]{Decision: Decision{Signal: id.Signal()}, bindings: a.bindings}
+	p := Pick[T]{Decision: Decision{Signal: id.Signal()}, of: a}
 	scope := a.scopeOf(&r)
 	keys := keysOf(&id)
-	var before cache.Binding // the binding that the session has to leave
-	switch {
-	case id.IsZero():
-	case r.Side:
-		if b, ok := a.bindings.Peek(scope, &keys); ok {
+	bound := !id.IsZero() // whether the request's session is to be bound
+	var before cache.Binding
+	if bound {
+		b, ok, err := a.find(ctx, &r, scope, keys)
+		if ok {
 			if auth, ok := a.candidate(candidates, b.Auth); ok {
-				return a.decide(p, auth, cache.Binding{Auth: b.Auth, Session: b.Session}, OutcomeHit)
-			}
-		}
-	default:
-		if b, ok := a.bindings.Get(scope, &keys); ok {
-			if auth, ok := a.candidate(candidates, b.Auth); ok {
+				if r.Side {
+					b = passing(b, b.Auth)
+				}
 				return a.decide(p, auth, b, OutcomeHit)
 			}
-			before = b
+			before = b // the binding that the session has to leave
 		}
+		bound = err == nil && !r.Side
 	}
 	auth, err := next(ctx, candidates)
 	if err != nil {
 		return Pick[T]{}, err
 	}
 	name := a.name(auth)
-	switch {
-	case name == "":
+	if name == "" {
 		return Pick[T]{}, errors.New("affinity: the chosen auth has no name")
-	case id.IsZero() || r.Side:
+	}
+	if !bound {
 		return a.decide(p, auth, cache.Binding{Auth: name}, OutcomeNone)
 	}
-	b, won := a.bind(scope, &keys, before, name)
-	if won {
-		if before.Gen == 0 {
-			p.Decision.LostHistory = len(id.Fallbacks()) >= lostHistory
-			return a.decide(p, auth, b, OutcomeNew)
-		}
+	b, won, err := a.bind(ctx, scope, keys, before, name)
+	switch {
+	case err != nil:
+		a.failed.Add(1)
+		return a.decide(p, auth, cache.Binding{Auth: name}, OutcomeNone)
+	case won && before.Gen == 0:
+		p.Decision.LostHistory = len(id.Fallbacks()) >= lostHistory
+		return a.decide(p, auth, b, OutcomeNew)
+	case won:
 		return a.decide(p, auth, b, OutcomeMoved)
 	}
 	// Another request of this session was faster: all go where it went.
@@ -151,54 +165,92 @@ func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next 
 	}
 	// It went where this request may not go: move the session, and if even
 	// that is too late, serve this one without touching the binding.
-	if b, won = a.bindings.Swap(b, name); won {
-		return a.decide(p, auth, b, OutcomeMoved)
+	now, won, err := a.bindings.Swap(ctx, b, name)
+	if err != nil {
+		a.failed.Add(1)
 	}
-	return a.decide(p, auth, cache.Binding{Auth: name, Session: b.Session}, OutcomeMoved)
+	if won {
+		b = now
+	} else {
+		b = passing(b, name)
+	}
+	return a.decide(p, auth, b, OutcomeMoved)
+}
+
+// find looks for the binding of a request's session.
+func (a *Affinity[T]) find(ctx context.Context, r *Request, scope cache.Scope, keys cache.Keys) (b cache.Binding, ok bool, err error) {
+	if r.Side {
+		b, ok, err = a.bindings.Peek(ctx, scope, keys)
+	} else {
+		b, ok, err = a.bindings.Get(ctx, scope, keys)
+	}
+	if err != nil {
+		a.failed.Add(1)
+	}
+	return b, ok, err
+}
+
+// passing is what a request without a say in it has of a binding: results that
+// are reported of it concern nobody.
+func passing(b cache.Binding, auth string) cache.Binding {
+	return cache.Binding{Auth: auth, Session: b.Session}
 }
 
 // bind makes the binding or moves it; won is false if somebody else did.
-func (a *Affinity[T]) bind(scope cache.Scope, keys *cache.Keys, before cache.Binding, name string) (b cache.Binding, won bool) {
+func (a *Affinity[T]) bind(ctx context.Context, scope cache.Scope, keys cache.Keys, before cache.Binding, name string) (b cache.Binding, won bool, err error) {
 	if before.Gen != 0 {
-		if b, won = a.bindings.Swap(before, name); won || b.Gen != 0 {
-			return b, won
+		if b, won, err = a.bindings.Swap(ctx, before, name); err != nil || won || b.Gen != 0 {
+			return b, won, err
 		}
 		// It was removed meanwhile: the session starts anew.
 	}
-	b, existed := a.bindings.Bind(scope, keys, name)
-	return b, !existed
+	b, existed, err := a.bindings.Bind(ctx, scope, keys, name)
+	return b, !existed, err
 }
 
 // Look tells where a request's session is bound, without calling a balancer,
 // renewing the binding or changing anything else.
-func (a *Affinity[T]) Look(r Request) (auth string, ok bool) {
+func (a *Affinity[T]) Look(ctx context.Context, r Request) (auth string, ok bool, err error) {
 	id := a.identify(&r)
 	if id.IsZero() {
-		return "", false
+		return "", false, nil
 	}
-	keys := keysOf(&id)
-	b, ok := a.bindings.Peek(a.scopeOf(&r), &keys)
-	return b.Auth, ok
+	b, ok, err := a.bindings.Peek(ctx, a.scopeOf(&r), keysOf(&id))
+	return b.Auth, ok, err
 }
 
 // InvalidateSession forgets the binding of the request's session, under all
 // of its keys. It returns whether there was one.
-func (a *Affinity[T]) InvalidateSession(r Request) bool {
+func (a *Affinity[T]) InvalidateSession(ctx context.Context, r Request) (bool, error) {
 	id := a.identify(&r)
-	keys := keysOf(&id)
-	return a.bindings.InvalidateSession(a.scopeOf(&r), &keys)
+	if id.IsZero() {
+		return false, nil
+	}
+	return a.bindings.InvalidateSession(ctx, a.scopeOf(&r), keysOf(&id))
 }
 
 // InvalidateAuth forgets all bindings to an auth, which was removed or has
 // lost its credential, and returns how many there were.
-func (a *Affinity[T]) InvalidateAuth(name string) int { return a.bindings.InvalidateAuth(name) }
+func (a *Affinity[T]) InvalidateAuth(ctx context.Context, name string) (int, error) {
+	return a.bindings.InvalidateAuth(ctx, name)
+}
 
-// Close frees the bindings. After it every request is served by its balancer
-// and nothing is bound. It may be called any number of times and returns nil.
-func (a *Affinity[T]) Close() error { return a.bindings.Close() }
+// Close frees the bindings, unless they are in a Store of the caller's. After
+// it every request is served by its balancer and nothing is bound. It may be
+// called any number of times and returns nil.
+func (a *Affinity[T]) Close() error {
+	a.closed.Store(true)
+	if a.opts.Store == nil {
+		return a.bindings.Close()
+	}
+	return nil
+}
 
 // identify says which session the request is part of.
 func (a *Affinity[T]) identify(r *Request) sessionid.ID {
+	if a.closed.Load() {
+		return sessionid.ID{}
+	}
 	if r.ID != nil {
 		return *r.ID
 	}
@@ -238,9 +290,11 @@ func (a *Affinity[T]) scopeOf(r *Request) cache.Scope {
 }
 
 func keysOf(id *sessionid.ID) cache.Keys {
-	return cache.Keys{
-		Names: id.Names(), Weak: id.Weak(),
-		End: id.End(), Earlier: id.Fallbacks(),
+	k := cache.Keys{
+		Weak: id.Weak(),
+		End:  id.End(), Earlier: id.Fallbacks(),
 		Tail: id.Tail(), EarlierTails: id.Tails(),
 	}
+	copy(k.Names[:], id.Names())
+	return k
 }

@@ -53,6 +53,22 @@ func served(t *testing.T, s *affinity.Selector[string], r affinity.Request, cand
 	return p.Auth
 }
 
+// look is where a session is bound, "" for nowhere.
+func look(t *testing.T, s *affinity.Selector[string], r affinity.Request) string {
+	t.Helper()
+	auth, ok, err := s.Look(t.Context(), r)
+	require.NoError(t, err)
+	require.Equal(t, ok, auth != "")
+	return auth
+}
+
+func invalidated(t *testing.T, s *affinity.Selector[string], r affinity.Request) bool {
+	t.Helper()
+	ok, err := s.InvalidateSession(t.Context(), r)
+	require.NoError(t, err)
+	return ok
+}
+
 func TestTheSameSessionStaysOnItsAuth(t *testing.T) {
 	s := wrap(t, nil)
 	first := served(t, s, session("x"), abc)
@@ -125,7 +141,7 @@ func TestModelsProvidersAndTenantsDoNotMeet(t *testing.T) {
 			require.Equal(t, "B", served(t, s, other, abc), "bound independently")
 			p := pick(t, s, other, abc)
 			p.Report(affinity.Terminal)
-			require.False(t, s.InvalidateSession(other))
+			require.False(t, invalidated(t, s, other))
 			require.Equal(t, "A", served(t, s, session("default-chat"), abc))
 		})
 	}
@@ -265,7 +281,7 @@ func TestTheBalancersErrorIsReturnedAsItIsAndBindsNothing(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.Pick(t.Context(), session("x"), abc)
 	require.Equal(t, boom, err)
-	_, bound := s.Look(session("x"))
+	bound := look(t, s, session("x")) != ""
 	require.False(t, bound)
 	_, err = s.Select(affinity.WithRequest(t.Context(), session("x")), abc)
 	require.Equal(t, boom, err)
@@ -273,7 +289,7 @@ func TestTheBalancersErrorIsReturnedAsItIsAndBindsNothing(t *testing.T) {
 
 func TestResultsAreAboutTheirPick(t *testing.T) {
 	where := func(s *affinity.Selector[string]) string {
-		auth, _ := s.Look(session("x"))
+		auth := look(t, s, session("x"))
 		return auth
 	}
 	for name, c := range map[string]struct {
@@ -311,7 +327,7 @@ func TestResultsAreAboutTheirPick(t *testing.T) {
 	t.Run("C3: invalidated while in flight", func(t *testing.T) {
 		s := wrap(t, nil)
 		p := pick(t, s, session("x"), abc)
-		require.True(t, s.InvalidateSession(session("x")))
+		require.True(t, invalidated(t, s, session("x")))
 		p.Report(affinity.Served)
 		require.Empty(t, where(s))
 	})
@@ -326,7 +342,7 @@ func TestC2_ALateSuccessDoesNotRenewAnothersTTL(t *testing.T) {
 		time.Sleep(40 * time.Second)
 		old.Report(affinity.Served)
 		time.Sleep(30 * time.Second)
-		_, bound := s.Look(session("x"))
+		bound := look(t, s, session("x")) != ""
 		require.False(t, bound)
 	})
 }
@@ -336,9 +352,11 @@ func TestARemovedAuthLosesItsSessionsOnly(t *testing.T) {
 	for i := range 9 {
 		served(t, s, session(fmt.Sprint("s", i)), abc)
 	}
-	require.Equal(t, 3, s.InvalidateAuth("A"))
+	n, err := s.InvalidateAuth(t.Context(), "A")
+	require.NoError(t, err)
+	require.Equal(t, 3, n)
 	for i := range 9 {
-		_, bound := s.Look(session(fmt.Sprint("s", i)))
+		bound := look(t, s, session(fmt.Sprint("s", i))) != ""
 		require.Equal(t, i%3 != 0, bound, i)
 	}
 }
@@ -363,7 +381,7 @@ func TestSelectTakesItsRequestFromTheContext(t *testing.T) {
 	require.False(t, ok)
 	affinity.Report(t.Context(), affinity.Terminal)
 	affinity.Report(ctx, affinity.Terminal)
-	_, bound := s.Look(session("x"))
+	bound := look(t, s, session("x")) != ""
 	require.False(t, bound, "the report found its pick")
 }
 
@@ -416,7 +434,7 @@ func TestAfterCloseTheBalancerServesAndNothingIsBound(t *testing.T) {
 	served(t, s, session("x"), abc)
 	require.NoError(t, s.Close())
 	served(t, s, session("x"), abc)
-	_, bound := s.Look(session("x"))
+	bound := look(t, s, session("x")) != ""
 	require.False(t, bound)
 }
 
@@ -442,10 +460,10 @@ func TestTheBindingsTTLIsOneHourByDefault(t *testing.T) {
 		s := wrap(t, nil)
 		served(t, s, session("x"), abc)
 		time.Sleep(cache.DefaultTTL - time.Second)
-		_, bound := s.Look(session("x"))
+		bound := look(t, s, session("x")) != ""
 		require.True(t, bound)
 		time.Sleep(2 * time.Second)
-		_, bound = s.Look(session("x"))
+		bound = look(t, s, session("x")) != ""
 		require.False(t, bound)
 	})
 }

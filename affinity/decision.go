@@ -68,6 +68,9 @@ type Stats struct {
 	None, New, Hit, Moved uint64
 	// LostHistory are those of New whose Decision says so.
 	LostHistory uint64
+	// StoreFailed counts operations that the Store could not do, also after
+	// Close. The requests went on without it.
+	StoreFailed uint64
 }
 
 // Stats is a snapshot; each number is exact, together they may be a few picks
@@ -80,5 +83,6 @@ func (a *Affinity[T]) Stats() Stats {
 		Moved: a.counts[OutcomeMoved].Load(),
 
 		LostHistory: a.lost.Load(),
+		StoreFailed: a.failed.Load(),
 	}
 }

@@ -19,12 +19,12 @@ const module = "github.com/llmaffinity/llmaffinity"
 func TestImportRule(t *testing.T) {
 	allowed := map[string][]string{
 		"sessionid": nil, "cache": nil, "selector": nil,
-		"affinity": {"sessionid", "cache", "selector"},
+		"affinity": {"sessionid", "cache", "selector"}, "cache/cachetest": {"cache"},
 	}
 	libraries := map[string][]string{
 		"sessionid": {"github.com/cespare/xxhash/v2", "github.com/tidwall/gjson"},
 		"cache":     {"github.com/hashicorp/golang-lru/v2"},
-		"selector":  nil, "affinity": nil,
+		"selector":  nil, "affinity": nil, "cache/cachetest": nil,
 	}
 	for room, rooms := range allowed {
 		files, err := filepath.Glob(filepath.Join("..", room, "*.go"))

@@ -96,7 +96,7 @@ func TestI12_TwoNamesOfOneModelAreOneBinding(t *testing.T) {
 	require.NotEqual(t, first, served(t, s, of("other"), abc))
 	p := pick(t, s, of("m(high)"), abc)
 	p.Report(affinity.Terminal)
-	_, bound := s.Look(of("m"))
+	bound := look(t, s, of("m")) != ""
 	require.False(t, bound, "the failure is about the same binding")
 }
 
@@ -163,11 +163,11 @@ func TestI17_SideRequestsLeaveTheMainLineAlone(t *testing.T) {
 			p = pick(t, s, side, abc)
 			p.Report(affinity.Served)
 		}
-		_, bound := s.Look(main)
+		bound := look(t, s, main) != ""
 		require.False(t, bound, "an hour after its last own request")
 		p = pick(t, s, side, abc)
 		require.Equal(t, affinity.OutcomeNone, p.Decision.Outcome)
-		_, bound = s.Look(main)
+		bound = look(t, s, main) != ""
 		require.False(t, bound, "a side request makes no binding")
 	})
 }

@@ -16,8 +16,8 @@ type Pick[T any] struct {
 	// Decision says how it came about.
 	Decision Decision
 
-	bindings *cache.Cache
-	binding  cache.Binding
+	of      *Affinity[T]
+	binding cache.Binding
 }
 
 // Result is how a request went, as far as the session's place is concerned.
@@ -56,16 +56,25 @@ func (r Result) String() string {
 // happens. It may be called from any goroutine, also more than once, as for a
 // stream that begins well and breaks.
 func (p Pick[T]) Report(r Result) {
-	if p.bindings == nil {
-		return
+	if p.of != nil {
+		p.of.report(p.binding, r)
 	}
+}
+
+// report tells the store. The request may be over, and its context done: what
+// it has shown is true all the same.
+func (a *Affinity[T]) report(b cache.Binding, r Result) {
+	ctx, err := context.Background(), error(nil)
 	switch r {
 	case Served:
-		p.bindings.Confirm(p.binding)
+		_, err = a.bindings.Confirm(ctx, b)
 	case Terminal:
-		p.bindings.Delete(p.binding)
+		_, err = a.bindings.Delete(ctx, b)
 	case Transient, Cancelled:
-		p.bindings.Release(p.binding)
+		_, err = a.bindings.Release(ctx, b)
+	}
+	if err != nil {
+		a.failed.Add(1)
 	}
 }
 

@@ -274,7 +274,9 @@ func (g *Gateway) rest(auth *Auth, result affinity.Result, resp *http.Response, 
 	}
 	auth.Rest(rest(result, header), reason)
 	if result == affinity.Terminal && g.sticky != nil {
-		g.sticky.InvalidateAuth(auth.Name)
+		if _, err := g.sticky.InvalidateAuth(context.Background(), auth.Name); err != nil {
+			g.opts.Log.Error("the sessions of an auth that is refused stay bound", "auth", auth.Name, "error", err)
+		}
 	}
 	g.opts.Log.Warn("auth rests", "auth", auth.Name, "reason", reason, "error", err)
 }

@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -19,8 +20,8 @@ func key(s string) (k cache.Key) {
 
 func named(names ...string) *cache.Keys {
 	k := &cache.Keys{}
-	for _, n := range names {
-		k.Names = append(k.Names, key(n))
+	for i, n := range names {
+		k.Names[i] = key(n)
 	}
 	return k
 }
@@ -36,15 +37,71 @@ func ends(own string, earlier ...string) *cache.Keys {
 
 var scope = cache.Scope{Tenant: "t", Pool: "p", Model: "m"}
 
-func newCache(t *testing.T, o cache.Options) *cache.Cache {
-	t.Helper()
-	c, err := cache.New(o)
-	require.NoError(t, err)
-	t.Cleanup(func() { c.Close() })
-	return c
+// store is a Memory whose operations must not fail.
+type store struct {
+	*cache.Memory
+	t testing.TB
 }
 
-func at(c *cache.Cache, k *cache.Keys) string {
+func (s store) Get(scope cache.Scope, k *cache.Keys) (cache.Binding, bool) {
+	b, ok, err := s.Memory.Get(s.t.Context(), scope, *k)
+	require.NoError(s.t, err)
+	return b, ok
+}
+
+func (s store) Peek(scope cache.Scope, k *cache.Keys) (cache.Binding, bool) {
+	b, ok, err := s.Memory.Peek(s.t.Context(), scope, *k)
+	require.NoError(s.t, err)
+	return b, ok
+}
+
+func (s store) Bind(scope cache.Scope, k *cache.Keys, auth string) (cache.Binding, bool) {
+	b, existed, err := s.Memory.Bind(s.t.Context(), scope, *k, auth)
+	require.NoError(s.t, err)
+	return b, existed
+}
+
+func (s store) Swap(b cache.Binding, auth string) (cache.Binding, bool) {
+	now, swapped, err := s.Memory.Swap(s.t.Context(), b, auth)
+	require.NoError(s.t, err)
+	return now, swapped
+}
+
+func (s store) is(ok bool, err error) bool {
+	require.NoError(s.t, err)
+	return ok
+}
+
+func (s store) Confirm(b cache.Binding) bool { return s.is(s.Memory.Confirm(s.t.Context(), b)) }
+func (s store) Touch(b cache.Binding) bool   { return s.is(s.Memory.Touch(s.t.Context(), b)) }
+func (s store) Delete(b cache.Binding) bool  { return s.is(s.Memory.Delete(s.t.Context(), b)) }
+func (s store) Release(b cache.Binding) bool { return s.is(s.Memory.Release(s.t.Context(), b)) }
+
+func (s store) InvalidateSession(scope cache.Scope, k *cache.Keys) bool {
+	return s.is(s.Memory.InvalidateSession(s.t.Context(), scope, *k))
+}
+
+func (s store) InvalidateAuth(auth string) int {
+	n, err := s.Memory.InvalidateAuth(s.t.Context(), auth)
+	require.NoError(s.t, err)
+	return n
+}
+
+func (s store) InvalidateTenant(tenant, auth string) int {
+	n, err := s.Memory.InvalidateTenant(s.t.Context(), tenant, auth)
+	require.NoError(s.t, err)
+	return n
+}
+
+func newCache(t testing.TB, o cache.Options) store {
+	t.Helper()
+	m, err := cache.New(o)
+	require.NoError(t, err)
+	t.Cleanup(func() { m.Close() })
+	return store{m, t}
+}
+
+func at(c store, k *cache.Keys) string {
 	b, _ := c.Peek(scope, k)
 	return b.Auth
 }
@@ -275,7 +332,7 @@ func TestPeekDoesNotKeepASessionAlive(t *testing.T) {
 
 func TestExpiredSessionsAreFreedAsOthersAreWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCache(t, cache.Options{TTL: time.Minute})
+		c := newCache(t, cache.Options{TTL: time.Minute, MaxSessions: 1000})
 		for i := range 100 {
 			c.Bind(scope, named(fmt.Sprint("old", i)), "A")
 		}
@@ -313,13 +370,31 @@ func TestR4_CloseIsIdempotentAndUseAfterItIsDefined(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	got, existed := c.Bind(scope, named("s"), "A")
-	require.False(t, existed)
-	require.Zero(t, got)
-	_, ok := c.Get(scope, named("s"))
-	require.False(t, ok)
-	require.False(t, c.Confirm(b))
-	require.Zero(t, c.InvalidateAuth("A"))
+	ctx, m := t.Context(), c.Memory
+	for name, op := range map[string]func() (any, error){
+		"Bind": func() (any, error) { b, _, err := m.Bind(ctx, scope, *named("s"), "A"); return b, err },
+		"Get":  func() (any, error) { b, _, err := m.Get(ctx, scope, *named("s")); return b, err },
+		"Get by content": func() (any, error) {
+			b, _, err := m.Get(ctx, scope, *ends("e", "d"))
+			return b, err
+		},
+		"Peek":              func() (any, error) { b, _, err := m.Peek(ctx, scope, *named("s")); return b, err },
+		"Swap":              func() (any, error) { b, _, err := m.Swap(ctx, b, "B"); return b, err },
+		"Confirm":           func() (any, error) { return m.Confirm(ctx, b) },
+		"Touch":             func() (any, error) { return m.Touch(ctx, b) },
+		"Delete":            func() (any, error) { return m.Delete(ctx, b) },
+		"Release":           func() (any, error) { return m.Release(ctx, b) },
+		"InvalidateSession": func() (any, error) { return m.InvalidateSession(ctx, scope, *named("s")) },
+		"InvalidateAuth":    func() (any, error) { return m.InvalidateAuth(ctx, "A") },
+		"InvalidateTenant":  func() (any, error) { return m.InvalidateTenant(ctx, "t", "") },
+	} {
+		got, err := op()
+		require.ErrorIs(t, err, cache.ErrClosed, name)
+		require.Zero(t, got, name)
+	}
+	require.Zero(t, m.Len())
+	require.Empty(t, m.Counts())
+	require.Zero(t, m.Sweep())
 }
 
 func TestZeroKeysBindNothing(t *testing.T) {
@@ -327,28 +402,29 @@ func TestZeroKeysBindNothing(t *testing.T) {
 	b, existed := c.Bind(scope, &cache.Keys{}, "A")
 	require.False(t, existed)
 	require.Zero(t, b)
-	c.Bind(scope, &cache.Keys{Names: []cache.Key{{}}}, "A")
-	_, ok := c.Get(scope, &cache.Keys{Names: []cache.Key{{}}})
-	require.False(t, ok, "the zero Key names nothing")
+	c.Bind(scope, named("s"), "")
+	_, ok := c.Get(scope, named("s"))
+	require.False(t, ok, "an empty auth is none")
 }
 
 func Example() {
-	c, err := cache.New(cache.Options{TTL: time.Hour})
+	m, err := cache.New(cache.Options{TTL: time.Hour})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	defer c.Close()
+	defer m.Close()
+	ctx := context.Background()
 	scope := cache.Scope{Tenant: "acme", Pool: "anthropic", Model: "claude"}
-	session := &cache.Keys{Names: []cache.Key{{1}}} // a digest of what the client sent
+	session := cache.Keys{Names: [cache.MaxNames]cache.Key{{1}}} // a digest of what the client sent
 
-	b, existed := c.Bind(scope, session, "account-3")
-	fmt.Println(b.Auth, existed)
-	b, existed = c.Bind(scope, session, "account-7")
-	fmt.Println(b.Auth, existed)
-	fmt.Println(c.InvalidateAuth("account-3"))
+	b, existed, err := m.Bind(ctx, scope, session, "account-3")
+	fmt.Println(b.Auth, existed, err)
+	b, existed, err = m.Bind(ctx, scope, session, "account-7")
+	fmt.Println(b.Auth, existed, err)
+	fmt.Println(m.InvalidateAuth(ctx, "account-3"))
 	// Output:
-	// account-3 false
-	// account-3 true
-	// 1
+	// account-3 false <nil>
+	// account-3 true <nil>
+	// 1 <nil>
 }

@@ -1,0 +1,210 @@
+package cache
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// A session has a home: the key under which its record is found, for as long
+// as it lives. It is its first explicit id, which no other session can take;
+// a session that only content names has its stable name for a home. Its other
+// keys are aliases: entries in the shards of those keys that say which home is
+// meant, and which birth, so that an alias that was left behind leads nowhere.
+
+// genBits are the lower bits of a generation, which count the moves; the upper
+// ones count the births.
+const genBits = 24
+
+// record is one session: 72 bytes, in slabs, linked by numbers.
+type record struct {
+	home    Key
+	gen     uint64
+	expires atomic.Int64 // written under a read lock, too
+	more    *aliases     // nil for a session of one key
+	scope   uint32
+	auth    uint32
+	served  atomic.Uint32 // written under a read lock, too
+	stamp   uint32        // the shard's count of moves when it was moved to the front
+	byAuth  links
+	byUse   links // of its tenant, most recently used first
+}
+
+type links struct{ prev, next uint32 }
+
+func (r *record) born() uint64 { return r.gen >> genBits }
+
+func (r *record) live(now int64) bool { return r.expires.Load() > now }
+
+// shard is a part of the store under one lock.
+type shard struct {
+	mu       sync.RWMutex
+	capacity int
+	secret   uint64
+	lru      *simplelru.LRU[uint64, uint32] // by the home's hash, in order of use
+	aliases  map[Key]alias
+	slab     slab
+	scopes   table[Scope]
+	auths    table[string]
+	tenants  table[string]
+	moves    uint32   // to the front of the order of use
+	slack    uint32   // how many a session may be behind when it is used
+	_        [64]byte // shards of two cores share no cache line
+}
+
+// alias says whose key it is.
+type alias struct {
+	home Key
+	born uint64
+}
+
+func (s *shard) init(capacity int, large bool, secret uint64) (err error) {
+	s.capacity, s.secret = capacity, secret
+	if large {
+		s.slack = uint32(capacity / 64)
+	}
+	s.clear()
+	// One more than the capacity: who goes is decided here, not by the LRU.
+	s.lru, err = simplelru.NewLRU[uint64, uint32](capacity+1, nil)
+	return err
+}
+
+func (s *shard) clear() {
+	if s.lru != nil {
+		s.lru.Purge()
+	}
+	s.aliases = map[Key]alias{}
+	s.slab = slab{}
+	s.scopes.init()
+	s.auths.init()
+	s.tenants.init()
+}
+
+// home is the record at a home, whose time may be over; nil if there is none.
+func (s *shard) home(k Key) *record {
+	i, ok := s.lru.Peek(hash(k, s.secret))
+	if !ok {
+		return nil
+	}
+	if r := s.slab.at(i); r.home == k {
+		return r
+	}
+	return nil
+}
+
+// stale reports whether a session that was used has to be moved to the front of
+// the order of use. In a large store that is not so for the first 64th: moving
+// takes the lock from all others, a busy session is always near the front, and
+// from there it is a long way to the end.
+func (s *shard) stale(r *record) bool { return s.moves-r.stamp > s.slack }
+
+func (s *shard) promote(r *record) {
+	if r.stamp == s.moves {
+		return // it is in front
+	}
+	i, _ := s.lru.Get(hash(r.home, s.secret))
+	s.moves++
+	r.stamp = s.moves
+	t := s.tenantOf(r)
+	s.slab.cut(&t.list, r, byUse)
+	s.slab.push(&t.list, i, byUse)
+}
+
+func (s *shard) tenantOf(r *record) *entry[string] {
+	return s.tenants.at(s.scopes.at(r.scope).tenant)
+}
+
+// insert makes room for a new session, and makes it.
+func (s *shard) insert(m *Memory, scope *Scope, home Key, gen uint64, auth string, now int64, gone *leavings) *record {
+	s.freeExpired(m, now, gone)
+	if i, ok := s.lru.Peek(hash(home, s.secret)); ok {
+		// Two homes of one hash: once in 2^64, the older one goes.
+		s.remove(m, s.slab.at(i), Evicted, gone)
+	}
+	tenant := s.tenants.use(scope.Tenant)
+	if s.lru.Len() >= s.capacity || m.maxPerTenant > 0 && s.tenants.at(tenant).list.n >= m.maxPerTenant {
+		s.evict(m, s.tenants.at(tenant), now, gone)
+	}
+	s.moves++
+	i := s.slab.take()
+	r := s.slab.at(i)
+	r.home, r.gen, r.more, r.stamp = home, gen, nil, s.moves
+	r.served.Store(0)
+	r.expires.Store(now + m.ttl)
+	r.scope = s.scopes.use(*scope)
+	s.scopes.at(r.scope).tenant = tenant
+	s.lru.Add(hash(home, s.secret), i)
+	s.slab.push(&s.tenants.at(tenant).list, i, byUse)
+	s.linkAuth(r, auth)
+	return r
+}
+
+// evict removes the least recently used session: the tenant's own, if it has
+// its share.
+func (s *shard) evict(m *Memory, tenant *entry[string], now int64, gone *leavings) {
+	own := tenant.list.n > 0 && (tenant.list.n >= s.capacity/len(s.tenants.ids) || m.maxPerTenant > 0 && tenant.list.n >= m.maxPerTenant)
+	i, why := tenant.list.tail, EvictedByTenant
+	if !own {
+		var ok bool
+		if _, i, ok = s.lru.GetOldest(); !ok {
+			return
+		}
+		why = Evicted
+	}
+	r := s.slab.at(i)
+	if !r.live(now) {
+		why = Expired
+	}
+	s.remove(m, r, why, gone)
+}
+
+// freeExpired frees a few expired sessions: more than one an insert, so that
+// the store shrinks to what lives.
+func (s *shard) freeExpired(m *Memory, now int64, gone *leavings) {
+	const most = 4
+	for range most {
+		_, i, ok := s.lru.GetOldest()
+		if !ok {
+			return
+		}
+		r := s.slab.at(i)
+		if r.live(now) {
+			return
+		}
+		s.remove(m, r, Expired, gone)
+	}
+}
+
+// remove takes a session out of everything in its shard. Its aliases in other
+// shards go when the lock is released: until then they lead nowhere.
+func (s *shard) remove(m *Memory, r *record, why Cause, gone *leavings) {
+	if m.onRemove != nil {
+		gone.removals = append(gone.removals, Removal{
+			Scope: s.scopes.at(r.scope).name, Session: m.name(r.born()), Auth: s.auths.at(r.auth).name, Cause: why,
+		})
+	}
+	if r.more != nil {
+		gone.aliases = append(gone.aliases, leaving{r.more, r.born()})
+	}
+	i, _ := s.lru.Peek(hash(r.home, s.secret))
+	s.lru.Remove(hash(r.home, s.secret))
+	tenant := s.scopes.at(r.scope).tenant
+	s.slab.cut(&s.tenants.at(tenant).list, r, byUse)
+	s.unlinkAuth(r)
+	s.scopes.drop(r.scope)
+	s.tenants.drop(tenant)
+	r.more = nil
+	s.slab.give(i)
+}
+
+func (s *shard) linkAuth(r *record, auth string) {
+	r.auth = s.auths.use(auth)
+	i, _ := s.lru.Peek(hash(r.home, s.secret))
+	s.slab.push(&s.auths.at(r.auth).list, i, byAuth)
+}
+
+func (s *shard) unlinkAuth(r *record) {
+	s.slab.cut(&s.auths.at(r.auth).list, r, byAuth)
+	s.auths.drop(r.auth)
+}
