@@ -3,8 +3,8 @@
 # that somebody has read. Without arguments: compare. With -update: write.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-for pkg in affinity cache selector sessionid; do
-  golden=.ci/api/$pkg.txt
+for pkg in affinity cache cache/cachetest selector sessionid; do
+  golden=.ci/api/${pkg//\//-}.txt
   if [ "${1-}" = -update ]; then
     go doc -all "./$pkg" > "$golden"
   elif ! diff -u "$golden" <(go doc -all "./$pkg"); then

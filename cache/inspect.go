@@ -48,7 +48,7 @@ type Info struct {
 // under its lock and then yielded without it: a session that comes or goes
 // meanwhile may be missing or there. It renews nothing.
 func (m *Memory) All() iter.Seq[Info] {
-	return m.list(func(s *shard, yield func(*record)) {
+	return m.list(func(s *shard, yield func(uint32, *record)) {
 		for _, t := range s.tenants.ids {
 			s.slab.each(&s.tenants.at(t).list, byUse, yield)
 		}
@@ -58,21 +58,28 @@ func (m *Memory) All() iter.Seq[Info] {
 // OfAuth are the live sessions that are bound to auth, as All yields them. Cost:
 // these, and a look at each shard.
 func (m *Memory) OfAuth(auth string) iter.Seq[Info] {
-	return m.list(func(s *shard, yield func(*record)) {
-		if a, ok := s.auths.find(auth); ok {
-			s.slab.each(&s.auths.at(a).list, byAuth, yield)
+	return func(yield func(Info) bool) {
+		a, ok := m.auths.find(auth)
+		if !ok {
+			return
 		}
-	})
+		defer m.auths.drop(a)
+		m.list(func(s *shard, yield func(uint32, *record)) {
+			if int(a) < len(s.auths) {
+				s.slab.each(&s.auths[a], byAuth, yield)
+			}
+		})(yield)
+	}
 }
 
-func (m *Memory) list(each func(s *shard, yield func(*record))) iter.Seq[Info] {
+func (m *Memory) list(each func(s *shard, yield func(uint32, *record))) iter.Seq[Info] {
 	return func(yield func(Info) bool) {
 		for i := range m.shards {
 			var infos []Info
 			s := &m.shards[i]
 			s.mu.RLock()
 			now := m.now()
-			each(s, func(r *record) {
+			each(s, func(_ uint32, r *record) {
 				if r.live(now) {
 					infos = append(infos, m.info(s, r, now))
 				}
@@ -96,7 +103,7 @@ func (m *Memory) info(s *shard, r *record, now int64) Info {
 		r.more.each(func(Key) { n++ })
 	}
 	return Info{
-		Scope: s.scopes.at(r.scope).name, Binding: m.binding(s, r),
+		Scope: s.scopes.at(r.scope).name, Binding: m.binding(r),
 		Idle: time.Duration(now + m.ttl - r.expires.Load()), Keys: n,
 	}
 }
@@ -108,8 +115,10 @@ func (m *Memory) Counts() map[string]int {
 	for i := range m.shards {
 		s := &m.shards[i]
 		s.mu.RLock()
-		for name, id := range s.auths.ids {
-			counts[name] += s.auths.at(id).list.n
+		for id, l := range s.auths {
+			if l.n > 0 {
+				counts[m.auths.name(uint32(id))] += int(l.n)
+			}
 		}
 		s.mu.RUnlock()
 	}
@@ -138,9 +147,9 @@ func (m *Memory) Sweep() (freed int) {
 		s.mu.Lock()
 		now := m.now()
 		for _, t := range s.tenants.ids {
-			s.slab.each(&s.tenants.at(t).list, byUse, func(r *record) {
+			s.slab.each(&s.tenants.at(t).list, byUse, func(i uint32, r *record) {
 				if !r.live(now) {
-					s.remove(m, r, Expired, &gone)
+					s.remove(m, i, Expired, &gone)
 					freed++
 				}
 			})

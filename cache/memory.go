@@ -18,10 +18,10 @@ const (
 	// DefaultMaxSessions bounds the store.
 	DefaultMaxSessions = 100_000
 
-	maxShards = 64
+	maxShards = 256
 	// perShard is how many sessions a shard holds at least, if the store is to
 	// have more than one.
-	perShard = 1024
+	perShard = 256
 )
 
 // Options of a Memory. The zero value works.
@@ -32,9 +32,10 @@ type Options struct {
 	// MaxSessions is how many sessions are held, 0 is DefaultMaxSessions, a
 	// negative one an error. Beyond it the least recently used one goes: of the
 	// tenant that binds, if that has more than its share (the bound divided by
-	// the tenants that have sessions), otherwise of all. Up to 2,047 sessions
-	// the order is exact; larger stores are up to 64 parts by the session's
-	// key, each with its share of the bound and an order of its own.
+	// the tenants that have sessions), otherwise of all. Up to 511 sessions
+	// the order is exact. Larger stores are up to 256 parts by the session's
+	// key, each with its share of the bound and an order of its own, in which a
+	// session that is among the first sixteenth is not moved when it is used.
 	MaxSessions int
 	// MaxPerTenant is how many sessions one tenant may have; 0 is no bound but
 	// the share. In a store of several parts each has its part of it.
@@ -68,6 +69,7 @@ type Memory struct {
 	spread uint64 // secret, odd
 	shift  uint
 	shards []shard
+	auths  registry
 	born   atomic.Uint64
 	closed atomic.Bool
 }
@@ -97,6 +99,7 @@ func New(o Options) (*Memory, error) {
 		n *= 2
 		m.shift--
 	}
+	m.auths.init()
 	m.maxPerTenant = (o.MaxPerTenant + n - 1) / n
 	m.shards = make([]shard, n)
 	for i := range m.shards {
@@ -146,17 +149,17 @@ func hash(k Key, secret uint64) uint64 {
 
 // name is the stable name of the session that was born as the n-th.
 func (m *Memory) name(n uint64) (k Key) {
-	var b [9]byte
+	var b [8]byte
 	binary.LittleEndian.PutUint64(b[:], n)
-	binary.LittleEndian.PutUint64(k[:8], maphash.Bytes(m.seed, b[:]))
-	b[8] = 1
-	binary.LittleEndian.PutUint64(k[8:], maphash.Bytes(m.seed, b[:]))
+	h := maphash.Bytes(m.seed, b[:])
+	binary.LittleEndian.PutUint64(k[:8], h)
+	binary.LittleEndian.PutUint64(k[8:], hash(k, m.spread)^n) // equal halves would have one n
 	return k
 }
 
 // binding is what callers see of a record.
-func (m *Memory) binding(s *shard, r *record) Binding {
-	return Binding{Session: m.name(r.born()), Auth: s.auths.at(r.auth).name, Gen: r.gen, Served: r.served.Load() != 0, home: r.home}
+func (m *Memory) binding(r *record) Binding {
+	return Binding{Session: m.name(r.born()), Auth: m.auths.name(r.auth), Gen: r.gen, Served: r.served.Load() != 0, home: r.home}
 }
 
 // Get implements [Store]. Cost: one look-up per key until the first hit; a
@@ -178,10 +181,10 @@ func (m *Memory) Peek(_ context.Context, scope Scope, keys Keys) (Binding, bool,
 	}
 	t := op{m: m, scope: scope, keys: keys}
 	t.begin()
-	s, r := t.acquire()
+	_, r := t.acquire()
 	defer t.unlock()
 	if r != nil {
-		return m.binding(s, r), true, nil
+		return m.binding(r), true, nil
 	}
 	return Binding{}, false, nil
 }
@@ -227,7 +230,7 @@ func (m *Memory) quick(scope *Scope, keys *Keys, touch bool) (b Binding, ok, don
 		s.mu.RUnlock()
 		return b, false, !aliased, nil
 	}
-	b = m.binding(s, r)
+	b = m.binding(r)
 	stale := false
 	if touch {
 		r.expires.Store(now + m.ttl)
@@ -252,15 +255,15 @@ func (m *Memory) promote(b Binding) {
 
 // Swap implements [Store].
 func (m *Memory) Swap(_ context.Context, b Binding, auth string) (now Binding, swapped bool, err error) {
-	err = m.on(b, func(s *shard, r *record) {
+	err = m.on(b, func(s *shard, i uint32, r *record) {
 		if r.gen == b.Gen && auth != "" {
-			s.unlinkAuth(r)
+			s.unlinkAuth(m, r)
 			r.gen++
 			r.served.Store(0)
-			s.linkAuth(r, auth)
+			s.linkAuth(m, i, auth)
 			swapped = true
 		}
-		now = m.binding(s, r)
+		now = m.binding(r)
 	})
 	return now, swapped, err
 }
@@ -307,9 +310,9 @@ func (m *Memory) Release(_ context.Context, b Binding) (released bool, err error
 
 func (m *Memory) removeIf(b Binding, why Cause, is func(*record) bool) (removed bool, err error) {
 	var gone leavings
-	err = m.on(b, func(s *shard, r *record) {
+	err = m.on(b, func(s *shard, i uint32, r *record) {
 		if r.gen == b.Gen && is(r) {
-			s.remove(m, r, why, &gone)
+			s.remove(m, i, why, &gone)
 			removed = true
 		}
 	})
@@ -319,15 +322,15 @@ func (m *Memory) removeIf(b Binding, why Cause, is func(*record) bool) (removed 
 
 // on runs do for the live session of a binding, whatever its generation, under
 // its shard's lock.
-func (m *Memory) on(b Binding, do func(*shard, *record)) error {
+func (m *Memory) on(b Binding, do func(*shard, uint32, *record)) error {
 	if m.closed.Load() {
 		return ErrClosed
 	}
 	s := &m.shards[m.at(b.home)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.home(b.home); r != nil && r.born() == b.Gen>>genBits && r.live(m.now()) {
-		do(s, r)
+	if i, r := s.number(b.home); r != nil && r.born() == b.Gen>>genBits && r.live(m.now()) {
+		do(s, i, r)
 	}
 	return nil
 }
@@ -345,7 +348,8 @@ func (m *Memory) InvalidateSession(_ context.Context, scope Scope, keys Keys) (r
 	t.write = true
 	s, r := t.acquire()
 	if r != nil {
-		s.remove(m, r, Invalidated, &t.gone)
+		i, _ := s.number(r.home)
+		s.remove(m, i, Invalidated, &t.gone)
 		removed = true
 	}
 	t.unlock()
@@ -356,30 +360,34 @@ func (m *Memory) InvalidateSession(_ context.Context, scope Scope, keys Keys) (r
 // InvalidateAuth implements [Store]. Cost: what it removes, and a look at each
 // shard.
 func (m *Memory) InvalidateAuth(_ context.Context, auth string) (removed int, err error) {
-	return m.removeAll(func(s *shard, remove func(*record)) {
-		if a, ok := s.auths.find(auth); ok {
-			s.slab.each(&s.auths.at(a).list, byAuth, remove)
+	a, ok := m.auths.find(auth)
+	if ok {
+		defer m.auths.drop(a)
+	}
+	return m.removeAll(func(s *shard, remove func(uint32, *record)) {
+		if ok && int(a) < len(s.auths) {
+			s.slab.each(&s.auths[a], byAuth, remove)
 		}
 	})
 }
 
 // InvalidateTenant implements [Store]. Cost: the sessions of the tenant.
 func (m *Memory) InvalidateTenant(_ context.Context, tenant, auth string) (removed int, err error) {
-	return m.removeAll(func(s *shard, remove func(*record)) {
+	return m.removeAll(func(s *shard, remove func(uint32, *record)) {
 		t, ok := s.tenants.find(tenant)
 		if !ok {
 			return
 		}
-		s.slab.each(&s.tenants.at(t).list, byUse, func(r *record) {
-			if auth == "" || s.auths.at(r.auth).name == auth {
-				remove(r)
+		s.slab.each(&s.tenants.at(t).list, byUse, func(i uint32, r *record) {
+			if auth == "" || m.auths.name(r.auth) == auth {
+				remove(i, r)
 			}
 		})
 	})
 }
 
 // removeAll removes the sessions that each names of a shard.
-func (m *Memory) removeAll(each func(s *shard, remove func(*record))) (removed int, err error) {
+func (m *Memory) removeAll(each func(s *shard, remove func(uint32, *record))) (removed int, err error) {
 	if m.closed.Load() {
 		return 0, ErrClosed
 	}
@@ -388,12 +396,12 @@ func (m *Memory) removeAll(each func(s *shard, remove func(*record))) (removed i
 		var gone leavings
 		s.mu.Lock()
 		now := m.now()
-		each(s, func(r *record) {
+		each(s, func(i uint32, r *record) {
 			if r.live(now) {
-				s.remove(m, r, AuthInvalidated, &gone)
+				s.remove(m, i, AuthInvalidated, &gone)
 				removed++
 			} else {
-				s.remove(m, r, Expired, &gone)
+				s.remove(m, i, Expired, &gone)
 			}
 		})
 		s.mu.Unlock()

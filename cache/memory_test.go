@@ -332,7 +332,7 @@ func TestPeekDoesNotKeepASessionAlive(t *testing.T) {
 
 func TestExpiredSessionsAreFreedAsOthersAreWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCache(t, cache.Options{TTL: time.Minute, MaxSessions: 1000})
+		c := newCache(t, cache.Options{TTL: time.Minute, MaxSessions: 500})
 		for i := range 100 {
 			c.Bind(scope, named(fmt.Sprint("old", i)), "A")
 		}

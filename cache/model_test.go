@@ -122,12 +122,8 @@ func (m *model) remove(s *modelSession) {
 // TestModel runs random histories of every operation on a store and on the
 // model, and compares all that they say.
 func TestModel(t *testing.T) {
-	histories := 2000
-	if testing.Short() {
-		histories = 200
-	}
-	for seed := range histories {
-		size := []int{1000, 100_000}[seed%2] // one part, and many
+	for seed := range 4000 / thorough {
+		size := []int{500, 100_000}[seed%2] // one part, and many
 		synctest.Test(t, func(t *testing.T) { history(t, uint64(seed), size) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)

@@ -127,10 +127,10 @@ func (t *op) acquire() (s *shard, r *record) {
 		s, r = t.find()
 		if t.write { // whoever has a key that is to be claimed or taken must be known
 			for _, k := range t.names {
-				t.owner(k)
+				t.reach(k)
 			}
 			for _, k := range [...]Key{t.weak, t.end, t.tail} {
-				t.owner(k)
+				t.reach(k)
 			}
 		}
 		if t.set.more == 0 {
@@ -171,6 +171,18 @@ func (a *aliases) latest() Key {
 		return Key{}
 	}
 	return a.ends[len(a.ends)-1]
+}
+
+// reach notes the shard of whoever may have a key, if it is not locked.
+func (t *op) reach(k Key) {
+	if k == (Key{}) {
+		return
+	}
+	if a, ok := t.m.shards[t.m.at(k)].aliases[k]; ok {
+		if i := t.m.at(a.home); !t.set.has(i) {
+			t.set.later(i)
+		}
+	}
 }
 
 // owner is the live session that has a key. Where the shard of its home is not
@@ -224,7 +236,7 @@ func (t *op) locked(auth string) (b Binding, existed bool, err error) {
 		s, r = t.create(auth)
 	}
 	t.use(s, r)
-	return t.m.binding(s, r), existed, nil
+	return t.m.binding(r), existed, nil
 }
 
 func (t *op) create(auth string) (*shard, *record) {
@@ -246,8 +258,12 @@ func (t *op) create(auth string) (*shard, *record) {
 // vacate frees a key that no live session of the scope has.
 func (t *op) vacate(k Key) {
 	s := &t.m.shards[t.m.at(k)]
-	if r := s.home(k); r != nil {
-		s.remove(t.m, r, Expired, &t.gone)
+	if i, ok := s.lru.Peek(hash(k, s.secret)); ok {
+		why := Expired
+		if s.slab.at(i).live(t.now) {
+			why = Evicted // another key of the same hash, once in 2^64
+		}
+		s.remove(t.m, i, why, &t.gone)
 	}
 	delete(s.aliases, k)
 }

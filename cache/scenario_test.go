@@ -15,10 +15,7 @@ import (
 // The losers are held at the door until all have looked and found nothing.
 func TestC1_ThousandBurstsOf64(t *testing.T) {
 	c := newCache(t, cache.Options{})
-	rounds := 1000
-	if testing.Short() {
-		rounds = 100
-	}
+	const rounds = 1000 / thorough
 	for round := range rounds {
 		// In every other round the requests know the session by different names,
 		// which lie in different parts of the store.
@@ -68,7 +65,7 @@ func TestR1_AMillionForgedIDs(t *testing.T) {
 	const size = 10_000 // in parts
 	c := newCache(t, cache.Options{MaxSessions: size})
 	c.Bind(scope, named("live"), "A")
-	for i := range 1_000_000 {
+	for i := range 1_000_000 / thorough {
 		c.Bind(scope, named(fmt.Sprint("forged", i)), "B")
 		if i%1000 == 0 {
 			_, ok := c.Get(scope, named("live"))
@@ -102,7 +99,8 @@ func TestS4_ATenantOverItsSharePushesOutItsOwn(t *testing.T) {
 		for i := range 100 {
 			c.Bind(small, named(fmt.Sprint("s", i)), "A")
 		}
-		for i := range 1_000_000 {
+		const flood = 1_000_000 / thorough
+		for i := range flood {
 			c.Bind(hog, named(fmt.Sprint("h", i)), "B")
 		}
 		for i := range 100 {
@@ -110,13 +108,13 @@ func TestS4_ATenantOverItsSharePushesOutItsOwn(t *testing.T) {
 			require.True(t, ok, "of %d, session %d", size, i)
 		}
 		require.Empty(t, causes["small"])
-		require.Equal(t, 1_000_000+100-c.Len(), causes["hog"][cache.EvictedByTenant])
+		require.Equal(t, flood+100-c.Len(), causes["hog"][cache.EvictedByTenant])
 		require.LessOrEqual(t, c.Len(), size)
 	}
 }
 
 func TestABoundPerTenant(t *testing.T) {
-	c := newCache(t, cache.Options{MaxSessions: 1000, MaxPerTenant: 10})
+	c := newCache(t, cache.Options{MaxSessions: 500, MaxPerTenant: 10})
 	other := cache.Scope{Tenant: "other"}
 	for i := range 100 {
 		c.Bind(scope, named(fmt.Sprint("s", i)), "A")

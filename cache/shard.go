@@ -46,7 +46,7 @@ type shard struct {
 	aliases  map[Key]alias
 	slab     slab
 	scopes   table[Scope]
-	auths    table[string]
+	auths    []list // by their number in the registry
 	tenants  table[string]
 	moves    uint32   // to the front of the order of use
 	slack    uint32   // how many a session may be behind when it is used
@@ -62,7 +62,7 @@ type alias struct {
 func (s *shard) init(capacity int, large bool, secret uint64) (err error) {
 	s.capacity, s.secret = capacity, secret
 	if large {
-		s.slack = uint32(capacity / 64)
+		s.slack = uint32(capacity / 16)
 	}
 	s.clear()
 	// One more than the capacity: who goes is decided here, not by the LRU.
@@ -77,24 +77,28 @@ func (s *shard) clear() {
 	s.aliases = map[Key]alias{}
 	s.slab = slab{}
 	s.scopes.init()
-	s.auths.init()
+	s.auths = nil
 	s.tenants.init()
 }
 
 // home is the record at a home, whose time may be over; nil if there is none.
 func (s *shard) home(k Key) *record {
-	i, ok := s.lru.Peek(hash(k, s.secret))
-	if !ok {
-		return nil
+	_, r := s.number(k)
+	return r
+}
+
+// number is home with the record's number, by which it is linked.
+func (s *shard) number(k Key) (uint32, *record) {
+	if i, ok := s.lru.Peek(hash(k, s.secret)); ok {
+		if r := s.slab.at(i); r.home == k {
+			return i, r
+		}
 	}
-	if r := s.slab.at(i); r.home == k {
-		return r
-	}
-	return nil
+	return 0, nil
 }
 
 // stale reports whether a session that was used has to be moved to the front of
-// the order of use. In a large store that is not so for the first 64th: moving
+// the order of use. In a large store that is not so for the first sixteenth: moving
 // takes the lock from all others, a busy session is always near the front, and
 // from there it is a long way to the end.
 func (s *shard) stale(r *record) bool { return s.moves-r.stamp > s.slack }
@@ -115,15 +119,11 @@ func (s *shard) tenantOf(r *record) *entry[string] {
 	return s.tenants.at(s.scopes.at(r.scope).tenant)
 }
 
-// insert makes room for a new session, and makes it.
+// insert makes room for a new session, and makes it; nobody has its home.
 func (s *shard) insert(m *Memory, scope *Scope, home Key, gen uint64, auth string, now int64, gone *leavings) *record {
 	s.freeExpired(m, now, gone)
-	if i, ok := s.lru.Peek(hash(home, s.secret)); ok {
-		// Two homes of one hash: once in 2^64, the older one goes.
-		s.remove(m, s.slab.at(i), Evicted, gone)
-	}
 	tenant := s.tenants.use(scope.Tenant)
-	if s.lru.Len() >= s.capacity || m.maxPerTenant > 0 && s.tenants.at(tenant).list.n >= m.maxPerTenant {
+	if s.lru.Len() >= s.capacity || m.maxPerTenant > 0 && int(s.tenants.at(tenant).list.n) >= m.maxPerTenant {
 		s.evict(m, s.tenants.at(tenant), now, gone)
 	}
 	s.moves++
@@ -136,14 +136,14 @@ func (s *shard) insert(m *Memory, scope *Scope, home Key, gen uint64, auth strin
 	s.scopes.at(r.scope).tenant = tenant
 	s.lru.Add(hash(home, s.secret), i)
 	s.slab.push(&s.tenants.at(tenant).list, i, byUse)
-	s.linkAuth(r, auth)
+	s.linkAuth(m, i, auth)
 	return r
 }
 
 // evict removes the least recently used session: the tenant's own, if it has
 // its share.
 func (s *shard) evict(m *Memory, tenant *entry[string], now int64, gone *leavings) {
-	own := tenant.list.n > 0 && (tenant.list.n >= s.capacity/len(s.tenants.ids) || m.maxPerTenant > 0 && tenant.list.n >= m.maxPerTenant)
+	own := tenant.list.n > 0 && (int(tenant.list.n) >= s.capacity/len(s.tenants.ids) || m.maxPerTenant > 0 && int(tenant.list.n) >= m.maxPerTenant)
 	i, why := tenant.list.tail, EvictedByTenant
 	if !own {
 		var ok bool
@@ -152,11 +152,10 @@ func (s *shard) evict(m *Memory, tenant *entry[string], now int64, gone *leaving
 		}
 		why = Evicted
 	}
-	r := s.slab.at(i)
-	if !r.live(now) {
+	if !s.slab.at(i).live(now) {
 		why = Expired
 	}
-	s.remove(m, r, why, gone)
+	s.remove(m, i, why, gone)
 }
 
 // freeExpired frees a few expired sessions: more than one an insert, so that
@@ -168,43 +167,45 @@ func (s *shard) freeExpired(m *Memory, now int64, gone *leavings) {
 		if !ok {
 			return
 		}
-		r := s.slab.at(i)
-		if r.live(now) {
+		if s.slab.at(i).live(now) {
 			return
 		}
-		s.remove(m, r, Expired, gone)
+		s.remove(m, i, Expired, gone)
 	}
 }
 
 // remove takes a session out of everything in its shard. Its aliases in other
 // shards go when the lock is released: until then they lead nowhere.
-func (s *shard) remove(m *Memory, r *record, why Cause, gone *leavings) {
+func (s *shard) remove(m *Memory, i uint32, why Cause, gone *leavings) {
+	r := s.slab.at(i)
 	if m.onRemove != nil {
 		gone.removals = append(gone.removals, Removal{
-			Scope: s.scopes.at(r.scope).name, Session: m.name(r.born()), Auth: s.auths.at(r.auth).name, Cause: why,
+			Scope: s.scopes.at(r.scope).name, Session: m.name(r.born()), Auth: m.auths.name(r.auth), Cause: why,
 		})
 	}
 	if r.more != nil {
 		gone.aliases = append(gone.aliases, leaving{r.more, r.born()})
 	}
-	i, _ := s.lru.Peek(hash(r.home, s.secret))
 	s.lru.Remove(hash(r.home, s.secret))
 	tenant := s.scopes.at(r.scope).tenant
 	s.slab.cut(&s.tenants.at(tenant).list, r, byUse)
-	s.unlinkAuth(r)
+	s.unlinkAuth(m, r)
 	s.scopes.drop(r.scope)
 	s.tenants.drop(tenant)
 	r.more = nil
 	s.slab.give(i)
 }
 
-func (s *shard) linkAuth(r *record, auth string) {
-	r.auth = s.auths.use(auth)
-	i, _ := s.lru.Peek(hash(r.home, s.secret))
-	s.slab.push(&s.auths.at(r.auth).list, i, byAuth)
+func (s *shard) linkAuth(m *Memory, i uint32, auth string) {
+	r := s.slab.at(i)
+	r.auth = m.auths.use(auth)
+	for int(r.auth) >= len(s.auths) {
+		s.auths = append(s.auths, list{})
+	}
+	s.slab.push(&s.auths[r.auth], i, byAuth)
 }
 
-func (s *shard) unlinkAuth(r *record) {
-	s.slab.cut(&s.auths.at(r.auth).list, r, byAuth)
-	s.auths.drop(r.auth)
+func (s *shard) unlinkAuth(m *Memory, r *record) {
+	s.slab.cut(&s.auths[r.auth], r, byAuth)
+	m.auths.drop(r.auth)
 }

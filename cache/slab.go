@@ -8,8 +8,8 @@ type slab struct {
 	free   uint32 // the first of those that were given back, linked by byAuth
 }
 
-// slabBlock is as many as fit into 8 KiB, a size that the allocator has.
-const slabBlock = 113
+// slabBlock is as many as fit into 4 KiB, a size that the allocator has.
+const slabBlock = 56
 
 func (s *slab) at(i uint32) *record { return &s.blocks[(i-1)/slabBlock][(i-1)%slabBlock] }
 
@@ -47,8 +47,7 @@ func (r *record) links(by linked) *links {
 
 // list is the head, the tail and the length of linked records.
 type list struct {
-	head, tail uint32
-	n          int
+	head, tail, n uint32
 }
 
 // push puts a record in front.
@@ -80,11 +79,11 @@ func (s *slab) cut(l *list, r *record, by linked) {
 }
 
 // each calls do for every record of a list; do may remove the one it is given.
-func (s *slab) each(l *list, by linked, do func(*record)) {
-	for i := l.head; i != 0; {
-		r := s.at(i)
-		i = r.links(by).next
-		do(r)
+func (s *slab) each(l *list, by linked, do func(uint32, *record)) {
+	for next := l.head; next != 0; {
+		i, r := next, s.at(next)
+		next = r.links(by).next
+		do(i, r)
 	}
 }
 
@@ -98,7 +97,7 @@ type table[N comparable] struct {
 type entry[N comparable] struct {
 	name   N
 	refs   int
-	list   list   // of auths and tenants
+	list   list   // of tenants
 	tenant uint32 // of scopes
 }
 

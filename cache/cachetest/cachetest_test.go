@@ -29,7 +29,7 @@ func failed(t *testing.T, make func(ttl time.Duration) (cache.Store, error)) map
 }
 
 func TestMemoryKeepsTheContract(t *testing.T) {
-	for _, size := range []int{1000, 100_000} { // one part, and many
+	for _, size := range []int{1000, 100_000} { // few parts, and many
 		require.Empty(t, failed(t, func(ttl time.Duration) (cache.Store, error) {
 			return cache.New(cache.Options{TTL: ttl, MaxSessions: size})
 		}), size)

@@ -35,7 +35,7 @@ type peer struct {
 }
 
 func keyOf(i int) (k cache.Key) {
-	x := uint64(i) * 0x9e3779b97f4a7c15
+	x := uint64(i+2) * 0x9e3779b97f4a7c15 // never 0, which names nothing
 	for j := range 8 {
 		k[j] = byte(x >> (8 * j))
 		k[8+j] = byte((x ^ x>>31) * 0xbf58476d1ce4e5b9 >> (8 * j))

@@ -269,7 +269,7 @@ func TestMemoryIsLinearizable(t *testing.T) {
 	}{
 		// With several parts, InvalidateAuth takes them one after another.
 		"in parts": {100_000, operations},
-		"one part": {1000, append(slices.Clone(operations), "invalidate-auth")},
+		"one part": {500, append(slices.Clone(operations), "invalidate-auth")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(histories(t)) / 2 {
