@@ -257,10 +257,11 @@ func (m *Memory) promote(b Binding) {
 func (m *Memory) Swap(_ context.Context, b Binding, auth string) (now Binding, swapped bool, err error) {
 	err = m.on(b, func(s *shard, i uint32, r *record) {
 		if r.gen == b.Gen && auth != "" {
+			to := m.auths.use(auth) // before the old one is let go: it may be the same
 			s.unlinkAuth(m, r)
 			r.gen++
 			r.served.Store(0)
-			s.linkAuth(m, i, auth)
+			s.linkAuth(i, to)
 			swapped = true
 		}
 		now = m.binding(r)

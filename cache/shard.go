@@ -136,7 +136,7 @@ func (s *shard) insert(m *Memory, scope *Scope, home Key, gen uint64, auth strin
 	s.scopes.at(r.scope).tenant = tenant
 	s.lru.Add(hash(home, s.secret), i)
 	s.slab.push(&s.tenants.at(tenant).list, i, byUse)
-	s.linkAuth(m, i, auth)
+	s.linkAuth(i, m.auths.use(auth))
 	return r
 }
 
@@ -196,9 +196,10 @@ func (s *shard) remove(m *Memory, i uint32, why Cause, gone *leavings) {
 	s.slab.give(i)
 }
 
-func (s *shard) linkAuth(m *Memory, i uint32, auth string) {
+// linkAuth binds a record to an auth, whose number it uses from now on.
+func (s *shard) linkAuth(i, auth uint32) {
 	r := s.slab.at(i)
-	r.auth = m.auths.use(auth)
+	r.auth = auth
 	for int(r.auth) >= len(s.auths) {
 		s.auths = append(s.auths, list{})
 	}
