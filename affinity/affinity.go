@@ -36,7 +36,17 @@ type Request struct {
 	// a title, a quota probe. It goes where its session is bound, and neither
 	// makes, moves nor renews a binding, whatever is reported of it.
 	Side bool
+	// Off says that this request has no session: the balancer's choice, and
+	// nothing is looked up or bound.
+	Off bool
+	// Force names the auth that serves this request, if it is a candidate;
+	// otherwise Pick fails with ErrNotCandidate. Nothing is looked up or bound.
+	Force string
 }
+
+// ErrNotCandidate is wrapped by Pick's error when Request.Force names an auth
+// that is no candidate.
+var ErrNotCandidate = errors.New("affinity: the auth is no candidate")
 
 // Options of an Affinity; nil means the zero value, which works.
 type Options struct {
@@ -53,6 +63,21 @@ type Options struct {
 	Store cache.Store
 	// Extract finds the session of a request; nil is sessionid.Extract.
 	Extract func(http.Header, []byte) sessionid.ID
+	// Eligible says whether an auth may serve a request now, by the auth's name;
+	// nil says that every candidate may. It is asked once for the auth that a
+	// session is bound to, and for each candidate when there is a choice to
+	// make. It must be quick and must not call the Affinity.
+	Eligible func(auth string, r Request) Fitness
+	// Warm is how long a provider's prompt cache is worth something after a
+	// session was served last; 0 is DefaultWarm. An auth that is away for longer
+	// loses the session to its detour.
+	Warm time.Duration
+	// Away is how long an auth counts as away for a session after a Transient
+	// result that does not say for how long; 0 is DefaultAway.
+	Away time.Duration
+	// Unlisted is after how many Unlisted results in a row a session leaves its
+	// auth; 0 is DefaultUnlisted.
+	Unlisted int
 	// Model makes one name of all names of a model that share a prompt cache,
 	// such as "m" of "m(high)"; nil takes Request.Model as it is. It is called
 	// once for each request and must always give the same answer.
@@ -61,6 +86,18 @@ type Options struct {
 	// lock held, on the caller's goroutine; what it costs, each pick costs.
 	OnDecision func(Decision)
 }
+
+const (
+	// DefaultWarm is how long providers keep a prompt cache after its last use,
+	// if nothing else is agreed (Anthropic's and OpenAI's documentation: 5
+	// minutes and more).
+	DefaultWarm = 5 * time.Minute
+	// DefaultAway is short: a host that knows better says so by Eligible, or
+	// with the result.
+	DefaultAway = 5 * time.Second
+	// DefaultUnlisted is how often something unknown may go wrong in a row.
+	DefaultUnlisted = 3
+)
 
 // ErrOptions is wrapped by the errors of the constructors.
 var ErrOptions = errors.New("affinity: bad options")
@@ -75,6 +112,7 @@ type Affinity[T any] struct {
 	lost     atomic.Uint64
 	failed   atomic.Uint64
 	closed   atomic.Bool
+	troubles troubles
 }
 
 // New makes an Affinity. name gives an auth its lasting name: unique over all
@@ -89,6 +127,24 @@ func New[T any](name func(T) string, o *Options) (*Affinity[T], error) {
 	}
 	if a.opts.Extract == nil {
 		a.opts.Extract = sessionid.Extract
+	}
+	for _, d := range []struct {
+		name string
+		v    *time.Duration
+		or   time.Duration
+	}{{"Warm", &a.opts.Warm, DefaultWarm}, {"Away", &a.opts.Away, DefaultAway}} {
+		if *d.v < 0 {
+			return nil, fmt.Errorf("%w: %s is %v", ErrOptions, d.name, *d.v)
+		}
+		if *d.v == 0 {
+			*d.v = d.or
+		}
+	}
+	if a.opts.Unlisted < 0 {
+		return nil, fmt.Errorf("%w: Unlisted is %d", ErrOptions, a.opts.Unlisted)
+	}
+	if a.opts.Unlisted == 0 {
+		a.opts.Unlisted = DefaultUnlisted
 	}
 	if a.bindings = a.opts.Store; a.bindings != nil {
 		if a.opts.TTL != 0 || a.opts.MaxSessions != 0 {
@@ -105,76 +161,118 @@ func New[T any](name func(T) string, o *Options) (*Affinity[T], error) {
 }
 
 // Pick chooses the auth for a request. candidates are the auths that may
-// serve it now. If the request's session is bound to one of them, that one is
-// taken and next is not called; otherwise next chooses, and its choice is
-// bound unless another request of the session was faster, whose auth is then
-// taken if it is a candidate. A request without a session goes to next and
-// leaves nothing behind.
+// serve it, now or soon: what Options.Eligible says of them decides. A session
+// that is bound to a fit one gets that one, and next is not called. Bound to one
+// that is away, it takes a detour; to one that is full or slow, this request is
+// served elsewhere; to one that is unfit or no candidate any more, it moves. A
+// session that is not bound is bound to what next chooses, unless another
+// request of it was faster, whose auth is then taken if it is fit. A request
+// without a session goes to next and leaves nothing behind.
 //
-// next is called at most once, with candidates as they are and no lock held;
-// its error is returned as it is, and then nothing was bound. A result of
+// next is called at most once, with no lock held and with the candidates that
+// are fit; its error is returned as it is, and then nothing was bound. When none
+// is fit it gets an empty list, and says what the host says then. A result of
 // next that is no candidate is taken at its word.
 func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next selector.Func[T]) (Pick[T], error) {
 	if next == nil {
 		return Pick[T]{}, fmt.Errorf("%w: no function that chooses", ErrOptions)
 	}
 	id := a.identify(&r)
-	p := Pick[T]{Decision: Decision{Signal: id.Signal()}, of: a}
-	scope := a.scopeOf(&r)
-	keys := keysOf(&id)
-	bound := !id.IsZero() // whether the request's session is to be bound
-	var before cache.Binding
-	if bound {
-		b, ok, err := a.find(ctx, &r, scope, keys)
-		if ok {
-			if auth, ok := a.candidate(candidates, b.Auth); ok {
-				if r.Side {
-					b = passing(b, b.Auth)
-				}
-				return a.decide(p, auth, b, OutcomeHit)
-			}
-			before = b // the binding that the session has to leave
-		}
-		bound = err == nil && !r.Side
+	if id.IsZero() || r.Off || r.Force != "" {
+		return a.without(ctx, r, &id, candidates, next)
 	}
-	auth, err := next(ctx, candidates)
+	scope, keys := a.scopeOf(&r), keysOf(&id)
+	b, ok, err := a.find(ctx, &r, scope, keys)
+	if err != nil {
+		return a.without(ctx, r, &id, candidates, next)
+	}
+	if ok && a.troubles.n.Load() == 0 {
+		// The usual case, without anything that the others need.
+		if auth, ok := a.candidate(candidates, b.Auth); ok && a.fitness(b.Auth, &r) == Fit {
+			p := Pick[T]{Decision: Decision{Signal: id.Signal()}, of: a}
+			if r.Side {
+				b = passing(b, b.Auth)
+			}
+			a.decide(&p, auth, &b, OutcomeHit)
+			return p, nil
+		}
+	}
+	v := visit[T]{a: a, ctx: ctx, r: r, candidates: candidates, next: next, p: Pick[T]{Decision: Decision{Signal: id.Signal()}, of: a}, b: b}
+	if ok {
+		if done, err := v.stay(); done {
+			return v.p, err
+		}
+	}
+	return v.place(scope, keys, len(id.Fallbacks()) >= lostHistory)
+}
+
+// without serves a request that has no session, or that is not to use it.
+func (a *Affinity[T]) without(ctx context.Context, r Request, id *sessionid.ID, candidates []T, next selector.Func[T]) (Pick[T], error) {
+	p := Pick[T]{Decision: Decision{Signal: id.Signal()}, of: a}
+	if r.Force != "" {
+		auth, ok := a.candidate(candidates, r.Force)
+		if !ok {
+			return Pick[T]{}, fmt.Errorf("%w: %q", ErrNotCandidate, r.Force)
+		}
+		a.decide(&p, auth, &cache.Binding{Auth: r.Force}, OutcomeForced)
+		return p, nil
+	}
+	auth, name, err := a.choose(ctx, a.fit(candidates, &r, ""), next)
 	if err != nil {
 		return Pick[T]{}, err
 	}
-	name := a.name(auth)
-	if name == "" {
-		return Pick[T]{}, errors.New("affinity: the chosen auth has no name")
+	a.decide(&p, auth, &cache.Binding{Auth: name}, OutcomeNone)
+	return p, nil
+}
+
+// place lets the balancer choose for a session that is not bound, or that has
+// to leave its auth, and binds it.
+func (v *visit[T]) place(scope cache.Scope, keys cache.Keys, history bool) (Pick[T], error) {
+	a, before := v.a, v.b
+	auth, name, err := a.choose(v.ctx, a.fit(v.candidates, &v.r, ""), v.next)
+	if err != nil {
+		return Pick[T]{}, err
 	}
-	if !bound {
-		return a.decide(p, auth, cache.Binding{Auth: name}, OutcomeNone)
+	if v.r.Side {
+		return v.decide(auth, cache.Binding{Auth: name}, OutcomeNone), nil
 	}
-	b, won, err := a.bind(ctx, scope, keys, before, name)
+	b, won, err := a.bind(v.ctx, scope, keys, before, name)
 	switch {
 	case err != nil:
 		a.failed.Add(1)
-		return a.decide(p, auth, cache.Binding{Auth: name}, OutcomeNone)
+		return v.decide(auth, cache.Binding{Auth: name}, OutcomeNone), nil
 	case won && before.Gen == 0:
-		p.Decision.LostHistory = len(id.Fallbacks()) >= lostHistory
-		return a.decide(p, auth, b, OutcomeNew)
+		v.p.Decision.LostHistory = history
+		return v.decide(auth, b, OutcomeNew), nil
 	case won:
-		return a.decide(p, auth, b, OutcomeMoved)
+		return v.decide(auth, b, OutcomeMoved), nil
 	}
 	// Another request of this session was faster: all go where it went.
-	if theirs, ok := a.candidate(candidates, b.Auth); ok {
-		return a.decide(p, theirs, b, OutcomeHit)
+	if theirs, ok := v.fitCandidate(b.Auth); ok {
+		v.p.Decision.Reason = ReasonNone
+		return v.decide(theirs, b, OutcomeHit), nil
 	}
 	// It went where this request may not go: move the session, and if even
 	// that is too late, serve this one without touching the binding.
-	now, won, err := a.bindings.Swap(ctx, b, name)
+	now, won, err := a.bindings.Swap(v.ctx, b, name)
 	if err != nil {
 		a.failed.Add(1)
 	}
-	if won {
-		b = now
-	} else {
-		b = passing(b, name)
+	if !won {
+		now = passing(b, name)
 	}
-	return a.decide(p, auth, b, OutcomeMoved)
+	return v.decide(auth, now, OutcomeMoved), nil
+}
+
+// choose asks the balancer.
+func (a *Affinity[T]) choose(ctx context.Context, candidates []T, next selector.Func[T]) (auth T, name string, err error) {
+	if auth, err = next(ctx, candidates); err != nil {
+		return auth, "", err
+	}
+	if name = a.name(auth); name == "" {
+		return auth, "", errors.New("affinity: the chosen auth has no name")
+	}
+	return auth, name, nil
 }
 
 // find looks for the binding of a request's session.
@@ -188,12 +286,6 @@ func (a *Affinity[T]) find(ctx context.Context, r *Request, scope cache.Scope, k
 		a.failed.Add(1)
 	}
 	return b, ok, err
-}
-
-// passing is what a request without a say in it has of a binding: results that
-// are reported of it concern nobody.
-func passing(b cache.Binding, auth string) cache.Binding {
-	return cache.Binding{Auth: auth, Session: b.Session}
 }
 
 // bind makes the binding or moves it; won is false if somebody else did.
@@ -257,19 +349,9 @@ func (a *Affinity[T]) identify(r *Request) sessionid.ID {
 	return a.opts.Extract(r.Header, r.Body)
 }
 
-func (a *Affinity[T]) candidate(candidates []T, name string) (T, bool) {
-	for _, c := range candidates {
-		if a.name(c) == name {
-			return c, true
-		}
-	}
-	var zero T
-	return zero, false
-}
-
 // decide completes a pick, counts it, and tells the hook.
-func (a *Affinity[T]) decide(p Pick[T], auth T, b cache.Binding, o Outcome) (Pick[T], error) {
-	p.Auth, p.binding = auth, b
+func (a *Affinity[T]) decide(p *Pick[T], auth T, b *cache.Binding, o Outcome) {
+	p.Auth, p.binding = auth, *b
 	p.Decision.Outcome, p.Decision.Auth, p.Decision.Session = o, b.Auth, b.Session
 	a.counts[o].Add(1)
 	if p.Decision.LostHistory {
@@ -278,7 +360,6 @@ func (a *Affinity[T]) decide(p Pick[T], auth T, b cache.Binding, o Outcome) (Pic
 	if a.opts.OnDecision != nil {
 		a.opts.OnDecision(p.Decision)
 	}
-	return p, nil
 }
 
 func (a *Affinity[T]) scopeOf(r *Request) cache.Scope {

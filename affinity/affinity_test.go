@@ -444,7 +444,7 @@ func TestClassify(t *testing.T) {
 		400: affinity.Rejected, 413: affinity.Rejected, 422: affinity.Rejected,
 		401: affinity.Terminal, 402: affinity.Terminal, 403: affinity.Terminal, 404: affinity.Terminal,
 		408: affinity.Transient, 429: affinity.Transient, 500: affinity.Transient, 502: affinity.Transient,
-		503: affinity.Transient, 504: affinity.Transient, 529: affinity.Transient, 0: affinity.Transient, 999: affinity.Transient,
+		503: affinity.Transient, 504: affinity.Transient, 529: affinity.Transient, 0: affinity.Transient, 999: affinity.Unlisted, 418: affinity.Unlisted,
 	} {
 		require.Equal(t, want, affinity.Classify(status, nil), status)
 	}

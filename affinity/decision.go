@@ -17,14 +17,22 @@ const (
 	OutcomeNew
 	// OutcomeHit: the session went back to its auth.
 	OutcomeHit
-	// OutcomeMoved: the session's auth is not among the candidates; the balancer
-	// chose, and the session is bound to that.
+	// OutcomeMoved: the session has left its auth for good, for the Reason, and is
+	// bound to the one that serves this request.
 	OutcomeMoved
+	// OutcomeDetour: the session's auth is away for a moment; another one serves
+	// all of its requests meanwhile, and the binding stays.
+	OutcomeDetour
+	// OutcomeSpill: the session's auth is full or slow; another one serves this
+	// request, and the binding stays.
+	OutcomeSpill
+	// OutcomeForced: the request named its auth.
+	OutcomeForced
 
 	outcomes = iota
 )
 
-var outcomeNames = [outcomes]string{"none", "new", "hit", "moved"}
+var outcomeNames = [outcomes]string{"none", "new", "hit", "moved", "detour", "spill", "forced"}
 
 // String is the outcome in lower case, fit for a metric label.
 func (o Outcome) String() string {
@@ -34,9 +42,34 @@ func (o Outcome) String() string {
 	return "unknown"
 }
 
+// Reason is why a session is not served by the auth that it was bound to.
+type Reason uint8
+
+const (
+	ReasonNone  Reason = iota
+	ReasonGone         // the auth is no candidate any more
+	ReasonUnfit        // the host says that it cannot serve the request at all
+	ReasonAway         // it is away for a moment
+	ReasonCold         // it was away for so long that its cache is cold
+	ReasonFull         // it has no room
+	ReasonSlow         // others are faster
+)
+
+var reasonNames = [...]string{"", "gone", "unfit", "away", "cold", "full", "slow"}
+
+// String is the reason in lower case, fit for a metric label; empty for none.
+func (r Reason) String() string {
+	if int(r) < len(reasonNames) {
+		return reasonNames[r]
+	}
+	return "unknown"
+}
+
 // Decision says what a pick was and why. All of it is safe to log.
 type Decision struct {
 	Outcome Outcome
+	// Reason is why it was no OutcomeHit, for a session that is bound.
+	Reason Reason
 	// Signal is the place in the request that named the session.
 	Signal sessionid.Signal
 	// Auth is the name of the chosen auth.
@@ -58,6 +91,7 @@ const lostHistory = 4
 func (d Decision) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("outcome", d.Outcome.String()),
+		slog.String("reason", d.Reason.String()),
 		slog.String("signal", d.Signal.Name),
 		slog.String("auth", d.Auth),
 	)
@@ -65,7 +99,7 @@ func (d Decision) LogValue() slog.Value {
 
 // Stats counts the picks of an Affinity since it was made, by outcome.
 type Stats struct {
-	None, New, Hit, Moved uint64
+	None, New, Hit, Moved, Detour, Spill, Forced uint64
 	// LostHistory are those of New whose Decision says so.
 	LostHistory uint64
 	// StoreFailed counts operations that the Store could not do, also after
@@ -81,6 +115,10 @@ func (a *Affinity[T]) Stats() Stats {
 		New:   a.counts[OutcomeNew].Load(),
 		Hit:   a.counts[OutcomeHit].Load(),
 		Moved: a.counts[OutcomeMoved].Load(),
+
+		Detour: a.counts[OutcomeDetour].Load(),
+		Spill:  a.counts[OutcomeSpill].Load(),
+		Forced: a.counts[OutcomeForced].Load(),
 
 		LostHistory: a.lost.Load(),
 		StoreFailed: a.failed.Load(),

@@ -14,12 +14,30 @@
 //	}, candidates, balancer.Choose)
 //	...
 //	resp, err := send(pick.Auth)
-//	pick.Report(affinity.Classify(status, err))
+//	pick.ReportAway(affinity.ClassifyResponse(resp, err))
 //
 // [Wrap] is the same for a host whose balancer is a [selector.Selector]: it
 // makes a Selector of a Selector. Sessions are found by package sessionid
 // and held by package cache; a host that wants only one of these can use it
 // alone.
+//
+// # When the auth of a session cannot serve
+//
+// Options.Eligible says whether an auth may serve a request now; the same
+// answer judges the auth that a session is bound to and filters what the
+// balancer may choose from. Hand Pick all auths that may serve at all, and let it
+// say who is away:
+//
+//	Away            a detour, one for all requests of the session; back when the
+//	                auth is, unless its prompt cache is cold by then: after
+//	                Options.Warm the detour is the session's auth
+//	Full, Slow      this request goes elsewhere, the session stays
+//	Unfit, or gone  the session moves for good
+//
+// Without Eligible a candidate is fit, and an auth that is no candidate is gone.
+// A Transient result makes the auth count as away for its session, for as long
+// as Retry-After or Options.Away says; a Terminal one unbinds it. Detours are
+// known in this process only.
 //
 // # Promises
 //

@@ -11,7 +11,7 @@ import (
 // Selector is a [selector.Selector] with affinity: what [Wrap] makes.
 type Selector[T any] struct {
 	*Affinity[T]
-	next selector.Selector[T]
+	next selector.Func[T]
 }
 
 // Wrap makes a Selector of a Selector: sessions that are bound stay, next
@@ -24,7 +24,7 @@ func Wrap[T any](next selector.Selector[T], name func(T) string, o *Options) (*S
 	if err != nil {
 		return nil, err
 	}
-	return &Selector[T]{a, next}, nil
+	return &Selector[T]{a, next.Select}, nil
 }
 
 // Select chooses one of the candidates for the request in ctx, see
@@ -32,7 +32,7 @@ func Wrap[T any](next selector.Selector[T], name func(T) string, o *Options) (*S
 func (s *Selector[T]) Select(ctx context.Context, candidates []T) (T, error) {
 	c, ok := ctx.Value(callKey{}).(*call)
 	if !ok {
-		return s.next.Select(ctx, candidates)
+		return s.next(ctx, candidates)
 	}
 	p, err := s.Pick(ctx, c.request, candidates)
 	if err != nil {
@@ -45,7 +45,7 @@ func (s *Selector[T]) Select(ctx context.Context, candidates []T) (T, error) {
 
 // Pick is [Affinity.Pick] with the wrapped selector as the balancer.
 func (s *Selector[T]) Pick(ctx context.Context, r Request, candidates []T) (Pick[T], error) {
-	return s.Affinity.Pick(ctx, r, candidates, s.next.Select)
+	return s.Affinity.Pick(ctx, r, candidates, s.next)
 }
 
 // call is one request on its way through Select: what it is, and what the

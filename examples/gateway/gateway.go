@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"strings"
+	"time"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/selector"
@@ -69,7 +70,8 @@ func NewGateway(o GatewayOptions) (*Gateway, error) {
 	g := &Gateway{opts: o, plain: selector.RoundRobin[*Auth]()}
 	if o.Affinity {
 		// The one line that this library is for.
-		wrapped, err := affinity.Wrap(g.plain, func(a *Auth) string { return a.Name }, nil)
+		wrapped, err := affinity.Wrap(g.plain, func(a *Auth) string { return a.Name },
+			&affinity.Options{Eligible: o.Pool.Fitness})
 		if err != nil {
 			return nil, err
 		}
@@ -181,7 +183,7 @@ func (g *Gateway) roundTrip(out *http.Request) (*http.Response, error) {
 		if len(candidates) == 0 {
 			return nil, errNoAuth
 		}
-		pick, err := g.pick(ctx, j, candidates)
+		pick, err := g.pick(ctx, j, candidates, tried)
 		if err != nil {
 			return nil, err
 		}
@@ -195,8 +197,11 @@ func (g *Gateway) roundTrip(out *http.Request) (*http.Response, error) {
 		} else if ctx.Err() != nil {
 			err = ctx.Err() // the client went away: not the auth's fault
 		}
-		result := affinity.Classify(status, err)
-		pick.Report(result)
+		result, away := affinity.Classify(status, err), time.Duration(0)
+		if err == nil {
+			result, away = affinity.ClassifyResponse(resp, nil)
+		}
+		pick.ReportAway(result, away)
 		if result == affinity.Transient || unauthorised(status) {
 			g.rest(auth, result, resp, err)
 			if !last {
@@ -214,9 +219,11 @@ func (g *Gateway) roundTrip(out *http.Request) (*http.Response, error) {
 	}
 }
 
-func (g *Gateway) pick(ctx context.Context, j *job, candidates []*Auth) (affinity.Pick[*Auth], error) {
-	if g.sticky != nil {
-		return g.sticky.Pick(ctx, j.request, candidates)
+// pick asks affinity, or the plain balancer; the latter also when all auths
+// rest.
+func (g *Gateway) pick(ctx context.Context, j *job, candidates []*Auth, tried map[*Auth]bool) (affinity.Pick[*Auth], error) {
+	if g.sticky != nil && candidates[0].Ready(time.Now()) {
+		return g.sticky.Pick(ctx, j.request, g.opts.Pool.Serving(j.api, tried))
 	}
 	auth, err := g.plain.Select(ctx, candidates)
 	return affinity.Pick[*Auth]{Auth: auth, Decision: affinity.Decision{Auth: auth.Name}}, err

@@ -3,7 +3,6 @@ package main
 import (
 	"net/http"
 	"net/url"
-	"strconv"
 	"sync"
 	"time"
 
@@ -27,6 +26,7 @@ const (
 	restTransient = 2 * time.Second
 	restTerminal  = 10 * time.Minute
 	restMost      = time.Hour // a Retry-After beyond that is not believed
+	restLeast     = 50 * time.Millisecond
 )
 
 // Ready reports whether the auth may serve a request now.
@@ -88,18 +88,37 @@ func (p *Pool) Candidates(api API, tried map[*Auth]bool) []*Auth {
 	return ready
 }
 
+// Serving are all auths of the API, resting or not: what affinity chooses from,
+// since a session whose auth rests comes back to it. One that this request has
+// tried is among them only while it rests.
+func (p *Pool) Serving(api API, tried map[*Auth]bool) (serving []*Auth) {
+	now := time.Now()
+	for _, a := range p.auths {
+		if (a.API == api || a.API == APIAny) && !(tried[a] && a.Ready(now)) {
+			serving = append(serving, a)
+		}
+	}
+	return serving
+}
+
+// Fitness is what affinity asks of an auth.
+func (p *Pool) Fitness(name string, _ affinity.Request) affinity.Fitness {
+	if a := p.Named(name); a == nil {
+		return affinity.Unfit
+	} else if !a.Ready(time.Now()) {
+		return affinity.Away
+	}
+	return affinity.Fit
+}
+
 // rest is how long an auth should rest after a failed request.
 func rest(result affinity.Result, header http.Header) time.Duration {
 	if result == affinity.Terminal {
 		return restTerminal
 	}
 	d := restTransient
-	if s := header.Get("Retry-After"); s != "" {
-		if n, err := strconv.Atoi(s); err == nil && n >= 0 {
-			d = time.Duration(min(n, int(restMost/time.Second))) * time.Second
-		} else if at, err := http.ParseTime(s); err == nil {
-			d = max(0, time.Until(at))
-		}
+	if header.Get("Retry-After") != "" || header.Get("Retry-After-Ms") != "" {
+		d = affinity.RetryAfter(header)
 	}
-	return min(d, restMost)
+	return min(max(d, restLeast), restMost)
 }

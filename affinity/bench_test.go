@@ -1,0 +1,86 @@
+package affinity_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/selector"
+)
+
+type benchAccount struct{ id string }
+
+// BenchmarkPick: a bound session with its id in a header, its Report, and a new
+// session, beside a plain round robin in the same run. Run it with -cpu 1,2.
+func BenchmarkPick(b *testing.B) {
+	for _, n := range []int{8, 64} {
+		var accounts []*benchAccount
+		for i := range n {
+			accounts = append(accounts, &benchAccount{fmt.Sprint("account-", i)})
+		}
+		plain := selector.RoundRobin[*benchAccount]()
+		s, err := affinity.Wrap(plain, func(a *benchAccount) string { return a.id }, &affinity.Options{MaxSessions: 1 << 20})
+		require.NoError(b, err)
+		defer s.Close()
+		request := func(i int) affinity.Request {
+			return affinity.Request{Tenant: "tenant", Pool: "anthropic", Model: "claude-opus", Header: http.Header{
+				"X-Claude-Code-Session-Id": {fmt.Sprintf("%08d-bb55-446a-bc6c-b288fc65f5b5", i)}, "User-Agent": {"claude-cli/2.1"},
+				"Content-Type": {"application/json"}, "Accept": {"application/json"}, "Anthropic-Version": {"2023-06-01"},
+			}}
+		}
+		const sessions = 1024
+		var requests []affinity.Request
+		for i := range sessions {
+			r := request(i)
+			p, err := s.Pick(context.Background(), r, accounts)
+			require.NoError(b, err)
+			p.Report(affinity.Served)
+			requests = append(requests, r)
+		}
+		run := func(name string, do func(i int)) {
+			b.Run(fmt.Sprintf("%d-candidates/%s", n, name), func(b *testing.B) {
+				b.ReportAllocs()
+				b.RunParallel(func(pb *testing.PB) {
+					for i := 0; pb.Next(); i++ {
+						do(i)
+					}
+				})
+			})
+		}
+		ctx := context.Background()
+		run("round-robin", func(int) {
+			if _, err := plain.Select(ctx, accounts); err != nil {
+				b.Error(err)
+			}
+		})
+		run("bound", func(i int) {
+			if _, err := s.Pick(ctx, requests[i%sessions], accounts); err != nil {
+				b.Error(err)
+			}
+		})
+		run("bound-and-reported", func(i int) {
+			p, err := s.Pick(ctx, requests[i%sessions], accounts)
+			if err != nil {
+				b.Error(err)
+			}
+			p.Report(affinity.Served)
+		})
+		b.Run(fmt.Sprintf("%d-candidates/new", n), func(b *testing.B) {
+			b.ReportAllocs()
+			i := sessions
+			for b.Loop() {
+				b.StopTimer()
+				r := request(i)
+				i++
+				b.StartTimer()
+				if _, err := s.Pick(ctx, r, accounts); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+}

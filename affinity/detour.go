@@ -1,0 +1,102 @@
+package affinity
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+)
+
+// trouble is what is known of a session whose auth is away or fails. It lives
+// in this process: another replica finds out by itself, and may choose another
+// detour.
+type trouble struct {
+	gen    uint64    // of the binding that it is about
+	since  time.Time // when the auth has served last, as far as is known
+	until  time.Time // away until then, as was reported
+	detour string    // where all requests of the session go meanwhile
+	failed int       // results in a row that nobody has listed
+}
+
+// troubles are those of all sessions. Most of the time there are none, and
+// nobody waits for a lock.
+type troubles struct {
+	n       atomic.Int64
+	stripes [16]struct {
+		mu sync.Mutex
+		of map[cache.Key]trouble
+	}
+}
+
+// maxTroubles bounds a stripe; beyond it, some session forgets its detour.
+const maxTroubles = 1024
+
+// get is the trouble of a binding.
+func (t *troubles) get(b cache.Binding) (trouble, bool) {
+	if t.n.Load() == 0 {
+		return trouble{}, false
+	}
+	s := &t.stripes[b.Session[0]%16]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tr, ok := s.of[b.Session]
+	return tr, ok && tr.gen == b.Gen
+}
+
+// change lets do change the trouble of a binding; if it returns false there is
+// none any more.
+func (t *troubles) change(b cache.Binding, do func(*trouble) bool) trouble {
+	s := &t.stripes[b.Session[0]%16]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tr, had := s.of[b.Session]
+	if had && tr.gen > b.Gen {
+		return trouble{} // late: the session has moved on
+	}
+	if !had || tr.gen < b.Gen {
+		tr = trouble{gen: b.Gen, since: time.Now()}
+	}
+	keep := do(&tr)
+	switch {
+	case keep:
+		if s.of == nil {
+			s.of = map[cache.Key]trouble{}
+		}
+		if !had && len(s.of) >= maxTroubles {
+			for other := range s.of {
+				delete(s.of, other)
+				t.n.Add(-1)
+				break
+			}
+		}
+		s.of[b.Session] = tr
+	case had:
+		delete(s.of, b.Session)
+	}
+	if keep && !had {
+		t.n.Add(1)
+	}
+	if !keep && had {
+		t.n.Add(-1)
+	}
+	return tr
+}
+
+// take makes name the detour of a binding, in the place of old; if another
+// request was faster, its choice stays.
+func (t *troubles) take(b cache.Binding, old, name string) trouble {
+	return t.change(b, func(tr *trouble) bool {
+		if tr.detour == old {
+			tr.detour = name
+		}
+		return true
+	})
+}
+
+// over forgets the trouble of a binding.
+func (t *troubles) over(b cache.Binding) {
+	if t.n.Load() > 0 {
+		t.change(b, func(*trouble) bool { return false })
+	}
+}

@@ -1,0 +1,401 @@
+package affinity_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/selector"
+)
+
+// host is a gateway with a say in who may serve.
+type host struct {
+	*affinity.Selector[string]
+	t       *testing.T
+	fitness map[string]affinity.Fitness
+	asked   [][]string // what the balancer was given
+}
+
+func newHost(t *testing.T, o affinity.Options) *host {
+	h := &host{t: t, fitness: map[string]affinity.Fitness{}}
+	o.Eligible = func(auth string, _ affinity.Request) affinity.Fitness { return h.fitness[auth] }
+	plain := selector.RoundRobin[string]()
+	s, err := affinity.Wrap(selector.Func[string](func(ctx context.Context, c []string) (string, error) {
+		h.asked = append(h.asked, c)
+		return plain.Select(ctx, c)
+	}), same, &o)
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	h.Selector = s
+	return h
+}
+
+func (h *host) pick(r affinity.Request) affinity.Pick[string] {
+	h.t.Helper()
+	return pick(h.t, h.Selector, r, abc)
+}
+
+// serve picks and reports success.
+func (h *host) serve(r affinity.Request) affinity.Decision {
+	h.t.Helper()
+	p := h.pick(r)
+	p.Report(affinity.Served)
+	return p.Decision
+}
+
+// bound is a session that is served by A.
+func (h *host) bound(name string) affinity.Request {
+	h.t.Helper()
+	for _, f := range []string{"B", "C"} {
+		h.fitness[f] = affinity.Unfit
+	}
+	require.Equal(h.t, "A", h.serve(session(name)).Auth)
+	clear(h.fitness)
+	return session(name)
+}
+
+func TestF1_AnAuthInCooldownIsNotTriedFirst(t *testing.T) {
+	h := newHost(t, affinity.Options{})
+	r := h.bound("x")
+	h.fitness["A"] = affinity.Away
+	h.asked = nil
+	d := h.serve(r)
+	require.NotEqual(t, "A", d.Auth)
+	require.Equal(t, affinity.OutcomeDetour, d.Outcome)
+	require.Equal(t, affinity.ReasonAway, d.Reason)
+	require.Equal(t, [][]string{{"B", "C"}}, h.asked, "nor handed to the balancer")
+}
+
+// May-serve as bound is may-serve as fresh, whatever the host says.
+func TestF1_OnePredicateForBoundAndFresh(t *testing.T) {
+	all := []affinity.Fitness{affinity.Fit, affinity.Away, affinity.Full, affinity.Slow, affinity.Unfit}
+	for _, a := range all {
+		for _, b := range all {
+			for _, c := range all {
+				h := newHost(t, affinity.Options{})
+				r := h.bound("x")
+				h.fitness = map[string]affinity.Fitness{"A": a, "B": b, "C": c}
+				p, errBound := h.Pick(t.Context(), r, abc)
+				fresh, errFresh := h.Pick(t.Context(), session("new"), abc)
+				what := fmt.Sprint(h.fitness)
+				if errFresh != nil { // nobody is fit, not even slow
+					require.ErrorIs(t, errFresh, selector.ErrNoCandidates, what)
+					if a == affinity.Away {
+						require.Equal(t, "A", p.Auth, "%s: its own may still answer", what)
+					} else {
+						require.ErrorIs(t, errBound, selector.ErrNoCandidates, what)
+					}
+					continue
+				}
+				require.NoError(t, errBound, what)
+				best := affinity.Fit
+				if a != best && b != best && c != best {
+					best = affinity.Slow
+				}
+				require.Equal(t, best, h.fitness[fresh.Auth], what)
+				if p.Auth != "A" || a != affinity.Away {
+					require.LessOrEqual(t, best, h.fitness[p.Auth], what)
+					require.Contains(t, []affinity.Fitness{affinity.Fit, affinity.Slow}, h.fitness[p.Auth], what)
+				}
+				if a == affinity.Fit {
+					require.Equal(t, "A", p.Auth, what)
+				}
+			}
+		}
+	}
+}
+
+func TestF2_ADetourIsStickyAndEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, affinity.Options{})
+		r := session("x")
+		r.Body = []byte(`{"metadata":{"user_id":"user_a_account__session_8a218e62-bb55-446a-bc6c-b288fc65f5b5"}}`)
+		h.fitness["B"], h.fitness["C"] = affinity.Unfit, affinity.Unfit
+		h.serve(r)
+		clear(h.fitness)
+
+		p := h.pick(r)
+		require.Equal(t, "A", p.Auth)
+		p.Report(affinity.Transient) // 503
+		again := h.pick(r)           // the host tries again at once
+		require.Equal(t, affinity.OutcomeDetour, again.Decision.Outcome)
+		detour := again.Auth
+		require.NotEqual(t, "A", detour)
+		again.Report(affinity.Served)
+
+		p.ReportAway(affinity.Transient, 100*time.Millisecond) // and a 429, which says less than is known
+		for range 10 {
+			require.Equal(t, detour, h.serve(r).Auth)
+			other := r
+			other.Body = nil // under its other key
+			require.Equal(t, detour, h.serve(other).Auth)
+		}
+		time.Sleep(affinity.DefaultAway)
+		d := h.serve(r)
+		require.Equal(t, "A", d.Auth, "it is back, and its cache is warm")
+		require.Equal(t, affinity.OutcomeHit, d.Outcome)
+
+		// Away for longer than a cache lives: the detour is its auth.
+		p = h.pick(r)
+		p.ReportAway(affinity.Transient, time.Hour)
+		detour = h.serve(r).Auth
+		time.Sleep(4 * time.Minute)
+		require.Equal(t, affinity.OutcomeDetour, h.serve(r).Outcome)
+		time.Sleep(2 * time.Minute)
+		d = h.serve(r)
+		require.Equal(t, detour, d.Auth)
+		require.Equal(t, affinity.OutcomeMoved, d.Outcome)
+		require.Equal(t, affinity.ReasonCold, d.Reason)
+		time.Sleep(30 * time.Minute)
+		d = h.serve(r)
+		require.Equal(t, detour, d.Auth)
+		require.Equal(t, affinity.OutcomeHit, d.Outcome)
+	})
+}
+
+func TestF2_ABackAuthWhoseCacheIsColdHasLostTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, affinity.Options{})
+		r := h.bound("x")
+		p := h.pick(r)
+		p.ReportAway(affinity.Transient, 6*time.Minute)
+		detour := h.serve(r).Auth
+		time.Sleep(7 * time.Minute) // nothing is sent until it is back
+		d := h.serve(r)
+		require.Equal(t, detour, d.Auth)
+		require.Equal(t, affinity.ReasonCold, d.Reason)
+	})
+}
+
+func TestADetourThatFailsIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, affinity.Options{})
+		r := h.bound("x")
+		p := h.pick(r)
+		p.ReportAway(affinity.Transient, time.Minute)
+		first := h.pick(r)
+		first.Report(affinity.Transient)
+		h.fitness[first.Auth] = affinity.Away
+		second := h.serve(r)
+		require.Equal(t, affinity.OutcomeDetour, second.Outcome)
+		require.NotEqual(t, first.Auth, second.Auth)
+		require.NotEqual(t, "A", second.Auth)
+		clear(h.fitness)
+		require.Equal(t, second.Auth, h.serve(r).Auth)
+		time.Sleep(time.Minute)
+		require.Equal(t, "A", h.serve(r).Auth)
+	})
+}
+
+func TestABurstTakesOneDetour(t *testing.T) {
+	h := newHost(t, affinity.Options{})
+	r := h.bound("x")
+	p := h.pick(r)
+	p.ReportAway(affinity.Transient, time.Minute)
+	used := make(chan string, 64)
+	for range 64 {
+		go func() {
+			p, err := h.Affinity.Pick(context.Background(), r, abc, selector.Random[string]().Select)
+			if err != nil {
+				t.Error(err)
+			}
+			used <- p.Auth
+		}()
+	}
+	first := <-used
+	require.NotEqual(t, "A", first)
+	for range 63 {
+		require.Equal(t, first, <-used)
+	}
+}
+
+func TestF3_WhatEachResultDoes(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		header http.Header
+		err    error
+		want   affinity.Result
+	}{
+		{200, nil, nil, affinity.Served}, {204, nil, nil, affinity.Served},
+		{408, nil, nil, affinity.Transient}, {429, nil, nil, affinity.Transient}, {500, nil, nil, affinity.Transient},
+		{502, nil, nil, affinity.Transient}, {503, nil, nil, affinity.Transient}, {504, nil, nil, affinity.Transient}, {529, nil, nil, affinity.Transient},
+		{403, http.Header{"Cf-Mitigated": {"challenge"}}, nil, affinity.Transient},
+		{0, nil, context.Canceled, affinity.Cancelled}, {0, nil, fmt.Errorf("sending: %w", context.Canceled), affinity.Cancelled},
+		{0, nil, context.DeadlineExceeded, affinity.Transient}, {0, nil, fmt.Errorf("EOF"), affinity.Transient},
+		{401, nil, nil, affinity.Terminal}, {402, nil, nil, affinity.Terminal}, {403, nil, nil, affinity.Terminal}, {404, nil, nil, affinity.Terminal},
+		{400, nil, nil, affinity.Rejected}, {413, nil, nil, affinity.Rejected}, {422, nil, nil, affinity.Rejected},
+		{418, nil, nil, affinity.Unlisted}, {451, nil, nil, affinity.Unlisted}, {102, nil, nil, affinity.Unlisted},
+	} {
+		got := affinity.Classify(c.status, c.err)
+		if c.err == nil {
+			got, _ = affinity.ClassifyResponse(&http.Response{StatusCode: c.status, Header: c.header}, nil)
+		}
+		require.Equal(t, c.want, got, "%d %v", c.status, c.err)
+
+		h := newHost(t, affinity.Options{})
+		r := h.bound("x")
+		p := h.pick(r)
+		p.Report(got)
+		bound := look(t, h.Selector, r)
+		if got == affinity.Terminal {
+			require.Empty(t, bound, "%d: it goes", c.status)
+		} else {
+			require.Equal(t, "A", bound, "%d: the binding stays", c.status)
+		}
+	}
+}
+
+func TestF3_UnlistedAgainAndAgain(t *testing.T) {
+	h := newHost(t, affinity.Options{})
+	r := h.bound("x")
+	report := func(results ...affinity.Result) {
+		for _, res := range results {
+			p := h.pick(r)
+			p.Report(res)
+		}
+	}
+	report(affinity.Unlisted, affinity.Unlisted, affinity.Served, affinity.Unlisted, affinity.Unlisted)
+	require.Equal(t, "A", look(t, h.Selector, r), "not three in a row")
+	report(affinity.Unlisted)
+	require.Empty(t, look(t, h.Selector, r))
+}
+
+func TestRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for v, want := range map[string]time.Duration{
+			"": 0, "7": 7 * time.Second, "0.5": 500 * time.Millisecond, "-3": 0, "soon": 0, "NaN": 0, "+Inf": time.Hour, "999999": time.Hour,
+			time.Now().Add(90 * time.Second).UTC().Format(http.TimeFormat): 90 * time.Second,
+			time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat):       0,
+		} {
+			require.Equal(t, want, affinity.RetryAfter(http.Header{"Retry-After": {v}}), v)
+		}
+		require.Equal(t, 250*time.Millisecond, affinity.RetryAfter(http.Header{"Retry-After-Ms": {"250"}, "Retry-After": {"1"}}))
+	})
+}
+
+func TestF5_AnAuthThatIsGoneIsLeft(t *testing.T) {
+	for _, how := range []string{"not among the candidates", "unfit"} {
+		h := newHost(t, affinity.Options{})
+		r := h.bound("x")
+		candidates, reason := abc, affinity.ReasonUnfit
+		if how == "unfit" {
+			h.fitness["A"] = affinity.Unfit
+		} else {
+			candidates, reason = []string{"B", "C"}, affinity.ReasonGone
+		}
+		p := pick(t, h.Selector, r, candidates)
+		require.Equal(t, affinity.OutcomeMoved, p.Decision.Outcome, how)
+		require.Equal(t, reason, p.Decision.Reason, how)
+		p.Report(affinity.Served)
+		clear(h.fitness)
+		require.Equal(t, p.Auth, h.serve(r).Auth, "%s: and stays where it is now", how)
+	}
+}
+
+func TestF7_CancelledBeforeAnyByteLeavesNothing(t *testing.T) {
+	h := newHost(t, affinity.Options{})
+	p := h.pick(session("x"))
+	p.Report(affinity.Cancelled)
+	require.Empty(t, look(t, h.Selector, session("x")))
+	r := h.bound("y")
+	p = h.pick(r)
+	p.Report(affinity.Cancelled)
+	d := h.serve(r)
+	require.Equal(t, "A", d.Auth)
+	require.Equal(t, affinity.OutcomeHit, d.Outcome, "the auth is not blamed")
+}
+
+func TestF8_ATerminalFailureUnderOneKeyIsOneUnderAll(t *testing.T) {
+	h := newHost(t, affinity.Options{})
+	r := session("x")
+	r.Header.Set("X-Litellm-Session-Id", "alias")
+	h.serve(r)
+	alias := session("x")
+	alias.Header = http.Header{"X-Litellm-Session-Id": {"alias"}}
+	p := h.pick(alias)
+	require.Equal(t, affinity.OutcomeHit, p.Decision.Outcome)
+	p.Report(affinity.Terminal)
+	require.Empty(t, look(t, h.Selector, r))
+	require.Empty(t, look(t, h.Selector, alias))
+}
+
+func TestF9_AFullAuthSpillsAndTheBindingStays(t *testing.T) {
+	h := newHost(t, affinity.Options{})
+	r := h.bound("x")
+	h.fitness["A"] = affinity.Full
+	for range 6 {
+		p := h.pick(r)
+		require.Equal(t, affinity.OutcomeSpill, p.Decision.Outcome)
+		require.Equal(t, affinity.ReasonFull, p.Decision.Reason)
+		require.NotEqual(t, "A", p.Auth)
+		p.Report(affinity.Terminal) // that is B's or C's matter
+	}
+	clear(h.fitness)
+	require.Equal(t, "A", h.serve(r).Auth)
+	for _, a := range abc {
+		h.fitness[a] = affinity.Full
+	}
+	_, err := h.Pick(t.Context(), r, abc)
+	require.ErrorIs(t, err, selector.ErrNoCandidates, "all full: the host's own answer")
+	_, err = h.Pick(t.Context(), session("new"), abc)
+	require.ErrorIs(t, err, selector.ErrNoCandidates)
+}
+
+func TestASlowAuthIsSkippedWhileThereIsAnother(t *testing.T) {
+	h := newHost(t, affinity.Options{})
+	r := h.bound("x")
+	h.fitness["A"] = affinity.Slow
+	d := h.serve(r)
+	require.Equal(t, affinity.OutcomeSpill, d.Outcome)
+	require.Equal(t, affinity.ReasonSlow, d.Reason)
+	h.fitness["B"], h.fitness["C"] = affinity.Away, affinity.Full
+	require.Equal(t, "A", h.serve(r).Auth)
+	clear(h.fitness)
+	require.Equal(t, affinity.OutcomeHit, h.serve(r).Outcome)
+}
+
+func TestOneRequestCanBeWithoutASessionOrWithItsAuth(t *testing.T) {
+	h := newHost(t, affinity.Options{})
+	r := h.bound("x")
+	off := r
+	off.Off = true
+	seen := map[string]bool{}
+	for range 6 {
+		p := h.pick(off)
+		require.Equal(t, affinity.OutcomeNone, p.Decision.Outcome)
+		p.Report(affinity.Terminal)
+		seen[p.Auth] = true
+	}
+	require.Len(t, seen, 3)
+	forced := r
+	forced.Force = "C"
+	p := h.pick(forced)
+	require.Equal(t, "C", p.Auth)
+	require.Equal(t, affinity.OutcomeForced, p.Decision.Outcome)
+	p.Report(affinity.Terminal)
+	require.Equal(t, "A", h.serve(r).Auth, "the binding was left alone")
+	forced.Force = "Z"
+	_, err := h.Pick(t.Context(), forced, abc)
+	require.ErrorIs(t, err, affinity.ErrNotCandidate)
+}
+
+func TestS2_ASecretSentAsASessionIsNowhere(t *testing.T) {
+	const secret = "sk-ant-api03-0123456789"
+	var told []string
+	s := wrap(t, &affinity.Options{OnDecision: func(d affinity.Decision) {
+		told = append(told, fmt.Sprintf("%v %+v %#v %v", d, d, d, d.LogValue()))
+	}})
+	p := pick(t, s, session(secret), abc)
+	told = append(told, fmt.Sprintf("%+v", p.Decision))
+	for _, line := range told {
+		require.False(t, strings.Contains(line, secret) || strings.Contains(line, "sk-ant"), line)
+	}
+	require.Len(t, told, 2)
+}
