@@ -194,6 +194,27 @@ func TestADetourThatFailsIsReplaced(t *testing.T) {
 	})
 }
 
+func TestAnAuthThatComesBackAndFailsSendsItsSessionToTheSameDetour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, affinity.Options{})
+		r := h.bound("x")
+		p := h.pick(r)
+		p.ReportAway(affinity.Transient, time.Minute)
+		first := h.serve(r)
+		for i := range 3 {
+			h.serve(session(fmt.Sprint("other", i))) // the balancer's turn goes on
+			time.Sleep(time.Minute)
+			p = h.pick(r)
+			require.Equal(t, "A", p.Auth)
+			p.ReportAway(affinity.Transient, time.Minute)
+			require.Equal(t, first.Auth, h.serve(r).Auth)
+		}
+		time.Sleep(3 * time.Minute)
+		require.Equal(t, first.Auth, h.serve(r).Auth, "A has not served for five minutes")
+		require.Equal(t, first.Auth, look(t, h.Selector, r))
+	})
+}
+
 func TestABurstTakesOneDetour(t *testing.T) {
 	h := newHost(t, affinity.Options{})
 	r := h.bound("x")

@@ -49,13 +49,12 @@ func (v *visit[T]) stay() (done bool, err error) {
 		return true, v.detour(auth, tr, now)
 	}
 	if troubled && !v.r.Side {
-		// It is back. As long as its cache can be warm, the detour is forgotten.
+		// It is back. As long as its cache can be warm, so is the session; the
+		// detour is forgotten when it has served (see served): until then, a
+		// session that must leave again goes where it has been.
 		if other, ok := v.fitCandidate(tr.detour); ok && now.Sub(tr.since) > a.opts.Warm {
 			v.settle(other, tr.detour)
 			return true, nil
-		}
-		if tr.failed == 0 {
-			a.troubles.over(v.b)
 		}
 	}
 	v.hit(auth)

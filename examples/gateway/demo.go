@@ -252,7 +252,9 @@ func (d *driver) note(c *conversation, decision string) {
 	d.run.perAuth[auth]++
 	if c.auth != "" && c.auth != auth {
 		reason := "balancer's choice"
-		if before := d.pool.Named(c.auth); parts["outcome"] != "off" && before != nil && before.Reason() != "" {
+		if parts["outcome"] == "hit" {
+			reason = auth + " is back"
+		} else if before := d.pool.Named(c.auth); parts["outcome"] != "off" && before != nil && before.Reason() != "" {
 			reason = before.Name + " answered " + before.Reason()
 		}
 		d.run.switches[reason]++

@@ -27,11 +27,12 @@ func TestTheDemoShowsTheDifference(t *testing.T) {
 	for auth, n := range with.perAuth {
 		require.Equal(t, o.conversations*o.turns/o.auths, n, "%s has its share", auth)
 	}
-	reasons := map[string]bool{}
+	require.NotZero(t, faults.switches["sim-3 answered 503"])
+	require.NotZero(t, faults.switches["sim-5 answered 401"])
 	for reason := range faults.switches {
-		reasons[reason] = true
+		// Whether it comes back while the run lasts depends on the machine.
+		require.Contains(t, []string{"sim-3 answered 503", "sim-5 answered 401", "sim-3 is back"}, reason)
 	}
-	require.Equal(t, map[string]bool{"sim-3 answered 503": true, "sim-5 answered 401": true}, reasons)
 
 	var table strings.Builder
 	printTable(&table, runs, o)
