@@ -78,6 +78,10 @@ type Options struct {
 	// Unlisted is after how many Unlisted results in a row a session leaves its
 	// auth; 0 is DefaultUnlisted.
 	Unlisted int
+	// Owners says what becomes of requests that name state which one auth has.
+	// To find what stands in the middle of a large body, or behind a session's
+	// header, make an Extractor with sessionid.OwnersAlways.
+	Owners OwnerPolicy
 	// Model makes one name of all names of a model that share a prompt cache,
 	// such as "m" of "m(high)"; nil takes Request.Model as it is. It is called
 	// once for each request and must always give the same answer.
@@ -113,6 +117,7 @@ type Affinity[T any] struct {
 	failed   atomic.Uint64
 	closed   atomic.Bool
 	troubles troubles
+	drained  drained
 }
 
 // New makes an Affinity. name gives an auth its lasting name: unique over all
@@ -139,6 +144,9 @@ func New[T any](name func(T) string, o *Options) (*Affinity[T], error) {
 		if *d.v == 0 {
 			*d.v = d.or
 		}
+	}
+	if a.opts.Owners > OwnersIgnore {
+		return nil, fmt.Errorf("%w: Owners is %d, which is no policy", ErrOptions, a.opts.Owners)
 	}
 	if a.opts.Unlisted < 0 {
 		return nil, fmt.Errorf("%w: Unlisted is %d", ErrOptions, a.opts.Unlisted)
@@ -178,6 +186,16 @@ func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next 
 		return Pick[T]{}, fmt.Errorf("%w: no function that chooses", ErrOptions)
 	}
 	id := a.identify(&r)
+	if len(id.Owners()) > 0 && !r.Off && r.Force == "" {
+		auth, name, ok, err := a.owner(ctx, &r, &id, candidates)
+		if err != nil {
+			return Pick[T]{}, err
+		}
+		if ok {
+			next = func(context.Context, []T) (T, error) { return auth, nil }
+			return a.owned(ctx, r, &id, name, auth, candidates, next)
+		}
+	}
 	if id.IsZero() || r.Off || r.Force != "" {
 		return a.without(ctx, r, &id, candidates, next)
 	}
@@ -189,7 +207,7 @@ func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next 
 	if ok && a.troubles.n.Load() == 0 {
 		// The usual case, without anything that the others need.
 		if auth, ok := a.candidate(candidates, b.Auth); ok && a.fitness(b.Auth, &r) == Fit {
-			p := Pick[T]{Decision: Decision{Signal: id.Signal()}, of: a}
+			p := a.pickOf(&r, &id)
 			if r.Side {
 				b = passing(b, b.Auth)
 			}
@@ -197,18 +215,47 @@ func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next 
 			return p, nil
 		}
 	}
-	v := visit[T]{a: a, ctx: ctx, r: r, candidates: candidates, next: next, p: Pick[T]{Decision: Decision{Signal: id.Signal()}, of: a}, b: b}
+	v := visit[T]{a: a, ctx: ctx, r: r, candidates: candidates, next: next, p: a.pickOf(&r, &id), b: b}
 	if ok {
 		if done, err := v.stay(); done {
 			return v.p, err
 		}
 	}
+	if !ok && id.Lane() == (sessionid.Key{}) && id.Parent() != (sessionid.Key{}) {
+		v.inherit(scope, id.Parent())
+	}
 	return v.place(scope, keys, len(id.Fallbacks()) >= lostHistory)
+}
+
+func (a *Affinity[T]) pickOf(r *Request, id *sessionid.ID) Pick[T] {
+	return Pick[T]{Decision: Decision{Signal: id.Signal()}, of: a, tenant: r.Tenant, pool: r.Pool}
+}
+
+// owned serves a request by the auth that holds what it names. A session that is
+// not bound is bound there; one that is bound elsewhere stays.
+func (a *Affinity[T]) owned(ctx context.Context, r Request, id *sessionid.ID, name string, auth T, candidates []T, next selector.Func[T]) (Pick[T], error) {
+	p := a.pickOf(&r, id)
+	b := cache.Binding{Auth: name}
+	if !id.IsZero() {
+		found, ok, err := a.find(ctx, &r, a.scopeOf(&r), keysOf(id))
+		switch {
+		case err != nil:
+		case ok && found.Auth == name && !r.Side:
+			b = found
+		case ok:
+			b = passing(found, name)
+		case !r.Side:
+			v := visit[T]{a: a, ctx: ctx, r: r, candidates: candidates, next: next, p: p}
+			return v.place(a.scopeOf(&r), keysOf(id), false)
+		}
+	}
+	a.decide(&p, auth, &b, OutcomeOwner)
+	return p, nil
 }
 
 // without serves a request that has no session, or that is not to use it.
 func (a *Affinity[T]) without(ctx context.Context, r Request, id *sessionid.ID, candidates []T, next selector.Func[T]) (Pick[T], error) {
-	p := Pick[T]{Decision: Decision{Signal: id.Signal()}, of: a}
+	p := a.pickOf(&r, id)
 	if r.Force != "" {
 		auth, ok := a.candidate(candidates, r.Force)
 		if !ok {
@@ -241,6 +288,8 @@ func (v *visit[T]) place(scope cache.Scope, keys cache.Keys, history bool) (Pick
 	case err != nil:
 		a.failed.Add(1)
 		return v.decide(auth, cache.Binding{Auth: name}, OutcomeNone), nil
+	case won && before.Gen == 0 && v.inherited:
+		return v.decide(auth, b, OutcomeInherited), nil
 	case won && before.Gen == 0:
 		v.p.Decision.LostHistory = history
 		return v.decide(auth, b, OutcomeNew), nil

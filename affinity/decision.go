@@ -28,11 +28,16 @@ const (
 	OutcomeSpill
 	// OutcomeForced: the request named its auth.
 	OutcomeForced
+	// OutcomeOwner: the request names state that this auth has.
+	OutcomeOwner
+	// OutcomeInherited: a subagent's session is new, and bound where its
+	// parent's is.
+	OutcomeInherited
 
 	outcomes = iota
 )
 
-var outcomeNames = [outcomes]string{"none", "new", "hit", "moved", "detour", "spill", "forced"}
+var outcomeNames = [outcomes]string{"none", "new", "hit", "moved", "detour", "spill", "forced", "owner", "inherited"}
 
 // String is the outcome in lower case, fit for a metric label.
 func (o Outcome) String() string {
@@ -99,7 +104,7 @@ func (d Decision) LogValue() slog.Value {
 
 // Stats counts the picks of an Affinity since it was made, by outcome.
 type Stats struct {
-	None, New, Hit, Moved, Detour, Spill, Forced uint64
+	None, New, Hit, Moved, Detour, Spill, Forced, Owner, Inherited uint64
 	// LostHistory are those of New whose Decision says so.
 	LostHistory uint64
 	// StoreFailed counts operations that the Store could not do, also after
@@ -119,6 +124,9 @@ func (a *Affinity[T]) Stats() Stats {
 		Detour: a.counts[OutcomeDetour].Load(),
 		Spill:  a.counts[OutcomeSpill].Load(),
 		Forced: a.counts[OutcomeForced].Load(),
+		Owner:  a.counts[OutcomeOwner].Load(),
+
+		Inherited: a.counts[OutcomeInherited].Load(),
 
 		LostHistory: a.lost.Load(),
 		StoreFailed: a.failed.Load(),

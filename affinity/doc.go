@@ -34,6 +34,11 @@
 //	Full, Slow      this request goes elsewhere, the session stays
 //	Unfit, or gone  the session moves for good
 //
+// [Affinity.Drain] lets an auth run dry. A request that names state which one
+// auth has (previous_response_id, a container …) goes there, if [Pick.Owns] was
+// told; Options.Owners says what else. [Decision.SessionName] is a name of the
+// session for the provider.
+//
 // Without Eligible a candidate is fit, and an auth that is no candidate is gone.
 // A Transient result makes the auth count as away for its session, for as long
 // as Retry-After or Options.Away says; a Terminal one unbinds it. Detours are

@@ -44,29 +44,35 @@ func (a *Affinity[T]) fitness(name string, r *Request) Fitness {
 }
 
 // fit are the candidates that a balancer may choose from, without one of them:
-// those that are fit, or else those that are at least slow. Without a predicate
-// and an exception they are the caller's slice.
+// those that are fit, or else those that are at least slow, or else those that
+// run dry. Without a predicate and an exception they are the caller's slice.
 func (a *Affinity[T]) fit(candidates []T, r *Request, without string) []T {
-	if a.opts.Eligible == nil && without == "" {
+	if a.opts.Eligible == nil && without == "" && a.drained.of.Load() == nil {
 		return candidates
 	}
-	var fit, slow []T
+	var fit, slow, dry []T
 	for _, c := range candidates {
 		name := a.name(c)
 		if name == without {
 			continue
 		}
-		switch a.fitness(name, r) {
-		case Fit:
+		switch f := a.fitness(name, r); {
+		case f != Fit && f != Slow:
+		case a.drained.has(name):
+			dry = append(dry, c)
+		case f == Fit:
 			fit = append(fit, c)
-		case Slow:
+		default:
 			slow = append(slow, c)
 		}
 	}
-	if len(fit) == 0 {
+	switch {
+	case len(fit) > 0:
+		return fit
+	case len(slow) > 0:
 		return slow
 	}
-	return fit
+	return dry
 }
 
 // candidate is the candidate of a name.

@@ -19,6 +19,8 @@ type Pick[T any] struct {
 	Decision Decision
 
 	of      *Affinity[T]
+	tenant  string
+	pool    string
 	binding cache.Binding
 	around  bool // a detour: binding is what it goes around
 }

@@ -17,6 +17,23 @@ type visit[T any] struct {
 	next       selector.Func[T]
 	p          Pick[T]
 	b          cache.Binding // the session's, zero if it has none
+	inherited  bool
+}
+
+// inherit makes the auth of a subagent's parent the choice, if that is bound to
+// one that is fit.
+func (v *visit[T]) inherit(scope cache.Scope, parent cache.Key) {
+	b, ok, err := v.a.bindings.Peek(v.ctx, scope, cache.Keys{Names: [cache.MaxNames]cache.Key{parent}})
+	if err != nil {
+		v.a.failed.Add(1)
+	}
+	if !ok {
+		return
+	}
+	if auth, ok := v.fitCandidate(b.Auth); ok {
+		v.inherited = true
+		v.next = func(context.Context, []T) (T, error) { return auth, nil }
+	}
 }
 
 func (v *visit[T]) decide(auth T, b cache.Binding, o Outcome) Pick[T] {

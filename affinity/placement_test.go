@@ -1,0 +1,144 @@
+package affinity_test
+
+import (
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+func follows(id string) affinity.Request {
+	return content(`{"previous_response_id":"` + id + `","input":"go on"}`)
+}
+
+func TestF6_StateOfAnAuthThatIsGone(t *testing.T) {
+	for policy, want := range map[affinity.OwnerPolicy]string{
+		affinity.OwnersPrefer: "another", affinity.OwnersRequire: "error", affinity.OwnersIgnore: "another",
+	} {
+		h := newHost(t, affinity.Options{Owners: policy})
+		p := h.pick(content(`{"input":"begin"}`))
+		require.NoError(t, p.Owns(t.Context(), "previous_response_id", "resp_1"))
+		p.Report(affinity.Served)
+		owner := p.Auth
+
+		if policy != affinity.OwnersIgnore {
+			for range 3 {
+				p = h.pick(follows("resp_1"))
+				require.Equal(t, owner, p.Auth, "it goes where the state is")
+			}
+		}
+		h.fitness[owner] = affinity.Away
+		p, err := h.Pick(t.Context(), follows("resp_1"), abc)
+		if want == "error" {
+			require.ErrorIs(t, err, affinity.ErrOwner)
+			require.NotContains(t, err.Error(), "resp_1", "nothing of what the client sent")
+		} else {
+			require.NoError(t, err)
+			require.NotEqual(t, owner, p.Auth)
+		}
+		_, err = h.Pick(t.Context(), content(`{"input":"something else"}`), abc)
+		require.NoError(t, err, "other requests are not hurt")
+		_, err = h.Pick(t.Context(), follows("resp_unknown"), abc)
+		require.NoError(t, err)
+	}
+}
+
+func TestAnOwnerDoesNotMoveASession(t *testing.T) {
+	h := newHost(t, affinity.Options{})
+	r := h.bound("x")
+	h.fitness["A"] = affinity.Unfit
+	p := h.pick(content(`{"input":"begin"}`))
+	require.NoError(t, p.Owns(t.Context(), "container", "c_1"))
+	clear(h.fitness)
+	e, err := sessionid.NewExtractor(sessionid.Config{Owners: sessionid.OwnersAlways})
+	require.NoError(t, err)
+	with := r
+	id := e.Extract(r.Header, []byte(`{"container":{"id":"c_1"}}`))
+	with.ID = &id
+	got := h.pick(with)
+	require.Equal(t, p.Auth, got.Auth)
+	require.Equal(t, affinity.OutcomeOwner, got.Decision.Outcome)
+	got.Report(affinity.Terminal)
+	require.Equal(t, "A", h.serve(r).Auth)
+	other := with
+	other.Tenant = "another tenant"
+	d := h.serve(other)
+	require.Equal(t, affinity.OutcomeNew, d.Outcome, "tenants do not find each other's")
+}
+
+func TestASubagentWithASessionOfItsOwnInheritsItsParentsAuth(t *testing.T) {
+	h := newHost(t, affinity.Options{})
+	h.bound("ses_1")
+	child := session("ses_2")
+	child.Header.Set("X-Parent-Session-Id", "ses_1")
+	d := h.serve(child)
+	require.Equal(t, "A", d.Auth)
+	require.Equal(t, affinity.OutcomeInherited, d.Outcome)
+	require.EqualValues(t, 1, h.Stats().Inherited)
+	p := h.pick(child)
+	require.Equal(t, affinity.OutcomeHit, p.Decision.Outcome)
+	p.Report(affinity.Terminal)
+	require.Equal(t, "A", look(t, h.Selector, session("ses_1")), "its failure does not move its parent")
+	h.fitness["A"] = affinity.Full
+	d = h.serve(child)
+	require.NotEqual(t, "A", d.Auth)
+	require.Equal(t, affinity.OutcomeNew, d.Outcome)
+	orphan := session("ses_3")
+	orphan.Header.Set("X-Parent-Session-Id", "unknown")
+	require.Equal(t, affinity.OutcomeNew, h.serve(orphan).Outcome)
+}
+
+func TestADrainedAuthGetsNoNewSessions(t *testing.T) {
+	h := newHost(t, affinity.Options{})
+	r := h.bound("x")
+	h.Drain("A", true)
+	for i := range 12 {
+		require.NotEqual(t, "A", h.serve(session(string(rune('a'+i)))).Auth)
+		require.NotEqual(t, "A", h.serve(affinity.Request{}).Auth)
+	}
+	require.Equal(t, "A", h.serve(r).Auth, "the old ones finish")
+	n, ok := h.Bound("A")
+	require.True(t, ok)
+	require.Equal(t, 1, n)
+	h.fitness["B"], h.fitness["C"] = affinity.Away, affinity.Away
+	require.Equal(t, "A", h.serve(session("only")).Auth, "unless there is no other")
+	clear(h.fitness)
+	h.Drain("A", false)
+	used := map[string]bool{}
+	for i := range 6 {
+		used[h.serve(session(string(rune('0'+i)))).Auth] = true
+	}
+	require.Len(t, used, 3)
+}
+
+func TestV4_TheSessionsNameForTheProvider(t *testing.T) {
+	h := newHost(t, affinity.Options{})
+	r := h.bound("x")
+	d := h.serve(r)
+	name, perAuth := d.SessionName(false), d.SessionName(true)
+	require.Regexp(t, regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`), name)
+	require.Equal(t, name, h.serve(r).SessionName(false))
+	require.Equal(t, perAuth, h.serve(r).SessionName(true))
+	h.fitness["A"] = affinity.Unfit
+	moved := h.serve(r)
+	require.Equal(t, affinity.OutcomeMoved, moved.Outcome)
+	require.Equal(t, name, moved.SessionName(false), "over moves, too")
+	require.NotEqual(t, perAuth, moved.SessionName(true))
+	require.NotEqual(t, name, h.serve(session("y")).SessionName(false))
+	require.Empty(t, h.serve(affinity.Request{}).SessionName(true))
+}
+
+func TestV2_ARetryOnTheSameAuthIsNoSwitch(t *testing.T) {
+	h := newHost(t, affinity.Options{})
+	r := h.bound("x")
+	first, again := h.serve(r), h.serve(r)
+	require.Equal(t, first.Auth, again.Auth)
+	require.Equal(t, affinity.ReasonNone, again.Reason)
+	h.fitness["A"] = affinity.Away
+	elsewhere := h.serve(r)
+	require.NotEqual(t, affinity.ReasonNone, elsewhere.Reason)
+	require.Equal(t, first.Session, elsewhere.Session, "the same session")
+}
