@@ -41,7 +41,10 @@ func (t *troubles) get(b cache.Binding) (trouble, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tr, ok := s.of[b.Session]
-	return tr, ok && tr.gen == b.Gen
+	if !ok || tr.gen != b.Gen {
+		return trouble{}, false // none, or that of an auth which it has left
+	}
+	return tr, true
 }
 
 // change lets do change the trouble of a binding; if it returns false there is

@@ -19,12 +19,12 @@ const module = "github.com/llmaffinity/llmaffinity"
 func TestImportRule(t *testing.T) {
 	allowed := map[string][]string{
 		"sessionid": nil, "cache": nil, "selector": nil,
-		"affinity": {"sessionid", "cache", "selector"}, "cache/cachetest": {"cache"},
+		"affinity": {"sessionid", "cache", "selector"}, "cache/cachetest": {"cache"}, "affinity/affinitytest": {"affinity", "selector"},
 	}
 	libraries := map[string][]string{
 		"sessionid": {"github.com/cespare/xxhash/v2", "github.com/tidwall/gjson"},
 		"cache":     {"github.com/hashicorp/golang-lru/v2"},
-		"selector":  nil, "affinity": nil, "cache/cachetest": nil,
+		"selector":  nil, "affinity": nil, "cache/cachetest": nil, "affinity/affinitytest": nil,
 	}
 	for room, rooms := range allowed {
 		files, err := filepath.Glob(filepath.Join("..", room, "*.go"))

@@ -22,6 +22,8 @@ const (
 	// perShard is how many sessions a shard holds at least, if the store is to
 	// have more than one.
 	perShard = 256
+	// tenantPerShard is the same for what one tenant may have at most.
+	tenantPerShard = 64
 )
 
 // Options of a Memory. The zero value works.
@@ -38,7 +40,8 @@ type Options struct {
 	// session that is among the first sixteenth is not moved when it is used.
 	MaxSessions int
 	// MaxPerTenant is how many sessions one tenant may have; 0 is no bound but
-	// the share. In a store of several parts each has its part of it.
+	// the share. Below 128 the store has one part only, for which all requests
+	// wait; from there on each part has its part of the bound.
 	MaxPerTenant int
 	// OnRemove, if not nil, is told of every session that is removed, but not of
 	// those that Close frees. It is called on the goroutine whose operation
@@ -95,12 +98,12 @@ func New(o Options) (*Memory, error) {
 	m := &Memory{ttl: int64(o.TTL), base: time.Now(), onRemove: o.OnRemove, seed: maphash.MakeSeed(), shift: 64}
 	m.spread = maphash.String(m.seed, "spread") | 1
 	n := 1
-	for n < maxShards && o.MaxSessions/(2*n) >= perShard {
+	for n < maxShards && o.MaxSessions/(2*n) >= perShard && (o.MaxPerTenant == 0 || o.MaxPerTenant/(2*n) >= tenantPerShard) {
 		n *= 2
 		m.shift--
 	}
 	m.auths.init()
-	m.maxPerTenant = (o.MaxPerTenant + n - 1) / n
+	m.maxPerTenant = o.MaxPerTenant / n
 	m.shards = make([]shard, n)
 	for i := range m.shards {
 		if err := m.shards[i].init((o.MaxSessions+i)/n, n > 1, m.spread); err != nil {

@@ -114,19 +114,28 @@ func TestS4_ATenantOverItsSharePushesOutItsOwn(t *testing.T) {
 }
 
 func TestABoundPerTenant(t *testing.T) {
-	c := newCache(t, cache.Options{MaxSessions: 500, MaxPerTenant: 10})
 	other := cache.Scope{Tenant: "other"}
-	for i := range 100 {
-		c.Bind(scope, named(fmt.Sprint("s", i)), "A")
-		if i < 5 {
-			c.Bind(other, named(fmt.Sprint("s", i)), "B")
+	for _, size := range []int{500, 100_000} {
+		c := newCache(t, cache.Options{MaxSessions: size, MaxPerTenant: 10})
+		for i := range 100 {
+			c.Bind(scope, named(fmt.Sprint("s", i)), "A")
+			if i < 5 {
+				c.Bind(other, named(fmt.Sprint("s", i)), "B")
+			}
 		}
+		require.Equal(t, map[string]int{"A": 10, "B": 5}, c.Counts())
+		_, ok := c.Peek(scope, named("s90"))
+		require.True(t, ok)
+		_, ok = c.Peek(scope, named("s89"))
+		require.False(t, ok)
 	}
-	require.Equal(t, map[string]int{"A": 10, "B": 5}, c.Counts())
-	_, ok := c.Peek(scope, named("s99"))
-	require.True(t, ok)
-	_, ok = c.Peek(scope, named("s89"))
-	require.False(t, ok)
+	c := newCache(t, cache.Options{MaxSessions: 100_000, MaxPerTenant: 5000}) // in parts
+	for i := range 50_000 {
+		c.Bind(scope, named(fmt.Sprint("s", i)), "A")
+	}
+	n := c.Counts()["A"]
+	require.LessOrEqual(t, n, 5000)
+	require.Greater(t, n, 4500)
 }
 
 // The hook is told each cause, with no lock held: it may use the store.

@@ -1,0 +1,275 @@
+// Package affinitytest tells a gateway whether its balancer, wrapped as it has
+// wrapped it, keeps sessions where they belong: for the test suite of a host.
+//
+//	func TestAffinity(t *testing.T) {
+//		affinitytest.Test(t, func(auths []string) (affinitytest.Host, error) {
+//			return newTestGateway(auths), nil // your gateway, these auths
+//		})
+//	}
+//
+// Each check has a name that says what is wrong with a host that fails it.
+package affinitytest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+)
+
+// Host is a gateway, as far as it chooses.
+type Host interface {
+	// Pick chooses the auth for a request by the way that every request of the
+	// gateway takes, and returns its name and how to report its result. It is
+	// called from many goroutines at once.
+	Pick(ctx context.Context, r affinity.Request) (auth string, report func(affinity.Result), err error)
+	// Down takes an auth out of service, as a cooldown does, or puts it back.
+	Down(auth string, down bool)
+}
+
+// Check is one property of a host.
+type Check struct {
+	Name string // such as "a-burst-ends-on-one-auth"
+	run  func(*run)
+}
+
+// Checks are all that a host is asked for.
+func Checks() []Check {
+	return []Check{
+		{"a-session-stays", stays},
+		{"a-burst-ends-on-one-auth", burst},
+		{"sessions-spread", spread},
+		{"no-session-is-bound-to-nothing", none},
+		{"content-is-a-session", content},
+		{"tenants-do-not-meet", tenants},
+		{"an-auth-that-is-down-gets-nothing", down},
+		{"failover-is-sticky", failover},
+		{"a-terminal-result-unbinds", terminal},
+		{"a-late-result-changes-nothing", late},
+	}
+}
+
+// Test runs all checks as subtests; make is called once for each, with four
+// auths.
+func Test(t *testing.T, make func(auths []string) (Host, error)) {
+	for _, c := range Checks() {
+		t.Run(c.Name, func(t *testing.T) {
+			if err := c.Run(make); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// Run runs one check; the error says what the host did.
+func (c Check) Run(make func(auths []string) (Host, error)) (err error) {
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case failure:
+			err = fmt.Errorf("%s: %s", c.Name, string(v))
+		default:
+			panic(v)
+		}
+	}()
+	h, err := make(slices.Clone(auths))
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.Name, err)
+	}
+	c.run(&run{h})
+	return nil
+}
+
+var auths = []string{"auth-1", "auth-2", "auth-3", "auth-4"}
+
+type run struct{ Host }
+
+type failure string
+
+func (r *run) check(ok bool, format string, args ...any) {
+	if !ok {
+		panic(failure(fmt.Sprintf(format, args...)))
+	}
+}
+
+// session is a request of one, known by a header.
+func session(name string) affinity.Request {
+	return affinity.Request{Tenant: "tenant", Pool: "pool", Model: "model", Header: http.Header{"X-Session-Id": {"affinitytest-" + name}}}
+}
+
+// serve picks, reports success, and returns who it was.
+func (r *run) serve(q affinity.Request) string {
+	auth, report := r.pick(q)
+	report(affinity.Served)
+	return auth
+}
+
+func (r *run) pick(q affinity.Request) (string, func(affinity.Result)) {
+	auth, report, err := r.Pick(context.Background(), q)
+	r.check(err == nil, "Pick failed: %v", err)
+	r.check(slices.Contains(auths, auth), "Pick chose %q, which is none of its auths", auth)
+	return auth, report
+}
+
+func stays(r *run) {
+	for i := range 20 {
+		q := session(fmt.Sprint("s", i))
+		first := r.serve(q)
+		for range 20 {
+			r.serve(session(fmt.Sprint("other", i)))
+			auth := r.serve(q)
+			r.check(auth == first, "a session on %s was sent to %s", first, auth)
+		}
+	}
+}
+
+func burst(r *run) {
+	for i := range 50 {
+		q := session(fmt.Sprint("s", i))
+		got := make([]string, 32)
+		errs := make([]error, len(got))
+		start := make(chan struct{})
+		var wg sync.WaitGroup
+		for j := range got {
+			wg.Go(func() {
+				<-start
+				var report func(affinity.Result)
+				if got[j], report, errs[j] = r.Pick(context.Background(), q); errs[j] == nil {
+					report(affinity.Served)
+				}
+			})
+		}
+		close(start)
+		wg.Wait()
+		for j := range got {
+			r.check(errs[j] == nil, "Pick failed: %v", errs[j])
+			r.check(got[j] == got[0], "of 32 first requests of one session one went to %s and one to %s", got[0], got[j])
+		}
+	}
+}
+
+func spread(r *run) {
+	const n = 200
+	perAuth := map[string]int{}
+	for i := range n {
+		perAuth[r.serve(session(fmt.Sprint("s", i)))]++
+	}
+	for _, a := range auths {
+		r.check(perAuth[a] <= 2*n/len(auths), "%d of %d new sessions went to %s", perAuth[a], n, a)
+		r.check(perAuth[a] > 0, "none of %d new sessions went to %s", n, a)
+	}
+}
+
+func none(r *run) {
+	seen := map[string]bool{}
+	for range 100 {
+		seen[r.serve(affinity.Request{Tenant: "tenant", Pool: "pool", Model: "model", Body: []byte(`{"messages":[]}`)})] = true
+	}
+	r.check(len(seen) > 1, "100 requests without a session all went to one auth")
+}
+
+func content(r *run) {
+	for i := range 20 {
+		messages := fmt.Sprintf(`{"role":"user","content":"question %d"}`, i)
+		var first string
+		for turn := range 5 {
+			auth := r.serve(affinity.Request{Tenant: "tenant", Pool: "pool", Model: "model", Body: []byte(`{"messages":[` + messages + `]}`)})
+			if turn == 0 {
+				first = auth
+			}
+			r.check(auth == first, "turn %d of a conversation without an id went to %s, turn 0 to %s: is the body handed on?", turn, auth, first)
+			messages += fmt.Sprintf(`,{"role":"assistant","content":"answer %d to %d"},{"role":"user","content":"and %d?"}`, turn, i, turn)
+		}
+	}
+}
+
+func tenants(r *run) {
+	differ := 0
+	for i := range 40 {
+		mine, theirs := session(fmt.Sprint("s", i)), session(fmt.Sprint("s", i))
+		theirs.Tenant = "another tenant"
+		first := r.serve(mine)
+		auth, report := r.pick(theirs)
+		if auth != first {
+			differ++
+		}
+		report(affinity.Terminal)
+		again := r.serve(mine)
+		r.check(again == first, "another tenant's failure has moved a session from %s to %s", first, again)
+	}
+	r.check(differ > 0, "40 sessions of another tenant with the same ids all went where the first tenant's are")
+}
+
+func down(r *run) {
+	for i := range 40 {
+		r.serve(session(fmt.Sprint("before", i)))
+	}
+	r.Down(auths[1], true)
+	for i := range 80 {
+		auth := r.serve(session(fmt.Sprint("new", i)))
+		r.check(auth != auths[1], "a new session went to an auth that is down")
+		auth = r.serve(session(fmt.Sprint("before", i%40)))
+		r.check(auth != auths[1], "a bound session went to its auth, which is down")
+	}
+}
+
+func failover(r *run) {
+	for i := range 20 {
+		q := session(fmt.Sprint("s", i))
+		first := r.serve(q)
+		auth, report := r.pick(q)
+		r.check(auth == first, "a session on %s was sent to %s", first, auth)
+		r.Down(first, true)
+		report(affinity.Transient)
+		second := r.serve(q)
+		r.check(second != first, "a session was sent back to the auth that is down")
+		for range 8 {
+			r.serve(session(fmt.Sprint("other", i)))
+			auth = r.serve(q)
+			r.check(auth == second, "while its auth is down, a session was sent to %s and to %s", second, auth)
+		}
+		r.Down(first, false)
+		home := r.serve(q)
+		r.check(home == first || home == second, "after its auth is back a session was sent to %s, which is neither that nor its detour", home)
+	}
+}
+
+func terminal(r *run) {
+	q := session("s")
+	first := r.serve(q)
+	_, report := r.pick(q)
+	r.Down(first, true)
+	report(affinity.Terminal)
+	second := r.serve(q)
+	r.check(second != first, "the session was sent to the auth that has refused it")
+	r.Down(first, false)
+	for range 8 {
+		auth := r.serve(q)
+		r.check(auth == second, "the session has left %s for good, and was sent to %s instead of %s", first, auth, second)
+	}
+}
+
+func late(r *run) {
+	for i := range 12 {
+		q := session(fmt.Sprint("s", i))
+		first := r.serve(q)
+		_, old := r.pick(q)
+		_, report := r.pick(q)
+		r.Down(first, true)
+		report(affinity.Terminal)
+		second := r.serve(q)
+		old(affinity.Terminal)
+		r.Down(first, false)
+		for j := range i { // the balancer's turn goes on, so that no luck helps
+			r.serve(session(fmt.Sprint("other", i, j)))
+		}
+		for range 4 {
+			auth := r.serve(q)
+			r.check(auth == second, "a late failure of %s has moved the session from %s to %s", first, second, auth)
+		}
+	}
+}

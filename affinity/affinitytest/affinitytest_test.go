@@ -1,0 +1,175 @@
+package affinitytest_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/affinity/affinitytest"
+	"github.com/llmaffinity/llmaffinity/selector"
+)
+
+// host wraps a round robin as the README says.
+type host struct {
+	auths  []string
+	sticky *affinity.Selector[string]
+	down   sync.Map
+	n      atomic.Uint64
+}
+
+func newHost(auths []string) (*host, error) {
+	h := &host{auths: auths}
+	var err error
+	h.sticky, err = affinity.Wrap(selector.RoundRobin[string](), func(a string) string { return a }, &affinity.Options{
+		Eligible: func(auth string, _ affinity.Request) affinity.Fitness {
+			if _, down := h.down.Load(auth); down {
+				return affinity.Away
+			}
+			return affinity.Fit
+		},
+	})
+	return h, err
+}
+
+func (h *host) Pick(ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
+	p, err := h.sticky.Pick(ctx, r, h.auths)
+	return p.Auth, p.Report, err
+}
+
+func (h *host) Down(auth string, down bool) {
+	if down {
+		h.down.Store(auth, true)
+	} else {
+		h.down.Delete(auth)
+	}
+}
+
+func TestAWrappedBalancerPasses(t *testing.T) {
+	affinitytest.Test(t, func(auths []string) (affinitytest.Host, error) { return newHost(auths) })
+}
+
+// The same, but candidates are only those that are up.
+type filtering struct{ *host }
+
+func (h filtering) Pick(ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
+	var up []string
+	for _, a := range h.auths {
+		if _, down := h.down.Load(a); !down {
+			up = append(up, a)
+		}
+	}
+	p, err := h.sticky.Pick(ctx, r, up)
+	return p.Auth, p.Report, err
+}
+
+func TestAHostThatFiltersByItselfPasses(t *testing.T) {
+	affinitytest.Test(t, func(auths []string) (affinitytest.Host, error) {
+		h, err := newHost(auths)
+		return filtering{h}, err
+	})
+}
+
+type pickFunc func(*host, context.Context, affinity.Request) (string, func(affinity.Result), error)
+
+type wrong struct {
+	*host
+	pick pickFunc
+}
+
+func (w wrong) Pick(ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
+	return w.pick(w.host, ctx, r)
+}
+
+// Hosts that are wrong in one way each, and the check that says so.
+func TestWrongHostsAreNamed(t *testing.T) {
+	nothing := func(affinity.Result) {}
+	for name, c := range map[string]struct {
+		by   string
+		pick pickFunc
+	}{
+		"no affinity at all": {"a-session-stays", func(h *host, _ context.Context, _ affinity.Request) (string, func(affinity.Result), error) {
+			return h.auths[h.n.Add(1)%4], nothing, nil
+		}},
+		"asks the balancer each time, and binds": {"a-burst-ends-on-one-auth", func(h *host, ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
+			auth, ok, err := h.sticky.Look(ctx, r)
+			if ok || err != nil {
+				return auth, nothing, err
+			}
+			p, err := h.sticky.Pick(ctx, r, h.auths)
+			return h.auths[h.n.Add(1)%4], p.Report, err
+		}},
+		"everything on the first": {"sessions-spread", func(h *host, ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
+			p, err := h.sticky.Affinity.Pick(ctx, r, h.auths, selector.FillFirst[string]().Select)
+			return p.Auth, p.Report, err
+		}},
+		"one key for all without a session": {"no-session-is-bound-to-nothing", func(h *host, ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
+			if r.Header == nil {
+				r.Header = map[string][]string{"X-Session-Id": {"the-default"}}
+			}
+			return h.Pick(ctx, r)
+		}},
+		"the body is lost": {"content-is-a-session", func(h *host, ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
+			r.Body = nil
+			return h.Pick(ctx, r)
+		}},
+		"the tenant is lost": {"tenants-do-not-meet", func(h *host, ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
+			r.Tenant = ""
+			return h.Pick(ctx, r)
+		}},
+		"cooldowns are not told": {"an-auth-that-is-down-gets-nothing", func(h *host, ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
+			h.down.Clear()
+			return h.Pick(ctx, r)
+		}},
+		"another one each time while it is down": {"failover-is-sticky", func(h *host, ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
+			auth, ok, err := h.sticky.Look(ctx, r)
+			if _, down := h.down.Load(auth); ok && down && err == nil {
+				r.Off = true
+			}
+			return h.Pick(ctx, r)
+		}},
+		"results are not reported": {"a-terminal-result-unbinds", func(h *host, ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
+			auth, _, err := h.Pick(ctx, r)
+			return auth, nothing, err
+		}},
+		"a failure is about whatever is bound now": {"a-late-result-changes-nothing", func(h *host, ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
+			auth, report, err := h.Pick(ctx, r)
+			return auth, func(res affinity.Result) {
+				if res == affinity.Terminal {
+					if _, err := h.sticky.InvalidateSession(ctx, r); err != nil {
+						panic(err)
+					}
+					return
+				}
+				report(res)
+			}, err
+		}},
+	} {
+		failed := map[string]error{}
+		for _, check := range affinitytest.Checks() {
+			if err := check.Run(func(auths []string) (affinitytest.Host, error) {
+				h, err := newHost(auths)
+				return wrong{h, c.pick}, err
+			}); err != nil {
+				failed[check.Name] = err
+			}
+		}
+		require.Contains(t, failed, c.by, "%s: named by %v only", name, failed)
+	}
+}
+
+func ExampleTest() {
+	failed := 0
+	for _, check := range affinitytest.Checks() { // in a test: affinitytest.Test(t, …)
+		if err := check.Run(func(auths []string) (affinitytest.Host, error) { return newHost(auths) }); err != nil {
+			failed++
+			fmt.Println(err)
+		}
+	}
+	fmt.Println(failed, "failed")
+	// Output: 0 failed
+}
