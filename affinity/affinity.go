@@ -192,8 +192,7 @@ func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next 
 			return Pick[T]{}, err
 		}
 		if ok {
-			next = func(context.Context, []T) (T, error) { return auth, nil }
-			return a.owned(ctx, r, &id, name, auth, candidates, next)
+			return a.owned(ctx, &r, &id, auth, name), nil
 		}
 	}
 	if id.IsZero() || r.Off || r.Force != "" {
@@ -231,26 +230,29 @@ func (a *Affinity[T]) pickOf(r *Request, id *sessionid.ID) Pick[T] {
 	return Pick[T]{Decision: Decision{Signal: id.Signal()}, of: a, tenant: r.Tenant, pool: r.Pool}
 }
 
-// owned serves a request by the auth that holds what it names. A session that is
-// not bound is bound there; one that is bound elsewhere stays.
-func (a *Affinity[T]) owned(ctx context.Context, r Request, id *sessionid.ID, name string, auth T, candidates []T, next selector.Func[T]) (Pick[T], error) {
-	p := a.pickOf(&r, id)
+// owned serves a request by the auth that holds what it names, whatever else
+// happens. A session that is not bound is bound there; one that is bound
+// elsewhere stays.
+func (a *Affinity[T]) owned(ctx context.Context, r *Request, id *sessionid.ID, auth T, name string) Pick[T] {
+	p := a.pickOf(r, id)
 	b := cache.Binding{Auth: name}
 	if !id.IsZero() {
-		found, ok, err := a.find(ctx, &r, a.scopeOf(&r), keysOf(id))
-		switch {
-		case err != nil:
-		case ok && found.Auth == name && !r.Side:
+		scope, keys := a.scopeOf(r), keysOf(id)
+		found, ok, err := a.find(ctx, r, scope, keys)
+		if err == nil && !ok && !r.Side {
+			if found, _, err = a.bindings.Bind(ctx, scope, keys, name); err != nil {
+				a.failed.Add(1)
+			}
+		}
+		if err == nil {
 			b = found
-		case ok:
-			b = passing(found, name)
-		case !r.Side:
-			v := visit[T]{a: a, ctx: ctx, r: r, candidates: candidates, next: next, p: p}
-			return v.place(a.scopeOf(&r), keysOf(id), false)
+		}
+		if r.Side || b.Auth != name {
+			b = passing(b, name)
 		}
 	}
 	a.decide(&p, auth, &b, OutcomeOwner)
-	return p, nil
+	return p
 }
 
 // without serves a request that has no session, or that is not to use it.

@@ -32,7 +32,12 @@ type troubles struct {
 // maxTroubles bounds a stripe; beyond it, some session forgets its detour.
 const maxTroubles = 1024
 
-// get is the trouble of a binding.
+// forgotten is when the trouble of a session that does not come again is
+// forgotten: later than any session comes back to it.
+const forgotten = 24 * time.Hour
+
+// get is the trouble of a binding. Each look frees one that nobody asks for any
+// more, if it meets one, so that the usual case comes back by itself.
 func (t *troubles) get(b cache.Binding) (trouble, bool) {
 	if t.n.Load() == 0 {
 		return trouble{}, false
@@ -40,6 +45,13 @@ func (t *troubles) get(b cache.Binding) (trouble, bool) {
 	s := &t.stripes[b.Session[0]%16]
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for other, old := range s.of { // one of them, by chance
+		if time.Since(old.since) > forgotten && time.Since(old.until) > 0 {
+			delete(s.of, other)
+			t.n.Add(-1)
+		}
+		break
+	}
 	tr, ok := s.of[b.Session]
 	if !ok || tr.gen != b.Gen {
 		return trouble{}, false // none, or that of an auth which it has left

@@ -215,6 +215,25 @@ func TestAnAuthThatComesBackAndFailsSendsItsSessionToTheSameDetour(t *testing.T)
 	})
 }
 
+// The trouble of sessions that never come again does not stay for ever.
+func TestTroubleOfLostSessionsIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, affinity.Options{})
+		for i := range 100 {
+			r := h.bound(fmt.Sprint("lost", i))
+			p := h.pick(r)
+			p.Report(affinity.Transient)
+		}
+		require.NotZero(t, affinity.Troubles(h.Affinity))
+		time.Sleep(25 * time.Hour)
+		for i := range 1000 {
+			h.serve(session(fmt.Sprint("new", i)))
+			h.serve(session(fmt.Sprint("new", i)))
+		}
+		require.Zero(t, affinity.Troubles(h.Affinity))
+	})
+}
+
 func TestABurstTakesOneDetour(t *testing.T) {
 	h := newHost(t, affinity.Options{})
 	r := h.bound("x")

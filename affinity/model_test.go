@@ -222,10 +222,10 @@ func (m *reference) report(p refPick, r affinity.Result, away time.Duration) {
 			}
 		}
 	case affinity.Unlisted:
-		if t := trouble(); true {
-			if t.failed++; t.failed >= affinity.DefaultUnlisted {
-				delete(m.sessions, p.session)
-			}
+		s.used = time.Now()
+		t := trouble()
+		if t.failed++; t.failed >= affinity.DefaultUnlisted {
+			delete(m.sessions, p.session)
 		}
 	}
 }

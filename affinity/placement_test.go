@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/selector"
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
@@ -67,6 +68,37 @@ func TestAnOwnerDoesNotMoveASession(t *testing.T) {
 	other.Tenant = "another tenant"
 	d := h.serve(other)
 	require.Equal(t, affinity.OutcomeNew, d.Outcome, "tenants do not find each other's")
+}
+
+// Also when another request of the session has bound it elsewhere just now.
+func TestStateIsWhereItIsEvenForASessionThatIsJustBound(t *testing.T) {
+	h := newHost(t, affinity.Options{Owners: affinity.OwnersRequire})
+	p := h.pick(content(`{"input":"begin"}`))
+	require.NoError(t, p.Owns(t.Context(), "previous_response_id", "resp_1"))
+	for i := range 20 {
+		r := follows("resp_1")
+		r.Body = []byte(`{"previous_response_id":"resp_1","session_id":"s` + string(rune('a'+i)) + `"}`)
+		done := make(chan string, 8)
+		for j := range 8 {
+			go func() {
+				q := r
+				if j%2 == 0 { // without the state, anywhere
+					q.Body = []byte(`{"session_id":"s` + string(rune('a'+i)) + `"}`)
+				}
+				got, err := h.Affinity.Pick(t.Context(), q, abc, selector.Random[string]().Select)
+				if err != nil {
+					t.Error(err)
+				}
+				if j%2 == 0 {
+					got.Auth = p.Auth
+				}
+				done <- got.Auth
+			}()
+		}
+		for range 8 {
+			require.Equal(t, p.Auth, <-done)
+		}
+	}
 }
 
 func TestASubagentWithASessionOfItsOwnInheritsItsParentsAuth(t *testing.T) {

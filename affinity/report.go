@@ -112,6 +112,9 @@ func (a *Affinity[T]) report(b cache.Binding, r Result, away time.Duration) {
 			})
 		}
 	case Unlisted:
+		if ok, err = a.bindings.Touch(ctx, b); !ok {
+			break // late
+		}
 		t := a.troubles.change(b, func(t *trouble) bool { t.failed++; return true })
 		if t.failed >= a.opts.Unlisted {
 			_, err = a.bindings.Delete(ctx, b)

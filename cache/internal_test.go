@@ -128,3 +128,40 @@ func TestTwoKeysOfOneHashDoNotMeet(t *testing.T) {
 	require.False(t, ok)
 	require.Equal(t, 1, m.Len())
 }
+
+// Homes that change each time that they are looked for fill the set of locks at
+// last: then the operation begins anew with those of its keys.
+func TestASetOfLocksThatIsFullBeginsAnew(t *testing.T) {
+	m, err := New(Options{})
+	require.NoError(t, err)
+	ctx, scope := context.Background(), Scope{}
+	// A session whose second name is an alias in another part.
+	k := Keys{Names: [MaxNames]Key{testKey("home", 1), testKey("alias", 1)}}
+	_, _, err = m.Bind(ctx, scope, k, "A")
+	require.NoError(t, err)
+	home, other := m.at(in(m.mix(&scope), k.Names[0])), m.at(in(m.mix(&scope), k.Names[1]))
+	require.NotEqual(t, home, other)
+
+	op := op{m: m, scope: scope, keys: Keys{Names: [MaxNames]Key{k.Names[1]}}, write: true}
+	op.begin()
+	base := op.set
+	for i := 0; !op.set.full; i++ {
+		if i != home {
+			op.set.later(i)
+		}
+	}
+	op.set.settle()
+	op.set.full = false
+	full := op.set
+	op.lock()
+	_, r := op.find()
+	require.Nil(t, r)
+	require.True(t, op.set.full, "no room for the home")
+	op.unlock()
+	require.Len(t, full.at[:full.n], maxLocked)
+
+	op.set = base
+	_, r = op.acquire()
+	require.NotNil(t, r)
+	op.unlock()
+}

@@ -122,7 +122,7 @@ func (t *op) valid(s *shard, r *record, born uint64) bool {
 
 // acquire locks the shards and finds the session; nil if there is none.
 func (t *op) acquire() (s *shard, r *record) {
-	for {
+	for base := t.set; ; {
 		t.lock()
 		s, r = t.find()
 		if t.write { // whoever has a key that is to be claimed or taken must be known
@@ -133,11 +133,15 @@ func (t *op) acquire() (s *shard, r *record) {
 				t.reach(k)
 			}
 		}
-		if t.set.more == 0 {
+		if t.set.more == 0 && !t.set.full {
 			return s, r
 		}
 		t.unlock()
-		t.set.settle()
+		if t.set.full { // of homes that were others each time: from the beginning
+			t.set = base
+		} else {
+			t.set.settle()
+		}
 	}
 }
 
@@ -322,8 +326,8 @@ func (t *op) lead(k Key, r *record) {
 }
 
 // push makes k the latest of one of the session's lists of keys, from whoever
-// has it. Of a full
-// list the oldest one goes that is not among the first kept ones.
+// has it. Of a full list the oldest one goes that is not among the first kept
+// ones.
 func (t *op) push(r *record, list *[]Key, kept, limit int, k Key) {
 	if _, other := t.owner(k); other != nil {
 		other.more.forget(k) // or r itself, which has it already
@@ -400,8 +404,14 @@ func (m *Memory) forget(d drop) {
 // behind them those that it has found to need besides.
 type lockset struct {
 	n, more int
-	at      [2*MaxNames + 8]uint8
+	full    bool // there was no room for one that is needed
+	at      [maxLocked]uint8
 }
+
+// maxLocked is room for the shards of all keys of a request (four names, three
+// others) and of all homes that these can lead to at one moment, and of some
+// more that they have led to before.
+const maxLocked = 24
 
 func (l *lockset) has(i int) bool { return slices.Contains(l.at[:l.n], uint8(i)) }
 
@@ -413,7 +423,11 @@ func (l *lockset) add(i int) {
 
 // later notes one while they are held.
 func (l *lockset) later(i int) {
-	if !slices.Contains(l.at[:l.n+l.more], uint8(i)) {
+	switch {
+	case slices.Contains(l.at[:l.n+l.more], uint8(i)):
+	case l.n+l.more == len(l.at):
+		l.full = true
+	default:
 		l.at[l.n+l.more] = uint8(i)
 		l.more++
 	}
