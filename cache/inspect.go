@@ -94,7 +94,7 @@ func (m *Memory) list(each func(s *shard, yield func(uint32, *record))) iter.Seq
 	}
 }
 
-func (m *Memory) info(s *shard, r *record, now int64) Info {
+func (m *Memory) info(s *shard, r *record, now moment) Info {
 	n := 0
 	if r.home != m.name(r.born()) { // otherwise its home is no key
 		n = 1
@@ -103,8 +103,8 @@ func (m *Memory) info(s *shard, r *record, now int64) Info {
 		r.more.each(func(Key) { n++ })
 	}
 	return Info{
-		Scope: s.scopes.at(r.scope).name, Binding: m.binding(r),
-		Idle: time.Duration(now + m.ttl - r.expires.Load()), Keys: n,
+		Scope: s.scopes.at(r.scope).name, Binding: m.binding(r, now),
+		Idle: time.Duration(now.at - r.used.Load()), Keys: n,
 	}
 }
 

@@ -52,6 +52,10 @@ func TestNothingIsLeftBehind(t *testing.T) {
 				if i%100 == 0 {
 					_, err = m.InvalidateAuth(ctx, "auth3")
 				}
+			case 3:
+				if i%100 == 0 {
+					_, err = m.RenameAuth(ctx, "auth4", "auth5")
+				}
 			}
 			require.NoError(t, err)
 		}

@@ -63,7 +63,7 @@ var ErrOptions = errors.New("cache: bad options")
 // is just binding, each may begin a session. And the Invalidate methods that
 // remove many remove them one after another.
 type Memory struct {
-	ttl          int64 // nanoseconds, as all times here, which count from base
+	ttl          atomic.Int64 // nanoseconds, as all times here, which count from base
 	base         time.Time
 	maxPerTenant int // of each shard, 0 for no bound
 	onRemove     func(Removal)
@@ -95,7 +95,8 @@ func New(o Options) (*Memory, error) {
 	case o.MaxPerTenant < 0:
 		return nil, fmt.Errorf("%w: MaxPerTenant is %d", ErrOptions, o.MaxPerTenant)
 	}
-	m := &Memory{ttl: int64(o.TTL), base: time.Now(), onRemove: o.OnRemove, seed: maphash.MakeSeed(), shift: 64}
+	m := &Memory{base: time.Now(), onRemove: o.OnRemove, seed: maphash.MakeSeed(), shift: 64}
+	m.ttl.Store(int64(o.TTL))
 	m.spread = maphash.String(m.seed, "spread") | 1
 	n := 1
 	for n < maxShards && o.MaxSessions/(2*n) >= perShard && (o.MaxPerTenant == 0 || o.MaxPerTenant/(2*n) >= tenantPerShard) {
@@ -113,9 +114,14 @@ func New(o Options) (*Memory, error) {
 	return m, nil
 }
 
-// now is the time since base. It does not go back, whatever the wall clock
-// does.
-func (m *Memory) now() int64 { return int64(time.Since(m.base)) }
+// moment is a time since base, and the one before it after which a live session
+// was used. It does not go back, whatever the wall clock does.
+type moment struct{ at, alive int64 }
+
+func (m *Memory) now() moment {
+	at := int64(time.Since(m.base))
+	return moment{at, at - m.ttl.Load()}
+}
 
 // mix is what sets the keys of one scope apart from the same keys in others.
 // Which scope it is, is compared besides.
@@ -161,8 +167,11 @@ func (m *Memory) name(n uint64) (k Key) {
 }
 
 // binding is what callers see of a record.
-func (m *Memory) binding(r *record) Binding {
-	return Binding{Session: m.name(r.born()), Auth: m.auths.name(r.auth), Gen: r.gen, Served: r.served.Load() != 0, home: r.home}
+func (m *Memory) binding(r *record, now moment) Binding {
+	return Binding{
+		Session: m.name(r.born()), Auth: m.auths.name(r.auth), Gen: r.gen,
+		Served: r.served.Load() != 0, SinceServed: r.sinceServed(now), home: r.home,
+	}
 }
 
 // Get implements [Store]. Cost: one look-up per key until the first hit; a
@@ -187,7 +196,7 @@ func (m *Memory) Peek(_ context.Context, scope Scope, keys Keys) (Binding, bool,
 	_, r := t.acquire()
 	defer t.unlock()
 	if r != nil {
-		return m.binding(r), true, nil
+		return m.binding(r, t.now), true, nil
 	}
 	return Binding{}, false, nil
 }
@@ -233,10 +242,10 @@ func (m *Memory) quick(scope *Scope, keys *Keys, touch bool) (b Binding, ok, don
 		s.mu.RUnlock()
 		return b, false, !aliased, nil
 	}
-	b = m.binding(r)
+	b = m.binding(r, now)
 	stale := false
 	if touch {
-		r.expires.Store(now + m.ttl)
+		r.used.Store(now.at)
 		stale = s.stale(r)
 	}
 	s.mu.RUnlock()
@@ -258,7 +267,7 @@ func (m *Memory) promote(b Binding) {
 
 // Swap implements [Store].
 func (m *Memory) Swap(_ context.Context, b Binding, auth string) (now Binding, swapped bool, err error) {
-	err = m.on(b, func(s *shard, i uint32, r *record) {
+	err = m.on(b, func(s *shard, i uint32, r *record, at moment) {
 		if r.gen == b.Gen && auth != "" {
 			to := m.auths.use(auth) // before the old one is let go: it may be the same
 			s.unlinkAuth(m, r)
@@ -267,7 +276,7 @@ func (m *Memory) Swap(_ context.Context, b Binding, auth string) (now Binding, s
 			s.linkAuth(i, to)
 			swapped = true
 		}
-		now = m.binding(r)
+		now = m.binding(r, at)
 	})
 	return now, swapped, err
 }
@@ -290,9 +299,9 @@ func (m *Memory) touch(b Binding, served bool) (current bool, err error) {
 		s.mu.RUnlock()
 		return false, nil
 	}
-	r.expires.Store(now + m.ttl)
-	if served && r.served.Load() == 0 {
-		r.served.Store(1)
+	r.used.Store(now.at)
+	if served {
+		r.serve(now)
 	}
 	stale := s.stale(r)
 	s.mu.RUnlock()
@@ -314,7 +323,7 @@ func (m *Memory) Release(_ context.Context, b Binding) (released bool, err error
 
 func (m *Memory) removeIf(b Binding, why Cause, is func(*record) bool) (removed bool, err error) {
 	var gone leavings
-	err = m.on(b, func(s *shard, i uint32, r *record) {
+	err = m.on(b, func(s *shard, i uint32, r *record, _ moment) {
 		if r.gen == b.Gen && is(r) {
 			s.remove(m, i, why, &gone)
 			removed = true
@@ -326,15 +335,16 @@ func (m *Memory) removeIf(b Binding, why Cause, is func(*record) bool) (removed 
 
 // on runs do for the live session of a binding, whatever its generation, under
 // its shard's lock.
-func (m *Memory) on(b Binding, do func(*shard, uint32, *record)) error {
+func (m *Memory) on(b Binding, do func(*shard, uint32, *record, moment)) error {
 	if m.closed.Load() {
 		return ErrClosed
 	}
 	s := &m.shards[m.at(b.home)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i, r := s.number(b.home); r != nil && r.born() == b.Gen>>genBits && r.live(m.now()) {
-		do(s, i, r)
+	now := m.now()
+	if i, r := s.number(b.home); r != nil && r.born() == b.Gen>>genBits && r.live(now) {
+		do(s, i, r, now)
 	}
 	return nil
 }

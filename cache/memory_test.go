@@ -428,3 +428,63 @@ func Example() {
 	// account-3 true <nil>
 	// 1 <nil>
 }
+
+func TestR5_ChangingTheTTLKeepsWhatIsNotIdleForLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, cache.Options{TTL: time.Hour})
+		c.Bind(scope, named("idle"), "A")
+		time.Sleep(20 * time.Minute)
+		c.Bind(scope, named("used"), "A")
+		require.NoError(t, c.SetTTL(10*time.Minute))
+		require.Empty(t, at(c, named("idle")))
+		require.NoError(t, c.SetTTL(0))
+		require.Empty(t, at(c, named("idle")), "what has expired does not come back")
+		time.Sleep(59 * time.Minute)
+		require.Equal(t, "A", at(c, named("used")))
+		require.ErrorIs(t, c.SetTTL(-1), cache.ErrOptions)
+	})
+}
+
+func TestTheBoundCanBeChanged(t *testing.T) {
+	for _, size := range []int{100, 100_000} { // one part, and many
+		c := newCache(t, cache.Options{MaxSessions: size})
+		for i := range 5000 {
+			c.Bind(scope, named(fmt.Sprint("s", i)), "A")
+		}
+		require.Equal(t, min(size, 5000), c.Len())
+		require.NoError(t, c.SetMaxSessions(1000))
+		require.LessOrEqual(t, c.Len(), 1000)
+		require.Equal(t, "A", at(c, named("s4999")), "those used last stay")
+		for i := range 5000 {
+			c.Bind(scope, named(fmt.Sprint("more", i)), "A")
+		}
+		require.InDelta(t, 1000, c.Len(), 5)
+		require.NoError(t, c.SetMaxSessions(3000))
+		for i := range 9000 {
+			c.Bind(scope, named(fmt.Sprint("and more", i)), "A")
+		}
+		require.InDelta(t, 3000, c.Len(), 50)
+		require.NoError(t, c.SetMaxSessions(1))
+		require.LessOrEqual(t, c.Len(), 256, "one for each part")
+		require.ErrorIs(t, c.SetMaxSessions(-1), cache.ErrOptions)
+	}
+}
+
+func TestARenamedAuthKeepsItsSessions(t *testing.T) {
+	c := newCache(t, cache.Options{})
+	b, _ := c.Bind(scope, named("s"), "old")
+	c.Bind(scope, named("other"), "new")
+	n, err := c.RenameAuth(t.Context(), "old", "new")
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Equal(t, "new", at(c, named("s")))
+	require.True(t, c.Confirm(b), "the generation stays: what is under way is about this auth")
+	require.Equal(t, map[string]int{"new": 2}, c.Counts())
+	require.Equal(t, 2, c.InvalidateAuth("new"))
+	n, err = c.RenameAuth(t.Context(), "old", "new")
+	require.NoError(t, err)
+	require.Zero(t, n)
+	require.NoError(t, c.Close())
+	_, err = c.RenameAuth(t.Context(), "old", "new")
+	require.ErrorIs(t, err, cache.ErrClosed)
+}

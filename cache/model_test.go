@@ -22,20 +22,21 @@ type model struct {
 }
 
 type modelSession struct {
-	scope   cache.Scope
-	names   []cache.Key
-	weak    []cache.Key
-	ends    []cache.Key
-	tails   []cache.Key
-	auth    string
-	served  bool
-	expires time.Time
-	store   cache.Binding // what the store has said of it last
+	scope  cache.Scope
+	names  []cache.Key
+	weak   []cache.Key
+	ends   []cache.Key
+	tails  []cache.Key
+	auth   string
+	served bool
+	used   time.Time
+	last   time.Time     // served
+	store  cache.Binding // what the store has said of it last
 }
 
 func (m *model) live() (out []*modelSession) {
 	for _, s := range m.sessions {
-		if s.expires.After(time.Now()) {
+		if s.used.Add(m.ttl).After(time.Now()) {
 			out = append(out, s)
 		}
 	}
@@ -75,7 +76,7 @@ func (m *model) find(scope cache.Scope, k *cache.Keys) *modelSession {
 }
 
 func (m *model) use(s *modelSession, k *cache.Keys) {
-	s.expires = time.Now().Add(m.ttl)
+	s.used = time.Now()
 	for _, n := range k.Names {
 		if n != (cache.Key{}) && m.owner(s.scope, n) == nil && len(s.names) < 8 {
 			s.names = append(s.names, n)
@@ -106,7 +107,7 @@ func (m *model) push(s *modelSession, _ []cache.Key, kept, limit int, k cache.Ke
 
 func (m *model) bind(scope cache.Scope, k *cache.Keys, auth string) (s *modelSession, existed bool) {
 	if s = m.find(scope, k); s == nil {
-		s = &modelSession{scope: scope, auth: auth, expires: time.Now().Add(m.ttl)}
+		s = &modelSession{scope: scope, auth: auth, used: time.Now()}
 		m.sessions = append(m.sessions, s)
 		m.use(s, k)
 		return s, false
@@ -182,6 +183,11 @@ func history(t *testing.T, seed uint64, size int) {
 	same := func(what string, s *modelSession, b cache.Binding) {
 		require.Equal(t, s.auth, b.Auth, what)
 		require.Equal(t, s.served, b.Served, what)
+		if s.served {
+			require.InDelta(t, time.Since(s.last)-50*time.Millisecond, b.SinceServed, float64(51*time.Millisecond), what) // never too long
+		} else {
+			require.Zero(t, b.SinceServed, what)
+		}
 		if s.store.Gen != 0 {
 			require.Equal(t, s.store.Session, b.Session, what)
 			require.Equal(t, s.store.Gen, b.Gen, what)
@@ -204,7 +210,7 @@ func history(t *testing.T, seed uint64, size int) {
 		s := held(b)
 		current := s != nil && s.store.Gen == b.Gen
 		what := fmt.Sprintf("seed %d, step %d", seed, step)
-		switch op := rng.IntN(17); op {
+		switch op := rng.IntN(19); op {
 		case 0, 1, 2, 3:
 			want, existed := m.bind(scope, k, auth)
 			b, had := c.Bind(scope, k, auth)
@@ -241,12 +247,12 @@ func history(t *testing.T, seed uint64, size int) {
 		case 9:
 			require.Equal(t, current, c.Confirm(b), what)
 			if current {
-				s.served, s.expires = true, time.Now().Add(m.ttl)
+				s.served, s.used, s.last = true, time.Now(), time.Now()
 			}
 		case 10:
 			require.Equal(t, current, c.Touch(b), what)
 			if current {
-				s.expires = time.Now().Add(m.ttl)
+				s.used = time.Now()
 			}
 		case 11:
 			require.Equal(t, current, c.Delete(b), what)
@@ -292,6 +298,21 @@ func history(t *testing.T, seed uint64, size int) {
 				want[s.auth]++
 			}
 			require.Equal(t, want, c.Counts(), what)
+		case 17:
+			m.sessions, m.ttl = m.live(), time.Duration(20+rng.IntN(60))*time.Second
+			require.NoError(t, c.SetTTL(m.ttl), what)
+		case 18:
+			n, to := 0, auths[rng.IntN(3)]
+			for _, s := range m.live() {
+				if s.auth == auth && to != auth {
+					s.auth = to
+					n++
+				}
+			}
+			c.Sweep()
+			renamed, err := c.RenameAuth(t.Context(), auth, to)
+			require.NoError(t, err, what)
+			require.Equal(t, n, renamed, what)
 		}
 		// What can be seen of the whole.
 		seen, onA := map[cache.Key]string{}, 0
@@ -301,7 +322,7 @@ func history(t *testing.T, seed uint64, size int) {
 			require.NotNil(t, s, what)
 			require.Equal(t, s.scope, info.Scope, what)
 			require.Equal(t, len(s.names)+len(s.weak)+len(s.ends)+len(s.tails), info.Keys, what)
-			require.Equal(t, m.ttl-time.Until(s.expires), info.Idle, what)
+			require.Equal(t, time.Since(s.used), info.Idle, what)
 		}
 		for range c.OfAuth("A") {
 			onA++

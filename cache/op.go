@@ -54,7 +54,7 @@ type op struct {
 	tail  Key
 	early alias  // found by Earlier or EarlierTails
 	born  uint64 // of the session that is made, if that has to be known before
-	now   int64
+	now   moment
 
 	write bool
 	set   lockset
@@ -240,7 +240,7 @@ func (t *op) locked(auth string) (b Binding, existed bool, err error) {
 		s, r = t.create(auth)
 	}
 	t.use(s, r)
-	return t.m.binding(r), existed, nil
+	return t.m.binding(r, t.now), existed, nil
 }
 
 func (t *op) create(auth string) (*shard, *record) {
@@ -274,7 +274,7 @@ func (t *op) vacate(k Key) {
 
 // use renews the session and binds the keys that it does not have yet.
 func (t *op) use(s *shard, r *record) {
-	r.expires.Store(t.now + t.m.ttl)
+	r.used.Store(t.now.at)
 	if s.stale(r) {
 		s.promote(r)
 	}

@@ -3,6 +3,7 @@ package cache
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
@@ -19,23 +20,46 @@ const genBits = 24
 
 // record is one session: 72 bytes, in slabs, linked by numbers.
 type record struct {
-	home    Key
-	gen     uint64
-	expires atomic.Int64 // written under a read lock, too
-	more    *aliases     // nil for a session of one key
-	scope   uint32
-	auth    uint32
-	served  atomic.Uint32 // written under a read lock, too
-	stamp   uint32        // the shard's count of moves when it was moved to the front
-	byAuth  links
-	byUse   links // of its tenant, most recently used first
+	home   Key
+	gen    uint64
+	used   atomic.Int64 // last; written under a read lock, too
+	more   *aliases     // nil for a session of one key
+	scope  uint32
+	auth   uint32
+	served atomic.Uint32 // a tick, 0 for never; written under a read lock, too
+	stamp  uint32        // the shard's count of moves when it was moved to the front
+	byAuth links
+	byUse  links // of its tenant, most recently used first
 }
 
 type links struct{ prev, next uint32 }
 
 func (r *record) born() uint64 { return r.gen >> genBits }
 
-func (r *record) live(now int64) bool { return r.expires.Load() > now }
+// live reports whether a session was used within the TTL.
+func (r *record) live(now moment) bool { return r.used.Load() > now.alive }
+
+// tickBits make ticks of 67 ms, of which 32 bits are nine years. A tick begins
+// after what it stands for, so that nothing seems to be older than it is.
+const tickBits = 26
+
+func tick(now moment) uint32 { return uint32(min(now.at>>tickBits+2, 1<<32-1)) }
+
+// serve says that the session was served now.
+func (r *record) serve(now moment) {
+	if t := tick(now); r.served.Load() != t {
+		r.served.Store(t)
+	}
+}
+
+// sinceServed is how long ago that was; 0 for never.
+func (r *record) sinceServed(now moment) time.Duration {
+	t := r.served.Load()
+	if t == 0 {
+		return 0
+	}
+	return time.Duration(max(now.at-int64(t-1)<<tickBits, 0))
+}
 
 // shard is a part of the store under one lock.
 type shard struct {
@@ -120,7 +144,7 @@ func (s *shard) tenantOf(r *record) *entry[string] {
 }
 
 // insert makes room for a new session, and makes it; nobody has its home.
-func (s *shard) insert(m *Memory, scope *Scope, home Key, gen uint64, auth string, now int64, gone *leavings) *record {
+func (s *shard) insert(m *Memory, scope *Scope, home Key, gen uint64, auth string, now moment, gone *leavings) *record {
 	s.freeExpired(m, now, gone)
 	tenant := s.tenants.use(scope.Tenant)
 	if s.lru.Len() >= s.capacity || m.maxPerTenant > 0 && int(s.tenants.at(tenant).list.n) >= m.maxPerTenant {
@@ -131,7 +155,7 @@ func (s *shard) insert(m *Memory, scope *Scope, home Key, gen uint64, auth strin
 	r := s.slab.at(i)
 	r.home, r.gen, r.more, r.stamp = home, gen, nil, s.moves
 	r.served.Store(0)
-	r.expires.Store(now + m.ttl)
+	r.used.Store(now.at)
 	r.scope = s.scopes.use(*scope)
 	s.scopes.at(r.scope).tenant = tenant
 	s.lru.Add(hash(home, s.secret), i)
@@ -142,7 +166,7 @@ func (s *shard) insert(m *Memory, scope *Scope, home Key, gen uint64, auth strin
 
 // evict removes the least recently used session: the tenant's own, if it has
 // its share.
-func (s *shard) evict(m *Memory, tenant *entry[string], now int64, gone *leavings) {
+func (s *shard) evict(m *Memory, tenant *entry[string], now moment, gone *leavings) {
 	own := tenant.list.n > 0 && (int(tenant.list.n) >= s.capacity/len(s.tenants.ids) || m.maxPerTenant > 0 && int(tenant.list.n) >= m.maxPerTenant)
 	i, why := tenant.list.tail, EvictedByTenant
 	if !own {
@@ -160,7 +184,7 @@ func (s *shard) evict(m *Memory, tenant *entry[string], now int64, gone *leaving
 
 // freeExpired frees a few expired sessions: more than one an insert, so that
 // the store shrinks to what lives.
-func (s *shard) freeExpired(m *Memory, now int64, gone *leavings) {
+func (s *shard) freeExpired(m *Memory, now moment, gone *leavings) {
 	const most = 4
 	for range most {
 		_, i, ok := s.lru.GetOldest()

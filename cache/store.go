@@ -25,6 +25,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Key is a 128-bit digest that names a session inside a scope. The zero Key
@@ -85,6 +86,10 @@ type Binding struct {
 	// Served is whether that auth has served a request of the session. Until
 	// then the binding is provisional.
 	Served bool
+	// SinceServed is for how long that auth has not served the session, as far
+	// as Confirm was told; 0 if it never has. It may be up to a second too
+	// short.
+	SinceServed time.Duration
 
 	home Key // where Memory holds it
 }
@@ -123,8 +128,8 @@ type Store interface {
 	// is the current binding: the zero one if the session is gone.
 	Swap(ctx context.Context, b Binding, auth string) (now Binding, swapped bool, err error)
 
-	// Confirm says that the binding's auth has served: the binding is no longer
-	// provisional, and its TTL starts again. False, and nothing done, if b is
+	// Confirm says that the binding's auth has served just now: the binding is
+	// no longer provisional, and its TTL starts again. False, and nothing done, if b is
 	// not the current one.
 	Confirm(ctx context.Context, b Binding) (current bool, err error)
 

@@ -54,6 +54,7 @@ func TestBrokenStoresAreCaught(t *testing.T) {
 		"swap keeps generation":  {"generations-are-new", func(m *cache.Memory, _ time.Duration) cache.Store { return &oneGeneration{Memory: m} }},
 		"any generation deletes": {"late-results-change-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &anyGeneration{m, sync.Map{}} }},
 		"release forgets served": {"provisional-until-served", func(m *cache.Memory, _ time.Duration) cache.Store { return &releaseAll{m} }},
+		"served is used":         {"knows-when-it-was-served", func(m *cache.Memory, _ time.Duration) cache.Store { return &servedIsUsed{m} }},
 		"resurrecting touch":     {"touch-does-not-resurrect", func(m *cache.Memory, _ time.Duration) cache.Store { return &resurrecting{m, sync.Map{}} }},
 		"fixed expiry":           {"idle-expires-not-age", func(m *cache.Memory, ttl time.Duration) cache.Store { return &fixedExpiry{m, ttl, sync.Map{}} }},
 		"peek touches":           {"peek-changes-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &peekTouches{m} }},
@@ -101,6 +102,7 @@ type (
 		keys sync.Map // session -> lostPair
 	}
 	releaseAll   struct{ *cache.Memory }
+	servedIsUsed struct{ *cache.Memory }
 	resurrecting struct {
 		*cache.Memory
 		keys sync.Map // session -> lostPair
@@ -264,6 +266,8 @@ func (s *fixedExpiry) Peek(c ctx, sc cache.Scope, k cache.Keys) (cache.Binding, 
 	}
 	return b, ok, err
 }
+
+func (s *servedIsUsed) Touch(c ctx, b cache.Binding) (bool, error) { return s.Confirm(c, b) }
 
 func (s *peekTouches) Peek(c ctx, sc cache.Scope, k cache.Keys) (cache.Binding, bool, error) {
 	return s.Get(c, sc, k)

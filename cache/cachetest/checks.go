@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
 )
@@ -25,6 +26,7 @@ func Checks() []Check {
 		{"late-results-change-nothing", late},
 		{"one-swap-wins", oneSwap},
 		{"provisional-until-served", provisional},
+		{"knows-when-it-was-served", sinceServed},
 		{"touch-does-not-resurrect", resurrect},
 		{"idle-expires-not-age", sliding},
 		{"peek-changes-nothing", peek},
@@ -251,6 +253,30 @@ func provisional(r *run) {
 	b, _ = r.swap(got, "B")
 	r.check(!b.Served, "a move counts as served")
 	r.does("Release", r.s.Release, b, true, "moved and never served")
+}
+
+func sinceServed(r *run) {
+	b := r.bound(named("s"), "A")
+	r.Sleep(TTL / 3)
+	is := func(b cache.Binding, want time.Duration, why string) {
+		// The harness's clock may be a real one, and go on while this looks.
+		r.check(b.SinceServed >= want-time.Second && b.SinceServed <= want+5*time.Second, "%s: not served for %v, want %v", why, b.SinceServed, want)
+	}
+	got, _ := r.get(scope, named("s"))
+	r.check(got.SinceServed == 0 && !got.Served, "never served, and not served for %v", got.SinceServed)
+	r.does("Confirm", r.s.Confirm, b, true, "current")
+	r.Sleep(TTL / 3)
+	got, _ = r.get(scope, named("s"))
+	is(got, TTL/3, "by Get")
+	r.does("Touch", r.s.Touch, b, true, "current")
+	r.Sleep(TTL / 3)
+	got, _ = r.get(scope, named("s"))
+	is(got, 2*TTL/3, "used since, but not served")
+	r.does("Confirm", r.s.Confirm, b, true, "current")
+	got, _ = r.get(scope, named("s"))
+	is(got, 0, "served again")
+	now, _ := r.swap(got, "B")
+	r.check(now.SinceServed == 0, "the auth that it was moved to has not served for %v", now.SinceServed)
 }
 
 func resurrect(r *run) {
