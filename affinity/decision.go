@@ -23,7 +23,7 @@ const (
 	// OutcomeDetour: the session's auth is away for a moment; another one serves
 	// all of its requests meanwhile, and the binding stays.
 	OutcomeDetour
-	// OutcomeSpill: the session's auth is full or slow; another one serves this
+	// OutcomeSpill: the session's auth is full, slow or loaded; another one serves this
 	// request, and the binding stays.
 	OutcomeSpill
 	// OutcomeForced: the request named its auth.
@@ -54,13 +54,15 @@ const (
 	ReasonNone  Reason = iota
 	ReasonGone         // the auth is no candidate any more
 	ReasonUnfit        // the host says that it cannot serve the request at all
-	ReasonAway         // it is away for a moment
-	ReasonCold         // it was away for so long that its cache is cold
+	ReasonAway         // it is away for a moment, or this request has tried it
+	ReasonCold         // its cache is cold: it was away for so long, or the session was
 	ReasonFull         // it has no room
 	ReasonSlow         // others are faster
+	ReasonLoad         // it has much more to do than others
+	ReasonTier         // one of a higher tier is fit again
 )
 
-var reasonNames = [...]string{"", "gone", "unfit", "away", "cold", "full", "slow"}
+var reasonNames = [...]string{"", "gone", "unfit", "away", "cold", "full", "slow", "load", "tier"}
 
 // String is the reason in lower case, fit for a metric label; empty for none.
 func (r Reason) String() string {

@@ -13,9 +13,10 @@ import (
 // detour.
 type trouble struct {
 	gen    uint64    // of the binding that it is about
-	since  time.Time // when the auth has served last, as far as is known
+	since  time.Time // when it began
 	until  time.Time // away until then, as was reported
 	detour string    // where all requests of the session go meanwhile
+	away   bool      // the auth was away, and not only full or slow
 	failed int       // results in a row that nobody has listed
 }
 
@@ -100,13 +101,29 @@ func (t *troubles) change(b cache.Binding, do func(*trouble) bool) trouble {
 
 // take makes name the detour of a binding, in the place of old; if another
 // request was faster, its choice stays.
-func (t *troubles) take(b cache.Binding, old, name string) trouble {
+func (t *troubles) take(b cache.Binding, old, name string, away bool) trouble {
 	return t.change(b, func(tr *trouble) bool {
+		tr.away = tr.away || away
 		if tr.detour == old {
 			tr.detour = name
 		}
 		return true
 	})
+}
+
+// rename gives the auth of detours another name.
+func (t *troubles) rename(from, to string) {
+	for i := range t.stripes {
+		s := &t.stripes[i]
+		s.mu.Lock()
+		for k, tr := range s.of {
+			if tr.detour == from {
+				tr.detour = to
+				s.of[k] = tr
+			}
+		}
+		s.mu.Unlock()
+	}
 }
 
 // over forgets the trouble of a binding.

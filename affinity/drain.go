@@ -1,6 +1,8 @@
 package affinity
 
 import (
+	"context"
+	"fmt"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -50,4 +52,31 @@ func (a *Affinity[T]) Bound(name string) (n int, ok bool) {
 		return 0, false
 	}
 	return s.Counts()[name], true
+}
+
+// RenameAuth says that an auth has another name from now on: its sessions stay,
+// and so does what is known of it. It returns how many sessions these are; ok is
+// false if the Store cannot do it, and then they will be placed anew. A
+// cache.Memory can. What is picked meanwhile may be bound to the old name.
+func (a *Affinity[T]) RenameAuth(ctx context.Context, from, to string) (n int, ok bool, err error) {
+	if to == "" {
+		return 0, false, fmt.Errorf("%w: a name that is empty", ErrOptions)
+	}
+	if from == to {
+		return 0, true, nil
+	}
+	a.troubles.rename(from, to)
+	a.speeds.rename(from, to)
+	if a.drained.has(from) {
+		a.Drain(to, true)
+		a.Drain(from, false)
+	}
+	s, ok := a.bindings.(interface {
+		RenameAuth(ctx context.Context, from, to string) (int, error)
+	})
+	if !ok {
+		return 0, false, nil
+	}
+	n, err = s.RenameAuth(ctx, from, to)
+	return n, true, err
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +20,10 @@ import (
 // reference is the contract of a pick and its report, one thing after the other,
 // for one tenant and sessions that send an id.
 type reference struct {
+	o        affinity.Options
 	fitness  map[string]affinity.Fitness
+	tier     map[string]int
+	load     map[string]float64
 	drained  map[string]bool
 	sessions map[string]*refSession
 	gen      int
@@ -29,6 +33,7 @@ type refSession struct {
 	auth    string
 	gen     int
 	served  bool
+	last    time.Time // served by auth
 	used    time.Time
 	trouble *refTrouble
 }
@@ -36,7 +41,17 @@ type refSession struct {
 type refTrouble struct {
 	since, until time.Time
 	detour       string
+	away         bool
 	failed       int
+}
+
+// refRequest is what comes in.
+type refRequest struct {
+	session    string
+	side       bool
+	tried      []string
+	candidates []string
+	choose     func([]string) (string, bool) // what the balancer says
 }
 
 // refPick is what a pick was: whose it is, and of which generation.
@@ -45,142 +60,239 @@ type refPick struct {
 	gen     int // 0: results concern nobody
 	around  bool
 	auth    string
+	outcome affinity.Outcome
+	reason  affinity.Reason
 }
-
-const (
-	refTTL  = time.Hour
-	refWarm = affinity.DefaultWarm
-)
 
 func (m *reference) of(name string) *refSession {
 	s := m.sessions[name]
-	if s != nil && time.Since(s.used) >= refTTL {
+	if s != nil && time.Since(s.used) >= m.o.TTL {
 		delete(m.sessions, name)
 		return nil
 	}
 	return s
 }
 
-// fit is what the balancer may choose from.
-func (m *reference) fit(candidates []string, without string) []string {
-	for _, want := range []func(string) bool{
-		func(a string) bool { return m.fitness[a] == affinity.Fit && !m.drained[a] },
-		func(a string) bool { return m.fitness[a] == affinity.Slow && !m.drained[a] },
-		func(a string) bool { return m.fitness[a] == affinity.Fit || m.fitness[a] == affinity.Slow },
-	} {
-		var out []string
-		for _, c := range candidates {
-			if c != without && want(c) {
-				out = append(out, c)
-			}
-		}
-		if len(out) > 0 {
-			return out
-		}
+func (m *reference) fit(r *refRequest, auth string) affinity.Fitness {
+	if f := m.fitness[auth]; f != affinity.Unfit && slices.Contains(r.tried, auth) {
+		return affinity.Away
+	} else {
+		return f
 	}
-	return nil
 }
 
-// pick says what a pick must be; choose is what the balancer says when it is
-// given these.
-func (m *reference) pick(name string, side bool, candidates []string, choose func([]string) (string, bool)) (o affinity.Outcome, why affinity.Reason, p refPick, ok bool) {
-	s := m.of(name)
-	p = refPick{session: name}
+func (m *reference) mean(auths []string) (mean float64) {
+	for _, a := range auths {
+		mean += m.load[a] / float64(len(auths))
+	}
+	return mean
+}
+
+// from is what the balancer may choose from: 0 is fit, 1 busy, 2 slow, 3 dry.
+func (m *reference) from(r *refRequest, without string) (out []string, rank int) {
+	rankOf := func(a string) int {
+		f := m.fit(r, a)
+		switch {
+		case a == without || f != affinity.Fit && f != affinity.Busy && f != affinity.Slow:
+			return -1
+		case m.drained[a]:
+			return 3
+		}
+		return map[affinity.Fitness]int{affinity.Fit: 0, affinity.Busy: 1, affinity.Slow: 2}[f]
+	}
+	for rank = range 4 {
+		for tier := 3; tier >= 0; tier-- {
+			var level []string
+			for _, c := range r.candidates {
+				if rankOf(c) == rank && (m.o.Tier == nil || m.tier[c] == tier) {
+					level = append(level, c)
+				}
+			}
+			for _, c := range level {
+				if m.o.Load == nil || m.load[c] <= m.o.LoadBound*m.mean(level)+1e-9 {
+					out = append(out, c)
+				}
+			}
+			if len(out) > 0 {
+				return out, rank
+			}
+		}
+	}
+	return nil, 4
+}
+
+func (m *reference) overloaded(r *refRequest, auth string) bool {
+	if m.o.SpillBound == 0 || m.load[auth] <= m.o.SpillLeast {
+		return false
+	}
+	var fellows []string
+	for _, c := range r.candidates {
+		if f := m.fit(r, c); c == auth || f == affinity.Fit || f == affinity.Busy {
+			fellows = append(fellows, c)
+		}
+	}
+	return m.load[auth] > m.o.SpillBound*m.mean(fellows)+1e-9
+}
+
+// pick says what a pick must be; false is the balancer's error.
+func (m *reference) pick(r *refRequest) (p refPick, ok bool) {
+	s := m.of(r.session)
+	p = refPick{session: r.session}
+	if s == nil {
+		return m.place(r, p, nil, "")
+	}
+	if !r.side {
+		s.used = time.Now()
+	}
+	bound, t := s.auth, s.trouble
 	isFit := func(a string) bool {
-		return a != "" && slices.Contains(candidates, a) && m.fitness[a] == affinity.Fit
+		return a != "" && slices.Contains(r.candidates, a) && m.fit(r, a) == affinity.Fit
 	}
-	if s != nil {
-		if !side {
-			s.used = time.Now()
+	cold := time.Since(s.last) > m.o.Warm
+	if !s.served {
+		cold = t != nil && time.Since(t.since) > m.o.Warm
+	}
+	hit := func() (refPick, bool) {
+		p.auth, p.outcome, p.reason = bound, affinity.OutcomeHit, affinity.ReasonNone
+		if !r.side {
+			p.gen = s.gen
 		}
-		f := m.fitness[s.auth]
-		t := s.trouble
-		if !slices.Contains(candidates, s.auth) {
-			why = affinity.ReasonGone
-		} else if f == affinity.Unfit {
-			why = affinity.ReasonUnfit
+		return p, true
+	}
+	move := func(to string, why affinity.Reason) (refPick, bool) {
+		m.gen++
+		s.auth, s.gen, s.served, s.trouble = to, m.gen, false, nil
+		p.auth, p.gen, p.outcome, p.reason = to, m.gen, affinity.OutcomeMoved, why
+		return p, true
+	}
+	others, rank := m.from(r, bound)
+	// elsewhere is the session's detour, or the balancer's choice, which is then
+	// the detour.
+	elsewhere := func(away, again bool) (string, bool) {
+		to := ""
+		if t != nil && isFit(t.detour) && again {
+			to = t.detour
+		} else if to, ok = m.choose(r, others); !ok {
+			return "", false
 		}
-		hit := func() (affinity.Outcome, affinity.Reason, refPick, bool) {
-			p.auth = s.auth
-			if !side {
-				p.gen = s.gen
+		if !r.side {
+			if t == nil {
+				t = &refTrouble{since: time.Now()}
+				s.trouble = t
 			}
-			return affinity.OutcomeHit, affinity.ReasonNone, p, true
+			t.detour, t.away = to, t.away || away
 		}
-		move := func(to string) {
-			m.gen++
-			s.auth, s.gen, s.served, s.trouble = to, m.gen, false, nil
-			p.gen, p.auth = s.gen, to
+		return to, true
+	}
+	spill := func(why affinity.Reason, again bool) (refPick, bool) {
+		if why != affinity.ReasonFull && rank > 1 {
+			return hit()
 		}
-		if why == affinity.ReasonNone {
-			if f == affinity.Fit && t != nil && time.Now().Before(t.until) {
-				f = affinity.Away
-			}
-			switch f {
-			case affinity.Fit:
-				if t != nil && !side && isFit(t.detour) && time.Since(t.since) > refWarm {
-					move(t.detour)
-					return affinity.OutcomeMoved, affinity.ReasonCold, p, true
-				}
-				return hit()
-			case affinity.Full, affinity.Slow:
-				others := m.fit(candidates, s.auth)
-				if len(others) == 0 && f == affinity.Slow {
-					return hit()
-				}
-				if p.auth, ok = choose(others); !ok {
-					return 0, 0, p, false
-				}
-				why = affinity.ReasonFull
-				if f == affinity.Slow {
-					why = affinity.ReasonSlow
-				}
-				return affinity.OutcomeSpill, why, p, true
-			}
-			// Away.
-			if t != nil && isFit(t.detour) {
-				p.auth = t.detour
-			} else {
-				others := m.fit(candidates, s.auth)
-				if len(others) == 0 {
-					return hit()
-				}
-				if p.auth, ok = choose(others); !ok {
-					return 0, 0, p, false
-				}
-				if !side {
-					if t == nil {
-						t = &refTrouble{since: time.Now()}
-						s.trouble = t
-					}
-					t.detour = p.auth
-				}
-			}
-			if side {
-				return affinity.OutcomeDetour, affinity.ReasonAway, p, true
-			}
-			if time.Since(t.since) > refWarm {
-				move(p.auth)
-				return affinity.OutcomeMoved, affinity.ReasonCold, p, true
-			}
+		if p.auth, ok = elsewhere(false, again); !ok {
+			return p, false
+		}
+		p.outcome, p.reason = affinity.OutcomeSpill, why
+		return p, true
+	}
+	if !slices.Contains(r.candidates, bound) {
+		return m.place(r, p, s, affinity.ReasonGone.String())
+	}
+	f := m.fit(r, bound)
+	if f <= affinity.Busy && t != nil && time.Now().Before(t.until) {
+		f = affinity.Away
+	}
+	switch f {
+	case affinity.Unfit:
+		return m.place(r, p, s, affinity.ReasonUnfit.String())
+	case affinity.Full:
+		return spill(affinity.ReasonFull, true)
+	case affinity.Slow:
+		return spill(affinity.ReasonSlow, true)
+	case affinity.Away:
+		if len(others) == 0 && !slices.Contains(r.tried, bound) {
+			return hit()
+		}
+		to, ok := elsewhere(true, true)
+		if !ok {
+			return p, false
+		}
+		if !s.served {
+			cold = t != nil && time.Since(t.since) > m.o.Warm
+		}
+		if cold && !r.side {
+			return move(to, affinity.ReasonCold)
+		}
+		p.auth, p.outcome, p.reason = to, affinity.OutcomeDetour, affinity.ReasonAway
+		if !r.side {
 			p.gen, p.around = s.gen, true
-			return affinity.OutcomeDetour, affinity.ReasonAway, p, true
+		}
+		return p, true
+	}
+	if r.side {
+		return hit()
+	}
+	if t != nil && t.away && isFit(t.detour) && cold {
+		return move(t.detour, affinity.ReasonCold)
+	}
+	if m.overloaded(r, bound) {
+		return spill(affinity.ReasonLoad, t == nil || !m.overloaded(r, t.detour))
+	}
+	cold = s.served && cold
+	why := affinity.ReasonNone
+	all, _ := m.from(r, "")
+	switch {
+	case (m.o.Failback == affinity.FailbackAtOnce || m.o.Failback == affinity.FailbackCold && cold) && rank <= 1 && m.tier[others[0]] > m.tier[bound]:
+		why = affinity.ReasonTier
+	case m.o.ColdAnew && cold && (m.o.Load == nil || m.drained[bound] || m.load[bound] > m.meanOfLevel(r)+1e-9):
+		why = affinity.ReasonCold
+	default:
+		return hit()
+	}
+	to, ok := m.choose(r, all)
+	if !ok || to == bound {
+		return hit()
+	}
+	return move(to, why)
+}
+
+// meanOfLevel is the mean load of those among whom the balancer would choose,
+// the loaded ones too.
+func (m *reference) meanOfLevel(r *refRequest) float64 {
+	o := m.o
+	defer func() { m.o = o }()
+	m.o.Load = nil
+	level, _ := m.from(r, "")
+	return m.mean(level)
+}
+
+func (m *reference) choose(r *refRequest, from []string) (string, bool) { return r.choose(from) }
+
+func (m *reference) place(r *refRequest, p refPick, s *refSession, why string) (refPick, bool) {
+	for reason := affinity.ReasonNone; reason <= affinity.ReasonTier; reason++ {
+		if reason.String() == why {
+			p.reason = reason
 		}
 	}
-	if p.auth, ok = choose(m.fit(candidates, "")); !ok {
-		return 0, 0, p, false
+	from, _ := m.from(r, "")
+	to, ok := m.choose(r, from)
+	if !ok {
+		return p, false
 	}
-	if side {
-		return affinity.OutcomeNone, why, p, true
+	p.auth = to
+	if r.side {
+		p.outcome = affinity.OutcomeNone
+		return p, true
 	}
 	m.gen++
 	p.gen = m.gen
 	if s == nil {
-		m.sessions[name] = &refSession{auth: p.auth, gen: m.gen, used: time.Now()}
-		return affinity.OutcomeNew, affinity.ReasonNone, p, true
+		m.sessions[r.session] = &refSession{auth: to, gen: m.gen, used: time.Now()}
+		p.outcome = affinity.OutcomeNew
+		return p, true
 	}
-	s.auth, s.gen, s.served, s.trouble = p.auth, m.gen, false, nil
-	return affinity.OutcomeMoved, why, p, true
+	s.auth, s.gen, s.served, s.trouble = to, m.gen, false, nil
+	p.outcome = affinity.OutcomeMoved
+	return p, true
 }
 
 func (m *reference) report(p refPick, r affinity.Result, away time.Duration) {
@@ -188,10 +300,12 @@ func (m *reference) report(p refPick, r affinity.Result, away time.Duration) {
 	if s == nil || p.gen == 0 || s.gen != p.gen {
 		return // late, or nobody's
 	}
-	bad := r == affinity.Transient || r == affinity.Terminal || r == affinity.Unlisted
 	if p.around {
+		bad := r == affinity.Transient || r == affinity.Terminal || r == affinity.Unlisted
 		if bad && s.trouble != nil && s.trouble.detour == p.auth {
-			s.trouble.detour = ""
+			s.trouble.detour, s.trouble.away = "", true
+		} else if bad && s.trouble == nil {
+			s.trouble = &refTrouble{since: time.Now(), away: true}
 		}
 		return
 	}
@@ -203,7 +317,7 @@ func (m *reference) report(p refPick, r affinity.Result, away time.Duration) {
 	}
 	switch r {
 	case affinity.Served:
-		s.served, s.used = true, time.Now()
+		s.served, s.used, s.last = true, time.Now(), time.Now()
 		if s.trouble != nil && !time.Now().Before(s.trouble.until) {
 			s.trouble = nil
 		}
@@ -217,7 +331,9 @@ func (m *reference) report(p refPick, r affinity.Result, away time.Duration) {
 			if away <= 0 {
 				away = affinity.DefaultAway
 			}
-			if t := trouble(); time.Now().Add(away).After(t.until) {
+			t := trouble()
+			t.away = true
+			if time.Now().Add(away).After(t.until) {
 				t.until = time.Now().Add(away)
 			}
 		}
@@ -231,23 +347,53 @@ func (m *reference) report(p refPick, r affinity.Result, away time.Duration) {
 }
 
 // TestModel runs random histories of picks, reports (late ones too), cooldowns,
-// removals, drains and time on an Affinity and on the reference.
+// loads, removals, drains, renamings, other configurations and time on an
+// Affinity and on the reference.
 func TestModel(t *testing.T) {
-	for seed := range uint64(3000) {
-		synctest.Test(t, func(t *testing.T) { modelHistory(t, seed) })
+	seen := map[string]int{}
+	for seed := range uint64(4000) {
+		synctest.Test(t, func(t *testing.T) { modelHistory(t, seed, seen) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
 	}
+	for _, what := range []string{
+		"new", "hit", "none", "moved gone", "moved unfit", "moved cold", "moved tier",
+		"detour away", "spill full", "spill slow", "spill load",
+	} {
+		require.Greater(t, seen[what], 100, "the histories must show it: %v", seen)
+	}
 }
 
-func modelHistory(t *testing.T, seed uint64) {
+// modelOptions are options at random, for the affinity and for the reference.
+func modelOptions(rng *rand.Rand, m *reference) *affinity.Options {
+	o := &affinity.Options{
+		TTL: []time.Duration{time.Hour, 30 * time.Minute}[rng.IntN(2)], Warm: []time.Duration{5 * time.Minute, time.Minute}[rng.IntN(2)],
+		Eligible: func(auth string, _ affinity.Request) affinity.Fitness { return m.fitness[auth] },
+	}
+	if rng.IntN(2) == 0 {
+		o.Tier = func(auth string, _ affinity.Request) int { return m.tier[auth] }
+		o.Failback = affinity.Failback(rng.IntN(3))
+	}
+	if rng.IntN(2) == 0 {
+		o.Load, o.LoadBound = func(auth string, _ affinity.Request) float64 { return m.load[auth] }, 1.25
+		if rng.IntN(2) == 0 {
+			o.SpillBound, o.SpillLeast = 1.5, 2
+		}
+	}
+	o.ColdAnew = rng.IntN(3) == 0
+	m.o = *o
+	return o
+}
+
+func modelHistory(t *testing.T, seed uint64, seen map[string]int) {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	auths := []string{"A", "B", "C", "D"}
-	m := &reference{fitness: map[string]affinity.Fitness{}, drained: map[string]bool{}, sessions: map[string]*refSession{}}
-	a, err := affinity.New(same, &affinity.Options{
-		Eligible: func(auth string, _ affinity.Request) affinity.Fitness { return m.fitness[auth] },
-	})
+	m := &reference{
+		fitness: map[string]affinity.Fitness{}, tier: map[string]int{}, load: map[string]float64{},
+		drained: map[string]bool{}, sessions: map[string]*refSession{},
+	}
+	a, err := affinity.New(same, modelOptions(rng, m))
 	require.NoError(t, err)
 	defer a.Close()
 	type made struct {
@@ -257,40 +403,44 @@ func modelHistory(t *testing.T, seed uint64) {
 	var picks []made
 	for step := range 120 {
 		what := fmt.Sprintf("seed %d, step %d", seed, step)
-		switch op := rng.IntN(20); {
+		switch op := rng.IntN(22); {
 		case op < 8:
-			name, side := fmt.Sprint("s", rng.IntN(4)), rng.IntN(8) == 0
-			var candidates []string
+			r := &refRequest{session: fmt.Sprint("s", rng.IntN(4)), side: rng.IntN(8) == 0}
 			for _, c := range auths {
 				if rng.IntN(10) > 0 {
-					candidates = append(candidates, c)
+					r.candidates = append(r.candidates, c)
+				}
+				if rng.IntN(16) == 0 {
+					r.tried = append(r.tried, c)
 				}
 			}
 			// The balancer's answer is drawn once, for whoever asks.
 			draw := rng.IntN(100)
-			choose := func(from []string) (string, bool) {
-				if len(from) == 0 {
+			r.choose = func(from []string) (string, bool) {
+				if len(from) == 0 || draw == 99 {
 					return "", false
 				}
 				return from[draw%len(from)], true
 			}
-			outcome, reason, ref, ok := m.pick(name, side, candidates, choose)
-			p, err := a.Pick(t.Context(), affinity.Request{Side: side, Header: http.Header{"X-Session-Id": {name}}}, candidates,
-				func(_ context.Context, from []string) (string, error) {
-					if auth, ok := choose(from); ok {
-						return auth, nil
-					}
-					return "", selector.ErrNoCandidates
-				})
+			ref, ok := m.pick(r)
+			p, err := a.Pick(t.Context(), affinity.Request{
+				Side: r.side, Tried: r.tried, Header: http.Header{"X-Session-Id": {r.session}},
+			}, r.candidates, func(_ context.Context, from []string) (string, error) {
+				if auth, ok := r.choose(from); ok {
+					return auth, nil
+				}
+				return "", selector.ErrNoCandidates
+			})
 			if !ok {
 				require.ErrorIs(t, err, selector.ErrNoCandidates, what)
 				break
 			}
 			require.NoError(t, err, what)
-			require.Equal(t, outcome.String(), p.Decision.Outcome.String(), what)
-			require.Equal(t, reason.String(), p.Decision.Reason.String(), what)
+			told := strings.TrimSpace(p.Decision.Outcome.String() + " " + p.Decision.Reason.String())
+			require.Equal(t, strings.TrimSpace(ref.outcome.String()+" "+ref.reason.String()), told, what)
 			require.Equal(t, ref.auth, p.Auth, what)
 			picks = append(picks, made{p, ref})
+			seen[told]++
 		case op < 15 && len(picks) > 0:
 			p := picks[len(picks)-1-rng.IntN(min(len(picks), 5))]
 			result := []affinity.Result{
@@ -301,18 +451,52 @@ func modelHistory(t *testing.T, seed uint64) {
 			m.report(p.ref, result, away)
 			p.pick.ReportAway(result, away)
 		case op < 17:
-			m.fitness[auths[rng.IntN(4)]] = affinity.Fitness(rng.IntN(5))
+			m.fitness[auths[rng.IntN(4)]] = affinity.Fitness(rng.IntN(6))
 		case op == 17:
 			clear(m.fitness)
 		case op == 18:
 			time.Sleep([]time.Duration{time.Second, time.Minute, 4 * time.Minute, 40 * time.Minute}[rng.IntN(4)])
+		case op == 19:
+			m.load[auths[rng.IntN(4)]] = float64(rng.IntN(8))
+			m.tier[auths[rng.IntN(4)]] = rng.IntN(4)
+		case op == 20:
+			for name := range m.sessions {
+				m.of(name) // what has expired does not come back
+			}
+			require.NoError(t, a.Reconfigure(modelOptions(rng, m)), what)
 		default:
 			auth := auths[rng.IntN(4)]
-			if rng.IntN(2) == 0 {
+			switch rng.IntN(3) {
+			case 0:
 				on := rng.IntN(2) == 0
 				m.drained[auth] = on
 				a.Drain(auth, on)
-				break
+				continue
+			case 1:
+				// B is what A was: it is all the same account.
+				to := auths[rng.IntN(4)]
+				n := 0
+				for name := range m.sessions {
+					s := m.of(name)
+					if s == nil || auth == to {
+						continue
+					}
+					if s.trouble != nil && s.trouble.detour == auth {
+						s.trouble.detour = to
+					}
+					if s.auth == auth {
+						s.auth = to
+						n++
+					}
+				}
+				if auth != to && m.drained[auth] {
+					m.drained[auth], m.drained[to] = false, true
+				}
+				renamed, ok, err := a.RenameAuth(t.Context(), auth, to)
+				require.NoError(t, err)
+				require.True(t, ok)
+				require.Equal(t, n, renamed, what)
+				continue
 			}
 			n := 0
 			for name := range m.sessions {

@@ -35,7 +35,7 @@ var ErrOwner = errors.New("affinity: the auth that holds what the request names 
 // nothing for an id that is none.
 func (p Pick[T]) Owns(ctx context.Context, name, id string) error {
 	k := sessionid.OwnerKey(name, id)
-	if p.of == nil || k == (sessionid.Key{}) || p.of.opts.Owners == OwnersIgnore {
+	if p.of == nil || k == (sessionid.Key{}) || p.of.conf.Load().Owners == OwnersIgnore {
 		return nil
 	}
 	_, _, err := p.of.bindings.Bind(ctx, ownerScope(p.tenant, p.pool), cache.Keys{Names: [cache.MaxNames]cache.Key{k}}, p.Decision.Auth)
@@ -53,12 +53,12 @@ func ownerScope(tenant, pool string) cache.Scope {
 
 // owner looks for the auth that holds what the request names; ok is false if
 // nobody is known or the policy lets the request go on.
-func (a *Affinity[T]) owner(ctx context.Context, r *Request, id *sessionid.ID, candidates []T) (auth T, name string, ok bool, err error) {
-	if a.opts.Owners == OwnersIgnore {
+func (a *Affinity[T]) owner(ctx context.Context, o *settings, q *query, id *sessionid.ID, candidates []T) (auth T, name string, ok bool, err error) {
+	if o.Owners == OwnersIgnore {
 		return auth, "", false, nil
 	}
-	for _, o := range id.Owners() {
-		b, known, err := a.bindings.Get(ctx, ownerScope(r.Tenant, r.Pool), cache.Keys{Names: [cache.MaxNames]cache.Key{o.Key}})
+	for _, state := range id.Owners() {
+		b, known, err := a.bindings.Get(ctx, ownerScope(q.Tenant, q.scope.Pool), cache.Keys{Names: [cache.MaxNames]cache.Key{state.Key}})
 		if err != nil {
 			a.failed.Add(1)
 		}
@@ -66,12 +66,12 @@ func (a *Affinity[T]) owner(ctx context.Context, r *Request, id *sessionid.ID, c
 			continue
 		}
 		if auth, ok = a.candidate(candidates, b.Auth); ok {
-			if f := a.fitness(b.Auth, r); f == Fit || f == Slow {
+			if f := a.fitness(o, q, b.Auth); f == Fit || f == Busy || f == Slow {
 				return auth, b.Auth, true, nil
 			}
 		}
-		if a.opts.Owners == OwnersRequire {
-			return auth, "", false, fmt.Errorf("%w: %s", ErrOwner, o.Name)
+		if o.Owners == OwnersRequire {
+			return auth, "", false, fmt.Errorf("%w: %s", ErrOwner, state.Name)
 		}
 	}
 	return auth, "", false, nil

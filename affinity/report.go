@@ -2,9 +2,7 @@ package affinity
 
 import (
 	"context"
-	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
@@ -21,8 +19,10 @@ type Pick[T any] struct {
 	of      *Affinity[T]
 	tenant  string
 	pool    string
+	model   string
 	binding cache.Binding
 	around  bool // a detour: binding is what it goes around
+	warm    bool // the session's prompt cache can be warm there
 }
 
 // Result is how a request went, as far as the session's place is concerned.
@@ -74,11 +74,30 @@ func (p Pick[T]) ReportAway(r Result, away time.Duration) {
 	case p.around:
 		if r == Transient || r == Terminal || r == Unlisted {
 			// This detour is none: the next request of the session takes another.
-			a.troubles.take(p.binding, p.Decision.Auth, "")
+			a.troubles.take(p.binding, p.Decision.Auth, "", true)
 		}
 	case p.binding.Gen != 0:
 		a.report(p.binding, r, away)
 	}
+}
+
+// ReportResponse is ReportAway with what Options.Classify, or else
+// [ClassifyResponse], makes of an answer or of the error of sending. It returns
+// that, for a host that tries another auth after Transient and Terminal.
+func (p Pick[T]) ReportResponse(resp *http.Response, err error) Result {
+	var r Result
+	var away time.Duration
+	ok := false
+	if p.of != nil {
+		if c := p.of.conf.Load().Classify; c != nil {
+			r, away, ok = c(resp, err)
+		}
+	}
+	if !ok {
+		r, away = ClassifyResponse(resp, err)
+	}
+	p.ReportAway(r, away)
+	return r
 }
 
 // report tells the store. The request may be over, and its context done: what
@@ -102,9 +121,10 @@ func (a *Affinity[T]) report(b cache.Binding, r Result, away time.Duration) {
 		}
 		if ok, err = a.bindings.Touch(ctx, b); ok { // still the current one
 			if away <= 0 {
-				away = a.opts.Away
+				away = a.conf.Load().Away
 			}
 			a.troubles.change(b, func(t *trouble) bool {
+				t.away = true
 				if until := time.Now().Add(away); until.After(t.until) {
 					t.until = until
 				}
@@ -116,7 +136,7 @@ func (a *Affinity[T]) report(b cache.Binding, r Result, away time.Duration) {
 			break // late
 		}
 		t := a.troubles.change(b, func(t *trouble) bool { t.failed++; return true })
-		if t.failed >= a.opts.Unlisted {
+		if t.failed >= a.conf.Load().Unlisted {
 			_, err = a.bindings.Delete(ctx, b)
 			a.troubles.over(b)
 		}
@@ -132,71 +152,4 @@ func (a *Affinity[T]) served(b cache.Binding) {
 	if t, ok := a.troubles.get(b); ok && !time.Now().Before(t.until) {
 		a.troubles.over(b)
 	}
-}
-
-// Classify makes a Result of an upstream's HTTP status, or of the error of
-// sending when there was no answer (status 0).
-//
-//	2xx, 3xx                                   Served
-//	401, 402, 403, 404                         Terminal (404: the model or path is not there)
-//	408, 425, 429, 5xx                         Transient
-//	400, 405, 406, 410 to 417, 422, 431        Rejected
-//	context.Canceled                           Cancelled
-//	any other error, or no status              Transient
-//	any other status                           Unlisted
-func Classify(status int, err error) Result {
-	switch {
-	case errors.Is(err, context.Canceled):
-		return Cancelled
-	case err != nil:
-		return Transient
-	}
-	switch status {
-	case 401, 402, 403, 404:
-		return Terminal
-	case 0, 408, 425, 429:
-		return Transient
-	case 400, 405, 406, 410, 411, 412, 413, 414, 415, 416, 417, 422, 431:
-		return Rejected
-	}
-	switch status / 100 {
-	case 2, 3:
-		return Served
-	case 5:
-		return Transient
-	}
-	return Unlisted
-}
-
-// ClassifyResponse is Classify for an answer with its header: a challenge of
-// Cloudflare comes as a 403 and passes, and Retry-After says for how long the
-// auth wants to be left alone (0 if it does not). resp is nil if there was none;
-// its body is not read.
-func ClassifyResponse(resp *http.Response, err error) (r Result, away time.Duration) {
-	if err != nil || resp == nil {
-		return Classify(0, err), 0
-	}
-	r = Classify(resp.StatusCode, nil)
-	if resp.Header.Get("Cf-Mitigated") != "" && r == Terminal {
-		r = Transient
-	}
-	return r, RetryAfter(resp.Header)
-}
-
-// RetryAfter is what Retry-After says, in seconds or as a date, or
-// Retry-After-Ms, as OpenAI sends it; 0 if there is none that makes sense, and
-// an hour at most.
-func RetryAfter(h http.Header) time.Duration {
-	const most = time.Hour
-	if ms, err := strconv.ParseFloat(h.Get("Retry-After-Ms"), 64); err == nil && ms > 0 {
-		return time.Duration(min(ms, float64(most/time.Millisecond)) * float64(time.Millisecond))
-	}
-	v := h.Get("Retry-After")
-	if s, err := strconv.ParseFloat(v, 64); err == nil && s > 0 {
-		return time.Duration(min(s, most.Seconds()) * float64(time.Second))
-	}
-	if at, err := http.ParseTime(v); err == nil {
-		return min(max(time.Until(at), 0), most)
-	}
-	return 0
 }

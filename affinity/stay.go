@@ -2,17 +2,21 @@ package affinity
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
 	"github.com/llmaffinity/llmaffinity/selector"
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // visit is one pick that is not the usual case.
 type visit[T any] struct {
 	a          *Affinity[T]
+	o          *settings
 	ctx        context.Context
-	r          Request
+	q          query
+	key        sessionid.Key
 	candidates []T
 	next       selector.Func[T]
 	p          Pick[T]
@@ -22,8 +26,8 @@ type visit[T any] struct {
 
 // inherit makes the auth of a subagent's parent the choice, if that is bound to
 // one that is fit.
-func (v *visit[T]) inherit(scope cache.Scope, parent cache.Key) {
-	b, ok, err := v.a.bindings.Peek(v.ctx, scope, cache.Keys{Names: [cache.MaxNames]cache.Key{parent}})
+func (v *visit[T]) inherit(parent cache.Key) {
+	b, ok, err := v.a.bindings.Peek(v.ctx, v.q.scope, cache.Keys{Names: [cache.MaxNames]cache.Key{parent}})
 	if err != nil {
 		v.a.failed.Add(1)
 	}
@@ -37,8 +41,16 @@ func (v *visit[T]) inherit(scope cache.Scope, parent cache.Key) {
 }
 
 func (v *visit[T]) decide(auth T, b cache.Binding, o Outcome) Pick[T] {
-	v.a.decide(&v.p, auth, &b, o)
+	v.a.decide(v.o, &v.p, auth, &b, o)
 	return v.p
+}
+
+// others are what the balancer may choose from, without the session's auth.
+func (v *visit[T]) others() choice[T] { return v.a.fit(v.o, &v.q, v.candidates, v.b.Auth) }
+
+// choose asks the balancer, for this session.
+func (v *visit[T]) choose(from []T) (auth T, name string, err error) {
+	return v.a.choose(selector.WithKey(v.ctx, placement(&v.q.scope, v.key)), from, v.next)
 }
 
 // stay serves a session that is bound, by the fitness of its auth. It returns
@@ -50,28 +62,41 @@ func (v *visit[T]) stay() (done bool, err error) {
 		v.p.Decision.Reason = ReasonGone
 		return false, nil
 	}
-	f := a.fitness(v.b.Auth, &v.r)
+	f := a.fitness(v.o, &v.q, v.b.Auth)
 	tr, troubled := a.troubles.get(v.b)
-	now := time.Now()
-	if f == Fit && troubled && now.Before(tr.until) {
+	if f <= Busy && troubled && time.Now().Before(tr.until) {
 		f = Away
 	}
 	switch f {
 	case Unfit:
 		v.p.Decision.Reason = ReasonUnfit
 		return false, nil
-	case Full, Slow:
-		return true, v.spill(auth, f)
+	case Full:
+		return true, v.spill(auth, tr, ReasonFull)
+	case Slow:
+		if !v.q.Side && a.speeds.due(&v.o.Slow, speedKey{v.b.Auth, v.q.model}) {
+			v.hit(auth)
+			return true, nil
+		}
+		return true, v.spill(auth, tr, ReasonSlow)
 	case Away:
-		return true, v.detour(auth, tr, now)
+		return true, v.detour(auth, tr)
 	}
-	if troubled && !v.r.Side {
+	if troubled && tr.away && !v.q.Side {
 		// It is back. As long as its cache can be warm, so is the session; the
 		// detour is forgotten when it has served (see served): until then, a
 		// session that must leave again goes where it has been.
-		if other, ok := v.fitCandidate(tr.detour); ok && now.Sub(tr.since) > a.opts.Warm {
+		if other, ok := v.fitCandidate(tr.detour); ok && v.cold(tr) {
 			v.settle(other, tr.detour)
 			return true, nil
+		}
+	}
+	if v.o.judge && !v.q.Side {
+		if a.overloaded(v.o, &v.q, v.candidates, v.b.Auth) {
+			return true, v.spill(auth, tr, ReasonLoad)
+		}
+		if v.better() {
+			return v.anew(auth)
 		}
 	}
 	v.hit(auth)
@@ -82,10 +107,69 @@ func (v *visit[T]) stay() (done bool, err error) {
 // concerns nobody.
 func (v *visit[T]) hit(auth T) {
 	b := v.b
-	if v.r.Side {
+	v.p.warm = b.Served && !v.cold(trouble{})
+	if v.q.Side {
 		b = passing(b, b.Auth)
 	}
 	v.decide(auth, b, OutcomeHit)
+}
+
+// cold reports whether the session's auth has not served it for so long that
+// its prompt cache is gone.
+func (v *visit[T]) cold(tr trouble) bool {
+	since := v.b.SinceServed
+	if !v.b.Served && !tr.since.IsZero() {
+		since = time.Since(tr.since)
+	}
+	return since > v.o.warm(v.b.Auth, &v.q)
+}
+
+func (o *settings) warm(auth string, q *query) time.Duration {
+	if o.WarmFor != nil {
+		if d := o.WarmFor(auth, q.Request); d > 0 {
+			return d
+		}
+	}
+	return o.Warm
+}
+
+// better reports whether a session whose auth is fit may leave it for a better
+// place, with the reason in v.p.
+func (v *visit[T]) better() bool {
+	back, cold := v.o.Failback, v.cold(trouble{})
+	if back == FailbackAtOnce || back == FailbackCold && cold {
+		c := v.others()
+		if c.rank <= rankBusy && c.tier > v.o.Tier(v.b.Auth, v.q.Request) {
+			v.p.Decision.Reason = ReasonTier
+			return true
+		}
+	}
+	if !v.o.ColdAnew || !cold {
+		return false
+	}
+	v.p.Decision.Reason = ReasonCold
+	if v.o.Load == nil || v.a.drained.has(v.b.Auth) {
+		return true
+	}
+	c := v.a.fit(v.o, &v.q, v.candidates, "")
+	if v.o.Load(v.b.Auth, v.q.Request) > c.mean {
+		return true
+	}
+	v.p.Decision.Reason = ReasonNone
+	return false
+}
+
+// anew lets the balancer choose for a session that could stay. If it chooses the
+// same auth or none, the session does stay.
+func (v *visit[T]) anew(bound T) (done bool, err error) {
+	auth, name, err := v.choose(v.a.fit(v.o, &v.q, v.candidates, "").from)
+	if err != nil || name == v.b.Auth {
+		v.p.Decision.Reason = ReasonNone
+		v.hit(bound)
+		return true, nil
+	}
+	v.next = func(context.Context, []T) (T, error) { return auth, nil }
+	return false, nil
 }
 
 // fitCandidate is the candidate of a name, if it is fit.
@@ -94,58 +178,66 @@ func (v *visit[T]) fitCandidate(name string) (auth T, ok bool) {
 		return auth, false
 	}
 	auth, ok = v.a.candidate(v.candidates, name)
-	return auth, ok && v.a.fitness(name, &v.r) == Fit
+	return auth, ok && v.a.fitness(v.o, &v.q, name) == Fit
 }
 
-// spill serves this one request elsewhere. Where nobody else can, a slow auth
-// is better than none, and a full one is left to the balancer.
-func (v *visit[T]) spill(bound T, f Fitness) error {
-	others := v.a.fit(v.candidates, &v.r, v.b.Auth)
-	if len(others) == 0 && f == Slow {
+// elsewhere is where a session goes that does not leave its auth for good: all
+// of its requests to one auth, the choice of the first. away says that the auth
+// is away, not only full or slow; one that is loaded is not gone to again.
+func (v *visit[T]) elsewhere(from []T, tr *trouble, away bool, loaded func(string) bool) (auth T, name string, err error) {
+	a := v.a
+	if auth, ok := v.fitCandidate(tr.detour); ok && !loaded(tr.detour) {
+		if away && !tr.away && !v.q.Side {
+			*tr = a.troubles.take(v.b, tr.detour, tr.detour, away)
+		}
+		return auth, tr.detour, nil
+	}
+	if auth, name, err = v.choose(from); err != nil || v.q.Side {
+		return auth, name, err
+	}
+	*tr = a.troubles.take(v.b, tr.detour, name, away)
+	if theirs, ok := v.fitCandidate(tr.detour); ok { // another request was faster
+		return theirs, tr.detour, nil
+	}
+	return auth, name, nil
+}
+
+// spill serves this one request elsewhere. Where nobody else is better, an auth
+// that can serve is good enough, and a full one is left to the balancer.
+func (v *visit[T]) spill(bound T, tr trouble, why Reason) error {
+	c := v.others()
+	if why != ReasonFull && c.rank > rankBusy {
 		v.hit(bound)
 		return nil
 	}
-	auth, name, err := v.a.choose(v.ctx, others, v.next)
+	auth, name, err := v.elsewhere(c.from, &tr, false, func(name string) bool {
+		return why == ReasonLoad && v.a.overloaded(v.o, &v.q, v.candidates, name)
+	})
 	if err != nil {
 		return err
 	}
-	v.p.Decision.Reason = ReasonFull
-	if f == Slow {
-		v.p.Decision.Reason = ReasonSlow
-	}
+	v.p.Decision.Reason = why
 	v.decide(auth, passing(v.b, name), OutcomeSpill)
 	return nil
 }
 
-// detour serves the session elsewhere until its auth is back: all of its
-// requests go to one auth, the choice of the first. When the auth has been away
-// for so long that its cache is cold, the detour becomes the binding.
-func (v *visit[T]) detour(bound T, tr trouble, now time.Time) error {
-	a := v.a
-	auth, ok := v.fitCandidate(tr.detour)
-	name := tr.detour
-	if !ok {
-		others := a.fit(v.candidates, &v.r, v.b.Auth)
-		if len(others) == 0 {
-			v.hit(bound) // nobody else: its own auth may still answer
-			return nil
-		}
-		var err error
-		if auth, name, err = a.choose(v.ctx, others, v.next); err != nil {
-			return err
-		}
-		if !v.r.Side {
-			tr = a.troubles.take(v.b, tr.detour, name)
-			if theirs, ok := v.fitCandidate(tr.detour); ok { // another request was faster
-				auth, name = theirs, tr.detour
-			}
-		}
+// detour serves the session elsewhere until its auth is back. When that has been
+// away for so long that its cache is cold, the detour becomes the binding.
+func (v *visit[T]) detour(bound T, tr trouble) error {
+	c := v.others()
+	if len(c.from) == 0 && !slices.Contains(v.q.Tried, v.b.Auth) {
+		v.hit(bound) // nobody else: its own auth may still answer
+		return nil
+	}
+	auth, name, err := v.elsewhere(c.from, &tr, true, func(string) bool { return false })
+	if err != nil {
+		return err
 	}
 	v.p.Decision.Reason = ReasonAway
 	switch {
-	case v.r.Side:
+	case v.q.Side:
 		v.decide(auth, passing(v.b, name), OutcomeDetour)
-	case !tr.since.IsZero() && now.Sub(tr.since) > a.opts.Warm:
+	case v.cold(tr):
 		v.settle(auth, name)
 	default:
 		v.decide(auth, passing(v.b, name), OutcomeDetour)

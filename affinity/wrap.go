@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/llmaffinity/llmaffinity/selector"
 )
@@ -11,7 +12,7 @@ import (
 // Selector is a [selector.Selector] with affinity: what [Wrap] makes.
 type Selector[T any] struct {
 	*Affinity[T]
-	next selector.Func[T]
+	next atomic.Pointer[selector.Func[T]]
 }
 
 // Wrap makes a Selector of a Selector: sessions that are bound stay, next
@@ -24,7 +25,9 @@ func Wrap[T any](next selector.Selector[T], name func(T) string, o *Options) (*S
 	if err != nil {
 		return nil, err
 	}
-	return &Selector[T]{a, next.Select}, nil
+	s := &Selector[T]{Affinity: a}
+	s.balance(next)
+	return s, nil
 }
 
 // Select chooses one of the candidates for the request in ctx, see
@@ -32,7 +35,7 @@ func Wrap[T any](next selector.Selector[T], name func(T) string, o *Options) (*S
 func (s *Selector[T]) Select(ctx context.Context, candidates []T) (T, error) {
 	c, ok := ctx.Value(callKey{}).(*call)
 	if !ok {
-		return s.next(ctx, candidates)
+		return (*s.next.Load())(ctx, candidates)
 	}
 	p, err := s.Pick(ctx, c.request, candidates)
 	if err != nil {
@@ -45,7 +48,25 @@ func (s *Selector[T]) Select(ctx context.Context, candidates []T) (T, error) {
 
 // Pick is [Affinity.Pick] with the wrapped selector as the balancer.
 func (s *Selector[T]) Pick(ctx context.Context, r Request, candidates []T) (Pick[T], error) {
-	return s.Affinity.Pick(ctx, r, candidates, s.next)
+	return s.Affinity.Pick(ctx, r, candidates, *s.next.Load())
+}
+
+// Reconfigure makes next the balancer and o the options from now on, see
+// [Affinity.Reconfigure]. After an error nothing has changed.
+func (s *Selector[T]) Reconfigure(next selector.Selector[T], o *Options) error {
+	if next == nil {
+		return fmt.Errorf("%w: no selector to wrap", ErrOptions)
+	}
+	if err := s.Affinity.Reconfigure(o); err != nil {
+		return err
+	}
+	s.balance(next)
+	return nil
+}
+
+func (s *Selector[T]) balance(next selector.Selector[T]) {
+	f := selector.Func[T](next.Select)
+	s.next.Store(&f)
 }
 
 // call is one request on its way through Select: what it is, and what the

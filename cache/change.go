@@ -83,11 +83,14 @@ func (m *Memory) RenameAuth(_ context.Context, from, to string) (renamed int, er
 	for i := range m.shards {
 		s := &m.shards[i]
 		s.mu.Lock()
+		now := m.now()
 		if int(a) < len(s.auths) {
 			s.slab.each(&s.auths[a], byAuth, func(i uint32, r *record) {
 				s.unlinkAuth(m, r)
 				s.linkAuth(i, m.auths.use(to))
-				renamed++
+				if r.live(now) {
+					renamed++
+				}
 			})
 		}
 		s.mu.Unlock()

@@ -309,7 +309,6 @@ func history(t *testing.T, seed uint64, size int) {
 					n++
 				}
 			}
-			c.Sweep()
 			renamed, err := c.RenameAuth(t.Context(), auth, to)
 			require.NoError(t, err, what)
 			require.Equal(t, n, renamed, what)

@@ -1,8 +1,8 @@
 // Package selector answers: which auth would a plain balancer take? It knows
 // nothing of sessions. [Selector] is the one interface that a host's own
 // balancer has to satisfy to be wrapped by package affinity; [Func] makes one
-// of a function. Round robin, fill first and random are here for hosts that
-// have none.
+// of a function. Round robin, fill first, random and rendezvous hashing are here
+// for hosts that have none.
 //
 //	next := selector.RoundRobin[*Auth]()
 //	auth, err := next.Select(ctx, candidates)
