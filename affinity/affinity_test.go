@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -405,10 +406,24 @@ func TestV1_EveryDecisionIsTold(t *testing.T) {
 func TestV3_BadConfigurationIsAConstructorError(t *testing.T) {
 	next := selector.RoundRobin[string]()
 	for name, err := range map[string]error{
-		"no selector":  second(affinity.Wrap(nil, same, nil)),
-		"no name":      second(affinity.Wrap(next, nil, nil)),
-		"negative ttl": second(affinity.Wrap(next, same, &affinity.Options{TTL: -1})),
-		"negative max": second(affinity.New(same, &affinity.Options{MaxSessions: -1})),
+		"no selector":                           second(affinity.Wrap(nil, same, nil)),
+		"no name":                               second(affinity.Wrap(next, nil, nil)),
+		"negative ttl":                          second(affinity.Wrap(next, same, &affinity.Options{TTL: -1})),
+		"negative max":                          second(affinity.New(same, &affinity.Options{MaxSessions: -1})),
+		"negative warm":                         second(affinity.New(same, &affinity.Options{Warm: -1})),
+		"unknown owners":                        second(affinity.New(same, &affinity.Options{Owners: 9})),
+		"negative unlisted":                     second(affinity.New(same, &affinity.Options{Unlisted: -1})),
+		"failback without tiers":                second(affinity.New(same, &affinity.Options{Failback: affinity.FailbackCold})),
+		"unknown failback":                      second(affinity.New(same, &affinity.Options{Failback: 9, Tier: func(string, affinity.Request) int { return 0 }})),
+		"a bound without a load":                second(affinity.New(same, &affinity.Options{LoadBound: 2})),
+		"a spill without a load":                second(affinity.New(same, &affinity.Options{SpillBound: 2})),
+		"a bound below the mean":                second(affinity.New(same, &affinity.Options{LoadBound: 0.5, Load: func(string, affinity.Request) float64 { return 0 }})),
+		"a bound that is no number":             second(affinity.New(same, &affinity.Options{LoadBound: math.NaN(), Load: func(string, affinity.Request) float64 { return 0 }})),
+		"a spill before new sessions stay away": second(affinity.New(same, &affinity.Options{LoadBound: 2, SpillBound: 1.5, Load: func(string, affinity.Request) float64 { return 0 }})),
+		"a least below nothing":                 second(affinity.New(same, &affinity.Options{LoadLeast: -1, Load: func(string, affinity.Request) float64 { return 0 }})),
+		"slow without a time":                   second(affinity.New(same, &affinity.Options{Slow: affinity.SlowPolicy{Samples: 2}})),
+		"slow and negative":                     second(affinity.New(same, &affinity.Options{Slow: affinity.SlowPolicy{Above: 1, Probe: -1}})),
+		"fast slower than slow":                 second(affinity.New(same, &affinity.Options{Slow: affinity.SlowPolicy{Above: 1, Below: 2}})),
 	} {
 		require.ErrorIs(t, err, affinity.ErrOptions, name)
 	}

@@ -100,8 +100,8 @@ func (f failed) Read([]byte) (int, error) { return 0, f.error }
 // read already. Some errors are not what their status says:
 //
 //	OAuth: error "invalid_grant" (RFC 6749, 5.2: a 400)                    Terminal
-//	OpenAI: code "insufficient_quota" (a 429), "model_not_found",
-//	  "invalid_api_key", "account_deactivated"                             Terminal
+//	OpenAI: code "insufficient_quota" (a 429), "invalid_api_key",
+//	  "account_deactivated"                                                Terminal
 //	Anthropic: a message that begins with "Your credit balance is too low"
 //	  (a 400)                                                              Terminal
 //	Google: reason "API_KEY_INVALID" (a 400)                               Terminal
@@ -127,7 +127,7 @@ func ClassifyError(status int, h http.Header, body []byte) (r Result, away time.
 	}
 	for _, v := range [...]string{e.String(), e.Get("code").String(), e.Get("type").String()} {
 		switch v {
-		case "invalid_grant", "insufficient_quota", "model_not_found", "invalid_api_key", "account_deactivated":
+		case "invalid_grant", "insufficient_quota", "invalid_api_key", "account_deactivated":
 			return Terminal, 0
 		}
 	}

@@ -126,7 +126,7 @@ func (a *Affinity[T]) fit(o *settings, q *query, candidates []T, without string)
 	best.mean /= float64(n)
 	best.from = make([]T, 0, n)
 	for i, c := range candidates {
-		if v := verdicts[i]; v.rank == best.rank && !(v.load > o.LoadBound*best.mean) {
+		if v := verdicts[i]; v.rank == best.rank && (v.load <= o.LoadLeast || !(v.load > o.LoadBound*best.mean)) {
 			best.from = append(best.from, c)
 		}
 	}

@@ -45,7 +45,7 @@ func (a *Affinity[T]) overloaded(o *settings, q *query, candidates []T, name str
 		return false
 	}
 	load := o.Load(name, q.Request)
-	if load <= o.SpillLeast {
+	if load <= o.LoadLeast {
 		return false
 	}
 	sum, n := 0.0, 0

@@ -109,7 +109,7 @@ func (m *reference) from(r *refRequest, without string) (out []string, rank int)
 				}
 			}
 			for _, c := range level {
-				if m.o.Load == nil || m.load[c] <= m.o.LoadBound*m.mean(level)+1e-9 {
+				if m.o.Load == nil || m.load[c] <= m.o.LoadLeast || m.load[c] <= m.o.LoadBound*m.mean(level)+1e-9 {
 					out = append(out, c)
 				}
 			}
@@ -122,7 +122,7 @@ func (m *reference) from(r *refRequest, without string) (out []string, rank int)
 }
 
 func (m *reference) overloaded(r *refRequest, auth string) bool {
-	if m.o.SpillBound == 0 || m.load[auth] <= m.o.SpillLeast {
+	if m.o.SpillBound == 0 || m.load[auth] <= m.o.LoadLeast {
 		return false
 	}
 	var fellows []string
@@ -378,7 +378,7 @@ func modelOptions(rng *rand.Rand, m *reference) *affinity.Options {
 	if rng.IntN(2) == 0 {
 		o.Load, o.LoadBound = func(auth string, _ affinity.Request) float64 { return m.load[auth] }, 1.25
 		if rng.IntN(2) == 0 {
-			o.SpillBound, o.SpillLeast = 1.5, 2
+			o.SpillBound, o.LoadLeast = 1.5, 2
 		}
 	}
 	o.ColdAnew = rng.IntN(3) == 0

@@ -76,9 +76,9 @@ type Options struct {
 	// each time; 0 never sends them, otherwise it is at least LoadBound: what
 	// lies between is room for those that are bound.
 	SpillBound float64
-	// SpillLeast is a load up to which nothing spills, whatever the mean: where
-	// little is going on, a mean says nothing.
-	SpillLeast float64
+	// LoadLeast is a load that is never too much, whatever the mean: where little
+	// is going on, a mean says nothing. With [InFlight.Load], some requests.
+	LoadLeast float64
 
 	// Warm is how long a provider's prompt cache is worth something after a
 	// session was served last; 0 is DefaultWarm. An auth that is away for longer
@@ -190,8 +190,8 @@ func settle(o *Options) (*settings, error) {
 		return bad("Failback is %d, which is no policy", s.Failback)
 	case s.Failback != FailbackStay && s.Tier == nil:
 		return bad("Failback without Tier")
-	case s.Load == nil && (s.LoadBound != 0 || s.SpillBound != 0 || s.SpillLeast != 0):
-		return bad("LoadBound, SpillBound or SpillLeast without Load")
+	case s.Load == nil && (s.LoadBound != 0 || s.SpillBound != 0 || s.LoadLeast != 0):
+		return bad("LoadBound, SpillBound or LoadLeast without Load")
 	}
 	if s.LoadBound == 0 {
 		s.LoadBound = DefaultLoadBound
@@ -201,8 +201,8 @@ func settle(o *Options) (*settings, error) {
 		return bad("LoadBound is %v, less than the mean", s.LoadBound)
 	case s.SpillBound != 0 && !(finite(s.SpillBound) && s.SpillBound >= s.LoadBound):
 		return bad("SpillBound is %v, less than LoadBound, %v", s.SpillBound, s.LoadBound)
-	case !finite(s.SpillLeast) || s.SpillLeast > 0 && s.SpillBound == 0:
-		return bad("SpillLeast is %v, with a SpillBound of %v", s.SpillLeast, s.SpillBound)
+	case !finite(s.LoadLeast):
+		return bad("LoadLeast is %v", s.LoadLeast)
 	}
 	if err := s.Slow.settle(); err != nil {
 		return bad("%w", err)

@@ -3,6 +3,7 @@ package selector_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"testing"
 
@@ -89,4 +90,66 @@ func ExampleFunc() {
 	auth, _ := longest.Select(context.Background(), []string{"key-1", "key-long", "k"})
 	fmt.Println(auth)
 	// Output: key-long
+}
+
+func TestRendezvousPlacesByTheKey(t *testing.T) {
+	same := func(s string) string { return s }
+	s := selector.Rendezvous(same, nil)
+	auths := []string{"A", "B", "C", "D"}
+	ctx := func(i int) context.Context {
+		return selector.WithKey(context.Background(), uint64(i)*0x9e3779b97f4a7c15)
+	}
+	got := map[string]int{}
+	for i := range 4000 {
+		a, err := s.Select(ctx(i), auths)
+		require.NoError(t, err)
+		got[a]++
+		again, err := s.Select(ctx(i), []string{"D", "C", "A", "B"})
+		require.NoError(t, err)
+		require.Equal(t, a, again, "whatever their order")
+		without, err := s.Select(ctx(i), []string{"A", "B", "C"})
+		require.NoError(t, err)
+		if a != "D" {
+			require.Equal(t, a, without, "only the keys of the one that goes change")
+		}
+	}
+	for _, a := range auths {
+		require.InDelta(t, 1000, got[a], 150)
+	}
+	_, err := s.Select(ctx(1), nil)
+	require.ErrorIs(t, err, selector.ErrNoCandidates)
+	seen := map[string]bool{}
+	for range 200 {
+		a, err := s.Select(context.Background(), auths)
+		require.NoError(t, err)
+		seen[a] = true
+	}
+	require.Len(t, seen, 4, "without a key, any")
+}
+
+func TestRendezvousKeepsToTheWeights(t *testing.T) {
+	weight := map[string]float64{"A": 1, "B": 3, "none": 0, "bad": math.NaN()}
+	s := selector.Rendezvous(func(s string) string { return s }, func(s string) float64 { return weight[s] })
+	got := map[string]int{}
+	for i := range 4000 {
+		a, err := s.Select(selector.WithKey(context.Background(), uint64(i)), []string{"none", "A", "B", "bad"})
+		require.NoError(t, err)
+		got[a]++
+	}
+	require.InDelta(t, 1000, got["A"], 150)
+	require.InDelta(t, 3000, got["B"], 150)
+	a, err := s.Select(selector.WithKey(context.Background(), 1), []string{"none"})
+	require.NoError(t, err)
+	require.Equal(t, "none", a, "if there is no other")
+}
+
+func TestTheKeyIsThereAndTheRestOfTheContextToo(t *testing.T) {
+	type other struct{}
+	ctx := selector.WithKey(context.WithValue(context.Background(), other{}, "v"), 7)
+	key, ok := selector.KeyOf(ctx)
+	require.True(t, ok)
+	require.EqualValues(t, 7, key)
+	require.Equal(t, "v", ctx.Value(other{}))
+	_, ok = selector.KeyOf(context.Background())
+	require.False(t, ok)
 }

@@ -1,24 +1,30 @@
 package main
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
-// chaos drives conversations over eight auths of which six fail at random.
+// chaos drives conversations over eight auths of which six fail at random, or are
+// removed and put back.
 func chaos(t *testing.T, o demoOptions, faults bool) *run {
 	sim, pool, stopSim, err := simulatedPool(o.auths)
 	require.NoError(t, err)
 	defer stopSim()
 	// As many attempts as auths: an error must be one that no auth prevents.
-	g, err := NewGateway(GatewayOptions{Pool: pool, Affinity: true, DecisionHeader: true, Attempts: o.auths})
+	g, err := NewGateway(GatewayOptions{Pool: pool, Affinity: true, DecisionHeader: true, Attempts: o.auths,
+		Slow: affinity.SlowPolicy{Above: slowAbove, Samples: 2, Probe: 500 * time.Millisecond}})
 	require.NoError(t, err)
 	defer g.Close()
 	url, stop, err := serve(g, "127.0.0.1:0")
@@ -29,6 +35,7 @@ func chaos(t *testing.T, o demoOptions, faults bool) *run {
 	defer d.client.CloseIdleConnections()
 	rng := rand.New(rand.NewPCG(1, 1))
 	var mu sync.Mutex
+	var removed *Auth
 	total := o.conversations * o.turns
 	d.served = func(n int) {
 		if !faults || n%20 != 0 {
@@ -36,17 +43,38 @@ func chaos(t *testing.T, o demoOptions, faults bool) *run {
 		}
 		mu.Lock()
 		defer mu.Unlock()
+		all := pool.All()
+		if len(all) < o.auths { // the one that was removed is back, with a clean slate
+			g.Reload(append(slices.Clone(all), removed))
+			return
+		}
+		if rng.IntN(6) == 0 {
+			whole := []string{fmt.Sprint("sim-key-", o.auths-1), fmt.Sprint("sim-key-", o.auths)}
+			i := slices.IndexFunc(all, func(a *Auth) bool { return !slices.Contains(whole, a.Key) && rng.IntN(3) == 0 })
+			if i < 0 {
+				return
+			}
+			removed = &Auth{Name: all[i].Name, API: all[i].API, URL: all[i].URL, Key: all[i].Key}
+			g.Reload(slices.Delete(slices.Clone(all), i, i+1))
+			return
+		}
 		f := []simulator.Fault{
 			{Status: http.StatusTooManyRequests, RetryAfter: time.Second, Times: 1 + rng.IntN(3)},
 			{Status: http.StatusServiceUnavailable, Times: 1 + rng.IntN(5)},
 			{Status: 529, Times: 1},
-			{Delay: 20 * time.Millisecond, Times: 5},
+			{Delay: 2 * slowAbove, Times: 30}, // of five models, each judged by itself
 			{HangUp: true, Times: 1 + rng.IntN(3)},
 		}[rng.IntN(5)]
 		if n == total/2 {
 			f = simulator.Fault{Status: http.StatusUnauthorized}
 		}
-		sim.SetFault(pool.auths[rng.IntN(o.auths-2)].Key, f)
+		// The last two of the provider's keys stay whole, but one of them is slow at
+		// times: the others rest too often for that to be seen.
+		key := 1 + rng.IntN(o.auths-2)
+		if f.Delay > 0 {
+			key = o.auths
+		}
+		sim.SetFault(fmt.Sprint("sim-key-", key), f)
 	}
 	require.NoError(t, d.drive(t.Context(), o))
 	for _, s := range sim.Stats() {
@@ -55,6 +83,9 @@ func chaos(t *testing.T, o demoOptions, faults bool) *run {
 	}
 	return r
 }
+
+// slowAbove is far above what the simulator takes, also on a busy machine.
+const slowAbove = 100 * time.Millisecond
 
 // With faults at random no client sees one, and what is lost of the prompt
 // caches is what the switches must cost: a prompt that is not cached each.
@@ -80,4 +111,13 @@ func TestRandomFaults(t *testing.T) {
 	t.Logf("cached share %.1f %% without faults, %.1f %% with them; %d switches of %d requests cost at most %.1f points", share(calm), share(wild), switches, wild.requests, must)
 	require.GreaterOrEqual(t, share(wild)+must+3, share(calm))
 	require.NotZero(t, switches)
+	for _, kind := range []string{"removed", "slow", "answered 429", "answered 503", "answered 529"} {
+		n := 0
+		for reason, of := range wild.switches {
+			if strings.Contains(reason, kind) {
+				n += of
+			}
+		}
+		require.NotZero(t, n, kind)
+	}
 }

@@ -15,6 +15,7 @@ type Upstream struct {
 	API  API      `json:"api"`  // anthropic, openai, gemini, any
 	URL  string   `json:"url"`  // what stands before /v1/…
 	Keys []string `json:"keys"` // names of environment variables, one an auth
+	Tier int      `json:"tier"` // upstreams of the highest tier go first
 }
 
 // upstreamFlag collects -upstream name,api,url,KEY_1,KEY_2.
@@ -31,7 +32,7 @@ func (f *upstreamFlag) Set(s string) error {
 	return nil
 }
 
-// readConfig reads {"upstreams": [{"name", "api", "url", "keys"}, …]}.
+// readConfig reads {"upstreams": [{"name", "api", "url", "keys", "tier"}, …]}.
 func readConfig(file string) ([]Upstream, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -70,7 +71,7 @@ func poolOf(upstreams []Upstream, getenv func(string) string) (*Pool, error) {
 			if key == "" {
 				return nil, fmt.Errorf("upstream %q: the environment variable %s is not set", u.Name, env)
 			}
-			a := &Auth{Name: fmt.Sprintf("%s-%d", u.Name, i+1), API: u.API, URL: base, Key: key}
+			a := &Auth{Name: fmt.Sprintf("%s-%d", u.Name, i+1), API: u.API, URL: base, Key: key, Tier: u.Tier}
 			if p.Named(a.Name) != nil {
 				return nil, fmt.Errorf("two auths are called %s", a.Name)
 			}

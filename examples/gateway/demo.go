@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -130,9 +131,9 @@ func (r *run) do(ctx context.Context, o demoOptions) error {
 	d.served = func(n int) {
 		switch { // in the middle of it; one auth at least stays whole
 		case r.faults && n == total/3 && o.auths > 1:
-			sim.SetFault(pool.auths[o.auths/4].Key, simulator.Fault{Status: http.StatusServiceUnavailable})
+			sim.SetFault(pool.All()[o.auths/4].Key, simulator.Fault{Status: http.StatusServiceUnavailable})
 		case r.faults && n == total/2 && o.auths > 2:
-			sim.SetFault(pool.auths[o.auths/2].Key, simulator.Fault{Status: http.StatusUnauthorized})
+			sim.SetFault(pool.All()[o.auths/2].Key, simulator.Fault{Status: http.StatusUnauthorized})
 		}
 		if o.progress != nil && (n%20 == 0 || n == total) {
 			fmt.Fprintf(o.progress, "\r%-32s %4d of %d requests", r.name, n, total)
@@ -169,7 +170,7 @@ const clients = 8
 
 func (d *driver) drive(ctx context.Context, o demoOptions) error {
 	d.run.perAuth, d.run.switches = map[string]int{}, map[string]int{}
-	for _, a := range d.pool.auths {
+	for _, a := range d.pool.All() {
 		d.run.perAuth[a.Name] = 0
 	}
 	ready := make(chan *conversation, o.conversations)
@@ -251,13 +252,23 @@ func (d *driver) note(c *conversation, decision string) {
 	auth := parts["auth"]
 	d.run.perAuth[auth]++
 	if c.auth != "" && c.auth != auth {
-		reason := "balancer's choice"
-		if parts["outcome"] == "hit" {
-			reason = auth + " is back"
-		} else if before := d.pool.Named(c.auth); parts["outcome"] != "off" && before != nil && before.Reason() != "" {
-			reason = before.Name + " answered " + before.Reason()
-		}
-		d.run.switches[reason]++
+		d.run.switches[d.why(c.auth, auth, parts)]++
 	}
 	c.auth = auth
+}
+
+// why is the reason of a switch, as an operator would put it.
+func (d *driver) why(from, to string, decision map[string]string) string {
+	was := d.pool.Named(from)
+	switch {
+	case decision["outcome"] == "off":
+		return "balancer's choice"
+	case decision["outcome"] == "hit":
+		return to + " is back"
+	case slices.Contains([]string{"slow", "load", "tier"}, decision["reason"]):
+		return from + ": " + decision["reason"]
+	case was == nil || was.Reason() == "": // the session's own, or its detour's
+		return "its auth was removed"
+	}
+	return from + " answered " + was.Reason()
 }

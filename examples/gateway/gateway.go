@@ -31,7 +31,9 @@ type GatewayOptions struct {
 	MaxBody int64
 	// Attempts is how many auths one request may try.
 	Attempts int
-	Log      *slog.Logger
+	// Slow is when an auth is slow, by the time to the first byte of its answers.
+	Slow affinity.SlowPolicy
+	Log  *slog.Logger
 }
 
 // Defaults of GatewayOptions.
@@ -51,11 +53,12 @@ type Gateway struct {
 	plain  selector.Selector[*Auth]
 	proxy  httputil.ReverseProxy
 	send   http.RoundTripper
+	flying affinity.InFlight
 }
 
 // NewGateway makes a Gateway.
 func NewGateway(o GatewayOptions) (*Gateway, error) {
-	if o.Pool == nil || len(o.Pool.auths) == 0 {
+	if o.Pool == nil || len(o.Pool.All()) == 0 {
 		return nil, errors.New("gateway: no auths")
 	}
 	if o.MaxBody == 0 {
@@ -69,9 +72,13 @@ func NewGateway(o GatewayOptions) (*Gateway, error) {
 	}
 	g := &Gateway{opts: o, plain: selector.RoundRobin[*Auth]()}
 	if o.Affinity {
-		// The one line that this library is for.
-		wrapped, err := affinity.Wrap(g.plain, func(a *Auth) string { return a.Name },
-			&affinity.Options{Eligible: o.Pool.Fitness})
+		// The one line that this library is for; what it knows of the auths is the
+		// pool's, and sessions whose prompt cache is cold level the load.
+		wrapped, err := affinity.Wrap(g.plain, func(a *Auth) string { return a.Name }, &affinity.Options{
+			Eligible: o.Pool.Fitness, Tier: o.Pool.Tier, Failback: affinity.FailbackCold,
+			Load: g.flying.Load, LoadLeast: 8, // a few requests more or less are chance
+			ColdAnew: true, Slow: o.Slow,
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -177,33 +184,26 @@ var errNoAuth = errors.New("no auth can serve this now")
 func (g *Gateway) roundTrip(out *http.Request) (*http.Response, error) {
 	ctx := out.Context()
 	j := ctx.Value(jobKey{}).(*job)
-	tried := map[*Auth]bool{}
+	var tried []string
 	for attempt := 1; ; attempt++ {
-		candidates := g.opts.Pool.Candidates(j.api, tried)
-		if len(candidates) == 0 {
-			return nil, errNoAuth
-		}
-		pick, err := g.pick(ctx, j, candidates, tried)
+		pick, err := g.pick(ctx, j, tried)
 		if err != nil {
 			return nil, err
 		}
 		auth := pick.Auth
-		tried[auth] = true
+		tried = append(tried, auth.Name)
 		last := attempt == g.opts.Attempts || j.rest != nil || len(g.opts.Pool.Candidates(j.api, tried)) == 0
+		sent := time.Now()
 		resp, err := g.try(out, j, auth)
-		status := 0
 		if err == nil {
-			status = resp.StatusCode
+			pick.FirstToken(time.Since(sent))
 		} else if ctx.Err() != nil {
 			err = ctx.Err() // the client went away: not the auth's fault
 		}
-		result, away := affinity.Classify(status, err), time.Duration(0)
-		if err == nil {
-			result, away = affinity.ClassifyResponse(resp, nil)
-		}
+		result, away := affinity.ClassifyResponse(resp, err)
 		pick.ReportAway(result, away)
-		if result == affinity.Transient || unauthorised(status) {
-			g.rest(auth, result, resp, err)
+		if result == affinity.Transient || result == affinity.Terminal && (err != nil || resp.StatusCode != http.StatusNotFound) {
+			g.rest(auth, result, away, resp, err)
 			if !last {
 				if resp != nil {
 					resp.Body.Close()
@@ -219,14 +219,42 @@ func (g *Gateway) roundTrip(out *http.Request) (*http.Response, error) {
 	}
 }
 
-// pick asks affinity, or the plain balancer; the latter also when all auths
-// rest.
-func (g *Gateway) pick(ctx context.Context, j *job, candidates []*Auth, tried map[*Auth]bool) (affinity.Pick[*Auth], error) {
-	if g.sticky != nil && candidates[0].Ready(time.Now()) {
-		return g.sticky.Pick(ctx, j.request, g.opts.Pool.Serving(j.api, tried))
+// pick asks affinity, or, without it or when all auths rest, the plain balancer.
+func (g *Gateway) pick(ctx context.Context, j *job, tried []string) (affinity.Pick[*Auth], error) {
+	if g.sticky != nil {
+		r := j.request
+		r.Tried = tried
+		if p, err := g.sticky.Pick(ctx, r, g.opts.Pool.Serving(j.api)); !errors.Is(err, selector.ErrNoCandidates) {
+			return p, err
+		}
+	}
+	candidates := g.opts.Pool.Candidates(j.api, tried)
+	if len(candidates) == 0 {
+		return affinity.Pick[*Auth]{}, errNoAuth
 	}
 	auth, err := g.plain.Select(ctx, candidates)
-	return affinity.Pick[*Auth]{Auth: auth, Decision: affinity.Decision{Auth: auth.Name}}, err
+	if err != nil {
+		return affinity.Pick[*Auth]{}, err
+	}
+	return affinity.Pick[*Auth]{Auth: auth, Decision: affinity.Decision{Auth: auth.Name}}, nil
+}
+
+// Reload makes auths the gateway's. Sessions stay where they are; those of an
+// auth that is gone are placed anew.
+func (g *Gateway) Reload(auths []*Auth) {
+	for _, a := range g.opts.Pool.Replace(auths) {
+		g.forget(a)
+	}
+}
+
+// forget frees the sessions of an auth that is gone or refused.
+func (g *Gateway) forget(auth *Auth) {
+	if g.sticky == nil {
+		return
+	}
+	if _, err := g.sticky.InvalidateAuth(context.Background(), auth.Name); err != nil {
+		g.opts.Log.Error("the sessions of an auth stay bound", "auth", auth.Name, "error", err)
+	}
 }
 
 // try sends the request to one auth. An answer that breaks before its first
@@ -247,43 +275,44 @@ func (g *Gateway) try(out *http.Request, j *job, auth *Auth) (*http.Response, er
 			req.Body = http.NoBody
 		}
 	}
+	landed := g.flying.Begin(auth.Name)
 	resp, err := g.send.RoundTrip(req)
 	if err != nil {
+		landed()
 		return nil, err
 	}
 	var first [1]byte
 	n, err := io.ReadFull(resp.Body, first[:])
 	if err != nil && err != io.EOF {
 		resp.Body.Close()
+		landed()
 		return nil, err
 	}
-	resp.Body = &rejoined{io.MultiReader(bytes.NewReader(first[:n]), resp.Body), resp.Body}
+	resp.Body = &rejoined{io.MultiReader(bytes.NewReader(first[:n]), resp.Body), resp.Body, landed}
 	return resp, nil
 }
 
-// rejoined is a body whose first byte was read already.
+// rejoined is a body whose first byte was read already, and whose end is told.
 type rejoined struct {
 	io.Reader
 	io.Closer
+	landed func()
 }
 
-// unauthorised are the failures that another credential may not have.
-func unauthorised(status int) bool {
-	return status == http.StatusUnauthorized || status == http.StatusPaymentRequired || status == http.StatusForbidden
+func (r *rejoined) Close() error {
+	r.landed()
+	return r.Closer.Close()
 }
 
 // rest takes the auth out for a while; one that is refused loses its sessions.
-func (g *Gateway) rest(auth *Auth, result affinity.Result, resp *http.Response, err error) {
-	var header http.Header
+func (g *Gateway) rest(auth *Auth, result affinity.Result, away time.Duration, resp *http.Response, err error) {
 	reason := "broken connection"
 	if resp != nil {
-		header, reason = resp.Header, fmt.Sprint(resp.StatusCode)
+		reason = fmt.Sprint(resp.StatusCode)
 	}
-	auth.Rest(rest(result, header), reason)
-	if result == affinity.Terminal && g.sticky != nil {
-		if _, err := g.sticky.InvalidateAuth(context.Background(), auth.Name); err != nil {
-			g.opts.Log.Error("the sessions of an auth that is refused stay bound", "auth", auth.Name, "error", err)
-		}
+	auth.Rest(rest(result, away), reason)
+	if result == affinity.Terminal {
+		g.forget(auth)
 	}
 	g.opts.Log.Warn("auth rests", "auth", auth.Name, "reason", reason, "error", err)
 }
@@ -298,7 +327,7 @@ func (g *Gateway) sign(resp *http.Response, pick affinity.Pick[*Auth]) {
 	g.opts.Log.Debug("served", "auth", d.Auth, "outcome", outcome, "signal", d.Signal.Name, "status", resp.StatusCode)
 	resp.Header.Del(decisionHeader)
 	if g.opts.DecisionHeader {
-		resp.Header.Set(decisionHeader, fmt.Sprintf("auth=%s; outcome=%s; signal=%s", d.Auth, outcome, d.Signal.Kind))
+		resp.Header.Set(decisionHeader, fmt.Sprintf("auth=%s; outcome=%s; reason=%s; signal=%s", d.Auth, outcome, d.Reason, d.Signal.Kind))
 	}
 }
 

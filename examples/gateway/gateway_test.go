@@ -334,8 +334,8 @@ func TestConfiguration(t *testing.T) {
 	require.Equal(t, "secret-2", pool.auths[1].Key)
 	require.Empty(t, pool.Candidates(APIGemini, nil), "an upstream serves its own API only")
 	for _, bad := range []Upstream{
-		{"a", "none", "https://x", []string{"K1"}}, {"a", APIAny, "ftp://x", []string{"K1"}}, {"a", APIAny, "://", []string{"K1"}},
-		{"", APIAny, "https://x", []string{"K1"}}, {"a", APIAny, "https://x", nil}, {"a", APIAny, "https://x", []string{"K3"}},
+		{"a", "none", "https://x", []string{"K1"}, 0}, {"a", APIAny, "ftp://x", []string{"K1"}, 0}, {"a", APIAny, "://", []string{"K1"}, 0},
+		{"", APIAny, "https://x", []string{"K1"}, 0}, {"a", APIAny, "https://x", nil, 0}, {"a", APIAny, "https://x", []string{"K3"}, 0},
 	} {
 		_, err := poolOf([]Upstream{bad}, env)
 		require.Error(t, err, "%+v", bad)
@@ -344,4 +344,58 @@ func TestConfiguration(t *testing.T) {
 	require.ErrorContains(t, err, "two auths")
 	_, err = NewGateway(GatewayOptions{Pool: &Pool{}})
 	require.Error(t, err)
+}
+
+// A configuration that is read again: sessions stay, only those of an auth that
+// is gone are placed anew, and a resting auth rests on.
+func TestAReloadKeepsSessions(t *testing.T) {
+	gw := startGateway(t, 4, GatewayOptions{Affinity: true, DecisionHeader: true})
+	where := map[string]string{}
+	send := func(id string) map[string]string {
+		resp, _ := gw.post(t, "/v1/chat/completions", `{"model":"m","messages":[{"role":"user","content":"hi"}]}`, http.Header{"X-Session-Id": {id}})
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		return decisionOf(resp)
+	}
+	for i := range 12 {
+		id := fmt.Sprint("s", i)
+		where[id] = send(id)["auth"]
+	}
+	all := gw.pool.All()
+	gone, rests := all[1].Name, all[2].Name
+	all[2].Rest(time.Minute, "test")
+	next := []*Auth{{Name: "new", API: APIAny, URL: all[1].URL, Key: all[1].Key}}
+	for _, a := range all {
+		if a.Name != gone {
+			next = append(next, &Auth{Name: a.Name, API: a.API, URL: a.URL, Key: a.Key})
+		}
+	}
+	gw.g.Reload(next)
+	require.Same(t, all[2], gw.pool.Named(rests))
+	for id, auth := range where {
+		d := send(id)
+		switch auth {
+		case gone:
+			require.Equal(t, "new", d["outcome"])
+			require.NotEqual(t, gone, d["auth"])
+		case rests:
+			require.Equal(t, "detour", d["outcome"])
+		default:
+			require.Equal(t, auth, d["auth"])
+		}
+	}
+}
+
+// Upstreams of a lower tier serve when those of a higher one cannot.
+func TestTiers(t *testing.T) {
+	gw := startGateway(t, 3, GatewayOptions{Affinity: true, DecisionHeader: true})
+	all := gw.pool.All()
+	all[1].Tier = 1
+	for i := range 6 {
+		resp, _ := gw.post(t, "/v1/chat/completions", `{"model":"m","messages":[]}`, http.Header{"X-Session-Id": {fmt.Sprint("s", i)}})
+		require.Equal(t, all[1].Name, decisionOf(resp)["auth"])
+	}
+	gw.sim.SetFault(all[1].Key, simulator.Fault{Status: http.StatusServiceUnavailable})
+	resp, _ := gw.post(t, "/v1/chat/completions", `{"model":"m","messages":[]}`, http.Header{"X-Session-Id": {"another"}})
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.NotEqual(t, all[1].Name, decisionOf(resp)["auth"])
 }

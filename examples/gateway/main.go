@@ -13,6 +13,9 @@
 // 403, 408, 429 and 5xx another auth is tried, as long as nothing of an answer
 // was passed on.
 //
+// On SIGHUP it reads -config again: sessions stay on their auths, only those of an
+// auth that is gone are placed anew.
+//
 // It has no accounts and no limits of its own; do not put it on an open
 // network as it is.
 package main
@@ -26,6 +29,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
 func main() {
@@ -53,6 +61,7 @@ func gateway(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	auths := flags.Int("auths", demoDefaults.auths, "auths of the simulated provider")
 	conversations := flags.Int("conversations", demoDefaults.conversations, "conversations of the demo")
 	turns := flags.Int("turns", demoDefaults.turns, "turns of each")
+	slow := flags.Duration("slow", 30*time.Second, "an auth is slow when the first byte takes longer, again and again; 0 is never")
 	verbose := flags.Bool("v", false, "log every request")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -60,14 +69,19 @@ func gateway(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if *auths < 1 || *conversations < 1 || *turns < 1 {
 		return errors.New("-auths, -conversations and -turns must be at least 1")
 	}
-	if *config != "" {
-		more, err := readConfig(*config)
-		if err != nil {
-			return err
+	read := func() (*Pool, error) {
+		all := slices.Clone(upstreams)
+		if *config != "" {
+			more, err := readConfig(*config)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, more...)
 		}
-		upstreams = append(upstreams, more...)
+		return poolOf(all, os.Getenv)
 	}
-	if len(upstreams) == 0 && !*keep {
+	real := len(upstreams) > 0 || *config != ""
+	if !real && !*keep {
 		o := demoOptions{auths: *auths, conversations: *conversations, turns: *turns, progress: stderr}
 		runs, err := demo(ctx, o)
 		if err != nil {
@@ -79,25 +93,24 @@ func gateway(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 
 	var pool *Pool
-	if len(upstreams) == 0 {
+	var err error
+	if real {
+		if pool, err = read(); err != nil {
+			return err
+		}
+	} else {
 		var stop func()
-		var err error
 		if _, pool, stop, err = simulatedPool(*auths); err != nil {
 			return err
 		}
 		defer stop()
-	} else {
-		var err error
-		if pool, err = poolOf(upstreams, os.Getenv); err != nil {
-			return err
-		}
 	}
 	level := slog.LevelInfo
 	if *verbose {
 		level = slog.LevelDebug
 	}
 	g, err := NewGateway(GatewayOptions{
-		Pool: pool, Affinity: *withAffinity, DecisionHeader: *header,
+		Pool: pool, Affinity: *withAffinity, DecisionHeader: *header, Slow: affinity.SlowPolicy{Above: *slow},
 		Log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
 	})
 	if err != nil {
@@ -108,8 +121,24 @@ func gateway(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "serving on %s with %d auths; interrupt to stop\n", url, len(pool.auths))
-	<-ctx.Done()
+	fmt.Fprintf(stdout, "serving on %s with %d auths; interrupt to stop\n", url, len(pool.All()))
+	hup := make(chan os.Signal, 1)
+	if *config != "" {
+		signal.Notify(hup, syscall.SIGHUP)
+		defer signal.Stop(hup)
+	}
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-hup:
+			if next, err := read(); err != nil {
+				fmt.Fprintln(stderr, "gateway: the auths stay as they are:", err)
+			} else {
+				g.Reload(next.All())
+				fmt.Fprintf(stdout, "%d auths now\n", len(next.All()))
+			}
+		}
+	}
 	stop()
 	s := g.Stats()
 	fmt.Fprintf(stdout, "decisions: %d hit, %d new, %d moved, %d without a session\n", s.Hit, s.New, s.Moved, s.None)

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +15,7 @@ type Auth struct {
 	API  API
 	URL  *url.URL
 	Key  string
+	Tier int // the highest is preferred
 
 	mu     sync.Mutex
 	until  time.Time // resting until then
@@ -54,11 +55,40 @@ func (a *Auth) Reason() string {
 }
 
 // Pool is all auths of the gateway.
-type Pool struct{ auths []*Auth }
+type Pool struct {
+	mu    sync.RWMutex
+	auths []*Auth // replaced, never changed
+}
+
+// All are the auths that there are now.
+func (p *Pool) All() []*Auth {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.auths
+}
+
+// Replace makes auths the pool's, and returns those that are gone. One that was
+// there by the same name, with the same key and address, stays what it is, also
+// resting.
+func (p *Pool) Replace(auths []*Auth) (gone []*Auth) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next := slices.Clone(auths)
+	for _, old := range p.auths {
+		i := slices.IndexFunc(next, func(a *Auth) bool { return a.Name == old.Name })
+		if i < 0 || next[i].Key != old.Key || next[i].URL.String() != old.URL.String() {
+			gone = append(gone, old)
+		} else if next[i].API == old.API && next[i].Tier == old.Tier {
+			next[i] = old
+		}
+	}
+	p.auths = next
+	return gone
+}
 
 // Named finds an auth.
 func (p *Pool) Named(name string) *Auth {
-	for _, a := range p.auths {
+	for _, a := range p.All() {
 		if a.Name == name {
 			return a
 		}
@@ -66,16 +96,27 @@ func (p *Pool) Named(name string) *Auth {
 	return nil
 }
 
+// Serving are all auths of the API, resting or not: what affinity chooses from,
+// since a session whose auth rests comes back to it.
+func (p *Pool) Serving(api API) (serving []*Auth) {
+	for _, a := range p.All() {
+		if a.API == api || a.API == APIAny {
+			serving = append(serving, a)
+		}
+	}
+	return serving
+}
+
 // Candidates are the auths that may serve a request of the API now, without
-// those that this request has tried. When all of the untried ones rest, they
+// those that this request has tried. When all rest and none was tried, they
 // are candidates all the same: an error of the upstream says more to the
 // client than one of ours.
-func (p *Pool) Candidates(api API, tried map[*Auth]bool) []*Auth {
+func (p *Pool) Candidates(api API, tried []string) []*Auth {
 	now := time.Now()
 	var ready, resting []*Auth
-	for _, a := range p.auths {
+	for _, a := range p.Serving(api) {
 		switch {
-		case a.API != api && a.API != APIAny || tried[a]:
+		case slices.Contains(tried, a.Name):
 		case a.Ready(now):
 			ready = append(ready, a)
 		default:
@@ -88,19 +129,6 @@ func (p *Pool) Candidates(api API, tried map[*Auth]bool) []*Auth {
 	return ready
 }
 
-// Serving are all auths of the API, resting or not: what affinity chooses from,
-// since a session whose auth rests comes back to it. One that this request has
-// tried is among them only while it rests.
-func (p *Pool) Serving(api API, tried map[*Auth]bool) (serving []*Auth) {
-	now := time.Now()
-	for _, a := range p.auths {
-		if (a.API == api || a.API == APIAny) && !(tried[a] && a.Ready(now)) {
-			serving = append(serving, a)
-		}
-	}
-	return serving
-}
-
 // Fitness is what affinity asks of an auth.
 func (p *Pool) Fitness(name string, _ affinity.Request) affinity.Fitness {
 	if a := p.Named(name); a == nil {
@@ -111,14 +139,22 @@ func (p *Pool) Fitness(name string, _ affinity.Request) affinity.Fitness {
 	return affinity.Fit
 }
 
-// rest is how long an auth should rest after a failed request.
-func rest(result affinity.Result, header http.Header) time.Duration {
+// Tier is how much affinity should prefer an auth.
+func (p *Pool) Tier(name string, _ affinity.Request) int {
+	if a := p.Named(name); a != nil {
+		return a.Tier
+	}
+	return 0
+}
+
+// rest is how long an auth should rest after a failed request; away is what the
+// upstream has said, 0 for nothing.
+func rest(result affinity.Result, away time.Duration) time.Duration {
 	if result == affinity.Terminal {
 		return restTerminal
 	}
-	d := restTransient
-	if header.Get("Retry-After") != "" || header.Get("Retry-After-Ms") != "" {
-		d = affinity.RetryAfter(header)
+	if away == 0 {
+		return restTransient
 	}
-	return min(max(d, restLeast), restMost)
+	return min(max(away, restLeast), restMost)
 }

@@ -1,0 +1,118 @@
+package affinity_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+)
+
+func answer(status int, body string) *http.Response {
+	return &http.Response{
+		StatusCode: status, Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
+		Body: io.NopCloser(strings.NewReader(body)),
+	}
+}
+
+// The bodies are those of the providers, as their users have shown them in
+// issues; the names of accounts are left out.
+func TestF3_WhatOnlyTheBodySays(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		body   string
+		want   affinity.Result
+		away   time.Duration
+	}{
+		{400, `{"error":"invalid_grant","error_description":"Token has been expired or revoked."}`, affinity.Terminal, 0},
+		{429, `{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}`, affinity.Terminal, 0},
+		{404, `{"error":{"message":"The model does not exist","type":"invalid_request_error","code":"model_not_found"}}`, affinity.Terminal, 0},
+		{400, `{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."}}`, affinity.Terminal, 0},
+		{400, `{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}`, affinity.Terminal, 0},
+		{429, `[{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.5s"}]}}]`, affinity.Transient, 34500 * time.Millisecond},
+		{429, `{"error":{"type":"usage_limit_reached","message":"The usage limit has been reached","plan_type":"plus","resets_in_seconds":1200}}`, affinity.Transient, 20 * time.Minute},
+		{429, `{"error":{"type":"usage_limit_reached","resets_in_seconds":602705}}`, affinity.Transient, time.Hour},
+		// A client's text in an error is not the provider's word.
+		{400, `{"error":{"type":"invalid_request_error","message":"unknown field: invalid_grant, Your credit balance is too low"}}`, affinity.Rejected, 0},
+		{400, `{"invalid_grant":{"error":1}}`, affinity.Rejected, 0},
+		{429, `{"error":{"details":[{"retryDelay":"-3s"},{"retryDelay":7}]}}`, affinity.Transient, 0},
+		{503, `{"error":`, affinity.Transient, 0},
+		{400, ``, affinity.Rejected, 0},
+	} {
+		resp := answer(c.status, c.body)
+		got, away := affinity.ClassifyResponse(resp, nil)
+		require.Equal(t, c.want, got, c.body)
+		require.Equal(t, c.away, away, c.body)
+		again, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.Equal(t, c.body, string(again), "put back")
+	}
+	require.Equal(t, affinity.Terminal, affinity.Classify(0, fmt.Errorf("renewing: %w", errors.New(`oauth2: "invalid_grant" "reauth needed"`))))
+}
+
+func TestOnlyErrorsInJSONAreRead(t *testing.T) {
+	never := func(status int, kind string) *http.Response {
+		return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {kind}}, Body: io.NopCloser(iotest.ErrReader(errors.New("read")))}
+	}
+	for _, resp := range []*http.Response{never(200, "application/json"), never(200, "text/event-stream"), never(502, "text/html"), {StatusCode: 500, Header: http.Header{"Content-Type": {"application/json"}}}} {
+		body := resp.Body
+		affinity.ClassifyResponse(resp, nil)
+		require.Equal(t, body, resp.Body)
+	}
+	// A body that breaks breaks for the next reader as well, after what was there.
+	resp := answer(400, "")
+	resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"error":`), iotest.ErrReader(io.ErrUnexpectedEOF)))
+	r, _ := affinity.ClassifyResponse(resp, nil)
+	require.Equal(t, affinity.Rejected, r)
+	got, err := io.ReadAll(resp.Body)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.Equal(t, `{"error":`, string(got))
+	// One that is longer than what is looked at arrives whole.
+	long := `{"error":"` + strings.Repeat("x", 1<<20) + `"}`
+	resp = answer(429, long)
+	r, _ = affinity.ClassifyResponse(resp, nil)
+	require.Equal(t, affinity.Transient, r)
+	got, err = io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, long, string(got))
+}
+
+func TestTheOperatorsOwnClassificationGoesFirst(t *testing.T) {
+	h := newHost(t, affinity.Options{Classify: func(resp *http.Response, err error) (affinity.Result, time.Duration, bool) {
+		if resp != nil && resp.StatusCode == 418 {
+			return affinity.Terminal, 0, true
+		}
+		return 0, 0, false
+	}})
+	r := h.bound("x")
+	require.Equal(t, affinity.Unlisted, affinity.Classify(418, nil))
+	p := h.pick(r)
+	require.Equal(t, affinity.Served, p.ReportResponse(answer(200, ""), nil), "what it has nothing to say about")
+	p = h.pick(r)
+	require.Equal(t, affinity.Terminal, p.ReportResponse(answer(418, ""), nil))
+	require.Empty(t, look(t, h.Selector, r))
+	require.Equal(t, affinity.Transient, affinity.Pick[string]{}.ReportResponse(nil, io.EOF), "the zero Pick")
+}
+
+func FuzzClassifyError(f *testing.F) {
+	f.Add(429, "3", []byte(`{"error":{"type":"usage_limit_reached","resets_in_seconds":1200}}`))
+	f.Add(400, "", []byte(`[{"error":{"details":[{"reason":"API_KEY_INVALID","retryDelay":"1s"}]}}]`))
+	f.Add(403, "Wed, 21 Oct 2015 07:28:00 GMT", []byte(`{"error":{"error":{"error":`))
+	f.Fuzz(func(t *testing.T, status int, after string, body []byte) {
+		r, away := affinity.ClassifyError(status, http.Header{"Retry-After": {after}}, body)
+		if away < 0 || away > time.Hour {
+			t.Fatalf("away for %v", away)
+		}
+		// A body can make an error worse, or say how long; it makes no success of it.
+		if plain := affinity.Classify(status, nil); r != plain && (r != affinity.Terminal || plain == affinity.Served) {
+			t.Fatalf("%v, which is %v without the body", r, plain)
+		}
+	})
+}

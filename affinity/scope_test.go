@@ -1,0 +1,127 @@
+package affinity_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+)
+
+// models is a host whose auths serve some models only.
+func models(t *testing.T, o affinity.Options, serves map[string]string) *host {
+	h := newHost(t, o)
+	o.Eligible = func(auth string, r affinity.Request) affinity.Fitness {
+		if !strings.Contains(serves[auth], r.Model) {
+			return affinity.Unfit
+		}
+		return h.fitness[auth]
+	}
+	require.NoError(t, h.Affinity.Reconfigure(&o))
+	return h
+}
+
+func with(r affinity.Request, model string) affinity.Request {
+	r.Model = model
+	return r
+}
+
+func TestS3_AModelThatTheAuthDoesNotServe(t *testing.T) {
+	h := models(t, affinity.Options{}, map[string]string{"A": "m1", "B": "m1 m2", "C": "m1 m2"})
+	h.fitness["B"], h.fitness["C"] = affinity.Away, affinity.Away
+	one, two := with(session("x"), "m1"), with(session("x"), "m2")
+	require.Equal(t, "A", h.serve(one).Auth)
+	clear(h.fitness)
+	h.fitness["C"] = affinity.Away
+	require.Equal(t, "B", h.serve(two).Auth)
+	clear(h.fitness)
+	for range 5 {
+		require.Equal(t, "A", h.serve(one).Auth, "each model stays where it is")
+		require.Equal(t, "B", h.serve(two).Auth)
+	}
+}
+
+func TestS3_OneAuthOverAllModels(t *testing.T) {
+	h := models(t, affinity.Options{AllModels: true}, map[string]string{"A": "m1", "B": "m1 m2", "C": "m1 m2"})
+	h.fitness["B"], h.fitness["C"] = affinity.Away, affinity.Away
+	one, two := with(session("x"), "m1"), with(session("x"), "m2")
+	require.Equal(t, "A", h.serve(one).Auth)
+	clear(h.fitness)
+	h.fitness["C"] = affinity.Away
+	d := h.serve(two)
+	require.Equal(t, "B", d.Auth)
+	require.Equal(t, affinity.OutcomeMoved, d.Outcome)
+	clear(h.fitness)
+	for i := range 5 {
+		h.serve(with(session(fmt.Sprint("other", i)), "m1"))
+		require.Equal(t, "B", h.serve(one).Auth, "it can serve both")
+		require.Equal(t, "B", h.serve(two).Auth)
+	}
+	p := h.pick(one)
+	p.Report(affinity.Terminal)
+	require.Empty(t, look(t, h.Selector, two), "it has left it with all models")
+}
+
+// No auth can serve both: each model goes back to the auth that has its cache,
+// and not to wherever the balancer's turn is.
+func TestS3_BetweenModelsThatNoAuthCanServe(t *testing.T) {
+	h := models(t, affinity.Options{AllModels: true}, map[string]string{"A": "m1", "B": "m2", "C": "m1 "})
+	h.fitness["C"] = affinity.Away
+	one, two := with(session("x"), "m1"), with(session("x"), "m2")
+	require.Equal(t, "A", h.serve(one).Auth)
+	require.Equal(t, "B", h.serve(two).Auth)
+	clear(h.fitness)
+	for i := range 5 {
+		h.serve(with(session(fmt.Sprint("other", i)), "m1"))
+		d := h.serve(one)
+		require.Equal(t, "A", d.Auth)
+		require.Equal(t, affinity.ReasonUnfit, d.Reason)
+		require.Equal(t, "B", h.serve(two).Auth)
+	}
+	// A goes: the session's place for m1 is another one, and stays.
+	h.fitness["A"] = affinity.Unfit
+	for range 3 {
+		require.Equal(t, "C", h.serve(one).Auth)
+		require.Equal(t, "B", h.serve(two).Auth)
+	}
+	clear(h.fitness)
+	require.Equal(t, "C", h.serve(one).Auth)
+	// A session of the same id later is another one.
+	require.True(t, invalidated(t, h.Selector, one))
+	require.Equal(t, affinity.OutcomeNew, h.serve(one).Outcome)
+}
+
+// A pool has the name that the client used, and the provider's own: with a scope
+// function they are one, whichever of them is at hand.
+func TestC4_PickedUnderThePoolsNameReportedWithTheProviders(t *testing.T) {
+	h := newHost(t, affinity.Options{Scope: func(r affinity.Request) (pool, model string) {
+		pool, model, _ = strings.Cut(strings.TrimPrefix(r.Model, "my-"), "/")
+		return pool, model
+	}})
+	as := func(model string) affinity.Request {
+		r := session("x")
+		r.Pool, r.Model = "", model
+		return r
+	}
+	p := h.pick(as("my-anthropic/claude"))
+	first := p.Auth
+	p.Report(affinity.Served)
+	for range 3 {
+		require.Equal(t, first, h.serve(as("anthropic/claude")).Auth)
+		require.Equal(t, first, h.serve(as("my-anthropic/claude")).Auth)
+	}
+	require.Equal(t, first, look(t, h.Selector, as("anthropic/claude")))
+	p = h.pick(as("my-anthropic/claude"))
+	require.NoError(t, p.Owns(t.Context(), "previous_response_id", "resp_1"))
+	next := content(`{"previous_response_id":"resp_1","input":"go on"}`)
+	next.Pool, next.Model = "", "anthropic/claude"
+	require.Equal(t, first, h.serve(next).Auth, "what the response made is found, too")
+	require.True(t, invalidated(t, h.Selector, as("anthropic/claude")), "and a failure that is reported there is about it")
+	require.Empty(t, look(t, h.Selector, as("my-anthropic/claude")))
+	other := as("my-anthropic/claude")
+	h.serve(other)
+	other.Tenant = "another"
+	require.Empty(t, look(t, h.Selector, other), "the tenant is not for a function to give away")
+}

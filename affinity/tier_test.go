@@ -1,0 +1,229 @@
+package affinity_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+)
+
+// tiers: A is in tier 1, B in 2, C in 3.
+func tiers(auth string, _ affinity.Request) int {
+	return map[string]int{"A": 1, "B": 2, "C": 3}[auth]
+}
+
+func TestF4_FailbackOverTiers(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		policy        affinity.Failback
+		next, cold    string // where the next request goes, and the one after its cache is cold
+		moved, moved2 bool
+	}{
+		{"stay", affinity.FailbackStay, "A", "A", false, false},
+		{"at once", affinity.FailbackAtOnce, "C", "C", true, false},
+		{"when cold", affinity.FailbackCold, "A", "C", false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t, affinity.Options{Tier: tiers, Failback: c.policy})
+				r := h.bound("x") // while 3 and 2 were down
+				require.Equal(t, "C", h.serve(session("new")).Auth, "new ones go to the highest tier")
+				check := func(want string, moved bool) {
+					t.Helper()
+					d := h.serve(r)
+					require.Equal(t, want, d.Auth)
+					if moved {
+						require.Equal(t, affinity.OutcomeMoved, d.Outcome)
+						require.Equal(t, affinity.ReasonTier, d.Reason)
+					} else {
+						require.Equal(t, affinity.OutcomeHit, d.Outcome)
+					}
+				}
+				check(c.next, c.moved)
+				time.Sleep(affinity.DefaultWarm - time.Second)
+				check(c.next, false)
+				time.Sleep(affinity.DefaultWarm + time.Second)
+				check(c.cold, c.moved2)
+				check(c.cold, false)
+
+				// Then its auth fails: tier 3 is tried first, without the failed one.
+				p := h.pick(r)
+				p.Report(affinity.Terminal)
+				again := r
+				again.Tried = []string{p.Auth}
+				h.asked = nil
+				d := h.serve(again)
+				want := "C"
+				if p.Auth == "C" {
+					want = "B"
+				}
+				require.Equal(t, want, d.Auth)
+				require.Equal(t, [][]string{{want}}, h.asked)
+			})
+		})
+	}
+}
+
+func TestALowerTierServesWhileTheHigherOnesCannot(t *testing.T) {
+	h := newHost(t, affinity.Options{Tier: tiers})
+	h.fitness["C"], h.fitness["B"] = affinity.Away, affinity.Slow
+	require.Equal(t, "A", h.serve(session("x")).Auth, "fit in tier 1 goes before slow in tier 2")
+	h.fitness["A"] = affinity.Full
+	require.Equal(t, "B", h.serve(session("y")).Auth)
+}
+
+func TestAuthsThatWereTriedAreNotChosenAgain(t *testing.T) {
+	h := newHost(t, affinity.Options{})
+	r := h.bound("x")
+	r.Tried = []string{"A"}
+	p := h.pick(r)
+	require.Equal(t, affinity.OutcomeDetour, p.Decision.Outcome)
+	second := p.Auth
+	p.Report(affinity.Transient)
+	r.Tried = append(r.Tried, second)
+	p = h.pick(r)
+	require.NotContains(t, r.Tried, p.Auth)
+	p.Report(affinity.Served)
+	all := r
+	all.Tried = abc
+	_, err := h.Pick(t.Context(), all, abc)
+	require.Error(t, err, "all were tried: the balancer's own answer, and not the bound auth once more")
+	all.Header = session("new").Header
+	_, err = h.Pick(t.Context(), all, abc)
+	require.Error(t, err)
+	r.Tried = nil
+	require.Equal(t, "A", h.serve(r).Auth, "it is about one request")
+}
+
+func TestASessionThatIsColdIsPlacedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, affinity.Options{ColdAnew: true})
+		r := h.bound("x")
+		time.Sleep(affinity.DefaultWarm - time.Second)
+		require.Equal(t, "A", h.serve(r).Auth, "warm")
+		moved := 0
+		for range 6 {
+			time.Sleep(affinity.DefaultWarm + time.Second)
+			d := h.serve(r)
+			if d.Outcome == affinity.OutcomeMoved {
+				require.Equal(t, affinity.ReasonCold, d.Reason)
+				moved++
+			} else {
+				require.Equal(t, affinity.OutcomeHit, d.Outcome, "the balancer has chosen the same")
+			}
+			require.Equal(t, d.Auth, h.serve(r).Auth, "and there it stays while it is warm")
+		}
+		require.NotZero(t, moved)
+
+		// The balancer has nobody: its own auth is fit, and serves.
+		time.Sleep(affinity.DefaultWarm + time.Second)
+		own := look(t, h.Selector, r)
+		p, err := h.Affinity.Pick(t.Context(), r, abc, failing)
+		require.NoError(t, err)
+		require.Equal(t, own, p.Auth)
+	})
+}
+
+func TestWarmthDependsOnTheAuthAndTheModel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, affinity.Options{ColdAnew: true, TTL: 4 * time.Hour, WarmFor: func(auth string, r affinity.Request) time.Duration {
+			if auth == "A" && r.Model == "m" {
+				return time.Hour
+			}
+			return 0 // the default
+		}})
+		r := h.bound("x")
+		h.fitness["A"] = affinity.Busy // the balancer would not choose it
+		time.Sleep(59 * time.Minute)
+		require.Equal(t, "A", h.serve(r).Auth)
+		time.Sleep(61 * time.Minute)
+		d := h.serve(r)
+		require.Equal(t, affinity.OutcomeMoved, d.Outcome)
+		time.Sleep(6 * time.Minute)
+		h.fitness[d.Auth] = affinity.Busy
+		require.Equal(t, affinity.OutcomeMoved, h.serve(r).Outcome, "five minutes there")
+	})
+}
+
+func TestNewSessionsAvoidALoadedAuth(t *testing.T) {
+	load := map[string]float64{"A": 10, "B": 4, "C": 4}
+	h := newHost(t, affinity.Options{Load: func(auth string, _ affinity.Request) float64 { return load[auth] }})
+	r := h.bound("x")
+	for i := range 10 {
+		require.NotEqual(t, "A", h.serve(session(fmt.Sprint("new", i))).Auth)
+	}
+	require.Equal(t, "A", h.serve(r).Auth, "bound sessions stay, by default whatever the load")
+	load["A"] = 5 // of a mean of 4.3
+	used := map[string]bool{}
+	for i := range 9 {
+		used[h.serve(session(fmt.Sprint("more", i))).Auth] = true
+	}
+	require.Len(t, used, 3)
+}
+
+func TestBoundSessionsComeFirstWhenRoomIsShort(t *testing.T) {
+	load := map[string]float64{"A": 6, "B": 4, "C": 4}
+	h := newHost(t, affinity.Options{
+		Load: func(auth string, _ affinity.Request) float64 { return load[auth] }, LoadBound: 1.2, SpillBound: 1.5, LoadLeast: 5,
+	})
+	r := h.bound("x")
+	require.Equal(t, "A", h.serve(r).Auth, "above the bound for new ones, 5.6")
+	require.NotEqual(t, "A", h.serve(session("new")).Auth)
+	load["A"] = 9 // of a mean of 5.7
+	first := h.serve(r)
+	require.Equal(t, affinity.OutcomeSpill, first.Outcome)
+	require.Equal(t, affinity.ReasonLoad, first.Reason)
+	h.serve(session("turn"))
+	require.Equal(t, first.Auth, h.serve(r).Auth, "to the same auth each time")
+	load["B"], load["C"], load["A"] = 1, 1, 4 // twice the mean, but next to nothing
+	require.Equal(t, "A", h.serve(r).Auth)
+	load["A"] = 9
+	h.fitness["B"], h.fitness["C"] = affinity.Full, affinity.Away
+	require.Equal(t, "A", h.serve(r).Auth, "nobody else can: load is no reason to refuse")
+
+	// The host's own word for room that is short.
+	clear(h.fitness)
+	load["A"] = 1
+	h.fitness["A"] = affinity.Busy
+	require.Equal(t, "A", h.serve(r).Auth)
+	for i := range 6 {
+		require.NotEqual(t, "A", h.serve(session(fmt.Sprint("busy", i))).Auth)
+	}
+	h.fitness["B"], h.fitness["C"] = affinity.Full, affinity.Full
+	require.Equal(t, "A", h.serve(session("last")).Auth)
+}
+
+func TestColdSessionsBalanceTheLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		load := map[string]float64{}
+		h := newHost(t, affinity.Options{ColdAnew: true, Load: func(auth string, _ affinity.Request) float64 { return load[auth] }})
+		r := h.bound("x")
+		load["A"], load["B"], load["C"] = 3, 3, 3
+		for range 5 {
+			time.Sleep(6 * time.Minute)
+			require.Equal(t, "A", h.serve(r).Auth, "no more than the mean: nothing is gained by leaving")
+		}
+		load["A"] = 4
+		require.Equal(t, "A", h.serve(r).Auth, "warm")
+		time.Sleep(6 * time.Minute)
+		d := h.serve(r)
+		require.Equal(t, affinity.ReasonCold, d.Reason)
+		require.NotEqual(t, "A", d.Auth)
+	})
+}
+
+func TestInFlightCounts(t *testing.T) {
+	var f affinity.InFlight
+	require.Zero(t, f.Load("A", affinity.Request{}))
+	one, two := f.Begin("A"), f.Begin("A")
+	require.EqualValues(t, 2, f.Load("A", affinity.Request{}))
+	one()
+	one()
+	require.EqualValues(t, 1, f.Load("A", affinity.Request{}))
+	two()
+	require.Zero(t, f.Load("A", affinity.Request{}))
+}
