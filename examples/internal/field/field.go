@@ -149,3 +149,16 @@ func read[T any](t testing.TB, name string) []T {
 		out = append(out, v)
 	}
 }
+
+// TraceRequest is one of a trace that has the blocks of prompts, not their text.
+type TraceRequest struct {
+	Session int     `json:"session"`
+	Millis  float64 `json:"timestamp"`
+	Input   int     `json:"input_length"`
+	Blocks  []int   `json:"hash_ids"`
+}
+
+// ClaudeCode are the requests of 100 real Claude Code sessions.
+func ClaudeCode(t testing.TB) []TraceRequest {
+	return read[TraceRequest](t, "traces/claude_code_100.jsonl.gz")
+}
