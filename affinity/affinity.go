@@ -111,35 +111,37 @@ type query struct {
 // are fit; its error is returned as it is, and then nothing was bound. When none
 // is fit it gets an empty list, and says what the host says then. A result of
 // next that is no candidate is taken at its word.
-func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next selector.Func[T]) (Pick[T], error) {
+func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next selector.Func[T]) (p Pick[T], err error) {
 	if next == nil {
-		return Pick[T]{}, fmt.Errorf("%w: no function that chooses", ErrOptions)
+		return p, fmt.Errorf("%w: no function that chooses", ErrOptions)
 	}
 	o := a.conf.Load()
 	id := a.identify(o, &r)
 	q := a.query(o, &r)
+	p.of, p.tenant, p.pool, p.model = a, r.Tenant, q.scope.Pool, q.model
+	p.Decision.Signal = id.Signal()
 	if len(id.Owners()) > 0 && !r.Off && r.Force == "" {
 		auth, name, ok, err := a.owner(ctx, o, &q, &id, candidates)
 		if err != nil {
 			return Pick[T]{}, err
 		}
 		if ok {
-			return a.owned(ctx, o, &q, &id, auth, name), nil
+			a.owned(ctx, o, &q, &id, &p, auth, name)
+			return p, nil
 		}
 	}
 	if id.IsZero() || r.Off || r.Force != "" {
-		return a.without(ctx, o, &q, &id, candidates, next)
+		return a.without(ctx, o, &q, p, candidates, next)
 	}
 	keys := keysOf(&id)
-	b, ok, err := a.find(ctx, &q, keys)
+	b, ok, err := a.find(ctx, &q, &keys)
 	if err != nil {
-		return a.without(ctx, o, &q, &id, candidates, next)
+		return a.without(ctx, o, &q, p, candidates, next)
 	}
 	if ok && !o.judge && a.troubles.n.Load() == 0 {
 		// The usual case, without anything that the others need.
 		if auth, ok := a.candidate(candidates, b.Auth); ok {
 			if f := a.fitness(o, &q, b.Auth); f == Fit || f == Busy {
-				p := a.pickOf(&q, &id)
 				p.warm = b.Served && b.SinceServed <= o.warm(b.Auth, &q)
 				if r.Side {
 					b = passing(b, b.Auth)
@@ -149,8 +151,10 @@ func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next 
 			}
 		}
 	}
-	v := visit[T]{a: a, o: o, ctx: ctx, q: q, candidates: candidates, next: next, p: a.pickOf(&q, &id), b: b}
-	v.key = id.Primary()
+	v := visit[T]{
+		a: a, o: o, ctx: ctx, q: q, key: id.Primary(),
+		candidates: candidates, next: next, p: p, b: b,
+	}
 	if ok {
 		if done, err := v.stay(); done {
 			return v.p, err
@@ -162,19 +166,14 @@ func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next 
 	return v.place(keys, len(id.Fallbacks()) >= lostHistory)
 }
 
-func (a *Affinity[T]) pickOf(q *query, id *sessionid.ID) Pick[T] {
-	return Pick[T]{Decision: Decision{Signal: id.Signal()}, of: a, tenant: q.Tenant, pool: q.scope.Pool, model: q.model}
-}
-
 // owned serves a request by the auth that holds what it names, whatever else
 // happens. A session that is not bound is bound there; one that is bound
 // elsewhere stays.
-func (a *Affinity[T]) owned(ctx context.Context, o *settings, q *query, id *sessionid.ID, auth T, name string) Pick[T] {
-	p := a.pickOf(q, id)
+func (a *Affinity[T]) owned(ctx context.Context, o *settings, q *query, id *sessionid.ID, p *Pick[T], auth T, name string) {
 	b := cache.Binding{Auth: name}
 	if !id.IsZero() {
 		keys := keysOf(id)
-		found, ok, err := a.find(ctx, q, keys)
+		found, ok, err := a.find(ctx, q, &keys)
 		if err == nil && !ok && !q.Side {
 			if found, _, err = a.bindings.Bind(ctx, q.scope, keys, name); err != nil {
 				a.failed.Add(1)
@@ -187,13 +186,11 @@ func (a *Affinity[T]) owned(ctx context.Context, o *settings, q *query, id *sess
 			b = passing(b, name)
 		}
 	}
-	a.decide(o, &p, auth, &b, OutcomeOwner)
-	return p
+	a.decide(o, p, auth, &b, OutcomeOwner)
 }
 
 // without serves a request that has no session, or that is not to use it.
-func (a *Affinity[T]) without(ctx context.Context, o *settings, q *query, id *sessionid.ID, candidates []T, next selector.Func[T]) (Pick[T], error) {
-	p := a.pickOf(q, id)
+func (a *Affinity[T]) without(ctx context.Context, o *settings, q *query, p Pick[T], candidates []T, next selector.Func[T]) (Pick[T], error) {
 	if q.Force != "" {
 		auth, ok := a.candidate(candidates, q.Force)
 		if !ok {
@@ -222,11 +219,11 @@ func (a *Affinity[T]) choose(ctx context.Context, candidates []T, next selector.
 }
 
 // find looks for the binding of a request's session.
-func (a *Affinity[T]) find(ctx context.Context, q *query, keys cache.Keys) (b cache.Binding, ok bool, err error) {
+func (a *Affinity[T]) find(ctx context.Context, q *query, keys *cache.Keys) (b cache.Binding, ok bool, err error) {
 	if q.Side {
-		b, ok, err = a.bindings.Peek(ctx, q.scope, keys)
+		b, ok, err = a.bindings.Peek(ctx, q.scope, *keys)
 	} else {
-		b, ok, err = a.bindings.Get(ctx, q.scope, keys)
+		b, ok, err = a.bindings.Get(ctx, q.scope, *keys)
 	}
 	if err != nil {
 		a.failed.Add(1)

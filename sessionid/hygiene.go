@@ -29,7 +29,9 @@ var placeholders = map[string]bool{
 // clean is the one gate for every id from every place: it returns the id
 // without surrounding blanks, or false if the value is no id.
 func clean(v string, limit int) (string, bool) {
-	v = strings.Trim(v, " \t")
+	if v != "" && (isBlank(v[0]) || isBlank(v[len(v)-1])) {
+		v = strings.Trim(v, " \t")
+	}
 	if v == "" || len(v) > limit {
 		return "", false
 	}
@@ -61,6 +63,8 @@ func clean(v string, limit int) (string, bool) {
 	}
 	return v, true
 }
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
 // isByte has the high bit set in bytes of w that are c; bytes above one that is
 // may have it too.
