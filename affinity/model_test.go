@@ -240,17 +240,24 @@ func (m *reference) pick(r *refRequest) (p refPick, ok bool) {
 	cold = s.served && cold
 	why := affinity.ReasonNone
 	all, _ := m.from(r, "")
+	// A cold session that stays is as new there.
+	stay := func() (refPick, bool) {
+		if cold && m.o.ColdAnew {
+			move(bound, affinity.ReasonNone)
+		}
+		return hit()
+	}
 	switch {
 	case (m.o.Failback == affinity.FailbackAtOnce || m.o.Failback == affinity.FailbackCold && cold) && rank <= 1 && m.tier[others[0]] > m.tier[bound]:
 		why = affinity.ReasonTier
 	case m.o.ColdAnew && cold && (m.o.Load == nil || m.drained[bound] || m.load[bound] > m.meanOfLevel(r)+1e-9):
 		why = affinity.ReasonCold
 	default:
-		return hit()
+		return stay()
 	}
 	to, ok := m.choose(r, all)
 	if !ok || to == bound {
-		return hit()
+		return stay()
 	}
 	return move(to, why)
 }

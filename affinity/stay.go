@@ -95,9 +95,7 @@ func (v *visit[T]) stay() (done bool, err error) {
 		if a.overloaded(v.o, &v.q, v.candidates, v.b.Auth) {
 			return true, v.spill(auth, tr, ReasonLoad)
 		}
-		if v.better() {
-			return v.anew(auth)
-		}
+		return v.reconsider(auth)
 	}
 	v.hit(auth)
 	return true, nil
@@ -133,43 +131,57 @@ func (o *settings) warm(auth string, q *query) time.Duration {
 	return o.Warm
 }
 
-// better reports whether a session whose auth is fit may leave it for a better
-// place, with the reason in v.p.
-func (v *visit[T]) better() bool {
-	back, cold := v.o.Failback, v.cold(trouble{})
-	if back == FailbackAtOnce || back == FailbackCold && cold {
-		c := v.others()
-		if c.rank <= rankBusy && c.tier > v.o.Tier(v.b.Auth, v.q.Request) {
-			v.p.Decision.Reason = ReasonTier
-			return true
+// reconsider serves a session whose auth is fit, but which may have a better
+// place. It returns false, as stay does, if that is elsewhere.
+func (v *visit[T]) reconsider(bound T) (done bool, err error) {
+	cold := v.b.Served && v.cold(trouble{})
+	why := v.better(cold)
+	if why != ReasonNone {
+		auth, name, err := v.choose(v.a.fit(v.o, &v.q, v.candidates, "").from)
+		if err == nil && name != v.b.Auth {
+			v.p.Decision.Reason = why
+			v.next = func(context.Context, []T) (T, error) { return auth, nil }
+			return false, nil
 		}
 	}
-	if !v.o.ColdAnew || !cold {
-		return false
-	}
-	v.p.Decision.Reason = ReasonCold
-	if v.o.Load == nil || v.a.drained.has(v.b.Auth) {
-		return true
-	}
-	c := v.a.fit(v.o, &v.q, v.candidates, "")
-	if v.o.Load(v.b.Auth, v.q.Request) > c.mean {
-		return true
-	}
-	v.p.Decision.Reason = ReasonNone
-	return false
-}
-
-// anew lets the balancer choose for a session that could stay. If it chooses the
-// same auth or none, the session does stay.
-func (v *visit[T]) anew(bound T) (done bool, err error) {
-	auth, name, err := v.choose(v.a.fit(v.o, &v.q, v.candidates, "").from)
-	if err != nil || name == v.b.Auth {
-		v.p.Decision.Reason = ReasonNone
+	if !cold || !v.o.ColdAnew {
 		v.hit(bound)
 		return true, nil
 	}
-	v.next = func(context.Context, []T) (T, error) { return auth, nil }
-	return false, nil
+	// It stays, for reasons that may be others a moment later. Of a burst only
+	// the first decides that: it makes a generation of its own, as a move does.
+	now, swapped, err := v.a.bindings.Swap(v.ctx, v.b, v.b.Auth)
+	if err != nil {
+		v.a.failed.Add(1)
+	}
+	if theirs, ok := v.fitCandidate(now.Auth); ok && !swapped {
+		v.b = now
+		v.hit(theirs)
+		return true, nil
+	}
+	if swapped {
+		v.b = now
+	}
+	v.hit(bound)
+	return true, nil
+}
+
+// better is why a session whose auth is fit may leave it for a better place.
+func (v *visit[T]) better(cold bool) Reason {
+	if back := v.o.Failback; back == FailbackAtOnce || back == FailbackCold && cold {
+		c := v.others()
+		if c.rank <= rankBusy && c.tier > v.o.Tier(v.b.Auth, v.q.Request) {
+			return ReasonTier
+		}
+	}
+	if !v.o.ColdAnew || !cold {
+		return ReasonNone
+	}
+	if v.o.Load != nil && !v.a.drained.has(v.b.Auth) &&
+		v.o.Load(v.b.Auth, v.q.Request) <= v.a.fit(v.o, &v.q, v.candidates, "").mean {
+		return ReasonNone
+	}
+	return ReasonCold
 }
 
 // fitCandidate is the candidate of a name, if it is fit.

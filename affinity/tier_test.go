@@ -1,7 +1,9 @@
 package affinity_test
 
 import (
+	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -226,4 +228,49 @@ func TestInFlightCounts(t *testing.T) {
 	require.EqualValues(t, 1, f.Load("A", affinity.Request{}))
 	two()
 	require.Zero(t, f.Load("A", affinity.Request{}))
+}
+
+// A burst of a session that is cold, or that goes back to a higher tier, ends on
+// one auth, whatever the balancer and the load say to each of its requests.
+func TestABurstThatIsPlacedAnewEndsOnOneAuth(t *testing.T) {
+	for round := range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			var turn atomic.Int64
+			o := affinity.Options{ColdAnew: true, LoadBound: 1000, Load: func(string, affinity.Request) float64 {
+				return float64(turn.Add(1) % 5)
+			}}
+			if round%2 == 0 {
+				o = affinity.Options{Tier: func(auth string, _ affinity.Request) int { return len(auth) }, Failback: affinity.FailbackAtOnce}
+			}
+			h := newHost(t, o)
+			r := session("x")
+			require.Equal(t, "A", served(t, h.Selector, r, []string{"A"}))
+			time.Sleep(6 * time.Minute)
+			candidates := []string{"A", "B1", "C1", "D1", "E"}
+			const burst = 64
+			asked := make(chan struct{})
+			got := make(chan string, burst)
+			for range burst {
+				go func() {
+					p, err := h.Affinity.Pick(context.Background(), r, candidates, func(_ context.Context, c []string) (string, error) {
+						<-asked
+						return c[int(turn.Add(1))%len(c)], nil
+					})
+					if err != nil {
+						t.Error(err)
+					}
+					got <- p.Auth
+				}()
+			}
+			synctest.Wait()
+			close(asked)
+			first := <-got
+			for range burst - 1 {
+				require.Equal(t, first, <-got)
+			}
+			if round%2 == 0 {
+				require.Len(t, first, 2, "the higher tier")
+			}
+		})
+	}
 }
