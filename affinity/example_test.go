@@ -58,3 +58,74 @@ func ExampleAffinity_Pick() {
 	fmt.Println(pick.Auth, pick.Decision.Outcome, pick.Decision.Signal.Name, err)
 	// Output: key-2 new content <nil>
 }
+
+// A request that fails is tried elsewhere: Tried says where it has been, and the
+// session comes back to its auth when that is well again.
+func ExamplePick_ReportResponse() {
+	aff, err := affinity.New(func(name string) string { return name }, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer aff.Close()
+	down := map[string]bool{}
+	send := func(key string) *http.Response {
+		if down[key] {
+			return &http.Response{StatusCode: http.StatusServiceUnavailable}
+		}
+		return &http.Response{StatusCode: http.StatusOK}
+	}
+	handle := func() {
+		r := affinity.Request{Header: http.Header{"X-Session-Id": {"a conversation"}}}
+		for {
+			pick, err := aff.Pick(context.Background(), r, []string{"key-1", "key-2"}, selector.FillFirst[string]().Select)
+			if err != nil {
+				fmt.Println(err) // nobody is left
+				return
+			}
+			result := pick.ReportResponse(send(pick.Auth), nil)
+			fmt.Println(pick.Auth, pick.Decision.Outcome, result)
+			if result != affinity.Transient && result != affinity.Terminal {
+				return
+			}
+			r.Tried = append(r.Tried, pick.Auth)
+		}
+	}
+	handle()
+	down["key-1"] = true
+	handle()
+	down["key-1"] = false
+	handle() // within Options.Away: the detour, where its prompt cache is now
+	// Output:
+	// key-1 new served
+	// key-1 hit transient
+	// key-2 detour served
+	// key-2 detour served
+}
+
+// Load that the gateway counts itself: new sessions avoid an auth that has far
+// more to do than the others.
+func ExampleInFlight() {
+	var flying affinity.InFlight
+	sticky, err := affinity.Wrap(selector.FillFirst[string](), func(name string) string { return name },
+		&affinity.Options{Load: flying.Load})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer sticky.Close()
+	for _, session := range []string{"one", "two", "three", "one"} {
+		pick, err := sticky.Pick(context.Background(), affinity.Request{Header: http.Header{"X-Session-Id": {session}}}, []string{"key-1", "key-2"})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		defer flying.Begin(pick.Decision.Auth)() // all of them are long
+		fmt.Println(session, pick.Auth)
+	}
+	// Output:
+	// one key-1
+	// two key-2
+	// three key-1
+	// one key-1
+}

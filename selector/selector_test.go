@@ -153,3 +153,14 @@ func TestTheKeyIsThereAndTheRestOfTheContextToo(t *testing.T) {
 	_, ok = selector.KeyOf(context.Background())
 	require.False(t, ok)
 }
+
+func ExampleRendezvous() {
+	next := selector.Rendezvous(func(name string) string { return name }, nil)
+	for _, auths := range [][]string{{"key-1", "key-2", "key-3"}, {"key-3", "key-2", "key-1"}} {
+		auth, err := next.Select(selector.WithKey(context.Background(), 7), auths)
+		fmt.Println(auth, err)
+	}
+	// Output:
+	// key-2 <nil>
+	// key-2 <nil>
+}
