@@ -255,7 +255,8 @@ func (a *Affinity[T]) InvalidateSession(ctx context.Context, r Request) (bool, e
 }
 
 // InvalidateAuth forgets all bindings to an auth, which was removed or has
-// lost its credential, and returns how many there were.
+// lost its credential, and returns how many there were. What Pick.Owns and
+// Options.AllModels have recorded are bindings, too.
 func (a *Affinity[T]) InvalidateAuth(ctx context.Context, name string) (int, error) {
 	return a.bindings.InvalidateAuth(ctx, name)
 }

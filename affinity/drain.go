@@ -44,7 +44,7 @@ func (a *Affinity[T]) Drain(name string, on bool) {
 	d.of.Store(&next)
 }
 
-// Bound is how many sessions are bound to an auth; ok is false if the Store
+// Bound is how many bindings an auth has, as InvalidateAuth counts them; ok is false if the Store
 // cannot tell. A cache.Memory can.
 func (a *Affinity[T]) Bound(name string) (n int, ok bool) {
 	s, ok := a.bindings.(interface{ Counts() map[string]int })

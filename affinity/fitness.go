@@ -130,6 +130,13 @@ func (a *Affinity[T]) fit(o *settings, q *query, candidates []T, without string)
 			best.from = append(best.from, c)
 		}
 	}
+	if len(best.from) == 0 { // loads that are no loads: below 0
+		for i, c := range candidates {
+			if verdicts[i].rank == best.rank {
+				best.from = append(best.from, c)
+			}
+		}
+	}
 	return best
 }
 

@@ -50,9 +50,9 @@ type Options struct {
 	Owners OwnerPolicy
 
 	// Eligible says whether an auth may serve a request now, by the auth's name;
-	// nil says that every candidate may. It is asked once for the auth that a
-	// session is bound to, and for each candidate when there is a choice to
-	// make.
+	// nil says that every candidate may. It is asked for the auth that a session
+	// is bound to, and for each candidate when there is a choice to make; of one
+	// pick more than once, if need be.
 	Eligible func(auth string, r Request) Fitness
 	// Tier says how much an auth is preferred, the highest first: the balancer is
 	// given the candidates of the highest tier that has a fit one. nil is one

@@ -87,10 +87,9 @@ func (v *visit[T]) ofModel(session cache.Key) (cache.Scope, cache.Keys) {
 // other models.
 func (v *visit[T]) recall() (auth T, name string, ok bool) {
 	scope, keys := v.ofModel(v.b.Session)
-	b, ok, err := v.a.bindings.Get(v.ctx, scope, keys)
-	if err != nil {
-		v.a.failed.Add(1)
-	}
+	q := v.q
+	q.scope = scope
+	b, ok, _ := v.a.find(v.ctx, &q, &keys) // which counts the error
 	if ok {
 		auth, ok = v.fitCandidate(b.Auth)
 	}

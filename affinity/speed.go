@@ -69,18 +69,29 @@ type speed struct {
 	heard time.Time // when a sample counted last
 }
 
-// speeds are those that are slow or on the way to it. Most of the time there
-// are none, and nobody waits for a lock.
+// speeds are those that are slow or on the way to it. A pick looks at slow only,
+// where nobody waits for a lock.
 type speeds struct {
+	slowOnes atomic.Pointer[map[speedKey]time.Time] // when a sample counted last; replaced, never changed
+
 	n  atomic.Int64
 	mu sync.Mutex
 	of map[speedKey]speed
 }
 
+// maxSpeeds bounds what is known; beyond it, one of them is forgotten. The names
+// of models come from clients.
+const maxSpeeds = 4096
+
 // slow reports whether an auth is slow.
 func (s *speeds) slow(p *SlowPolicy, k speedKey) bool {
-	if s.n.Load() == 0 || p.Above == 0 {
+	slow := s.slowOnes.Load()
+	if slow == nil || p.Above == 0 {
 		return false
+	}
+	heard, ok := (*slow)[k]
+	if !ok || time.Since(heard) <= chance*p.Probe {
+		return ok
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,15 +113,39 @@ func (s *speeds) at(p *SlowPolicy, k speedKey) speed {
 }
 
 func (s *speeds) put(k speedKey, v speed) {
+	old, had := s.of[k]
 	if v == (speed{}) {
 		delete(s.of, k)
 	} else {
 		if s.of == nil {
 			s.of = map[speedKey]speed{}
 		}
+		if !had && len(s.of) >= maxSpeeds {
+			for other := range s.of {
+				s.put(other, speed{})
+				break
+			}
+		}
 		s.of[k] = v
 	}
 	s.n.Store(int64(len(s.of)))
+	if v.slow || old.slow {
+		s.publish()
+	}
+}
+
+func (s *speeds) publish() {
+	slow := map[speedKey]time.Time{}
+	for k, v := range s.of {
+		if v.slow {
+			slow[k] = v.heard
+		}
+	}
+	if len(slow) == 0 {
+		s.slowOnes.Store(nil)
+		return
+	}
+	s.slowOnes.Store(&slow)
 }
 
 // due reports whether a request is to try a slow auth; the next is not, for as
@@ -171,6 +206,7 @@ func (s *speeds) rename(from, to string) {
 			s.of[speedKey{to, k.model}] = v
 		}
 	}
+	s.publish()
 }
 
 // FirstToken says how long the auth took to the first token of its answer, for
