@@ -95,7 +95,8 @@ func New[T any](name func(T) string, opts *Options) (*Affinity[T], error) {
 type query struct {
 	Request
 	scope cache.Scope
-	model string // by its one name, also where the scope has none
+	model string   // by its one name, also where the scope has none
+	avoid *trouble // auths that have failed the session, nil for none
 }
 
 // Pick chooses the auth for a request. candidates are the auths that may
@@ -104,11 +105,12 @@ type query struct {
 // that is away, it takes a detour; to one that is full or slow, this request is
 // served elsewhere; to one that is unfit or no candidate any more, it moves. A
 // session that is not bound is bound to what next chooses, unless another
-// request of it was faster, whose auth is then taken if it is fit. A request
-// without a session goes to next and leaves nothing behind.
+// request of it was faster, whose auth is then taken if it can serve, busy or slow
+// too. A request without a session goes to next and leaves nothing behind.
 //
 // next is called at most once, with no lock held and with the candidates that
-// are fit; its error is returned as it is, and then nothing was bound. When none
+// are fit; its error is returned as it is, and then nothing was bound. (A session
+// that Options.Failback or ColdAnew would move stays then.) When none
 // is fit it gets an empty list, and says what the host says then. A result of
 // next that is no candidate is taken at its word.
 func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next selector.Func[T]) (p Pick[T], err error) {

@@ -16,8 +16,58 @@ type trouble struct {
 	since  time.Time // when it began
 	until  time.Time // away until then, as was reported
 	detour string    // where all requests of the session go meanwhile
+	served time.Time // by the detour, last
 	away   bool      // the auth was away, and not only full or slow
 	failed int       // results in a row that nobody has listed
+	avoid  [3]avoided
+}
+
+// avoided is an auth that has failed the session besides the one that it is
+// bound to.
+type avoided struct {
+	auth  string
+	until time.Time
+}
+
+// avoiding reports whether an auth is to be left alone.
+func (t *trouble) avoiding(auth string, now time.Time) bool {
+	for _, a := range t.avoid {
+		if a.auth == auth && now.Before(a.until) {
+			return true
+		}
+	}
+	return false
+}
+
+// shun makes an auth one to be avoided, in the place of the one whose time is
+// over first.
+func (t *trouble) shun(auth string, until time.Time) {
+	at := 0
+	for i, a := range t.avoid {
+		if a.auth == auth {
+			at = i
+			break
+		}
+		if a.until.Before(t.avoid[at].until) {
+			at = i
+		}
+	}
+	if t.avoid[at].auth != auth || t.avoid[at].until.Before(until) {
+		t.avoid[at] = avoided{auth, until}
+	}
+}
+
+// settled is what is left of it when all is well: nothing, or auths that are
+// still to be avoided.
+func (t *trouble) settled(now time.Time) (left trouble, keep bool) {
+	left = trouble{gen: t.gen, since: t.since, until: t.until, avoid: t.avoid}
+	if !now.Before(left.until) {
+		left.until = time.Time{}
+	}
+	for _, a := range t.avoid {
+		keep = keep || now.Before(a.until)
+	}
+	return left, keep
 }
 
 // troubles are those of all sessions. Most of the time there are none, and
@@ -119,8 +169,14 @@ func (t *troubles) rename(from, to string) {
 		for k, tr := range s.of {
 			if tr.detour == from {
 				tr.detour = to
-				s.of[k] = tr
 			}
+			for i, a := range tr.avoid {
+				if a.auth == from {
+					tr.avoid[i] = avoided{}
+					tr.shun(to, a.until)
+				}
+			}
+			s.of[k] = tr
 		}
 		s.mu.Unlock()
 	}

@@ -3,9 +3,13 @@ package affinity
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/llmaffinity/llmaffinity/cache"
 )
 
 // drained are the auths that get no new sessions. Replaced, never changed.
@@ -21,7 +25,8 @@ func (d *drained) has(name string) bool {
 
 // Drain says whether an auth is to run dry: it is not handed to the balancer for
 // new sessions, moves, detours and requests without a session any more, unless
-// there is no other; sessions that are bound to it stay. When [Affinity.Bound]
+// there is no other; sessions that are bound to it stay, and what names state that
+// it has still goes there. When [Affinity.Bound]
 // says 0, or when it has taken long enough, remove it from the candidates and
 // call InvalidateAuth.
 func (a *Affinity[T]) Drain(name string, on bool) {
@@ -44,20 +49,32 @@ func (a *Affinity[T]) Drain(name string, on bool) {
 	d.of.Store(&next)
 }
 
-// Bound is how many bindings an auth has, as InvalidateAuth counts them; ok is false if the Store
-// cannot tell. A cache.Memory can.
+// Bound is how many sessions are bound to an auth; ok is false if the Store
+// cannot tell. A cache.Memory can, at the cost of looking at all of them.
 func (a *Affinity[T]) Bound(name string) (n int, ok bool) {
-	s, ok := a.bindings.(interface{ Counts() map[string]int })
+	s, ok := a.bindings.(interface {
+		OfAuth(string) iter.Seq[cache.Info]
+	})
 	if !ok {
 		return 0, false
 	}
-	return s.Counts()[name], true
+	for b := range s.OfAuth(name) {
+		if !strings.HasPrefix(b.Scope.Model, notes) {
+			n++
+		}
+	}
+	return n, true
 }
+
+// notes is how the models of bindings begin that are no sessions.
+const notes = "\x00"
 
 // RenameAuth says that an auth has another name from now on: its sessions stay,
 // and so does what is known of it. It returns how many sessions these are; ok is
 // false if the Store cannot do it, and then they will be placed anew. A
-// cache.Memory can. What is picked meanwhile may be bound to the old name.
+// cache.Memory can. What is picked meanwhile may be bound to the old name, and
+// what is reported of a detour or its speed that was picked under the old name is
+// about that.
 func (a *Affinity[T]) RenameAuth(ctx context.Context, from, to string) (n int, ok bool, err error) {
 	if to == "" {
 		return 0, false, fmt.Errorf("%w: a name that is empty", ErrOptions)

@@ -2,6 +2,7 @@ package affinity
 
 import (
 	"slices"
+	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
 )
@@ -50,7 +51,7 @@ func (a *Affinity[T]) fitness(o *settings, q *query, name string) Fitness {
 	switch {
 	case f >= Unfit:
 		return Unfit
-	case slices.Contains(q.Tried, name):
+	case slices.Contains(q.Tried, name), q.avoid != nil && q.avoid.avoiding(name, time.Now()):
 		return Away
 	case f <= Busy && a.speeds.slow(&o.Slow, speedKey{name, q.model}):
 		return Slow
@@ -126,7 +127,7 @@ func (a *Affinity[T]) fit(o *settings, q *query, candidates []T, without string)
 	best.mean /= float64(n)
 	best.from = make([]T, 0, n)
 	for i, c := range candidates {
-		if v := verdicts[i]; v.rank == best.rank && (v.load <= o.LoadLeast || !(v.load > o.LoadBound*best.mean)) {
+		if v := verdicts[i]; v.rank == best.rank && (v.load <= o.LoadLeast || !above(v.load, o.LoadBound*best.mean)) {
 			best.from = append(best.from, c)
 		}
 	}

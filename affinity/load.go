@@ -56,5 +56,9 @@ func (a *Affinity[T]) overloaded(o *settings, q *query, candidates []T, name str
 			sum, n = sum+o.Load(other, q.Request), n+1
 		}
 	}
-	return load > o.SpillBound*sum/float64(n)
+	return above(load, o.SpillBound*sum/float64(n))
 }
+
+// above compares loads that were added up: equal ones may differ in the last
+// digits.
+func above(load, bound float64) bool { return load > bound*(1+1e-9) }

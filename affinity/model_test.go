@@ -41,8 +41,10 @@ type refSession struct {
 type refTrouble struct {
 	since, until time.Time
 	detour       string
+	last         time.Time // served by the detour
 	away         bool
 	failed       int
+	avoid        map[string]time.Time // until then
 }
 
 // refRequest is what comes in.
@@ -52,6 +54,7 @@ type refRequest struct {
 	tried      []string
 	candidates []string
 	choose     func([]string) (string, bool) // what the balancer says
+	avoid      map[string]time.Time          // what has failed the session
 }
 
 // refPick is what a pick was: whose it is, and of which generation.
@@ -74,7 +77,7 @@ func (m *reference) of(name string) *refSession {
 }
 
 func (m *reference) fit(r *refRequest, auth string) affinity.Fitness {
-	if f := m.fitness[auth]; f != affinity.Unfit && slices.Contains(r.tried, auth) {
+	if f := m.fitness[auth]; f != affinity.Unfit && (slices.Contains(r.tried, auth) || time.Now().Before(r.avoid[auth])) {
 		return affinity.Away
 	} else {
 		return f
@@ -88,17 +91,24 @@ func (m *reference) mean(auths []string) (mean float64) {
 	return mean
 }
 
+func (m *reference) rank(r *refRequest, a string) int {
+	f := m.fit(r, a)
+	switch {
+	case !slices.Contains(r.candidates, a) || f != affinity.Fit && f != affinity.Busy && f != affinity.Slow:
+		return 4
+	case m.drained[a]:
+		return 3
+	}
+	return map[affinity.Fitness]int{affinity.Fit: 0, affinity.Busy: 1, affinity.Slow: 2}[f]
+}
+
 // from is what the balancer may choose from: 0 is fit, 1 busy, 2 slow, 3 dry.
 func (m *reference) from(r *refRequest, without string) (out []string, rank int) {
 	rankOf := func(a string) int {
-		f := m.fit(r, a)
-		switch {
-		case a == without || f != affinity.Fit && f != affinity.Busy && f != affinity.Slow:
-			return -1
-		case m.drained[a]:
-			return 3
+		if a == without {
+			return 4
 		}
-		return map[affinity.Fitness]int{affinity.Fit: 0, affinity.Busy: 1, affinity.Slow: 2}[f]
+		return m.rank(r, a)
 	}
 	for rank = range 4 {
 		for tier := 3; tier >= 0; tier-- {
@@ -145,8 +155,8 @@ func (m *reference) pick(r *refRequest) (p refPick, ok bool) {
 		s.used = time.Now()
 	}
 	bound, t := s.auth, s.trouble
-	isFit := func(a string) bool {
-		return a != "" && slices.Contains(r.candidates, a) && m.fit(r, a) == affinity.Fit
+	if t != nil {
+		r.avoid = t.avoid
 	}
 	cold := time.Since(s.last) > m.o.Warm
 	if !s.served {
@@ -165,12 +175,30 @@ func (m *reference) pick(r *refRequest) (p refPick, ok bool) {
 		p.auth, p.gen, p.outcome, p.reason = to, m.gen, affinity.OutcomeMoved, why
 		return p, true
 	}
+	// settle makes the detour the session's auth, which does not go back as long
+	// as the one that it leaves wants to be left alone.
+	settle := func(to string) (refPick, bool) {
+		avoid := map[string]time.Time{bound: t.until}
+		for a, until := range t.avoid {
+			avoid[a] = until
+		}
+		p, ok := move(to, affinity.ReasonCold)
+		for _, until := range avoid {
+			if until.After(time.Now()) {
+				s.trouble = &refTrouble{since: time.Now(), avoid: avoid}
+			}
+		}
+		return p, ok
+	}
 	others, rank := m.from(r, bound)
 	// elsewhere is the session's detour, or the balancer's choice, which is then
 	// the detour.
 	elsewhere := func(away, again bool) (string, bool) {
-		to := ""
-		if t != nil && isFit(t.detour) && again {
+		to, least := "", max(rank, 1)
+		if rank == 4 {
+			least = 3
+		}
+		if t != nil && t.detour != "" && m.rank(r, t.detour) <= least && again {
 			to = t.detour
 		} else if to, ok = m.choose(r, others); !ok {
 			return "", false
@@ -185,7 +213,10 @@ func (m *reference) pick(r *refRequest) (p refPick, ok bool) {
 		return to, true
 	}
 	spill := func(why affinity.Reason, again bool) (refPick, bool) {
-		if why != affinity.ReasonFull && rank > 1 {
+		if why == affinity.ReasonLoad {
+			others = slices.DeleteFunc(others, func(a string) bool { return m.load[a] >= m.load[bound] })
+		}
+		if why != affinity.ReasonFull && (rank > 1 || len(others) == 0) {
 			return hit()
 		}
 		if p.auth, ok = elsewhere(false, again); !ok {
@@ -220,7 +251,7 @@ func (m *reference) pick(r *refRequest) (p refPick, ok bool) {
 			cold = t != nil && time.Since(t.since) > m.o.Warm
 		}
 		if cold && !r.side {
-			return move(to, affinity.ReasonCold)
+			return settle(to)
 		}
 		p.auth, p.outcome, p.reason = to, affinity.OutcomeDetour, affinity.ReasonAway
 		if !r.side {
@@ -231,11 +262,12 @@ func (m *reference) pick(r *refRequest) (p refPick, ok bool) {
 	if r.side {
 		return hit()
 	}
-	if t != nil && t.away && isFit(t.detour) && cold {
-		return move(t.detour, affinity.ReasonCold)
+	if t != nil && t.away && t.detour != "" && m.rank(r, t.detour) <= 1 && cold &&
+		(time.Since(t.last) <= m.o.Warm || t.until.Sub(t.since) > m.o.Warm) {
+		return settle(t.detour)
 	}
 	if m.overloaded(r, bound) {
-		return spill(affinity.ReasonLoad, t == nil || !m.overloaded(r, t.detour))
+		return spill(affinity.ReasonLoad, t == nil || m.load[t.detour] < m.load[bound])
 	}
 	cold = s.served && cold
 	why := affinity.ReasonNone
@@ -307,26 +339,48 @@ func (m *reference) report(p refPick, r affinity.Result, away time.Duration) {
 	if s == nil || p.gen == 0 || s.gen != p.gen {
 		return // late, or nobody's
 	}
-	if p.around {
-		bad := r == affinity.Transient || r == affinity.Terminal || r == affinity.Unlisted
-		if bad && s.trouble != nil && s.trouble.detour == p.auth {
-			s.trouble.detour, s.trouble.away = "", true
-		} else if bad && s.trouble == nil {
-			s.trouble = &refTrouble{since: time.Now(), away: true}
-		}
-		return
-	}
 	trouble := func() *refTrouble {
 		if s.trouble == nil {
 			s.trouble = &refTrouble{since: time.Now()}
 		}
+		if s.trouble.avoid == nil {
+			s.trouble.avoid = map[string]time.Time{}
+		}
 		return s.trouble
+	}
+	if p.around {
+		bad := r == affinity.Transient || r == affinity.Terminal || r == affinity.Unlisted
+		if t := s.trouble; r == affinity.Served && t != nil && t.detour == p.auth {
+			t.last = time.Now()
+		}
+		if bad {
+			t := trouble()
+			if t.away = true; t.detour == p.auth {
+				t.detour, t.last = "", time.Time{}
+			}
+			if r == affinity.Terminal {
+				away = m.o.Warm
+			} else if away <= 0 {
+				away = affinity.DefaultAway
+			}
+			if until := time.Now().Add(away); until.After(t.avoid[p.auth]) {
+				t.avoid[p.auth] = until
+			}
+		}
+		return
 	}
 	switch r {
 	case affinity.Served:
 		s.served, s.used, s.last = true, time.Now(), time.Now()
-		if s.trouble != nil && !time.Now().Before(s.trouble.until) {
+		if t := s.trouble; t != nil && !time.Now().Before(t.until) {
 			s.trouble = nil
+			for _, until := range t.avoid {
+				if until.After(time.Now()) {
+					s.trouble = &refTrouble{since: t.since, avoid: t.avoid}
+				}
+			}
+		} else if t != nil {
+			t.failed = 0
 		}
 	case affinity.Terminal:
 		delete(m.sessions, p.session)
@@ -339,7 +393,7 @@ func (m *reference) report(p refPick, r affinity.Result, away time.Duration) {
 				away = affinity.DefaultAway
 			}
 			t := trouble()
-			t.away = true
+			t.away, t.failed = true, 0
 			if time.Now().Add(away).After(t.until) {
 				t.until = time.Now().Add(away)
 			}
@@ -490,6 +544,14 @@ func modelHistory(t *testing.T, seed uint64, seen map[string]int) {
 					}
 					if s.trouble != nil && s.trouble.detour == auth {
 						s.trouble.detour = to
+					}
+					if t := s.trouble; t != nil {
+						if until, ok := t.avoid[auth]; ok {
+							delete(t.avoid, auth)
+							if until.After(t.avoid[to]) {
+								t.avoid[to] = until
+							}
+						}
 					}
 					if s.auth == auth {
 						s.auth = to

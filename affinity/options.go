@@ -55,7 +55,8 @@ type Options struct {
 	// pick more than once, if need be.
 	Eligible func(auth string, r Request) Fitness
 	// Tier says how much an auth is preferred, the highest first: the balancer is
-	// given the candidates of the highest tier that has a fit one. nil is one
+	// given the candidates of the highest tier that has a fit one. A subagent goes
+	// where its parent is, whatever the tier and the load. nil is one
 	// tier. It is called for each candidate when there is a choice to make, and
 	// with another Failback than FailbackStay for each pick.
 	Tier func(auth string, r Request) int
@@ -63,7 +64,7 @@ type Options struct {
 	Failback Failback
 
 	// Load is how much an auth has to do, in any unit that is the same for all
-	// candidates and not negative, such as [InFlight.Load] or tokens a minute;
+	// candidates, finite and not negative, such as [InFlight.Load] or tokens a minute;
 	// nil is not known. It is called for each candidate when there is a choice to
 	// make, and with SpillBound for each pick.
 	Load func(auth string, r Request) float64
@@ -88,8 +89,9 @@ type Options struct {
 	// caches that long; nil or a result of 0 is Warm.
 	WarmFor func(auth string, r Request) time.Duration
 	// ColdAnew lets the balancer place a session anew whose prompt cache is cold:
-	// nothing is lost by it, and load gets balanced. With Load only those leave
-	// whose auth has more than the mean.
+	// nothing is lost by it, and load gets balanced. Where it says is among the
+	// candidates of the highest tier, whatever Failback is. With Load only those
+	// leave whose auth has more than the mean. If it has an error the session stays.
 	ColdAnew bool
 
 	// Slow is when an auth counts as slow by the times that [Pick.FirstToken] is

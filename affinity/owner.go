@@ -48,7 +48,7 @@ func (p Pick[T]) Owns(ctx context.Context, name, id string) error {
 // ownerScope is where owners are held: beside the sessions, in a model that no
 // request can name.
 func ownerScope(tenant, pool string) cache.Scope {
-	return cache.Scope{Tenant: tenant, Pool: pool, Model: "\x00owner"}
+	return cache.Scope{Tenant: tenant, Pool: pool, Model: notes + "owner"}
 }
 
 // owner looks for the auth that holds what the request names; ok is false if
@@ -58,10 +58,8 @@ func (a *Affinity[T]) owner(ctx context.Context, o *settings, q *query, id *sess
 		return auth, "", false, nil
 	}
 	for _, state := range id.Owners() {
-		b, known, err := a.bindings.Get(ctx, ownerScope(q.Tenant, q.scope.Pool), cache.Keys{Names: [cache.MaxNames]cache.Key{state.Key}})
-		if err != nil {
-			a.failed.Add(1)
-		}
+		at := query{Request: Request{Side: q.Side}, scope: ownerScope(q.Tenant, q.scope.Pool)}
+		b, known, _ := a.find(ctx, &at, &cache.Keys{Names: [cache.MaxNames]cache.Key{state.Key}})
 		if !known {
 			continue
 		}

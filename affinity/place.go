@@ -16,7 +16,7 @@ func (v *visit[T]) place(keys cache.Keys, history bool) (Pick[T], error) {
 	var auth T
 	var name string
 	known := false
-	if before.Gen != 0 && v.o.AllModels {
+	if why := v.p.Decision.Reason; v.o.AllModels && (why == ReasonGone || why == ReasonUnfit) {
 		auth, name, known = v.recall()
 	}
 	if !known {
@@ -29,8 +29,9 @@ func (v *visit[T]) place(keys cache.Keys, history bool) (Pick[T], error) {
 		return v.decide(auth, cache.Binding{Auth: name}, OutcomeNone), nil
 	}
 	b, won, err := a.bind(v.ctx, v.q.scope, keys, before, name)
-	if err == nil && won && v.o.AllModels {
+	if err == nil && won {
 		v.remember(b)
+		a.troubles.over(b)
 	}
 	switch {
 	case err != nil:
@@ -45,7 +46,7 @@ func (v *visit[T]) place(keys cache.Keys, history bool) (Pick[T], error) {
 		return v.decide(auth, b, OutcomeMoved), nil
 	}
 	// Another request of this session was faster: all go where it went.
-	if theirs, ok := v.fitCandidate(b.Auth); ok {
+	if theirs, ok := v.serving(b.Auth, rankSlow); ok {
 		v.p.Decision.Reason = ReasonNone
 		return v.decide(theirs, b, OutcomeHit), nil
 	}
@@ -55,7 +56,9 @@ func (v *visit[T]) place(keys cache.Keys, history bool) (Pick[T], error) {
 	if err != nil {
 		a.failed.Add(1)
 	}
-	if !won {
+	if won {
+		v.remember(now)
+	} else {
 		now = passing(b, name)
 	}
 	return v.decide(auth, now, OutcomeMoved), nil
@@ -78,7 +81,7 @@ func (a *Affinity[T]) bind(ctx context.Context, scope cache.Scope, keys cache.Ke
 // request can name.
 func (v *visit[T]) ofModel(session cache.Key) (cache.Scope, cache.Keys) {
 	s := v.q.scope
-	s.Model = "\x00model\x00" + v.q.model
+	s.Model = notes + "model" + notes + v.q.model
 	return s, cache.Keys{Names: [cache.MaxNames]cache.Key{session}}
 }
 
@@ -91,12 +94,15 @@ func (v *visit[T]) recall() (auth T, name string, ok bool) {
 	q.scope = scope
 	b, ok, _ := v.a.find(v.ctx, &q, &keys) // which counts the error
 	if ok {
-		auth, ok = v.fitCandidate(b.Auth)
+		auth, ok = v.serving(b.Auth, rankBusy)
 	}
 	return auth, b.Auth, ok
 }
 
 func (v *visit[T]) remember(b cache.Binding) {
+	if !v.o.AllModels {
+		return
+	}
 	scope, keys := v.ofModel(b.Session)
 	had, existed, err := v.a.bindings.Bind(v.ctx, scope, keys, b.Auth)
 	if err == nil && existed && had.Auth != b.Auth {

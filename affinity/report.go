@@ -72,10 +72,7 @@ func (p Pick[T]) ReportAway(r Result, away time.Duration) {
 	switch a := p.of; {
 	case a == nil:
 	case p.around:
-		if r == Transient || r == Terminal || r == Unlisted {
-			// This detour is none: the next request of the session takes another.
-			a.troubles.take(p.binding, p.Decision.Auth, "", true)
-		}
+		a.detoured(p.binding, p.Decision.Auth, r, away)
 	case p.binding.Gen != 0:
 		a.report(p.binding, r, away)
 	}
@@ -98,6 +95,31 @@ func (p Pick[T]) ReportResponse(resp *http.Response, err error) Result {
 	}
 	p.ReportAway(r, away)
 	return r
+}
+
+// detoured is the result of a detour. One that fails is none: the next request of
+// the session takes another.
+func (a *Affinity[T]) detoured(around cache.Binding, auth string, r Result, away time.Duration) {
+	o, now := a.conf.Load(), time.Now()
+	switch r {
+	case Served:
+		if t, ok := a.troubles.get(around); ok && t.detour == auth {
+			a.troubles.change(around, func(t *trouble) bool { t.served = now; return true })
+		}
+	case Transient, Terminal, Unlisted:
+		if r == Terminal {
+			away = o.Warm
+		} else if away <= 0 {
+			away = o.Away
+		}
+		a.troubles.change(around, func(t *trouble) bool {
+			if t.away = true; t.detour == auth {
+				t.detour, t.served = "", time.Time{}
+			}
+			t.shun(auth, now.Add(away))
+			return true
+		})
+	}
 }
 
 // report tells the store. The request may be over, and its context done: what
@@ -124,7 +146,7 @@ func (a *Affinity[T]) report(b cache.Binding, r Result, away time.Duration) {
 				away = a.conf.Load().Away
 			}
 			a.troubles.change(b, func(t *trouble) bool {
-				t.away = true
+				t.away, t.failed = true, 0
 				if until := time.Now().Add(away); until.After(t.until) {
 					t.until = until
 				}
@@ -149,7 +171,16 @@ func (a *Affinity[T]) report(b cache.Binding, r Result, away time.Duration) {
 // served forgets what has failed before. A result that arrives while the auth
 // counts as away does not end that: it may be of an older request.
 func (a *Affinity[T]) served(b cache.Binding) {
-	if t, ok := a.troubles.get(b); ok && !time.Now().Before(t.until) {
-		a.troubles.over(b)
+	if _, ok := a.troubles.get(b); !ok {
+		return
 	}
+	now := time.Now()
+	a.troubles.change(b, func(t *trouble) (keep bool) {
+		if now.Before(t.until) {
+			t.failed = 0
+			return true
+		}
+		*t, keep = t.settled(now)
+		return keep
+	})
 }

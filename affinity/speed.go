@@ -90,7 +90,7 @@ func (s *speeds) slow(p *SlowPolicy, k speedKey) bool {
 		return false
 	}
 	heard, ok := (*slow)[k]
-	if !ok || time.Since(heard) <= chance*p.Probe {
+	if !ok || time.Since(heard)/chance <= p.Probe {
 		return ok
 	}
 	s.mu.Lock()
@@ -101,7 +101,7 @@ func (s *speeds) slow(p *SlowPolicy, k speedKey) bool {
 // at is what is known of one, after what time has done to it.
 func (s *speeds) at(p *SlowPolicy, k speedKey) speed {
 	v, ok := s.of[k]
-	if ok && time.Since(v.heard) > chance*p.Probe {
+	if ok && time.Since(v.heard)/chance > p.Probe {
 		if !v.slow {
 			s.put(k, speed{}) // old samples that came to nothing
 			return speed{}

@@ -34,7 +34,7 @@ func (v *visit[T]) inherit(parent cache.Key) {
 	if !ok {
 		return
 	}
-	if auth, ok := v.fitCandidate(b.Auth); ok {
+	if auth, ok := v.serving(b.Auth, rankFit); ok {
 		v.inherited = true
 		v.next = func(context.Context, []T) (T, error) { return auth, nil }
 	}
@@ -57,13 +57,17 @@ func (v *visit[T]) choose(from []T) (auth T, name string, err error) {
 // false, with the reason in v.p, if the session has to leave its auth for good.
 func (v *visit[T]) stay() (done bool, err error) {
 	a := v.a
+	tr, troubled := a.troubles.get(v.b)
+	if troubled {
+		known := tr
+		v.q.avoid = &known
+	}
 	auth, ok := a.candidate(v.candidates, v.b.Auth)
 	if !ok {
 		v.p.Decision.Reason = ReasonGone
 		return false, nil
 	}
 	f := a.fitness(v.o, &v.q, v.b.Auth)
-	tr, troubled := a.troubles.get(v.b)
 	if f <= Busy && troubled && time.Now().Before(tr.until) {
 		f = Away
 	}
@@ -86,8 +90,11 @@ func (v *visit[T]) stay() (done bool, err error) {
 		// It is back. As long as its cache can be warm, so is the session; the
 		// detour is forgotten when it has served (see served): until then, a
 		// session that must leave again goes where it has been.
-		if other, ok := v.fitCandidate(tr.detour); ok && v.cold(tr) {
-			v.settle(other, tr.detour)
+		// Where both are cold, it was there first, unless it was away for so long.
+		warm := v.o.warm(tr.detour, &v.q)
+		theirs := time.Since(tr.served) <= warm || tr.until.Sub(tr.since) > v.o.warm(v.b.Auth, &v.q)
+		if other, ok := v.serving(tr.detour, rankBusy); ok && theirs && v.cold(tr) {
+			v.settle(other, tr.detour, tr)
 			return true, nil
 		}
 	}
@@ -154,7 +161,7 @@ func (v *visit[T]) reconsider(bound T) (done bool, err error) {
 	if err != nil {
 		v.a.failed.Add(1)
 	}
-	if theirs, ok := v.fitCandidate(now.Auth); ok && !swapped {
+	if theirs, ok := v.serving(now.Auth, rankSlow); ok && !swapped {
 		v.b = now
 		v.hit(theirs)
 		return true, nil
@@ -184,31 +191,35 @@ func (v *visit[T]) better(cold bool) Reason {
 	return ReasonCold
 }
 
-// fitCandidate is the candidate of a name, if it is fit.
-func (v *visit[T]) fitCandidate(name string) (auth T, ok bool) {
+// serving is the candidate of a name, if it can serve and is at least so much
+// wanted.
+func (v *visit[T]) serving(name string, least rank) (auth T, ok bool) {
 	if name == "" {
 		return auth, false
 	}
 	auth, ok = v.a.candidate(v.candidates, name)
-	return auth, ok && v.a.fitness(v.o, &v.q, name) == Fit
+	return auth, ok && v.a.rank(v.o, &v.q, name) <= least
 }
 
 // elsewhere is where a session goes that does not leave its auth for good: all
 // of its requests to one auth, the choice of the first. away says that the auth
 // is away, not only full or slow; one that is loaded is not gone to again.
-func (v *visit[T]) elsewhere(from []T, tr *trouble, away bool, loaded func(string) bool) (auth T, name string, err error) {
-	a := v.a
-	if auth, ok := v.fitCandidate(tr.detour); ok && !loaded(tr.detour) {
+func (v *visit[T]) elsewhere(c choice[T], tr *trouble, away bool, loaded func(string) bool) (auth T, name string, err error) {
+	a, least := v.a, max(c.rank, rankBusy)
+	if c.rank == rankNone {
+		least = rankDry // the balancer says what the host says then
+	}
+	if auth, ok := v.serving(tr.detour, least); ok && !loaded(tr.detour) {
 		if away && !tr.away && !v.q.Side {
 			*tr = a.troubles.take(v.b, tr.detour, tr.detour, away)
 		}
 		return auth, tr.detour, nil
 	}
-	if auth, name, err = v.choose(from); err != nil || v.q.Side {
+	if auth, name, err = v.choose(c.from); err != nil || v.q.Side {
 		return auth, name, err
 	}
 	*tr = a.troubles.take(v.b, tr.detour, name, away)
-	if theirs, ok := v.fitCandidate(tr.detour); ok { // another request was faster
+	if theirs, ok := v.serving(tr.detour, least); ok { // another request was faster
 		return theirs, tr.detour, nil
 	}
 	return auth, name, nil
@@ -218,13 +229,17 @@ func (v *visit[T]) elsewhere(from []T, tr *trouble, away bool, loaded func(strin
 // that can serve is good enough, and a full one is left to the balancer.
 func (v *visit[T]) spill(bound T, tr trouble, why Reason) error {
 	c := v.others()
-	if why != ReasonFull && c.rank > rankBusy {
+	more := func(string) bool { return false }
+	if why == ReasonLoad { // there is no sense in going where there is as much to do
+		load := v.o.Load(v.b.Auth, v.q.Request)
+		more = func(name string) bool { return v.o.Load(name, v.q.Request) >= load }
+		c.from = slices.DeleteFunc(slices.Clone(c.from), func(auth T) bool { return more(v.a.name(auth)) })
+	}
+	if why != ReasonFull && (c.rank > rankBusy || len(c.from) == 0) {
 		v.hit(bound)
 		return nil
 	}
-	auth, name, err := v.elsewhere(c.from, &tr, false, func(name string) bool {
-		return why == ReasonLoad && v.a.overloaded(v.o, &v.q, v.candidates, name)
-	})
+	auth, name, err := v.elsewhere(c, &tr, false, more)
 	if err != nil {
 		return err
 	}
@@ -241,7 +256,7 @@ func (v *visit[T]) detour(bound T, tr trouble) error {
 		v.hit(bound) // nobody else: its own auth may still answer
 		return nil
 	}
-	auth, name, err := v.elsewhere(c.from, &tr, true, func(string) bool { return false })
+	auth, name, err := v.elsewhere(c, &tr, true, func(string) bool { return false })
 	if err != nil {
 		return err
 	}
@@ -250,7 +265,7 @@ func (v *visit[T]) detour(bound T, tr trouble) error {
 	case v.q.Side:
 		v.decide(auth, passing(v.b, name), OutcomeDetour)
 	case v.cold(tr):
-		v.settle(auth, name)
+		v.settle(auth, name, tr)
 	default:
 		v.decide(auth, passing(v.b, name), OutcomeDetour)
 		v.p.binding, v.p.around = v.b, true
@@ -258,8 +273,9 @@ func (v *visit[T]) detour(bound T, tr trouble) error {
 	return nil
 }
 
-// settle makes a detour the session's auth.
-func (v *visit[T]) settle(auth T, name string) {
+// settle makes a detour the session's auth. The one that it leaves stays away for
+// as long as it has said.
+func (v *visit[T]) settle(auth T, name string, tr trouble) {
 	now, swapped, err := v.a.bindings.Swap(v.ctx, v.b, name)
 	if err != nil {
 		v.a.failed.Add(1)
@@ -269,6 +285,14 @@ func (v *visit[T]) settle(auth T, name string) {
 		v.decide(auth, passing(v.b, name), OutcomeDetour)
 		return
 	}
-	v.a.troubles.over(now)
+	v.remember(now)
+	at := time.Now()
+	v.a.troubles.change(now, func(t *trouble) bool {
+		t.avoid = tr.avoid
+		t.shun(v.b.Auth, tr.until)
+		left, keep := t.settled(at)
+		*t = left
+		return keep
+	})
 	v.decide(auth, now, OutcomeMoved)
 }

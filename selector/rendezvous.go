@@ -37,7 +37,7 @@ func KeyOf(ctx context.Context) (key uint64, ok bool) {
 // in the context (highest random weight, Thaler and Ravishankar 1998): replicas
 // that share nothing agree, and of all keys only those change their auth whose
 // auth goes, or for which one that comes has drawn more. name is the auth's
-// lasting name. weight is its share, relative to the others; nil is 1 for all, and
+// lasting name. weight is its share, finite, relative to the others; nil is 1 for all, and
 // an auth of weight 0 or less is taken only if there is no other. Without a key
 // it takes any candidate, all with the same probability.
 func Rendezvous[T any](name func(T) string, weight func(T) float64) Selector[T] {
