@@ -39,6 +39,9 @@ func (v *visit[T]) spill(bound T, tr trouble, why Reason) error {
 		more = func(name string) bool { return v.o.Load(name, v.q.Request) >= load }
 		c.from = slices.DeleteFunc(slices.Clone(c.from), func(auth T) bool { return more(v.a.name(auth)) })
 	}
+	if why == ReasonFull && c.rank == rankNone {
+		c = v.anybody(v.b.Auth)
+	}
 	if why != ReasonFull && (c.rank > rankBusy || len(c.from) == 0) {
 		v.hit(bound)
 		return nil
@@ -59,6 +62,9 @@ func (v *visit[T]) detour(bound T, tr trouble) error {
 	if len(c.from) == 0 && !slices.Contains(v.q.Tried, v.b.Auth) {
 		v.hit(bound) // nobody else: its own auth may still answer
 		return nil
+	}
+	if len(c.from) == 0 {
+		c = v.anybody(v.b.Auth)
 	}
 	auth, name, err := v.elsewhere(c, &tr, true, func(string) bool { return false })
 	if err != nil {

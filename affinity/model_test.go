@@ -131,6 +131,15 @@ func (m *reference) from(r *refRequest, without string) (out []string, rank int)
 	return nil, 4
 }
 
+// anybody is from, and if need be what has failed the session before.
+func (m *reference) anybody(r *refRequest, without string) (out []string, rank int) {
+	if out, rank = m.from(r, without); rank == 4 {
+		r.avoid = nil
+		out, rank = m.from(r, without)
+	}
+	return out, rank
+}
+
 func (m *reference) overloaded(r *refRequest, auth string) bool {
 	if m.o.SpillBound == 0 || m.load[auth] <= m.o.LoadLeast {
 		return false
@@ -236,6 +245,7 @@ func (m *reference) pick(r *refRequest) (p refPick, ok bool) {
 	case affinity.Unfit:
 		return m.place(r, p, s, affinity.ReasonUnfit.String())
 	case affinity.Full:
+		others, rank = m.anybody(r, bound)
 		return spill(affinity.ReasonFull, true)
 	case affinity.Slow:
 		return spill(affinity.ReasonSlow, true)
@@ -243,6 +253,7 @@ func (m *reference) pick(r *refRequest) (p refPick, ok bool) {
 		if len(others) == 0 && !slices.Contains(r.tried, bound) {
 			return hit()
 		}
+		others, rank = m.anybody(r, bound)
 		to, ok := elsewhere(true, true)
 		if !ok {
 			return p, false
@@ -312,7 +323,7 @@ func (m *reference) place(r *refRequest, p refPick, s *refSession, why string) (
 			p.reason = reason
 		}
 	}
-	from, _ := m.from(r, "")
+	from, _ := m.anybody(r, "")
 	to, ok := m.choose(r, from)
 	if !ok {
 		return p, false

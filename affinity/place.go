@@ -21,7 +21,7 @@ func (v *visit[T]) place(keys cache.Keys, history bool) (Pick[T], error) {
 	}
 	if !known {
 		var err error
-		if auth, name, err = v.choose(a.fit(v.o, &v.q, v.candidates, "").from); err != nil {
+		if auth, name, err = v.choose(v.anybody("").from); err != nil {
 			return Pick[T]{}, err
 		}
 	}

@@ -47,6 +47,17 @@ func (v *visit[T]) decide(auth T, b cache.Binding, o Outcome) Pick[T] {
 // others are what the balancer may choose from, without the session's auth.
 func (v *visit[T]) others() choice[T] { return v.a.fit(v.o, &v.q, v.candidates, v.b.Auth) }
 
+// anybody is what a balancer may choose from where somebody has to be found: if
+// need be an auth that has failed the session before.
+func (v *visit[T]) anybody(without string) choice[T] {
+	c := v.a.fit(v.o, &v.q, v.candidates, without)
+	if c.rank == rankNone && v.q.avoid != nil {
+		v.q.avoid = nil
+		c = v.a.fit(v.o, &v.q, v.candidates, without)
+	}
+	return c
+}
+
 // choose asks the balancer, for this session.
 func (v *visit[T]) choose(from []T) (auth T, name string, err error) {
 	return v.a.choose(selector.WithKey(v.ctx, placement(&v.q.scope, v.key)), from, v.next)

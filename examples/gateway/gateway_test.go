@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
@@ -398,4 +399,45 @@ func TestTiers(t *testing.T) {
 	resp, _ := gw.post(t, "/v1/chat/completions", `{"model":"m","messages":[]}`, http.Header{"X-Session-Id": {"another"}})
 	require.Equal(t, http.StatusOK, resp.StatusCode)
 	require.NotEqual(t, all[1].Name, decisionOf(resp)["auth"])
+}
+
+// What is counted in is counted out, however a request ends.
+func TestNothingStaysInFlight(t *testing.T) {
+	gw := startGateway(t, 4, GatewayOptions{Affinity: true})
+	all := gw.pool.All()
+	gw.sim.SetFault(all[0].Key, simulator.Fault{HangUp: true, Times: 2})
+	gw.sim.SetFault(all[1].Key, simulator.Fault{Status: http.StatusServiceUnavailable})
+	gw.sim.SetFault(all[2].Key, simulator.Fault{HangUp: true, HangUpAfter: 2, Times: 2})
+	var clients sync.WaitGroup
+	for i := range 24 {
+		clients.Go(func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			body := `{"model":"m","stream":true,"messages":[{"role":"user","content":"tell me"}]}`
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, gw.url+"/v1/chat/completions", strings.NewReader(body))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Header.Set("X-Session-Id", fmt.Sprint("s", i))
+			resp, err := gw.client.Do(req)
+			if err != nil {
+				return // hung up: that is the fault
+			}
+			defer resp.Body.Close()
+			if i%3 == 0 {
+				cancel() // and this one the client's
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+		})
+	}
+	clients.Wait()
+	require.Eventually(t, func() bool {
+		for _, a := range all {
+			if gw.g.flying.Load(a.Name, affinity.Request{}) != 0 {
+				return false
+			}
+		}
+		return true
+	}, 5*time.Second, 10*time.Millisecond)
 }

@@ -1,0 +1,124 @@
+package affinity_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/cache"
+)
+
+// flaky is a store that is away at times: in that share of the operations.
+type flaky struct {
+	cache.Store
+	share float64
+	rng   *rand.Rand
+}
+
+var errAway = errors.New("the store is away")
+
+func (s *flaky) away() error {
+	if s.rng.Float64() < s.share {
+		return errAway
+	}
+	return nil
+}
+
+func (s *flaky) find(err error, do func() (cache.Binding, bool, error)) (cache.Binding, bool, error) {
+	if err != nil {
+		return cache.Binding{}, false, err
+	}
+	return do()
+}
+
+func (s *flaky) tell(do func() (bool, error)) (bool, error) {
+	if err := s.away(); err != nil {
+		return false, err
+	}
+	return do()
+}
+
+func (s *flaky) Get(ctx context.Context, sc cache.Scope, k cache.Keys) (cache.Binding, bool, error) {
+	return s.find(s.away(), func() (cache.Binding, bool, error) { return s.Store.Get(ctx, sc, k) })
+}
+
+func (s *flaky) Peek(ctx context.Context, sc cache.Scope, k cache.Keys) (cache.Binding, bool, error) {
+	return s.find(s.away(), func() (cache.Binding, bool, error) { return s.Store.Peek(ctx, sc, k) })
+}
+
+func (s *flaky) Bind(ctx context.Context, sc cache.Scope, k cache.Keys, auth string) (cache.Binding, bool, error) {
+	return s.find(s.away(), func() (cache.Binding, bool, error) { return s.Store.Bind(ctx, sc, k, auth) })
+}
+
+func (s *flaky) Swap(ctx context.Context, b cache.Binding, auth string) (cache.Binding, bool, error) {
+	return s.find(s.away(), func() (cache.Binding, bool, error) { return s.Store.Swap(ctx, b, auth) })
+}
+
+func (s *flaky) Confirm(ctx context.Context, b cache.Binding) (bool, error) {
+	return s.tell(func() (bool, error) { return s.Store.Confirm(ctx, b) })
+}
+
+func (s *flaky) Touch(ctx context.Context, b cache.Binding) (bool, error) {
+	return s.tell(func() (bool, error) { return s.Store.Touch(ctx, b) })
+}
+
+func (s *flaky) Delete(ctx context.Context, b cache.Binding) (bool, error) {
+	return s.tell(func() (bool, error) { return s.Store.Delete(ctx, b) })
+}
+
+func (s *flaky) Release(ctx context.Context, b cache.Binding) (bool, error) {
+	return s.tell(func() (bool, error) { return s.Store.Release(ctx, b) })
+}
+
+// A store that fails costs affinity, never a request, whatever is asked of it.
+func TestC5_AStoreThatIsAwayFailsNoRequest(t *testing.T) {
+	for seed := range uint64(200) {
+		synctest.Test(t, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 5))
+			m, err := cache.New(cache.Options{})
+			require.NoError(t, err)
+			defer m.Close()
+			store := &flaky{Store: m, share: 0.3, rng: rng}
+			h := newHost(t, affinity.Options{
+				Store: store, AllModels: seed%2 == 0, ColdAnew: seed%3 == 0, Owners: affinity.OwnersPrefer,
+				Tier: tiers, Failback: affinity.Failback(seed % 3), Slow: affinity.SlowPolicy{Above: time.Second},
+			})
+			for i := range 150 {
+				for _, a := range abc[1:] { // A is always well
+					h.fitness[a] = affinity.Fitness(rng.IntN(6))
+				}
+				r := session(fmt.Sprint("s", rng.IntN(4)))
+				r.Model = fmt.Sprint("m", rng.IntN(2))
+				r.Side = rng.IntN(6) == 0
+				if rng.IntN(4) == 0 {
+					r = content(`{"previous_response_id":"resp_1","input":"go on"}`)
+				}
+				p := h.pick(r)
+				require.Contains(t, abc, p.Auth)
+				p.FirstToken(time.Duration(rng.IntN(3000)) * time.Millisecond)
+				if err := p.Owns(t.Context(), "previous_response_id", "resp_1"); err != nil {
+					require.ErrorIs(t, err, errAway)
+				}
+				p.Report([]affinity.Result{affinity.Served, affinity.Served, affinity.Transient, affinity.Terminal, affinity.Unlisted}[rng.IntN(5)])
+				time.Sleep(time.Duration(rng.IntN(200)) * time.Second)
+				if i == 100 {
+					store.share = 1
+				}
+			}
+			require.NotZero(t, h.Stats().StoreFailed)
+			// It is back, and so is affinity.
+			store.share = 0
+			clear(h.fitness)
+			d := h.serve(session("again"))
+			require.Equal(t, d.Auth, h.serve(session("again")).Auth)
+			require.Equal(t, d.Auth, look(t, h.Selector, session("again")))
+		})
+	}
+}
