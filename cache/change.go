@@ -1,99 +1,75 @@
 package cache
 
-import (
-	"context"
-	"fmt"
-	"time"
-)
+import "strings"
 
-// SetTTL changes how long a binding lives after its last use, for those that
-// are there, too: what was idle for longer has expired, and what had expired
-// before does not come back. Cost: all sessions. The same errors as from New.
-func (m *Memory) SetTTL(ttl time.Duration) error {
-	if ttl == 0 {
-		ttl = DefaultTTL
-	}
-	if ttl < 0 {
-		return fmt.Errorf("%w: TTL is %v", ErrOptions, ttl)
-	}
-	if int64(ttl) > m.ttl.Load() {
-		m.Sweep()
-	}
-	if m.ttl.Swap(int64(ttl)) > int64(ttl) {
-		m.Sweep()
-	}
-	return nil
-}
+// What changes the session of a binding, with its shard locked.
 
-// SetMaxSessions changes how many sessions are held. If there are more, the
-// least recently used ones go. The parts of the store stay as many as they are,
-// with room for one session each at least: a store that was made for a few
-// thousand and is to hold a million works, but with more waiting than one that
-// was made for it. The same errors as from New.
-func (m *Memory) SetMaxSessions(n int) error {
-	if n == 0 {
-		n = DefaultMaxSessions
-	}
-	if n < 0 {
-		return fmt.Errorf("%w: MaxSessions is %d", ErrOptions, n)
-	}
-	for i := range m.shards {
-		m.shards[i].resize(m, max((n+i)/len(m.shards), 1))
-	}
-	return nil
-}
-
-func (s *shard) resize(m *Memory, capacity int) {
-	var gone leavings
-	s.mu.Lock()
-	if len(m.shards) > 1 {
-		s.slack = uint32(capacity / 16)
-	}
-	s.capacity = capacity
-	now := m.now()
-	for s.lru.Len() > capacity {
-		_, i, _ := s.lru.GetOldest()
-		why := Evicted
-		if !s.slab.at(i).live(now) {
-			why = Expired
+func (t *table) move(b *Binding, auth string) (now Binding, moved bool, err error) {
+	err = t.on(b, func(s *shard, i uint32, r *record, at moment, gone *leavings) {
+		if r.gen == b.Gen {
+			s.rebind(i, r, auth)
+			moved = true
 		}
-		s.remove(m, i, why, &gone)
-	}
-	s.lru.Resize(capacity + 1)
-	s.mu.Unlock()
-	m.clean(&gone)
+		now = t.binding(r, r.open(), at)
+	})
+	return now, moved, err
 }
 
-// RenameAuth says that an auth has another name from now on: what is bound to
-// from is bound to to, in the same generation and without a use. It returns how
-// many bindings these were. What is bound to the old name meanwhile keeps it.
-// Cost: what it renames, and a look at each shard.
-func (m *Memory) RenameAuth(_ context.Context, from, to string) (renamed int, err error) {
-	if m.closed.Load() {
-		return 0, ErrClosed
-	}
-	a, ok := m.auths.find(from)
-	if !ok {
-		return 0, nil
-	}
-	defer m.auths.drop(a)
-	if from == to || to == "" {
-		return 0, nil
-	}
-	for i := range m.shards {
-		s := &m.shards[i]
-		s.mu.Lock()
-		now := m.now()
-		if int(a) < len(s.auths) {
-			s.slab.each(&s.auths[a], byAuth, func(i uint32, r *record) {
-				s.unlinkAuth(m, r)
-				s.linkAuth(i, m.auths.use(to))
-				if r.live(now) {
-					renamed++
-				}
-			})
+func (t *table) amend(b *Binding, memo string) (now Binding, amended bool, err error) {
+	err = t.on(b, func(_ *shard, _ uint32, r *record, at moment, _ *leavings) {
+		if r.gen == b.Gen {
+			amended = r.amend(b.Memo, memo)
 		}
-		s.mu.Unlock()
+		now = t.binding(r, r.load(), at)
+	})
+	return now, amended, err
+}
+
+// amend replaces a memo if it is still the old one. The new one is copied: it may
+// be a small part of a large string.
+func (r *record) amend(old, memo string) bool {
+	if have := r.memo(); have != old {
+		return false
 	}
-	return renamed, nil
+	if r.memo() != memo {
+		r.extras().memo = strings.Clone(memo)
+	}
+	return true
+}
+
+func (t *table) unbind(b *Binding) (unbound bool, err error) {
+	err = t.on(b, func(s *shard, _ uint32, r *record, now moment, gone *leavings) {
+		if r.gen == b.Gen && r.load().cause() == 0 {
+			s.lose(r, Unbound, now, gone)
+			unbound = true
+		}
+	})
+	return unbound, err
+}
+
+func (t *table) release(b *Binding, failed bool) (unbound bool, err error) {
+	if lose, err := t.closeUse(b, failed); !lose || err != nil {
+		return false, err
+	}
+	err = t.on(b, func(s *shard, _ uint32, r *record, now moment, gone *leavings) {
+		// Another use may have been opened meanwhile.
+		if r.gen == b.Gen && r.close(failed) {
+			s.lose(r, Released, now, gone)
+			unbound = true
+		}
+	})
+	return unbound, err
+}
+
+func (t *table) invalidate(scope *Scope, keys *Keys) (removed bool) {
+	o := op{t: t, scope: scope, keys: keys, write: true}
+	o.begin()
+	if s, r := o.acquire(); r != nil {
+		i, _ := s.number(r.home)
+		s.remove(i, Invalidated, o.now, &o.gone)
+		removed = true
+	}
+	o.release()
+	t.clean(&o.gone)
+	return removed
 }

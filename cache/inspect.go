@@ -1,92 +1,49 @@
 package cache
 
-import (
-	"iter"
-	"time"
-)
+import "iter"
 
-// Cause is why a session was removed.
-type Cause uint8
-
-const (
-	Expired         Cause = iota // idle for the TTL; found when something else was written, or by Sweep
-	Evicted                      // the least recently used one of a full store
-	EvictedByTenant              // its own tenant was over its share
-	Deleted                      // its auth could not serve it any more
-	Released                     // its auth has never served it
-	Invalidated                  // InvalidateSession
-	AuthInvalidated              // InvalidateAuth or InvalidateTenant
-)
-
-var causeNames = [...]string{"expired", "evicted", "evicted-by-tenant", "deleted", "released", "invalidated", "auth-invalidated"}
-
-// String is the cause in lower case with dashes, fit for a metric label.
-func (c Cause) String() string {
-	if int(c) < len(causeNames) {
-		return causeNames[c]
-	}
-	return "unknown"
-}
-
-// Removal tells of a session that was removed.
-type Removal struct {
-	Scope   Scope
-	Session Key
-	Auth    string
-	Cause   Cause
-}
-
-// Info is a session as it was at one moment.
-type Info struct {
-	Scope   Scope
-	Binding Binding
-	Idle    time.Duration // since its last use
-	Keys    int           // how many keys lead to it
-}
-
-// All are the live sessions, in no order. Each part of the store is copied
-// under its lock and then yielded without it: a session that comes or goes
-// meanwhile may be missing or there. It renews nothing.
-func (m *Memory) All() iter.Seq[Info] {
-	return m.list(func(s *shard, yield func(uint32, *record)) {
-		for _, t := range s.tenants.ids {
-			s.slab.each(&s.tenants.at(t).list, byUse, yield)
-		}
-	})
+// All are the live sessions, in no order, those without an auth included. Each
+// part of the store is copied under its lock and then yielded without it: a
+// session that comes or goes meanwhile may be missing or there. The TTLs do not
+// start again. Names that are longer than 128 bytes come in their short form, see
+// [Scope.Short].
+func (m *Memory) All() iter.Seq2[Scope, Binding] {
+	return m.sessions.list((*shard).all)
 }
 
 // OfAuth are the live sessions that are bound to auth, as All yields them. Cost:
 // these, and a look at each shard.
-func (m *Memory) OfAuth(auth string) iter.Seq[Info] {
-	return func(yield func(Info) bool) {
-		a, ok := m.auths.find(auth)
+func (m *Memory) OfAuth(auth string) iter.Seq2[Scope, Binding] {
+	return func(yield func(Scope, Binding) bool) {
+		t := &m.sessions
+		a, ok := t.auths.find(short(auth))
 		if !ok {
 			return
 		}
-		defer m.auths.drop(a)
-		m.list(func(s *shard, yield func(uint32, *record)) {
-			if int(a) < len(s.auths) {
-				s.slab.each(&s.auths[a], byAuth, yield)
-			}
-		})(yield)
+		defer t.auths.drop(a)
+		t.list(func(s *shard, do func(uint32, *record)) { s.ofAuth(a, do) })(yield)
 	}
 }
 
-func (m *Memory) list(each func(s *shard, yield func(uint32, *record))) iter.Seq[Info] {
-	return func(yield func(Info) bool) {
-		for i := range m.shards {
-			var infos []Info
-			s := &m.shards[i]
+func (t *table) list(each func(s *shard, do func(uint32, *record))) iter.Seq2[Scope, Binding] {
+	return func(yield func(Scope, Binding) bool) {
+		type session struct {
+			scope Scope
+			b     Binding
+		}
+		for i := range t.shards {
+			var live []session
+			s := &t.shards[i]
 			s.mu.RLock()
-			now := m.now()
+			now := t.now()
 			each(s, func(_ uint32, r *record) {
 				if r.live(now) {
-					infos = append(infos, m.info(s, r, now))
+					live = append(live, session{s.scopes.at(r.scope).name, t.binding(r, r.load(), now)})
 				}
 			})
 			s.mu.RUnlock()
-			for _, info := range infos {
-				if !yield(info) {
+			for i := range live {
+				if !yield(live[i].scope, live[i].b) {
 					return
 				}
 			}
@@ -94,30 +51,17 @@ func (m *Memory) list(each func(s *shard, yield func(uint32, *record))) iter.Seq
 	}
 }
 
-func (m *Memory) info(s *shard, r *record, now moment) Info {
-	n := 0
-	if r.home != m.name(r.born()) { // otherwise its home is no key
-		n = 1
-	}
-	if r.more != nil {
-		r.more.each(func(Key) { n++ })
-	}
-	return Info{
-		Scope: s.scopes.at(r.scope).name, Binding: m.binding(r, now),
-		Idle: time.Duration(now.at - r.used.Load()), Keys: n,
-	}
-}
-
 // Counts is how many sessions are bound to each auth that has any; expired ones
-// that were not freed yet count. Cost: the auths.
+// that were not freed yet count. Cost: the auths, in each shard.
 func (m *Memory) Counts() map[string]int {
 	counts := map[string]int{}
-	for i := range m.shards {
-		s := &m.shards[i]
+	t := &m.sessions
+	for i := range t.shards {
+		s := &t.shards[i]
 		s.mu.RLock()
 		for id, l := range s.auths {
 			if l.n > 0 {
-				counts[m.auths.name(uint32(id))] += int(l.n)
+				counts[t.auths.name(uint32(id))] += int(l.n)
 			}
 		}
 		s.mu.RUnlock()
@@ -125,11 +69,12 @@ func (m *Memory) Counts() map[string]int {
 	return counts
 }
 
-// Len is how many sessions are held; expired ones that were not freed yet
-// count.
+// Len is how many sessions are held, those without an auth included; expired ones
+// that were not freed yet count. Notes do not count.
 func (m *Memory) Len() (n int) {
-	for i := range m.shards {
-		s := &m.shards[i]
+	t := &m.sessions
+	for i := range t.shards {
+		s := &t.shards[i]
 		s.mu.RLock()
 		n += s.lru.Len()
 		s.mu.RUnlock()
@@ -137,25 +82,10 @@ func (m *Memory) Len() (n int) {
 	return n
 }
 
-// Sweep frees all sessions that have expired, and returns how many. Cost: all
-// sessions. Nobody has to call it: it is for stores that are to shrink while
-// nothing is written.
+// Sweep frees all sessions and notes that have expired. It returns how many
+// sessions these were. Nobody has to call it: it is for stores that are to shrink
+// while nothing is written. Cost: all sessions and notes.
 func (m *Memory) Sweep() (freed int) {
-	for i := range m.shards {
-		s := &m.shards[i]
-		var gone leavings
-		s.mu.Lock()
-		now := m.now()
-		for _, t := range s.tenants.ids {
-			s.slab.each(&s.tenants.at(t).list, byUse, func(i uint32, r *record) {
-				if !r.live(now) {
-					s.remove(m, i, Expired, &gone)
-					freed++
-				}
-			})
-		}
-		s.mu.Unlock()
-		m.clean(&gone)
-	}
-	return freed
+	m.notes.sweep()
+	return m.sessions.sweep()
 }

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -39,6 +40,7 @@ func (r *registry) use(name string) uint32 {
 		(*r.names.Load())[id].uses.Add(1)
 		return id
 	}
+	name = strings.Clone(name) // it may be a small part of a large string
 	names := append([]*authName(nil), *r.names.Load()...)
 	a := &authName{name: name, id: uint32(len(names))}
 	if n := len(r.free); n > 0 {
@@ -64,15 +66,21 @@ func (r *registry) find(name string) (id uint32, ok bool) {
 	return id, ok
 }
 
+// drop undoes one use or find.
 func (r *registry) drop(id uint32) {
 	a := (*r.names.Load())[id]
-	if a.uses.Add(-1) > 0 {
-		return
+	if a.uses.Add(-1) == 0 {
+		r.forget(a)
 	}
+}
+
+// forget frees the number of a name whose count has reached zero.
+func (r *registry) forget(a *authName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Somebody may have used it again, or dropped it for good, meanwhile.
-	if now, ok := r.ids[a.name]; ok && (*r.names.Load())[now] == a && a.uses.Load() == 0 {
+	// Since then somebody may have taken the name again, and may have dropped it
+	// for good.
+	if id, ok := r.ids[a.name]; ok && (*r.names.Load())[id] == a && a.uses.Load() == 0 {
 		delete(r.ids, a.name)
 		r.free = append(r.free, a.id)
 	}

@@ -1,96 +1,33 @@
 package cache
 
 import (
+	"math"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// A session has a home: the key under which its record is found, for as long
-// as it lives. It is its first explicit id, which no other session can take;
-// a session that only content names has its stable name for a home. Its other
-// keys are aliases: entries in the shards of those keys that say which home is
-// meant, and which birth, so that an alias that was left behind leads nowhere.
-
-// genBits are the lower bits of a generation, which count the moves; the upper
-// ones count the births.
-const genBits = 24
-
-// record is one session: 72 bytes, in slabs, linked by numbers.
-type record struct {
-	home   Key
-	gen    uint64
-	used   atomic.Int64 // last; written under a read lock, too
-	more   *aliases     // nil for a session of one key
-	scope  uint32
-	auth   uint32
-	served atomic.Uint32 // a tick, 0 for never; written under a read lock, too
-	stamp  uint32        // the shard's count of moves when it was moved to the front
-	byAuth links
-	byUse  links // of its tenant, most recently used first
-}
-
-type links struct{ prev, next uint32 }
-
-func (r *record) born() uint64 { return r.gen >> genBits }
-
-// live reports whether a session was used within the TTL.
-func (r *record) live(now moment) bool { return r.used.Load() > now.alive }
-
-// tickBits make ticks of 67 ms, of which 32 bits are nine years. A tick begins
-// after what it stands for, so that nothing seems to be older than it is.
-const tickBits = 26
-
-func tick(now moment) uint32 { return uint32(min(now.at>>tickBits+2, 1<<32-1)) }
-
-// serve says that the session was served now.
-func (r *record) serve(now moment) {
-	if t := tick(now); r.served.Load() != t {
-		r.served.Store(t)
-	}
-}
-
-// sinceServed is how long ago that was; 0 for never.
-func (r *record) sinceServed(now moment) time.Duration {
-	t := r.served.Load()
-	if t == 0 {
-		return 0
-	}
-	return time.Duration(max(now.at-int64(t-1)<<tickBits, 0))
-}
-
-// shard is a part of the store under one lock.
+// shard is a part of a table under one lock.
 type shard struct {
-	mu       sync.RWMutex
-	capacity int
-	secret   uint64
-	lru      *simplelru.LRU[uint64, uint32] // by the home's hash, in order of use
-	aliases  map[Key]alias
-	slab     slab
-	scopes   table[Scope]
-	auths    []list // by their number in the registry
-	tenants  table[string]
-	moves    uint32   // to the front of the order of use
-	slack    uint32   // how many a session may be behind when it is used
-	_        [64]byte // shards of two cores share no cache line
+	mu      sync.RWMutex
+	core    *core
+	index   int
+	secret  uint64
+	lru     *simplelru.LRU[uint64, uint32] // by the home's hash, in order of use; it never evicts
+	aliases map[Key]alias
+	slab    slab
+	scopes  numbers[Scope]
+	tenants numbers[string]
+	auths   []list   // bound records by the auth's number in the registry
+	moves   uint32   // to the front of the order of use
+	slack   uint32   // how many a session may be behind when it is used
+	_       [64]byte // shards of two cores share no cache line
 }
 
-// alias says whose key it is.
-type alias struct {
-	home Key
-	born uint64
-}
-
-func (s *shard) init(capacity int, large bool, secret uint64) (err error) {
-	s.capacity, s.secret = capacity, secret
-	if large {
-		s.slack = uint32(capacity / 16)
-	}
+func (s *shard) init(c *core, index int) (err error) {
+	s.core, s.index, s.secret = c, index, c.spread
 	s.clear()
-	// One more than the capacity: who goes is decided here, not by the LRU.
-	s.lru, err = simplelru.NewLRU[uint64, uint32](capacity+1, nil)
+	s.lru, err = simplelru.NewLRU[uint64, uint32](math.MaxInt, nil)
 	return err
 }
 
@@ -101,8 +38,8 @@ func (s *shard) clear() {
 	s.aliases = map[Key]alias{}
 	s.slab = slab{}
 	s.scopes.init()
-	s.auths = nil
 	s.tenants.init()
+	s.auths = nil
 }
 
 // home is the record at a home, whose time may be over; nil if there is none.
@@ -143,94 +80,171 @@ func (s *shard) tenantOf(r *record) *entry[string] {
 	return s.tenants.at(s.scopes.at(r.scope).tenant)
 }
 
-// insert makes room for a new session, and makes it; nobody has its home.
-func (s *shard) insert(m *Memory, scope *Scope, home Key, gen uint64, auth string, now moment, gone *leavings) *record {
-	s.freeExpired(m, now, gone)
-	tenant := s.tenants.use(scope.Tenant)
-	if s.lru.Len() >= s.capacity || m.maxPerTenant > 0 && int(s.tenants.at(tenant).list.n) >= m.maxPerTenant {
-		s.evict(m, s.tenants.at(tenant), now, gone)
+// oldest is the tenant's least recently used record here, but not the one whose
+// home is keep. Among records that may have been used without being moved to the
+// front, it takes a few and compares the times.
+func (s *shard) oldest(tenant *entry[string], keep Key) (number uint32, found *record) {
+	const few = 16
+	for i, seen := tenant.list.tail, 0; i != 0 && seen < few; seen++ {
+		r := s.slab.at(i)
+		if r.home != keep {
+			if found == nil || r.used.Load() < found.used.Load() {
+				number, found = i, r
+			}
+			if s.slack == 0 || s.stale(r) {
+				break // the order is right here
+			}
+		}
+		i = r.byUse.prev
 	}
-	s.moves++
-	i := s.slab.take()
-	r := s.slab.at(i)
-	r.home, r.gen, r.more, r.stamp = home, gen, nil, s.moves
-	r.served.Store(0)
-	r.used.Store(now.at)
-	r.scope = s.scopes.use(*scope)
-	s.scopes.at(r.scope).tenant = tenant
-	s.lru.Add(hash(home, s.secret), i)
-	s.slab.push(&s.tenants.at(tenant).list, i, byUse)
-	s.linkAuth(i, m.auths.use(auth))
-	return r
+	return number, found
 }
 
-// evict removes the least recently used session: the tenant's own, if it has
-// its share.
-func (s *shard) evict(m *Memory, tenant *entry[string], now moment, gone *leavings) {
-	own := tenant.list.n > 0 && (int(tenant.list.n) >= s.capacity/len(s.tenants.ids) || m.maxPerTenant > 0 && int(tenant.list.n) >= m.maxPerTenant)
-	i, why := tenant.list.tail, EvictedByTenant
-	if !own {
-		var ok bool
-		if _, i, ok = s.lru.GetOldest(); !ok {
-			return
-		}
-		why = Evicted
+// insert makes a new session that is bound to auth; nobody has its home. It
+// reports whether the store has too many now.
+func (s *shard) insert(scope *Scope, home Key, born uint64, auth string, now moment, gone *leavings) (r *record, over bool) {
+	s.freeExpired(now, gone)
+	s.moves++
+	i := s.slab.take()
+	r = s.slab.at(i)
+	r.home, r.born, r.gen, r.more, r.stamp = home, born, born, nil, s.moves
+	r.state.Store(uint32(provisional))
+	r.used.Store(now.at)
+	r.scope = s.scope(scope)
+	s.scopes.use(r.scope)
+	s.tenants.use(s.scopes.at(r.scope).tenant)
+	s.lru.Add(hash(home, s.secret), i)
+	t := s.tenantOf(r)
+	s.slab.push(&t.list, i, byUse)
+	s.linkAuth(i, s.core.auths.use(auth))
+	return r, s.core.tenants.add(t.account)
+}
+
+// scope is the number of a scope, for a record that is about to use it.
+func (s *shard) scope(scope *Scope) uint32 {
+	if id, ok := s.scopes.find(*scope); ok {
+		return id
 	}
-	if !s.slab.at(i).live(now) {
-		why = Expired
+	tenant, ok := s.tenants.find(scope.Tenant)
+	if !ok {
+		account := s.core.tenants.open(scope.Tenant, s.index)
+		tenant = s.tenants.add(account.name)
+		s.tenants.at(tenant).account = account
 	}
-	s.remove(m, i, why, gone)
+	kept := Scope{Pool: scope.Pool, Model: scope.Model}.clone()
+	kept.Tenant = s.tenants.at(tenant).name
+	id := s.scopes.add(kept)
+	s.scopes.at(id).tenant = tenant
+	return id
 }
 
 // freeExpired frees a few expired sessions: more than one an insert, so that
 // the store shrinks to what lives.
-func (s *shard) freeExpired(m *Memory, now moment, gone *leavings) {
+func (s *shard) freeExpired(now moment, gone *leavings) {
 	const most = 4
 	for range most {
 		_, i, ok := s.lru.GetOldest()
-		if !ok {
+		if !ok || s.slab.at(i).live(now) {
 			return
 		}
-		if s.slab.at(i).live(now) {
-			return
-		}
-		s.remove(m, i, Expired, gone)
+		s.remove(i, Expired, now, gone)
 	}
 }
 
 // remove takes a session out of everything in its shard. Its aliases in other
 // shards go when the lock is released: until then they lead nowhere.
-func (s *shard) remove(m *Memory, i uint32, why Cause, gone *leavings) {
+func (s *shard) remove(i uint32, why Cause, now moment, gone *leavings) {
+	s.take(i, why, now, false, gone)
+}
+
+// take is remove for a session that the ledger may have uncounted before.
+func (s *shard) take(i uint32, why Cause, now moment, claimed bool, gone *leavings) {
 	r := s.slab.at(i)
-	if m.onRemove != nil {
-		gone.removals = append(gone.removals, Removal{
-			Scope: s.scopes.at(r.scope).name, Session: m.name(r.born()), Auth: m.auths.name(r.auth), Cause: why,
-		})
+	if r.load().cause() == 0 {
+		s.tell(r, why, now, gone)
+		s.unlinkAuth(r)
 	}
+	s.core.auths.drop(r.auth)
 	if r.more != nil {
-		gone.aliases = append(gone.aliases, leaving{r.more, r.born()})
+		gone.aliases = append(gone.aliases, leaving{r.more, r.born})
 	}
 	s.lru.Remove(hash(r.home, s.secret))
 	tenant := s.scopes.at(r.scope).tenant
-	s.slab.cut(&s.tenants.at(tenant).list, r, byUse)
-	s.unlinkAuth(m, r)
+	t := s.tenants.at(tenant)
+	account := t.account
+	s.slab.cut(&t.list, r, byUse)
 	s.scopes.drop(r.scope)
-	s.tenants.drop(tenant)
+	last := s.tenants.drop(tenant)
+	s.core.tenants.remove(account, s.index, last, claimed)
 	r.more = nil
 	s.slab.give(i)
 }
 
-// linkAuth binds a record to an auth, whose number it uses from now on.
-func (s *shard) linkAuth(i, auth uint32) {
-	r := s.slab.at(i)
-	r.auth = auth
-	for int(r.auth) >= len(s.auths) {
-		s.auths = append(s.auths, list{})
-	}
-	s.slab.push(&s.auths[r.auth], i, byAuth)
+// lose takes the auth from a bound session.
+func (s *shard) lose(r *record, why Cause, now moment, gone *leavings) {
+	s.tell(r, why, now, gone)
+	s.unlinkAuth(r)
+	r.gen = s.core.next()
+	r.state.Store(uint32(lost | state(why)))
 }
 
-func (s *shard) unlinkAuth(m *Memory, r *record) {
-	s.slab.cut(&s.auths[r.auth], r, byAuth)
-	m.auths.drop(r.auth)
+// tell notes for OnRemove that a binding has ended.
+func (s *shard) tell(r *record, why Cause, now moment, gone *leavings) {
+	if s.core.onRemove != nil {
+		gone.removals = append(gone.removals, removal{s.scopes.at(r.scope).name, s.core.binding(r, r.load(), now), why})
+	}
+}
+
+// rebind binds a session to an auth anew, whether it is bound or not.
+func (s *shard) rebind(i uint32, r *record, auth string) {
+	to := s.core.auths.use(auth) // before the old one is let go: it may be the same
+	if r.load().cause() == 0 {
+		s.unlinkAuth(r)
+	}
+	s.core.auths.drop(r.auth)
+	s.linkAuth(i, to)
+	r.gen = s.core.next()
+	r.state.Store(uint32(provisional))
+}
+
+// rename gives the auth of a bound session another name.
+func (s *shard) rename(i uint32, r *record, to string) {
+	auth := s.core.auths.use(to)
+	s.unlinkAuth(r)
+	s.core.auths.drop(r.auth)
+	s.linkAuth(i, auth)
+}
+
+// linkAuth binds a record to an auth, whose number it uses from now on.
+func (s *shard) linkAuth(i, auth uint32) {
+	s.slab.at(i).auth = auth
+	for int(auth) >= len(s.auths) {
+		s.auths = append(s.auths, list{})
+	}
+	s.slab.push(&s.auths[auth], i, byAuth)
+}
+
+func (s *shard) unlinkAuth(r *record) { s.slab.cut(&s.auths[r.auth], r, byAuth) }
+
+// ofAuth are the records that are bound to an auth.
+func (s *shard) ofAuth(auth uint32, do func(uint32, *record)) {
+	if int(auth) < len(s.auths) {
+		s.slab.each(&s.auths[auth], byAuth, do)
+	}
+}
+
+// ofTenant are the records of a tenant, live or not.
+func (s *shard) ofTenant(name string, do func(uint32, *record)) {
+	if id, ok := s.tenants.find(name); ok {
+		// The entry may be gone after the last record is.
+		l := s.tenants.at(id).list
+		s.slab.each(&l, byUse, do)
+	}
+}
+
+// all are the records, live or not.
+func (s *shard) all(do func(uint32, *record)) {
+	for name := range s.tenants.ids {
+		s.ofTenant(name, do)
+	}
 }

@@ -9,7 +9,7 @@ type slab struct {
 }
 
 // slabBlock is as many as fit into 4 KiB, a size that the allocator has.
-const slabBlock = 56
+const slabBlock = 51
 
 func (s *slab) at(i uint32) *record { return &s.blocks[(i-1)/slabBlock][(i-1)%slabBlock] }
 
@@ -78,60 +78,12 @@ func (s *slab) cut(l *list, r *record, by linked) {
 	l.n--
 }
 
-// each calls do for every record of a list; do may remove the one it is given.
+// each calls do for every record of a list; do may take out the record that it
+// is given.
 func (s *slab) each(l *list, by linked, do func(uint32, *record)) {
 	for next := l.head; next != 0; {
 		i, r := next, s.at(next)
 		next = r.links(by).next
 		do(i, r)
-	}
-}
-
-// table gives names numbers for as long as records use them.
-type table[N comparable] struct {
-	ids     map[N]uint32
-	entries []entry[N]
-	free    []uint32
-}
-
-type entry[N comparable] struct {
-	name   N
-	refs   int
-	list   list   // of tenants
-	tenant uint32 // of scopes
-}
-
-func (t *table[N]) init() { *t = table[N]{ids: map[N]uint32{}} }
-
-func (t *table[N]) at(id uint32) *entry[N] { return &t.entries[id] }
-
-func (t *table[N]) find(name N) (id uint32, ok bool) {
-	id, ok = t.ids[name]
-	return id, ok
-}
-
-func (t *table[N]) use(name N) uint32 {
-	id, ok := t.ids[name]
-	if !ok {
-		if n := len(t.free); n > 0 {
-			id = t.free[n-1]
-			t.free = t.free[:n-1]
-		} else {
-			id = uint32(len(t.entries))
-			t.entries = append(t.entries, entry[N]{})
-		}
-		t.entries[id] = entry[N]{name: name}
-		t.ids[name] = id
-	}
-	t.entries[id].refs++
-	return id
-}
-
-func (t *table[N]) drop(id uint32) {
-	e := &t.entries[id]
-	if e.refs--; e.refs == 0 {
-		delete(t.ids, e.name)
-		*e = entry[N]{}
-		t.free = append(t.free, id)
 	}
 }

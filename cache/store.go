@@ -1,25 +1,26 @@
-// Package cache answers: which auth is this session bound to? It holds
-// bindings, session → auth, under a sliding TTL and a bound, in both
-// directions. It knows nothing of HTTP or JSON: a session arrives as [Keys],
-// digests that somebody else made.
+// Package cache answers one question: which auth is this session bound to? An
+// auth is whatever a gateway chooses among: a credential, an account, a
+// replica. The package holds bindings, session → auth, with a sliding TTL and a
+// bound. It knows nothing of HTTP or JSON: a session arrives as [Keys], digests
+// that the caller made.
 //
-//	m, err := cache.New(cache.Options{})                    // one hour, 100,000 sessions
-//	b, existed, err := m.Bind(ctx, scope, keys, "account-3") // first wins
+//	m, err := cache.New(nil)                                 // one hour, 100,000 sessions
+//	b, existed, err := m.Bind(ctx, scope, keys, "account-3") // the first Bind wins
 //	...
-//	m.Confirm(ctx, b)                                       // it was served there
+//	m.Confirm(ctx, b)                                        // account-3 has served the session
 //
-// A session has several keys that live and die together: explicit ids, and
-// the ends of its requests where only content names it. All of them lead to
-// one binding with one expiry.
+// A session has several keys: explicit ids, and the ends of its requests where
+// only the content names it. All of them lead to one binding. They expire
+// together and they are removed together.
 //
-// A binding has a generation, new with every bind and every move. Confirm,
-// Touch, Swap, Delete and Release act on the generation they were given and
-// do nothing on any other, so what comes late about an older choice changes
-// nothing, and what was invalidated is not brought back.
+// A binding has a generation. Each Bind, each Move and each loss of the auth
+// makes a new one. Confirm, Touch, Move, Amend, Unbind and Release do nothing if
+// the binding they are given is not of the current generation. So a late result
+// changes nothing, and a request in flight does not bring an invalidated session
+// back.
 //
-// [Store] is what package affinity needs; [Memory] is the one in this process.
-// For another one, over a shared database say, package cachetest tells whether
-// it keeps the contract.
+// [Store] is the interface that package affinity needs. [Memory] is the store in
+// this process. Package cachetest checks any other store against this contract.
 package cache
 
 import (
@@ -32,130 +33,181 @@ import (
 // names nothing.
 type Key = [16]byte
 
-// Scope separates what must never meet: the same key in two scopes is two
-// sessions. It is compared, not only hashed.
+// Scope separates sessions that must never meet: the same key in two scopes is
+// two sessions. A store compares scopes, it does not only hash them.
 type Scope struct {
 	Tenant string // who is calling
 	Pool   string // which set of auths, such as the provider
-	Model  string // model or model family; prompt caches are per model
+	Model  string // the model or model family; a prompt cache belongs to one
 }
 
-// MaxNames is how many explicit ids one request can carry.
-const MaxNames = 4
-
-// Keys are what names one session in one request. They are only read.
+// Keys name one session in one request. A store reads them and does not keep
+// the slice.
+//
+// A store finds the session by the first of these that leads to one: Names, in
+// their order. If there are no Names: End, then Past, in their order.
 type Keys struct {
-	// Names are explicit ids, strongest first, zero Keys behind the last. All
-	// of them are bound.
+	// Names are explicit ids, the strongest first, zero Keys behind the last.
+	// All of them are bound to the session, except those that another session
+	// has.
 	Names [MaxNames]Key
-	// Weak finds a session only when there are no Names; it is bound where it
-	// is free, and never taken from another session.
-	Weak Key
-	// End is the end of this request, from content. It finds its session only
-	// as long as it is that session's latest end (a retry); after that,
-	// whoever comes with the same words is somebody else, and takes it over.
+	// End is the end of this request's conversation. It finds a session only if
+	// it is the latest End of that session: then the request is a retry.
+	// Otherwise another conversation has come to the same words. End is bound to
+	// the session of this request, and taken from any other.
 	End Key
-	// Earlier are the ends that requests before this one may have had, longest
-	// first. Looked up after End, never bound.
-	Earlier []Key
-	// Tail is the hash of the last few messages of this request: what the next
-	// one has in common with it when the history has lost its head. It is bound
-	// and never looked up in the request that ends with it.
-	Tail Key
-	// EarlierTails are the tails that requests before this one may have had,
-	// latest first. Looked up when none of Earlier is bound, never bound.
-	EarlierTails []Key
+	// Past are keys that earlier requests of this session may have bound as End
+	// or Also. They find the session and are not bound.
+	Past []Key
+	// Also are bound to the session, and taken from any other session unless it
+	// has them as Names. They do not find the session of this request.
+	Also [2]Key
 }
 
-// IsZero reports whether nothing here names a session.
-func (k *Keys) IsZero() bool {
-	return k.Names[0] == Key{} && k.Weak == Key{} && k.End == Key{}
-}
+// IsZero reports whether nothing here names a session: without Names and End
+// nothing can be bound.
+func (k *Keys) IsZero() bool { return k.Names[0] == Key{} && k.End == Key{} }
 
-// Binding is a session's auth as it was at one moment. The zero Binding is
-// bound to nothing: every operation on it does nothing.
+// Binding is a session and its auth as they were at one moment. The zero Binding
+// is no session's: every operation on it does nothing.
 type Binding struct {
-	// Session is the session's stable name: not to be guessed, made with the
-	// binding, kept through all moves.
+	// Session is the session's stable name. It cannot be guessed, it is made with
+	// the session, and it stays the same for as long as the session lives.
 	Session Key
-	// Auth is where the session is bound.
+	// Auth is the auth that the session is bound to. If Lost is set, the session
+	// is bound to none, and Auth is the last one it had.
 	Auth string
-	// Gen is the generation: new with each bind and each move, never 0, and
-	// not used again in the same store.
-	Gen uint64
-	// Served is whether that auth has served a request of the session. Until
-	// then the binding is provisional.
+	// Lost is why the session has no auth: Unbound, Released or AuthInvalidated.
+	// It is 0 while the session is bound.
+	Lost Cause
+	// Served reports whether Auth has served the session. Until then the binding
+	// is provisional.
 	Served bool
-	// SinceServed is for how long that auth has not served the session, as far
-	// as Confirm was told; 0 if it never has. It may be up to a second too
-	// short.
+	// Gen is the generation: never 0, and never used twice by one store.
+	Gen uint64
+	// SinceServed is the time since Auth served the session last, as far as
+	// Confirm was told. It is 0 if Auth never has. It may be a second too short.
 	SinceServed time.Duration
-
-	home Key // where Memory holds it
+	// Idle is the time since the session was used, before this use.
+	Idle time.Duration
+	// Memo is what Amend has put there: what the caller remembers of the session
+	// besides its auth. The store does not look into it. It stays when the
+	// session moves or loses its auth.
+	Memo string
+	// Ref is the store's own. It helps the store to find the session again.
+	Ref Key
 }
+
+// Bound reports whether the session has an auth.
+func (b *Binding) Bound() bool { return b.Gen != 0 && b.Lost == 0 }
 
 // ErrClosed is returned by the operations of a store that was closed.
 var ErrClosed = errors.New("cache: the store is closed")
 
-// Store holds bindings. All methods may be called at once by any number of
-// goroutines; each is atomic for the session it is about. An error says that
-// the store could not answer (it is away, or ctx is done): then nothing is
-// known and the other results are zero. Nothing that is not there is an
-// error.
+const (
+	// DefaultTTL is how long a session may be idle. On real traffic of coding
+	// agents 0.32 % of the pauses inside a session are longer.
+	DefaultTTL = time.Hour
+	// DefaultMaxSessions is how many sessions a Memory holds.
+	DefaultMaxSessions = 100_000
+	// MaxNames is how many explicit ids one request can carry.
+	MaxNames = 4
+)
+
+// Store holds bindings. Any number of goroutines may call its methods at once.
+// Each method is atomic for the session it is about. An error means that the
+// store could not answer, because it is away or ctx is done; the other results
+// are then zero and nothing is known. A session that is not there is no error.
 //
-// The keys of one session form a group: one binding, one expiry, one
-// invalidation. A store bounds how many it keeps of each session: at least 4
-// names, the first 2 ends and the 6 latest, the 4 latest tails.
+// A provisional binding has open uses. Get, Bind and Move open one on each
+// provisional binding that they return, and Release ends one.
+//
+// A store bounds the keys of each session. It keeps at least: 4 Names, the
+// first 2 and the latest 6 Ends, the latest 4 Also.
 type Store interface {
-	// Get finds the session that keys name, by Names, in their order; without
-	// Names by Weak, End, Earlier, EarlierTails. It counts as a use: the TTL
-	// starts again for all of the session's keys, and those of keys that are
-	// to be bound and that nobody has are bound to it.
+	// Get finds the session that keys name and uses it: the session's TTL starts
+	// again, and the keys that are to be bound are bound to it. ok is true for a
+	// session that has lost its auth, too.
 	Get(ctx context.Context, scope Scope, keys Keys) (b Binding, ok bool, err error)
 
-	// Peek finds the session that keys name, and changes nothing.
+	// Peek finds the session that keys name and changes nothing.
 	Peek(ctx context.Context, scope Scope, keys Keys) (b Binding, ok bool, err error)
 
-	// Bind binds the session that keys name to auth, unless it is bound
-	// already: the first wins, existed is true, and the binding is the
-	// winner's, used as by Get. A new binding is provisional, and is there for
-	// whoever asks next. With zero keys or an empty auth nothing is bound, and
-	// the zero Binding returned.
+	// Bind binds the session that keys name to auth, unless it is bound: the
+	// first Bind wins. existed is true if it was bound, and b is then the
+	// existing binding, used as by Get. A new binding is provisional. A session
+	// that has lost its auth is bound again under its name. With zero keys or an
+	// empty auth nothing is bound and b is zero.
 	Bind(ctx context.Context, scope Scope, keys Keys, auth string) (b Binding, existed bool, err error)
 
-	// Swap moves the session from the binding b to auth, if b is still its
-	// binding; the new one is provisional. Otherwise swapped is false, and now
-	// is the current binding: the zero one if the session is gone.
-	Swap(ctx context.Context, b Binding, auth string) (now Binding, swapped bool, err error)
+	// Move binds the session of b to another auth, or to the same one anew, if b
+	// is current. The new binding is provisional. If b is not current, moved is
+	// false and now is the current binding, with a use opened if that is
+	// provisional. now is zero if the session is gone. With an empty auth nothing
+	// happens.
+	Move(ctx context.Context, b Binding, auth string) (now Binding, moved bool, err error)
 
-	// Confirm says that the binding's auth has served just now: the binding is
-	// no longer provisional, and its TTL starts again. False, and nothing done, if b is
-	// not the current one.
-	Confirm(ctx context.Context, b Binding) (current bool, err error)
+	// Confirm says that the auth of b has just served the session: the binding is
+	// no longer provisional, and the TTL starts again. current is false, and
+	// nothing happens, if b is not current or has lost its auth. memo is the
+	// session's memo.
+	Confirm(ctx context.Context, b Binding) (memo string, current bool, err error)
 
-	// Touch starts the TTL again, if b is the current binding.
+	// Touch starts the TTL of the session again, if b is current.
 	Touch(ctx context.Context, b Binding) (current bool, err error)
 
-	// Delete removes the session with all its keys, if b is its binding.
-	Delete(ctx context.Context, b Binding) (deleted bool, err error)
+	// Amend replaces the session's memo, if b is current and the memo is still
+	// b.Memo. Otherwise amended is false. now is the current binding, zero if the
+	// session is gone. No use is opened and the TTL does not start again.
+	Amend(ctx context.Context, b Binding, memo string) (now Binding, amended bool, err error)
 
-	// Release removes the session if b is its binding and provisional: what has
-	// never served leaves nothing behind.
-	Release(ctx context.Context, b Binding) (released bool, err error)
+	// Unbind takes the auth from the session, if b is current: Lost is then
+	// Unbound.
+	Unbind(ctx context.Context, b Binding) (unbound bool, err error)
 
-	// InvalidateSession removes the session that keys name, with all its keys,
-	// whatever its generation.
+	// Release ends one use of b, if b is current and provisional. If it was the
+	// last one, and failed is true, the session loses its auth: Lost is then
+	// Released. So a binding that has never served leaves no auth behind, and one
+	// failure does not take the auth from others that are still waiting for their
+	// answer.
+	Release(ctx context.Context, b Binding, failed bool) (unbound bool, err error)
+
+	// Remember notes an auth under a key: which auth holds an earlier response,
+	// for example. Notes live as long as sessions, have a bound of their own, and
+	// are never sessions. The last Remember wins.
+	Remember(ctx context.Context, scope Scope, key Key, auth string) error
+
+	// Recall returns the auth that was noted under a key and starts its TTL
+	// again.
+	Recall(ctx context.Context, scope Scope, key Key) (auth string, ok bool, err error)
+}
+
+// Admin is what a Store can offer besides, for whoever runs the gateway. Errors
+// and concurrency are as for Store, but an operation on many sessions is atomic
+// for each of them only.
+type Admin interface {
+	// InvalidateSession removes the session that keys name, with all its keys.
 	InvalidateSession(ctx context.Context, scope Scope, keys Keys) (removed bool, err error)
 
-	// InvalidateAuth removes every session that is bound to auth, of all
-	// tenants, and returns how many.
-	InvalidateAuth(ctx context.Context, auth string) (removed int, err error)
+	// InvalidateAuth takes auth from all sessions that are bound to it: Lost is
+	// then AuthInvalidated. It forgets all notes of auth. It returns how many
+	// sessions were bound.
+	InvalidateAuth(ctx context.Context, auth string) (unbound int, err error)
 
-	// InvalidateTenant removes every session of the tenant that is bound to
-	// auth, or all of the tenant's with an empty auth, and returns how many.
-	InvalidateTenant(ctx context.Context, tenant, auth string) (removed int, err error)
+	// InvalidateTenant removes all sessions and notes of a tenant. With an auth it
+	// does to the tenant's sessions and notes of that auth what InvalidateAuth
+	// does, and to no others. It returns how many sessions were concerned.
+	InvalidateTenant(ctx context.Context, tenant, auth string) (n int, err error)
 
-	// Close frees everything. After it every operation returns ErrClosed. It
-	// may be called any number of times, at once too.
-	Close() error
+	// RenameAuth gives an auth another name, in bindings and notes. Generations
+	// and TTLs stay. It returns how many bindings these were. A binding that
+	// is made under the old name meanwhile keeps the old name.
+	RenameAuth(ctx context.Context, from, to string) (renamed int, err error)
+
+	// CountAuth returns how many sessions are bound to auth.
+	CountAuth(ctx context.Context, auth string) (bound int, err error)
+
+	// EditMemos calls edit with the memo of each session that has one, and
+	// replaces the memo by what edit returns.
+	EditMemos(ctx context.Context, edit func(memo string) string) error
 }

@@ -1,0 +1,83 @@
+package cache
+
+import "context"
+
+// InvalidateSession implements [Admin].
+func (m *Memory) InvalidateSession(_ context.Context, scope Scope, keys Keys) (removed bool, err error) {
+	if m.sessions.closed.Load() {
+		return false, ErrClosed
+	}
+	if keys.IsZero() {
+		return false, nil
+	}
+	scope.shorten()
+	return m.sessions.invalidate(&scope, &keys), nil
+}
+
+// InvalidateAuth implements [Admin]. Cost: what it concerns, and a look at each
+// shard.
+func (m *Memory) InvalidateAuth(_ context.Context, auth string) (unbound int, err error) {
+	auth = short(auth)
+	if err := m.notes.removeAuth(auth); err != nil {
+		return 0, err
+	}
+	return m.sessions.unbindAuth(auth)
+}
+
+// InvalidateTenant implements [Admin]. Cost: the sessions and notes of the
+// tenant, and a look at each shard.
+func (m *Memory) InvalidateTenant(_ context.Context, tenant, auth string) (n int, err error) {
+	tenant, auth = short(tenant), short(auth)
+	if _, err := m.notes.removeTenant(tenant, auth); err != nil {
+		return 0, err
+	}
+	if auth == "" {
+		return m.sessions.removeTenant(tenant, "")
+	}
+	return m.sessions.unbindTenant(tenant, auth)
+}
+
+// RenameAuth implements [Admin]. With an empty name, or the same one, nothing
+// happens. Cost: what it renames, and a look at each shard.
+func (m *Memory) RenameAuth(_ context.Context, from, to string) (renamed int, err error) {
+	if m.sessions.closed.Load() {
+		return 0, ErrClosed
+	}
+	if from == to || to == "" {
+		return 0, nil
+	}
+	from, to = short(from), short(to)
+	if _, err := m.notes.renameAuth(from, to); err != nil {
+		return 0, err
+	}
+	return m.sessions.renameAuth(from, to)
+}
+
+// CountAuth implements [Admin]. Expired sessions that were not freed yet count.
+// Cost: a look at each shard.
+func (m *Memory) CountAuth(_ context.Context, auth string) (bound int, err error) {
+	t := &m.sessions
+	if t.closed.Load() {
+		return 0, ErrClosed
+	}
+	a, ok := t.auths.find(short(auth))
+	if !ok {
+		return 0, nil
+	}
+	defer t.auths.drop(a)
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.RLock()
+		if int(a) < len(s.auths) {
+			bound += int(s.auths[a].n)
+		}
+		s.mu.RUnlock()
+	}
+	return bound, nil
+}
+
+// EditMemos implements [Admin]. edit runs with no lock held; it runs again for a
+// memo that was changed meanwhile. Cost: all sessions.
+func (m *Memory) EditMemos(_ context.Context, edit func(memo string) string) error {
+	return m.sessions.editMemos(edit)
+}

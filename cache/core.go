@@ -1,0 +1,87 @@
+package cache
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"math/bits"
+	"sync/atomic"
+	"time"
+)
+
+// core is what all shards of a table share.
+type core struct {
+	ttl      atomic.Int64 // nanoseconds, as all times here, which count from base
+	base     time.Time
+	onRemove func(Scope, Binding, Cause)
+	seed     maphash.Seed
+	spread   uint64 // secret, odd
+	auths    registry
+	tenants  ledger
+	count    atomic.Uint64 // of births and generations
+	closed   atomic.Bool
+}
+
+func (c *core) init(o *Options) {
+	c.base = time.Now()
+	c.ttl.Store(int64(o.TTL))
+	c.onRemove = o.OnRemove
+	c.seed = maphash.MakeSeed()
+	c.spread = maphash.String(c.seed, "spread") | 1
+	c.auths.init()
+	c.tenants.init()
+}
+
+// moment is a time since base, and the one before it after which a live session
+// was used. It does not go back, whatever the wall clock does.
+type moment struct{ at, alive int64 }
+
+func (c *core) now() moment {
+	at := int64(time.Since(c.base))
+	return moment{at, at - c.ttl.Load()}
+}
+
+// next is a number that was never given before: a birth or a generation.
+func (c *core) next() uint64 { return c.count.Add(1) }
+
+// mix sets the keys of one scope apart from the same keys in others. The scope
+// itself is compared besides.
+func (c *core) mix(s *Scope) uint64 {
+	h := maphash.String(c.seed, s.Tenant)
+	h = bits.RotateLeft64(h*0x9fb21c651e98df25, 29) ^ maphash.String(c.seed, s.Pool)
+	return bits.RotateLeft64(h*0x9fb21c651e98df25, 29) ^ maphash.String(c.seed, s.Model)
+}
+
+// in is a caller's key inside the scope of a mix; zero stays zero.
+func in(mix uint64, k Key) Key {
+	if k == (Key{}) {
+		return k
+	}
+	binary.LittleEndian.PutUint64(k[:8], binary.LittleEndian.Uint64(k[:8])^mix)
+	binary.LittleEndian.PutUint64(k[8:], binary.LittleEndian.Uint64(k[8:])^bits.RotateLeft64(mix, 32))
+	return k
+}
+
+// hash spreads keys over the shards and in them. Clients choose keys, but do
+// not know the secret: they cannot fill one shard.
+func hash(k Key, secret uint64) uint64 {
+	hi, lo := bits.Mul64(binary.LittleEndian.Uint64(k[:8])^secret, binary.LittleEndian.Uint64(k[8:])^bits.RotateLeft64(secret, 17))
+	return (hi ^ lo) * secret
+}
+
+// name is the stable name of the session that was born as the n-th.
+func (c *core) name(n uint64) (k Key) {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], n)
+	h := maphash.Bytes(c.seed, b[:])
+	binary.LittleEndian.PutUint64(k[:8], h)
+	binary.LittleEndian.PutUint64(k[8:], hash(k, c.spread)^n) // equal halves would have one n
+	return k
+}
+
+// binding is what callers see of a record whose state is st.
+func (c *core) binding(r *record, st state, now moment) Binding {
+	return Binding{
+		Session: c.name(r.born), Auth: c.auths.name(r.auth), Lost: st.cause(), Gen: r.gen,
+		Served: st.served(), SinceServed: st.since(now), Idle: r.idle(now), Memo: r.memo(), Ref: r.home,
+	}
+}

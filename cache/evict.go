@@ -1,0 +1,87 @@
+package cache
+
+// trim evicts until the table holds no more than its bounds allow. It is called
+// with no lock held. grown is the tenant that has just been given the record with
+// the home keep in the shard near; nil if there is none.
+func (t *table) trim(grown *account, near int, keep Key, gone *leavings) {
+	for !t.closed.Load() {
+		from, where, why := t.tenants.claim(grown)
+		if from == nil {
+			return
+		}
+		// If no record is found, other operations have removed them meanwhile.
+		t.tenants.settle(from, t.evict(from.name, where, near, keep, why, gone))
+	}
+}
+
+// evict removes the least recently used record that a tenant has in some shards.
+func (t *table) evict(tenant string, where shardSet, near int, keep Key, why Cause, gone *leavings) bool {
+	if i := t.choose(tenant, where, near, keep); i >= 0 && t.shards[i].evict(tenant, keep, why, t.now(), gone) {
+		return true
+	}
+	for i := range t.shards {
+		if where.has(i) && t.shards[i].evict(tenant, keep, why, t.now(), gone) {
+			return true
+		}
+	}
+	return false
+}
+
+// choose is the shard to evict from: near, if the tenant has many records there,
+// so that the oldest of them is among the oldest of all. Otherwise it is the one
+// with the oldest record of those that are looked at, which are all if the tenant
+// is in a few only. It is -1 if there is none.
+func (t *table) choose(tenant string, where shardSet, near int, keep Key) int {
+	const many, few = 16, 32
+	best, oldest, seen := -1, int64(0), 0
+	for j := range t.shards {
+		i := (near + j) % len(t.shards)
+		if !where.has(i) {
+			continue
+		}
+		n, used := t.shards[i].age(tenant, keep)
+		if n > 0 && (best < 0 || used < oldest) {
+			best, oldest = i, used
+		}
+		if seen++; seen == few || i == near && n >= many {
+			break
+		}
+	}
+	return best
+}
+
+// age is how many records a tenant has here, and when the oldest was used. It is
+// 0 if there is none but the one whose home is keep.
+func (s *shard) age(tenant string, keep Key) (n uint32, used int64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	id, ok := s.tenants.find(tenant)
+	if !ok {
+		return 0, 0
+	}
+	t := s.tenants.at(id)
+	_, r := s.oldest(t, keep)
+	if r == nil {
+		return 0, 0
+	}
+	return t.list.n, r.used.Load()
+}
+
+// evict removes a tenant's oldest record here, if there is one besides keep.
+func (s *shard) evict(tenant string, keep Key, why Cause, now moment, gone *leavings) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id, ok := s.tenants.find(tenant)
+	if !ok {
+		return false
+	}
+	i, r := s.oldest(s.tenants.at(id), keep)
+	if r == nil {
+		return false
+	}
+	if !r.live(now) {
+		why = Expired
+	}
+	s.take(i, why, now, true, gone)
+	return true
+}

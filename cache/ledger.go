@@ -1,0 +1,183 @@
+package cache
+
+import (
+	"container/heap"
+	"strings"
+	"sync"
+)
+
+// maxShards is how many shards a table has at most.
+const maxShards = 256
+
+// shardSet is a set of shards.
+type shardSet [maxShards / 64]uint64
+
+func (s *shardSet) add(i int)      { s[i/64] |= 1 << (i % 64) }
+func (s *shardSet) remove(i int)   { s[i/64] &^= 1 << (i % 64) }
+func (s *shardSet) has(i int) bool { return s[i/64]>>(i%64)&1 != 0 }
+func (s *shardSet) empty() bool    { return *s == shardSet{} }
+
+// ledger counts the records of each tenant, and says whose record has to go when
+// there are too many. Only inserts and removals touch it. Its lock is taken while
+// a shard is locked, never the other way round.
+type ledger struct {
+	mu        sync.Mutex
+	max       int    // of all tenants
+	perTenant int    // 0 for no bound
+	total     int    // without the records that were claimed
+	clock     uint64 // counts the records that were added
+	accounts  map[string]*account
+	most      byCount
+}
+
+// account is a tenant that has records.
+type account struct {
+	name    string
+	n       int      // records, without those that were claimed
+	claimed int      // records that are about to be evicted
+	grown   uint64   // the ledger's clock when the last record was added
+	shards  shardSet // where it has records
+	index   int      // in the heap
+}
+
+// byCount is a heap: in front is the account that has the most records, among
+// equals the one that has not grown for the longest time.
+type byCount []*account
+
+func (h byCount) Len() int { return len(h) }
+func (h byCount) Less(i, j int) bool {
+	if h[i].n != h[j].n {
+		return h[i].n > h[j].n
+	}
+	return h[i].grown < h[j].grown
+}
+func (h byCount) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+func (h *byCount) Push(x any) {
+	a := x.(*account)
+	a.index = len(*h)
+	*h = append(*h, a)
+}
+func (h *byCount) Pop() any {
+	last := len(*h) - 1
+	a := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return a
+}
+
+func (l *ledger) init() { l.accounts = map[string]*account{} }
+
+// close frees everything. No record is added or removed after it.
+func (l *ledger) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.accounts, l.most = nil, nil
+}
+
+// limit changes the bounds.
+func (l *ledger) limit(o *Options) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.max, l.perTenant = o.MaxSessions, o.MaxPerTenant
+}
+
+// open is the account of a tenant that has no record in a shard yet, for the
+// record that is about to be added there.
+func (l *ledger) open(tenant string, shard int) *account {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a, ok := l.accounts[tenant]
+	if !ok {
+		a = &account{name: strings.Clone(tenant)}
+		l.accounts[a.name] = a
+		heap.Push(&l.most, a)
+	}
+	a.shards.add(shard)
+	return a
+}
+
+// add counts a new record. It reports whether there are too many now.
+func (l *ledger) add(a *account) (over bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.clock++
+	l.total++
+	a.n++
+	a.grown = l.clock
+	heap.Fix(&l.most, a.index)
+	return l.total > l.max || l.perTenant > 0 && a.n > l.perTenant
+}
+
+// remove counts a record that is gone from a shard. last says that it was the
+// tenant's last one there, claimed that it has been uncounted by claim.
+func (l *ledger) remove(a *account, shard int, last, claimed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last {
+		a.shards.remove(shard)
+	}
+	if !claimed {
+		l.total--
+		a.n--
+	}
+	l.changed(a)
+}
+
+// changed brings the heap in order.
+func (l *ledger) changed(a *account) {
+	if a.shards.empty() && a.claimed == 0 {
+		delete(l.accounts, a.name)
+		heap.Remove(&l.most, a.index)
+		return
+	}
+	heap.Fix(&l.most, a.index)
+}
+
+// claim says whose least recently used record has to go, if there are too many,
+// and uncounts that record at once, so that two operations do not evict for the
+// same reason. a is the account that has grown, nil if none has. Each claim is
+// followed by settle.
+func (l *ledger) claim(a *account) (from *account, where shardSet, why Cause) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case len(l.most) == 0: // or closed
+		return nil, where, 0
+	case l.perTenant > 0 && a == nil && l.most[0].n > l.perTenant:
+		from, why = l.most[0], EvictedByTenant
+	case l.perTenant > 0 && a != nil && a.n > l.perTenant:
+		from, why = a, EvictedByTenant
+	case l.total <= l.max:
+		return nil, where, 0
+	// Over its share: more than max / accounts. The record that was just added
+	// is never the one to go, so there must be another.
+	case a != nil && a.n > 1 && int64(a.n)*int64(len(l.accounts)) > int64(l.max):
+		from, why = a, Evicted
+	// There are more than max records, so who has the most is over its share.
+	default:
+		from, why = l.most[0], Evicted
+	}
+	from.n--
+	from.claimed++
+	l.total--
+	heap.Fix(&l.most, from.index)
+	return from, from.shards, why
+}
+
+// settle says how a claim has ended: the record is gone, or none was found.
+func (l *ledger) settle(a *account, evicted bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.accounts == nil {
+		return // closed
+	}
+	a.claimed--
+	if !evicted {
+		a.n++
+		l.total++
+	}
+	l.changed(a)
+}

@@ -1,0 +1,142 @@
+package cache
+
+// What concerns many records, shard by shard.
+
+// unbindAuth takes an auth from all sessions that are bound to it.
+func (t *table) unbindAuth(auth string) (unbound int, err error) {
+	a, ok := t.auths.find(auth)
+	if ok {
+		defer t.auths.drop(a)
+	}
+	err = t.each(func(s *shard, now moment, gone *leavings) {
+		if ok {
+			s.ofAuth(a, func(i uint32, r *record) {
+				if r.live(now) {
+					s.lose(r, AuthInvalidated, now, gone)
+					unbound++
+				} else {
+					s.remove(i, Expired, now, gone)
+				}
+			})
+		}
+	})
+	return unbound, err
+}
+
+// removeAuth removes all records that are bound to an auth.
+func (t *table) removeAuth(auth string) error {
+	a, ok := t.auths.find(auth)
+	if ok {
+		defer t.auths.drop(a)
+	}
+	return t.each(func(s *shard, now moment, gone *leavings) {
+		if ok {
+			s.ofAuth(a, func(i uint32, _ *record) { s.remove(i, AuthInvalidated, now, gone) })
+		}
+	})
+}
+
+// unbindTenant takes an auth from the sessions of a tenant that are bound to it.
+func (t *table) unbindTenant(tenant, auth string) (unbound int, err error) {
+	err = t.each(func(s *shard, now moment, gone *leavings) {
+		s.ofTenant(tenant, func(_ uint32, r *record) {
+			if r.load().cause() == 0 && r.live(now) && t.auths.name(r.auth) == auth {
+				s.lose(r, AuthInvalidated, now, gone)
+				unbound++
+			}
+		})
+	})
+	return unbound, err
+}
+
+// removeTenant removes the records of a tenant: all, or those bound to an auth.
+func (t *table) removeTenant(tenant, auth string) (removed int, err error) {
+	err = t.each(func(s *shard, now moment, gone *leavings) {
+		s.ofTenant(tenant, func(i uint32, r *record) {
+			switch {
+			case auth != "" && t.auths.name(r.auth) != auth:
+			case r.live(now):
+				s.remove(i, Invalidated, now, gone)
+				removed++
+			default:
+				s.remove(i, Expired, now, gone)
+			}
+		})
+	})
+	return removed, err
+}
+
+// renameAuth gives an auth another name in all records that are bound to it.
+func (t *table) renameAuth(from, to string) (renamed int, err error) {
+	a, ok := t.auths.find(from)
+	if ok {
+		defer t.auths.drop(a)
+	}
+	err = t.each(func(s *shard, now moment, _ *leavings) {
+		if ok {
+			s.ofAuth(a, func(i uint32, r *record) {
+				s.rename(i, r, to)
+				if r.live(now) {
+					renamed++
+				}
+			})
+		}
+	})
+	return renamed, err
+}
+
+// sweep frees all records that have expired.
+func (t *table) sweep() (freed int) {
+	_ = t.each(func(s *shard, now moment, gone *leavings) {
+		s.all(func(i uint32, r *record) {
+			if !r.live(now) {
+				s.remove(i, Expired, now, gone)
+				freed++
+			}
+		})
+	})
+	return freed
+}
+
+// editMemos replaces each memo by what edit makes of it.
+func (t *table) editMemos(edit func(string) string) error {
+	for i := range t.shards {
+		if t.closed.Load() {
+			return ErrClosed
+		}
+		s := &t.shards[i]
+		var all []Binding
+		s.mu.RLock()
+		now := t.now()
+		s.all(func(_ uint32, r *record) {
+			if r.live(now) && r.memo() != "" {
+				all = append(all, t.binding(r, r.load(), now))
+			}
+		})
+		s.mu.RUnlock()
+		for _, b := range all {
+			if err := t.editMemo(b, edit); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// editMemo replaces one memo. edit runs with no lock held, so it runs again if
+// the memo has changed meanwhile.
+func (t *table) editMemo(b Binding, edit func(string) string) error {
+	for edited := false; !edited && b.Memo != ""; {
+		memo := edit(b.Memo)
+		old := b.Memo
+		b.Memo = ""
+		err := t.on(&b, func(_ *shard, _ uint32, r *record, _ moment, _ *leavings) {
+			edited = r.amend(old, memo)
+			b.Memo = r.memo()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

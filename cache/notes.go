@@ -1,0 +1,49 @@
+package cache
+
+// Notes are records of a table of their own: their keys, bounds and evictions
+// never meet those of sessions.
+
+// note notes an auth under a key. The last one wins.
+func (t *table) note(scope *Scope, key Key, auth string) error {
+	home := in(t.mix(scope), key)
+	var gone leavings
+	over, err := t.noteLocked(scope, home, auth, &gone)
+	if over != nil {
+		t.trim(over, t.at(home), home, &gone)
+	}
+	t.clean(&gone)
+	return err
+}
+
+func (t *table) noteLocked(scope *Scope, home Key, auth string, gone *leavings) (over *account, err error) {
+	s := t.shard(home)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.closed.Load() {
+		return nil, ErrClosed
+	}
+	now := t.now()
+	if i, ok := s.lru.Peek(hash(home, s.secret)); ok {
+		if r := s.slab.at(i); r.home == home && r.live(now) && s.scopes.at(r.scope).name == *scope {
+			s.rename(i, r, auth)
+			r.used.Store(now.at)
+			s.promote(r)
+			return nil, nil
+		}
+		s.remove(i, Expired, now, gone)
+	}
+	r, many := s.insert(scope, home, t.next(), auth, now, gone)
+	if many {
+		over = s.tenantOf(r).account
+	}
+	return over, nil
+}
+
+// recall is the auth that was noted under a key.
+func (t *table) recall(scope *Scope, key Key) (auth string, ok bool, err error) {
+	if t.closed.Load() {
+		return "", false, ErrClosed
+	}
+	b, ok, _ := t.quick(scope, &Keys{Names: [MaxNames]Key{key}}, true)
+	return b.Auth, ok, nil
+}

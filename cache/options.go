@@ -1,0 +1,62 @@
+package cache
+
+import (
+	"fmt"
+	"time"
+)
+
+// Options of a Memory. The zero value works.
+type Options struct {
+	// TTL is how long a session lives after its last use. 0 means DefaultTTL.
+	// It must not be negative.
+	TTL time.Duration
+	// MaxSessions is how many sessions the store holds, those without an auth
+	// included, and how many notes besides. 0 means DefaultMaxSessions. It must
+	// not be negative.
+	//
+	// A store that holds more evicts. If the tenant that has just bound has more
+	// than its share, its own least recently used session goes. Otherwise the
+	// least recently used session of the tenant that has the most goes. A share
+	// is MaxSessions divided by the number of tenants that have sessions. So no
+	// tenant loses a session that is within its share. The operations under way
+	// may exceed the bound by one session each, until they return.
+	//
+	// Up to 511 sessions the order of use is exact. A larger store has up to 256
+	// parts by the session's key, and each part has an order of its own. There it
+	// may be a session among the oldest sixteenth of the tenant's that goes.
+	MaxSessions int
+	// MaxPerTenant is how many sessions one tenant may have, and how many notes.
+	// Beyond it the tenant's least recently used session goes. 0 means no bound
+	// but the share. It must not be negative.
+	MaxPerTenant int
+	// OnRemove is called for each binding that ends: its session lost the auth, or
+	// was removed while it was bound. The Binding is what it was before. OnRemove
+	// is not called for a move, for a session without an auth, for a note, or by
+	// Close. It runs on the goroutine whose operation ended the binding, before
+	// that returns, with no lock held. It may use the store. nil means nobody is
+	// told.
+	OnRemove func(Scope, Binding, Cause)
+}
+
+// withDefaults checks the options, and fills in what was left out.
+func (o *Options) withDefaults() (Options, error) {
+	var all Options
+	if o != nil {
+		all = *o
+	}
+	switch {
+	case all.TTL < 0:
+		return all, fmt.Errorf("cache: Options.TTL is %v, want at least 0", all.TTL)
+	case all.MaxSessions < 0:
+		return all, fmt.Errorf("cache: Options.MaxSessions is %d, want at least 0", all.MaxSessions)
+	case all.MaxPerTenant < 0:
+		return all, fmt.Errorf("cache: Options.MaxPerTenant is %d, want at least 0", all.MaxPerTenant)
+	}
+	if all.TTL == 0 {
+		all.TTL = DefaultTTL
+	}
+	if all.MaxSessions == 0 {
+		all.MaxSessions = DefaultMaxSessions
+	}
+	return all, nil
+}

@@ -1,0 +1,49 @@
+package cache
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+)
+
+const (
+	// maxName is how many bytes of a name are kept.
+	maxName = 128
+	// marker begins every name that stands for another one.
+	marker = "sha256:"
+)
+
+// Short returns the scope as a store keeps it. A name of at most 128 bytes stays
+// as it is. A longer name becomes "sha256:" and its SHA-256 in hex. So does a
+// short name that begins with "sha256:": for that reason two names are never
+// kept as one. Short allocates nothing if all names stay.
+//
+// Short is for other stores, and for whoever keeps a table by scope. A Store
+// shortens by itself what it is given, so give it the names themselves: a name
+// that is shortened twice is a third name.
+func (s Scope) Short() Scope {
+	s.shorten()
+	return s
+}
+
+func (s *Scope) shorten() {
+	s.Tenant, s.Pool, s.Model = short(s.Tenant), short(s.Pool), short(s.Model)
+}
+
+// clone copies the names, which may be small parts of large strings.
+func (s Scope) clone() Scope {
+	return Scope{Tenant: strings.Clone(s.Tenant), Pool: strings.Clone(s.Pool), Model: strings.Clone(s.Model)}
+}
+
+// short is one name as a store keeps it.
+func short(name string) string {
+	if len(name) <= maxName && !strings.HasPrefix(name, marker) {
+		return name
+	}
+	return digest(name)
+}
+
+func digest(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return marker + hex.EncodeToString(sum[:])
+}
