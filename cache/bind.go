@@ -3,7 +3,7 @@ package cache
 // getOrBind finds the session that keys name and uses it. If auth is not empty,
 // it binds the session, unless that is bound.
 func (t *table) getOrBind(scope *Scope, keys *Keys, auth string) (b Binding, bound bool, err error) {
-	o := op{t: t, scope: scope, keys: keys, write: true}
+	o := op{t: t, scope: *scope, keys: *keys, write: true}
 	o.begin()
 	b, bound, over, err := o.locked(auth)
 	if over != nil {
@@ -53,7 +53,7 @@ func (o *op) create(auth string) (*shard, *record, bool) {
 	}
 	o.vacate(home)
 	s := o.t.shard(home)
-	r, over := s.insert(o.scope, home, born, auth, o.now, &o.gone)
+	r, over := s.insert(&o.scope, home, born, auth, o.now, &o.gone)
 	return s, r, over
 }
 

@@ -62,7 +62,7 @@ func (t *table) release(b *Binding, failed bool) (unbound bool, err error) {
 }
 
 func (t *table) invalidate(scope *Scope, keys *Keys) (removed bool) {
-	o := op{t: t, scope: scope, keys: keys, write: true}
+	o := op{t: t, scope: *scope, keys: *keys, write: true}
 	o.begin()
 	if s, r := o.acquire(); r != nil {
 		i, _ := s.number(r.home)

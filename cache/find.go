@@ -5,8 +5,8 @@ package cache
 // waits for none that waits for it.
 type op struct {
 	t     *table
-	scope *Scope
-	keys  *Keys
+	scope Scope
+	keys  Keys
 	mix   uint64
 	names [MaxNames]Key // keys.Names inside the scope
 	other [3]Key        // End and Also inside the scope
@@ -24,7 +24,7 @@ func (o *op) also() []Key { return o.other[1:] }
 
 // begin prepares an operation on the session that its keys name.
 func (o *op) begin() {
-	o.mix, o.now = o.t.mix(o.scope), o.t.now()
+	o.mix, o.now = o.t.mix(&o.scope), o.t.now()
 	for i, k := range o.keys.Names {
 		if k == (Key{}) {
 			break
@@ -83,7 +83,7 @@ func (o *op) leads(k Key) bool {
 // valid reports whether a record is the live session of this scope that was born
 // as the given number, 0 for any.
 func (o *op) valid(s *shard, r *record, born uint64) bool {
-	return r != nil && (born == 0 || r.born == born) && r.live(o.now) && s.scopes.at(r.scope).name == *o.scope
+	return r != nil && (born == 0 || r.born == born) && r.live(o.now) && s.scopes.at(r.scope).name == o.scope
 }
 
 // acquire locks the shards and finds the session; nil if there is none.
@@ -175,7 +175,7 @@ func (o *op) owner(k Key) (*shard, *record) {
 
 // peek finds a session and changes nothing.
 func (t *table) peek(scope *Scope, keys *Keys) (Binding, bool, error) {
-	o := op{t: t, scope: scope, keys: keys}
+	o := op{t: t, scope: *scope, keys: *keys}
 	o.begin()
 	_, r := o.acquire()
 	defer o.release()
