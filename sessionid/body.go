@@ -1,9 +1,14 @@
 package sessionid
 
-// body is a request body taken apart at its top level: the raw values of the
-// members that somebody reads.
+import (
+	"github.com/llmaffinity/llmaffinity/sessionid/internal/content"
+	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
+)
+
+// body holds the raw values of those top-level members of a request that
+// somebody reads.
 type body struct {
-	have uint64 // which of them are there, a bit for each
+	have uint64 // which members are there, a bit for each
 	raw  [maxMembers][]byte
 }
 
@@ -16,44 +21,43 @@ func (b *body) set(i int, raw []byte) {
 
 func (b *body) clear() { b.have = 0 }
 
-// A large body is looked at at its ends first, since most clients put their
-// session there: so far at the front, and so far at the end.
+// Most clients put their session near one end of the body, so a large body is
+// looked at there first.
 const (
 	frontWindow = 512
 	tailWindow  = 4 << 10
-	small       = 2 * tailWindow // what is walked as a whole at once
+	small       = 2 * tailWindow // a body of up to this size is walked whole at once
 )
 
-// front reads the members at the front of a large body, as far as the first
-// list or object that holds no id. What the rest of the body repeats or breaks
-// is not noticed.
+// front reads the members at the front of a large body, up to the first list or
+// object that holds no id. It does not notice what the rest of the body repeats
+// or breaks.
 func (b *body) front(e *Extractor, text []byte) {
-	c := cursor{b: text[:frontWindow]}
-	c.i = skipSpace(c.b, c.i)
-	c.enter()
-	first := true
-	for {
-		name, ok := c.member(&first)
-		if !ok {
+	c, ok := jsontext.NewCursor(text[:frontWindow])
+	for ok {
+		name, v, more := c.Member()
+		if !more {
 			return
 		}
 		i, known := e.members.find(name)
-		if ch := c.peek(); (ch == '[' || ch == '{') && !(known && e.isStrong(i)) {
-			return
+		if v.Form == jsontext.Open {
+			if !known || !e.isStrong(i) {
+				return
+			}
+			v = c.Skip()
 		}
-		value := c.skip()
-		if known && !c.bad {
-			b.set(i, value)
+		if known && !c.Failed {
+			b.set(i, v.Raw)
 		}
 	}
 }
 
-// last reads the last top-level member that t has not come to yet and that
-// somebody reads, and tells which one it is. Of duplicates the last one
-// counts, which is the first one met here; the others are passed over.
-func (b *body) last(m *nameTable, t *tail) (i int, ok bool) {
+// back reads the next member that somebody reads, from the end of a body
+// towards its beginning, and returns the member's place. The last of duplicate
+// members counts, which is the first one met here; back passes over the others.
+func (b *body) back(m *nameTable, walk *jsontext.Backward) (i int, ok bool) {
 	for {
-		name, value, ok := t.member()
+		name, value, ok := walk.Member()
 		if !ok {
 			return 0, false
 		}
@@ -64,58 +68,41 @@ func (b *body) last(m *nameTable, t *tail) (i int, ok bool) {
 	}
 }
 
-// whole walks all of a body, and the conversation with it if ch is not nil.
-// It returns false if the text is not one JSON object.
-func (b *body) whole(m *nameTable, text []byte, ch *chain) bool {
-	c := cursor{b: text}
-	return b.members(m, &c, ch) && skipSpace(text, c.i) == len(text)
-}
-
-// maxTopLevel is how many members a request may have. Those of all APIs have
-// some twenty; what has more is none.
-const maxTopLevel = 1000
-
-// members reads the object that the cursor stands before, member by member;
-// it returns false if the object does not end, or is none of a request.
-func (b *body) members(m *nameTable, c *cursor, ch *chain) bool {
-	c.i = skipSpace(c.b, c.i)
-	if c.peek() != '{' {
+// whole reads all members of a body. With a chain it walks the conversation too.
+// It returns false if the text is not one JSON object, or has more than
+// maxTopLevel members.
+func (b *body) whole(m *nameTable, text []byte, ch *content.Chain) bool {
+	c, ok := jsontext.NewCursor(text)
+	if !ok {
 		return false
 	}
-	c.enter()
-	first := true
 	for range maxTopLevel + 1 {
-		name, ok := c.member(&first)
+		name, v, ok := c.Member()
 		if !ok {
-			return !c.bad
+			return !c.Failed && c.AtEnd()
 		}
 		i, known := m.find(name)
-		if !known {
-			c.skip()
-			continue
+		start := c.At
+		switch {
+		case known && ch != nil && ch.Walk(i, &c, v):
+			if v.Form == jsontext.Open {
+				v.Raw = c.Since(start)
+			}
+		case v.Form == jsontext.Open:
+			v = c.Skip()
 		}
-		start := c.i
-		if ch == nil || !ch.member(i, c) {
-			c.skip()
-		}
-		if !c.bad {
-			b.set(i, c.b[start:c.i])
+		if known && !c.Failed {
+			b.set(i, v.Raw)
 		}
 	}
 	return false
 }
 
-// value reads a row's id from the body; it may share memory with the body or
-// buf.
-func (b *body) value(s *source, limit int, buf *scratch) (string, bool) {
+// value returns the raw value that stands at a slot's path.
+func (b *body) value(s *slot) []byte {
 	raw := b.raw[s.top]
 	for _, name := range s.sub {
-		raw = lookup(raw, name)
+		raw = jsontext.Lookup(raw, name)
 	}
-	// An id is short; a member of a megabyte is not decoded to find that out.
-	// Escapes take at most 12 bytes for one of the id, JSON inside JSON more.
-	if len(raw) == 0 || len(raw) > 16*limit {
-		return "", false
-	}
-	return s.id(unquote(raw, buf), limit)
+	return raw
 }

@@ -28,10 +28,10 @@ func ExampleExtract() {
 // A gateway whose own clients send X-Acme-Chat, that trusts no generic header,
 // and that gives every subagent a place of its own.
 func ExampleNewExtractor() {
-	e, err := sessionid.NewExtractor(sessionid.Config{
-		Own:   []sessionid.Source{{Header: "X-Acme-Chat"}, {Path: "acme.chat.id"}},
-		Order: []sessionid.Kind{sessionid.KindOwn, sessionid.KindNativeHeader, sessionid.KindNativeBody, sessionid.KindContent},
-		Lanes: sessionid.LanesApart,
+	e, err := sessionid.NewExtractor(&sessionid.Options{
+		Own:        []sessionid.Place{{Header: "X-Acme-Chat"}, {Path: "acme.chat.id"}},
+		Order:      []sessionid.Kind{sessionid.KindOwn, sessionid.KindNativeHeader, sessionid.KindNativeBody, sessionid.KindContent},
+		LanesApart: true,
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -40,9 +40,9 @@ func ExampleNewExtractor() {
 	id := e.Extract(http.Header{"X-Session-Id": {"of a proxy"}}, []byte(`{"acme":{"chat":{"id":"c-7"}}}`))
 	fmt.Println(id.Signal().Name, id.Signal().Kind)
 
-	_, err = sessionid.NewExtractor(sessionid.Config{Without: []string{"x-sesion-id"}})
+	_, err = sessionid.NewExtractor(&sessionid.Options{Without: []string{"x-sesion-id"}})
 	fmt.Println(err)
 	// Output:
 	// acme.chat.id own
-	// sessionid: bad configuration: Without names "x-sesion-id", which is no signal
+	// sessionid: Without has "x-sesion-id", which is no signal
 }

@@ -12,35 +12,34 @@ import (
 	"strings"
 )
 
-// DefaultMaxBody is how much of a body FromRequest holds in memory when
-// HTTPOptions does not say. (Real Claude Code requests: 99 % below 2 MB.)
-const DefaultMaxBody = 32 << 20
-
-// HTTPOptions of FromRequest and Middleware; nil means the zero value.
+// HTTPOptions of FromRequest and Middleware. nil means the zero value.
 type HTTPOptions struct {
-	// MaxBody is how many bytes of a body are held in memory, as sent and
-	// decompressed each; 0 is DefaultMaxBody. A larger body is known by its
-	// headers alone and passed on whole, as it streams.
+	// MaxBody is how many bytes of a body are held in memory. It holds for the
+	// body as sent and, separately, for the decompressed body. A larger body is
+	// known by its headers alone; the handler still gets all of it as it
+	// streams. The default, 0 or less, is [DefaultMaxBody].
 	MaxBody int64
-	// Decompress: look into bodies with Content-Encoding gzip or deflate. What
-	// is passed on stays as it was sent.
+	// Decompress looks into bodies with Content-Encoding gzip or deflate. The
+	// handler gets the body as it was sent. The default is to look at the
+	// headers of such requests only.
 	Decompress bool
-	// Zstd, if not nil, opens bodies with Content-Encoding zstd (Codex sends
-	// them to ChatGPT) when Decompress is on; this module has no decoder of
-	// its own.
+	// Zstd opens bodies with Content-Encoding zstd, if Decompress is set. Codex
+	// sends such bodies to ChatGPT. This module has no decoder of its own. The
+	// default, nil, leaves such bodies alone.
 	Zstd func(io.Reader) (io.ReadCloser, error)
-	// Extractor is used instead of Extract's.
+	// Extractor finds the session. The default, nil, is the one of [Extract].
 	Extractor *Extractor
 }
 
 // FromRequest names the session of a request. It reads the body once, up to
 // the limit, and puts it back: r.Body yields the same bytes, and then the same
-// error if reading failed. When the header names the session by a signal
-// that nothing in the body outranks, the body is not read.
+// error if reading failed. It does not read the body if the header names the
+// session by a signal that nothing in the body outranks. nil options mean the
+// zero value.
 //
-// It changes r.Body and nothing else, and must not run beside a reader of it.
-// It never fails: a body that cannot be read or decompressed has only its
-// headers.
+// FromRequest changes nothing but r.Body, and nobody else may read r.Body while
+// it runs. It never fails: a body that cannot be read or decompressed has only
+// its headers.
 func FromRequest(r *http.Request, o *HTTPOptions) ID {
 	if o == nil {
 		o = &HTTPOptions{}
@@ -50,13 +49,14 @@ func FromRequest(r *http.Request, o *HTTPOptions) ID {
 		e = standard
 	}
 	var id ID
-	if at := e.fromHeader(&id, r.Header); at < e.firstBody && e.owners != OwnersAlways {
+	if at := e.fromHeader(&id, r.Header); at < e.firstBody && !e.ownersEverywhere {
 		return e.Extract(r.Header, nil)
 	}
 	return e.Extract(r.Header, o.body(r))
 }
 
-// body reads the body and puts it back; nil if it is not to be looked into.
+// body reads the body and puts it back. It returns nil if the body is not to be
+// looked into.
 func (o *HTTPOptions) body(r *http.Request) []byte {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
@@ -94,7 +94,7 @@ func (o *HTTPOptions) body(r *http.Request) []byte {
 		return nil
 	}
 	defer d.Close()
-	// The limit holds for what comes out, too: a small body can be a large one.
+	// A small body can become a large one, so the limit holds for the result too.
 	plain, err := io.ReadAll(io.LimitReader(d, limit+1))
 	if err != nil || int64(len(plain)) > limit {
 		return nil
@@ -102,13 +102,13 @@ func (o *HTTPOptions) body(r *http.Request) []byte {
 	return plain
 }
 
-// decoder knows the content encodings that clients use.
+// decoder returns what opens a content encoding; nil if nothing does.
 func (o *HTTPOptions) decoder(encoding string) func(io.Reader) (io.ReadCloser, error) {
 	switch encoding {
 	case "gzip", "x-gzip":
 		return func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }
 	case "deflate":
-		// RFC 9110 means zlib by it; some clients send deflate without it.
+		// RFC 9110 means zlib. Some clients send bare deflate.
 		return func(r io.Reader) (io.ReadCloser, error) {
 			b := bufio.NewReader(r)
 			if head, err := b.Peek(2); err == nil && head[0]&0x0f == 8 && (int(head[0])<<8|int(head[1]))%31 == 0 {
@@ -128,8 +128,8 @@ type replayed struct {
 	io.Closer
 }
 
-// after is what comes behind the part that was read: the error that ended it,
-// or the rest.
+// after reads what comes behind the part that was read: the error that ended the
+// reading, or the rest.
 func after(err error, rest io.Reader) io.Reader {
 	if err != nil {
 		return failing{err}
@@ -143,9 +143,9 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 type contextKey struct{}
 
-// Middleware finds the session of each request and hands it on in the
-// request's context, for [FromContext]. The handler reads the body as if
-// nobody had.
+// Middleware finds the session of each request and puts the ID into the request's
+// context, where [FromContext] finds it. The handler reads the same body as
+// without it. nil options mean the zero value.
 func Middleware(o *HTTPOptions) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -156,12 +156,12 @@ func Middleware(o *HTTPOptions) func(http.Handler) http.Handler {
 	}
 }
 
-// NewContext is ctx with an ID.
+// NewContext returns ctx with an ID.
 func NewContext(ctx context.Context, id ID) context.Context {
 	return context.WithValue(ctx, contextKey{}, id)
 }
 
-// FromContext is the ID in ctx, the zero one if there is none.
+// FromContext returns the ID in ctx, or the zero ID.
 func FromContext(ctx context.Context) ID {
 	id, _ := ctx.Value(contextKey{}).(ID)
 	return id

@@ -134,14 +134,14 @@ func TestMiddlewareLeavesTheCallersRequestAlone(t *testing.T) {
 }
 
 func TestAnExtractorOfTheCallersOwn(t *testing.T) {
-	e, err := sessionid.NewExtractor(sessionid.Config{Own: []sessionid.Source{{Path: "my.id"}}})
+	e, err := sessionid.NewExtractor(&sessionid.Options{Own: []sessionid.Place{{Path: "my.id"}}})
 	require.NoError(t, err)
 	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"my":{"id":"x"}}`))
 	r.Header.Set("Session-Id", uuidA)
 	id := sessionid.FromRequest(r, &sessionid.HTTPOptions{Extractor: e})
 	require.Equal(t, "my.id", id.Signal().Name, "the body is read, since its member outranks the header")
 
-	e, err = sessionid.NewExtractor(sessionid.Config{Own: []sessionid.Source{{Header: "my-id"}}})
+	e, err = sessionid.NewExtractor(&sessionid.Options{Own: []sessionid.Place{{Header: "my-id"}}})
 	require.NoError(t, err)
 	r = httptest.NewRequest(http.MethodPost, "/", unreadable{t})
 	r.Header.Set("My-Id", uuidA)

@@ -6,17 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxIDBytes is the longest id that is taken. A longer one is no id: cutting
-// it would merge sessions. (OpenRouter documents 256 for its session_id.)
-// Config.MaxIDBytes is another limit.
-const MaxIDBytes = 256
-
-// maxMaxID bounds that: ids are read on the stack.
-const maxMaxID = 1 << 10
-
-// placeholders are values that clients and templates send when they have no
-// session; taken as ids they would put everybody on one auth. Compared in
-// lower case.
+// placeholders are values, in lower case, that clients and templates send when
+// they have no session. Taken for ids they would put everybody on one auth.
 var placeholders = map[string]bool{
 	"null": true, "nil": true, "none": true, "undefined": true, "nan": true,
 	"default": true, "unknown": true, "anonymous": true, "n/a": true,
@@ -26,8 +17,8 @@ var placeholders = map[string]bool{
 	"your-session-id": true, "conversation_id": true,
 }
 
-// clean is the one gate for every id from every place: it returns the id
-// without surrounding blanks, or false if the value is no id.
+// clean returns the id without the blanks around it, or false if the value is no
+// id. Every id from every place passes it.
 func clean(v string, limit int) (string, bool) {
 	if v != "" && (isBlank(v[0]) || isBlank(v[len(v)-1])) {
 		v = strings.Trim(v, " \t")
@@ -39,7 +30,7 @@ func clean(v string, limit int) (string, bool) {
 	b := bytesOf(v)
 	for ; len(b) >= 8; b = b[8:] {
 		w := binary.LittleEndian.Uint64(b)
-		// Exact for ASCII; what is not ASCII is looked at anew.
+		// control is exact for ASCII. Other ids are checked again below.
 		control |= (w-0x20*ones)&^w | isByte(w, 0x7f)
 		brace |= isByte(w, '{')
 		high |= w
@@ -64,19 +55,26 @@ func clean(v string, limit int) (string, bool) {
 	return v, true
 }
 
+// isBlank reports whether c may stand around an id.
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
-// isByte has the high bit set in bytes of w that are c; bytes above one that is
-// may have it too.
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// isByte sets the high bit of each byte of w that is c. Bytes above such a byte
+// may have theirs set too.
 func isByte(w uint64, c byte) uint64 {
 	w ^= ones * uint64(c)
 	return (w - ones) &^ w
 }
 
+// isControl reports whether no id may contain r.
 func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
 
-// isTemplate recognises a variable that nobody filled in: {{x}}, ${x}, <x>,
-// %x%.
+// isTemplate reports whether v is a variable that nobody filled in: {{x}}, ${x},
+// {x}, <x> or %x%.
 func isTemplate(v string) bool {
 	if len(v) < 3 {
 		return false
@@ -106,6 +104,7 @@ func isUUID(v string) bool {
 	return true
 }
 
+// isHex reports whether c is a hex digit.
 func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }

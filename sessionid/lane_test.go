@@ -21,7 +21,7 @@ func claudeAgent(agent, parent string) (pairs []string) {
 }
 
 func TestI7_OneSessionFiftyAgents(t *testing.T) {
-	apart := extractor(t, sessionid.Config{Lanes: sessionid.LanesApart})
+	apart := extractor(t, &sessionid.Options{LanesApart: true})
 	session := primary(t, headers(claudeAgent("", "")...), "")
 	seen := map[sessionid.Key]bool{session: true}
 	for i := range 50 {
@@ -92,7 +92,7 @@ func TestI8_ARequestIDIsASessionOnlyWhereItIsSurelyOne(t *testing.T) {
 	require.True(t, seen[codex.Primary()])
 	alone := extract(t, headers("X-Client-Request-Id", uuidA), "")
 	require.True(t, alone.IsZero())
-	off := extractor(t, sessionid.Config{Without: []string{"X-Client-Request-Id"}})
+	off := extractor(t, &sessionid.Options{Without: []string{"X-Client-Request-Id"}})
 	id := off.Extract(headers("X-Client-Request-Id", uuidA), []byte(body))
 	require.Empty(t, id.Names())
 }

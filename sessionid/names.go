@@ -1,32 +1,28 @@
 package sessionid
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/llmaffinity/llmaffinity/sessionid/internal/content"
+)
 
 const (
-	// maxMembers is room for every top-level member that somebody reads,
-	// maxHeaders for every header.
+	// maxMembers is how many top-level members can have a place, and maxHeaders
+	// how many headers.
 	maxMembers = 40
 	maxHeaders = 63
-	// maxName is the longest name of one.
+	// maxName is the longest name of a member or a header.
 	maxName = 63
 )
 
-// Members that hold the conversation have the first places in every table,
-// the strongest first.
-const (
-	memberMessages = iota
-	memberContents
-	memberInput
-	memberPrompt
-	memberRequest // Code Assist wraps Gemini's request
-	contentMembers
-)
+// contentMembers hold the conversation. They have the first places in every
+// table of members, so a place is also an index in content.Members.
+var contentMembers = content.Members[:]
 
-var contentNames = [contentMembers]string{"messages", "contents", "input", "prompt", "request"}
-
-// nameTable gives the names that somebody reads their places. It is asked for
-// every member of every body and every header, and mostly says no: by length
-// and one byte in the middle, before anything is compared.
+// nameTable gives each name that is read a place, counted from 0. It is asked
+// for every top-level member and every header, and mostly has no place for the
+// name. It sees that by the name's length and one byte in the middle, before it
+// compares.
 type nameTable struct {
 	filter [256]uint64 // by middle byte: the lengths of names that have it
 	byLen  [maxName + 1][]placed
@@ -38,7 +34,8 @@ type placed struct {
 	i    int
 }
 
-// add is the place of a name, a new one if it has none yet.
+// add returns the place of a name, a new one if the name has none. limit is how
+// many places there can be.
 func (t *nameTable) add(name string, limit int) (int, error) {
 	if name == "" || len(name) > maxName {
 		return 0, fmt.Errorf("a name has 1 to %d bytes, not %d", maxName, len(name))
@@ -56,7 +53,7 @@ func (t *nameTable) add(name string, limit int) (int, error) {
 	return i, nil
 }
 
-// find is the place of a name.
+// find returns the place of a name.
 func (t *nameTable) find(name []byte) (i int, ok bool) {
 	if len(name)-1 >= maxName || len(name) == 0 || t.filter[name[len(name)/2]]>>len(name)&1 == 0 {
 		return 0, false

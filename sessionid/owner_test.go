@@ -51,7 +51,7 @@ func TestEqualWordsBehindTwoHistoriesAreTwoConversations(t *testing.T) {
 
 func TestOwnersAreFoundAsFarAsTheBodyIsRead(t *testing.T) {
 	body := large("", `,"previous_response_id":"resp_1"`, `,"session_id":"s"`)
-	always := extractor(t, sessionid.Config{Owners: sessionid.OwnersAlways})
+	always := extractor(t, &sessionid.Options{OwnersEverywhere: true})
 	for name, h := range map[string][]string{"header": {"Session-Id", uuidA}, "generic header": {"X-Session-Id", uuidA}, "none": nil} {
 		id := extract(t, headers(h...), body)
 		require.Empty(t, id.Owners(), "%s: the middle is not read", name)

@@ -4,28 +4,29 @@ import (
 	"bytes"
 	"strings"
 	"unsafe"
+
+	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
 )
 
-// reading is how an id is read out of a signal's value. (Not a function: an
-// indirect call would move the id to the heap.)
+// reading is how an id is read out of a place's value. It is no function value,
+// because an indirect call would move the id to the heap.
 type reading uint8
 
 const (
 	asItIs             reading = iota
-	sessionIDInJSON            // JSON that stands inside a string, its session_id
+	sessionIDInJSON            // the session_id of JSON inside a string
 	claudeUserID               // Claude Code's metadata.user_id, in both forms
-	last12Hex                  // what survives of Mistral Vibe's id
-	cacheKey                   // prompt_cache_key, less what is no conversation
+	last12Hex                  // the part of Mistral Vibe's id that stays the same
+	cacheKey                   // prompt_cache_key, without what names no conversation
 	beforeHashes               // <session>########<n>
 	bareUUID                   // a uuid and nothing else
 	openAIConversation         // conv_…
 )
 
-// id reads an id from a value: the signal's own reading, then the one gate
-// for all.
-func (s *signal) id(v string, limit int) (string, bool) {
+// id reads an id out of a value. The id has passed [clean].
+func (r reading) id(v string, limit int) (string, bool) {
 	ok := true
-	switch s.read {
+	switch r {
 	case sessionIDInJSON:
 		v, ok = readJSON(v)
 	case claudeUserID:
@@ -47,18 +48,18 @@ func (s *signal) id(v string, limit int) (string, bool) {
 	return clean(v, limit)
 }
 
-// readJSON reads session_id out of JSON inside a string. An id that needs
-// escapes even there is none that any client sends.
+// readJSON reads session_id out of JSON inside a string. No client sends an id
+// that needs escapes there.
 func readJSON(v string) (string, bool) {
-	raw := lookup(bytesOf(v), "session_id")
+	raw := jsontext.Lookup(bytesOf(v), "session_id")
 	if len(raw) <= 2 || raw[0] != '"' || bytes.IndexByte(raw, '\\') >= 0 {
 		return "", false
 	}
 	return unsafe.String(&raw[1], len(raw)-2), true
 }
 
-// readClaudeUserID reads the session out of Claude Code's metadata.user_id: JSON
-// with a session_id, or user_<hash>_account_<uuid>_session_<uuid> of its
+// readClaudeUserID reads the session out of Claude Code's metadata.user_id. That
+// is JSON with a session_id, or user_<hash>_account_<uuid>_session_<uuid> in
 // older versions. Anything else is a user, not a session.
 func readClaudeUserID(v string) (string, bool) {
 	if strings.HasPrefix(v, "{") {
@@ -71,8 +72,8 @@ func readClaudeUserID(v string) (string, bool) {
 	return "", false
 }
 
-// readLast12Hex reads what survives of Mistral Vibe's id when a conversation is
-// compacted or rewound: its last 12 hex digits.
+// readLast12Hex reads the last 12 hex digits of an id. Mistral Vibe keeps these
+// when it compacts or rewinds a conversation, and changes the rest.
 func readLast12Hex(v string, limit int) (string, bool) {
 	v = strings.TrimRight(v, " \t")
 	if len(v) < 12 || len(v) > limit {
@@ -88,10 +89,10 @@ func readLast12Hex(v string, limit int) (string, bool) {
 }
 
 // readCacheKey reads a conversation out of prompt_cache_key. VS Code Copilot
-// appends the model family behind a colon; the OpenAI Agents SDK writes
-// agents-sdk:<session|conversation|group>:<id>, and agents-sdk:run:<id> for
-// what is one run only. Other keys with several colons are an application's
-// buckets, which many conversations share.
+// appends a colon and the model family, which is cut off. The OpenAI Agents SDK
+// writes agents-sdk:<session|conversation|group>:<id>, and agents-sdk:run:<id>
+// for a single run, which is no conversation. Other keys with several colons are
+// an application's buckets, which many conversations share.
 func readCacheKey(v string) (string, bool) {
 	switch n := strings.Count(v, ":"); {
 	case strings.HasPrefix(v, "agents-sdk:"):

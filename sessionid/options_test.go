@@ -12,47 +12,52 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-func extractor(t testing.TB, c sessionid.Config) *sessionid.Extractor {
+func extractor(t testing.TB, o *sessionid.Options) *sessionid.Extractor {
 	t.Helper()
-	e, err := sessionid.NewExtractor(c)
+	e, err := sessionid.NewExtractor(o)
 	require.NoError(t, err)
 	return e
 }
 
-func TestAMistakeInTheConfigurationIsAnError(t *testing.T) {
-	var many []sessionid.Source
+func TestAMistakeInTheOptionsIsAnErrorThatNamesTheField(t *testing.T) {
+	var many []sessionid.Place
 	for i := range 50 {
-		many = append(many, sessionid.Source{Path: fmt.Sprintf("member%d", i)})
+		many = append(many, sessionid.Place{Path: fmt.Sprintf("member%d", i)})
 	}
-	for name, c := range map[string]sessionid.Config{
-		"Own":              {Own: []sessionid.Source{{}}},
-		"Own[1]":           {Own: []sessionid.Source{{Header: "X-Ok"}, {Header: "a", Path: "b"}}},
-		"header name":      {Own: []sessionid.Source{{Header: "no header"}}},
-		"path":             {Own: []sessionid.Source{{Path: "a..b"}}},
-		"no path":          {Own: []sessionid.Source{{Path: `a"b`}}},
-		"1 to 63":          {Own: []sessionid.Source{{Path: strings.Repeat("a", 64)}}},
-		"different names":  {Own: many},
-		"Own has signals":  {Own: []sessionid.Source{{Header: "X-Ok"}}, Order: []sessionid.Kind{sessionid.KindContent}},
-		"Order is empty":   {Order: []sessionid.Kind{}},
-		"twice":            {Order: []sessionid.Kind{sessionid.KindContent, sessionid.KindContent}},
-		"names no session": {Order: []sessionid.Kind{sessionid.KindLane}},
-		"no signal":        {Without: []string{"x-sesion-id"}},
-		"Deny":             {Deny: []string{""}},
-		"MaxIDBytes":       {MaxIDBytes: -1},
-		"0 to 1024":        {MaxIDBytes: 1025},
-		"MaxContentBytes":  {MaxContentBytes: -1},
-		"Lanes":            {Lanes: 7},
-		"Owners":           {Owners: 7},
+	for want, o := range map[string]sessionid.Options{
+		"Own[0] needs one of Header and Path":             {Own: []sessionid.Place{{}}},
+		"Own[1] needs one of Header and Path":             {Own: []sessionid.Place{{Header: "X-Ok"}, {Header: "a", Path: "b"}}},
+		`Own[0].Header: "no header" is no header name`:    {Own: []sessionid.Place{{Header: "no header"}}},
+		`Own[0].Path: "a..b" is no path`:                  {Own: []sessionid.Place{{Path: "a..b"}}},
+		`Own[0].Path: "a\"b" is no path`:                  {Own: []sessionid.Place{{Path: `a"b`}}},
+		"Own[0].Path: a name has 1 to 63 bytes, not 64":   {Own: []sessionid.Place{{Path: strings.Repeat("a", 64)}}},
+		"Path: more than 40 different names":              {Own: many},
+		"Own has places, but Order does not have KindOwn": {Own: []sessionid.Place{{Header: "X-Ok"}}, Order: []sessionid.Kind{sessionid.KindContent}},
+		"Order is empty":                                  {Order: []sessionid.Kind{}},
+		"Order has content twice":                         {Order: []sessionid.Kind{sessionid.KindContent, sessionid.KindContent}},
+		"Order has lane, which names no session":          {Order: []sessionid.Kind{sessionid.KindLane}},
+		"Order has unknown, which names no session":       {Order: []sessionid.Kind{99}},
+		`Without has "x-sesion-id", which is no signal`:   {Without: []string{"x-sesion-id"}},
+		`Deny has "", which is no header name`:            {Deny: []string{""}},
+		"MaxIDBytes is -1, not 0 to 1024":                 {MaxIDBytes: -1},
+		"MaxIDBytes is 1025, not 0 to 1024":               {MaxIDBytes: 1025},
+		"MaxContentBytes is -1, less than 0":              {MaxContentBytes: -1},
 	} {
-		e, err := sessionid.NewExtractor(c)
-		require.Nil(t, e, name)
-		require.ErrorIs(t, err, sessionid.ErrConfig, name)
-		require.ErrorContains(t, err, name)
+		e, err := sessionid.NewExtractor(&o)
+		require.Nil(t, e, want)
+		require.ErrorContains(t, err, want)
+		require.True(t, strings.HasPrefix(err.Error(), "sessionid: "), err)
 	}
 }
 
+func TestNilOptionsAreTheDefaults(t *testing.T) {
+	e := extractor(t, nil)
+	h, body := headers("X-Session-Id", "s", "X-Other-Session-Id", "o"), []byte(`{"prompt_cache_key":"k"}`)
+	require.Equal(t, sessionid.Extract(h, body).String(), e.Extract(h, body).String())
+}
+
 func TestTheOperatorsOwnSignalsComeFirst(t *testing.T) {
-	e := extractor(t, sessionid.Config{Own: []sessionid.Source{{Header: "x-acme-chat"}, {Path: "acme.chat.id"}, {Header: "X-Acme-Old"}}})
+	e := extractor(t, &sessionid.Options{Own: []sessionid.Place{{Header: "x-acme-chat"}, {Path: "acme.chat.id"}, {Header: "X-Acme-Old"}}})
 	h := headers("X-Claude-Code-Session-Id", uuidA, "X-Acme-Old", "old")
 	body := `{"acme":{"chat":{"id":"c-1"}},"session_id":"s"}`
 	name := func(h http.Header, body string) string {
@@ -67,7 +72,7 @@ func TestTheOperatorsOwnSignalsComeFirst(t *testing.T) {
 }
 
 func TestAnOwnPathIsFoundWhereverItStandsInALargeBody(t *testing.T) {
-	e := extractor(t, sessionid.Config{Own: []sessionid.Source{{Path: "acme.chat.id"}}})
+	e := extractor(t, &sessionid.Options{Own: []sessionid.Place{{Path: "acme.chat.id"}}})
 	own := `"acme":{"x":[1,{"chat":0}],"chat":{"id":"c-1"}}`
 	small := e.Extract(nil, []byte(`{`+own+`}`))
 	for place, body := range map[string]string{
@@ -83,32 +88,32 @@ func TestAnOwnPathIsFoundWhereverItStandsInALargeBody(t *testing.T) {
 func TestSignalsAreSwitchedOffAndReordered(t *testing.T) {
 	h := headers("X-Session-Id", "h", "X-Session-Affinity", "a")
 	body := `{"conversation_id":"c","prompt_cache_key":"p","messages":[{"role":"user","content":"q"}]}`
-	name := func(c sessionid.Config) string {
-		id := extractor(t, c).Extract(h, []byte(body))
+	name := func(o *sessionid.Options) string {
+		id := extractor(t, o).Extract(h, []byte(body))
 		return id.Signal().Name
 	}
-	require.Equal(t, "X-Session-Id", name(sessionid.Config{}))
-	require.Equal(t, "X-Session-Affinity", name(sessionid.Config{Without: []string{"x-session-id"}}))
-	require.Equal(t, "conversation_id", name(sessionid.Config{Without: []string{"X-Session-Id", "X-Session-Affinity"}}))
-	require.Equal(t, "conversation_id", name(sessionid.Config{Order: []sessionid.Kind{sessionid.KindBody, sessionid.KindGenericHeader}}))
-	require.Equal(t, "prompt_cache_key", name(sessionid.Config{Order: []sessionid.Kind{sessionid.KindCacheKey, sessionid.KindBody}}))
-	require.Equal(t, "content", name(sessionid.Config{Order: []sessionid.Kind{sessionid.KindContent, sessionid.KindGenericHeader}}))
-	require.Equal(t, "content", name(sessionid.Config{Order: []sessionid.Kind{sessionid.KindContent, sessionid.KindBody}}))
-	require.Equal(t, "", name(sessionid.Config{Order: []sessionid.Kind{sessionid.KindContent}, Without: []string{"content"}}))
-	require.Equal(t, "", name(sessionid.Config{Order: []sessionid.Kind{sessionid.KindContent}, MaxContentBytes: 10}))
+	require.Equal(t, "X-Session-Id", name(&sessionid.Options{}))
+	require.Equal(t, "X-Session-Affinity", name(&sessionid.Options{Without: []string{"x-session-id"}}))
+	require.Equal(t, "conversation_id", name(&sessionid.Options{Without: []string{"X-Session-Id", "X-Session-Affinity"}}))
+	require.Equal(t, "conversation_id", name(&sessionid.Options{Order: []sessionid.Kind{sessionid.KindBody, sessionid.KindGenericHeader}}))
+	require.Equal(t, "prompt_cache_key", name(&sessionid.Options{Order: []sessionid.Kind{sessionid.KindCacheKey, sessionid.KindBody}}))
+	require.Equal(t, "content", name(&sessionid.Options{Order: []sessionid.Kind{sessionid.KindContent, sessionid.KindGenericHeader}}))
+	require.Equal(t, "content", name(&sessionid.Options{Order: []sessionid.Kind{sessionid.KindContent, sessionid.KindBody}}))
+	require.Equal(t, "", name(&sessionid.Options{Order: []sessionid.Kind{sessionid.KindContent}, Without: []string{"content"}}))
+	require.Equal(t, "", name(&sessionid.Options{Order: []sessionid.Kind{sessionid.KindContent}, MaxContentBytes: 10}))
 
 	body = large("", "", `,"conversation_id":"c"`)
-	require.Equal(t, "content", name(sessionid.Config{Order: []sessionid.Kind{sessionid.KindContent, sessionid.KindBody}}), "also in a large body")
-	require.Equal(t, "conversation_id", name(sessionid.Config{
+	require.Equal(t, "content", name(&sessionid.Options{Order: []sessionid.Kind{sessionid.KindContent, sessionid.KindBody}}), "also in a large body")
+	require.Equal(t, "conversation_id", name(&sessionid.Options{
 		Order: []sessionid.Kind{sessionid.KindContent, sessionid.KindBody}, MaxContentBytes: 1000}))
 
 	body = `{"metadata":{"user_id":"bob"}}`
-	require.Equal(t, "metadata.user_id", name(sessionid.Config{Order: []sessionid.Kind{sessionid.KindUser}}))
+	require.Equal(t, "metadata.user_id", name(&sessionid.Options{Order: []sessionid.Kind{sessionid.KindUser}}))
 }
 
 func TestTheLongestIDIsTheOperatorsChoice(t *testing.T) {
 	long := strings.Repeat("a", 300)
-	e := extractor(t, sessionid.Config{MaxIDBytes: 300})
+	e := extractor(t, &sessionid.Options{MaxIDBytes: 300})
 	id := e.Extract(headers("X-Session-Id", long), nil)
 	require.False(t, id.IsZero())
 	id = e.Extract(nil, []byte(`{"session_id":"`+long+`"}`))
@@ -121,7 +126,7 @@ func TestThePatternRuleIsOffAndHasADenyList(t *testing.T) {
 	h := headers("X-Newclient-Session-Id", "s-1", "X-Parent-Session-Id", "p", "X-Claude-Remote-Session-Id", "r", "X-Acme-Session-Id", "m")
 	id := extract(t, h, "")
 	require.True(t, id.IsZero(), "off by default")
-	e := extractor(t, sessionid.Config{Order: append(sessionid.DefaultOrder(), sessionid.KindPattern), Deny: []string{"x-acme-session-id"}})
+	e := extractor(t, &sessionid.Options{Order: append(sessionid.DefaultOrder(), sessionid.KindPattern), Deny: []string{"x-acme-session-id"}})
 	id = e.Extract(h, nil)
 	require.Equal(t, sessionid.KindPattern, id.Signal().Kind)
 	require.Len(t, id.Names(), 1)
@@ -147,7 +152,7 @@ func TestTheCensusCanBeRead(t *testing.T) {
 		at := s.Kind.String() + " " + strings.ToLower(s.Name)
 		require.False(t, seen[at], at)
 		seen[at] = true
-		extractor(t, sessionid.Config{Without: []string{strings.ToLower(s.Name)}})
+		extractor(t, &sessionid.Options{Without: []string{strings.ToLower(s.Name)}})
 	}
 	all[0].Name = "changed"
 	require.NotEqual(t, "changed", sessionid.Signals()[0].Name)

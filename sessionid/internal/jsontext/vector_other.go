@@ -1,6 +1,6 @@
 //go:build !amd64
 
-package sessionid
+package jsontext
 
 const vector = false
 

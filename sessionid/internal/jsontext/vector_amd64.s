@@ -1,9 +1,9 @@
 #include "textflag.h"
 
-// 64 bytes at a time become bit masks: which of them are quotes, backslashes,
-// brackets. Which backslashes escape is decided for all of them at once by an
-// addition whose carry runs through each run of backslashes; what stands
-// inside strings, by a carry-less multiplication, which is a prefix xor.
+// Each block of 64 bytes becomes bit masks: one for its quotes, one for its
+// backslashes, one for its brackets. An addition finds the backslashes that
+// escape: its carry runs through each run of backslashes. A carry-less
+// multiplication, which is a prefix xor, finds the bytes inside strings.
 
 DATA quotes<>+0(SB)/8, $0x2222222222222222
 DATA quotes<>+8(SB)/8, $0x2222222222222222
@@ -53,10 +53,10 @@ GLOBL allOnes<>(SB), RODATA|NOPTR, $16
 	SHLQ      $32, R15    \
 	ORQ       R15, dst
 
-// ESCAPED: CX are the backslashes, R8 is 1 if the first byte is escaped by what
-// stood before. Sets DX to the escaped bytes and R8 for the next block: of what
-// follows a backslash, every other byte of each run, by whether the run begins
-// at an odd place.
+// ESCAPED takes the backslashes in CX, and 1 in R8 if the block's first byte is
+// escaped. It sets DX to the escaped bytes, and R8 for the next block. Every
+// second byte of a run of backslashes is escaped, and the byte behind a run of
+// odd length. Where a run begins, at an odd or an even place, decides which.
 #define ESCAPED \
 	MOVQ R8, R15                  \
 	NOTQ R15                      \
@@ -75,7 +75,8 @@ GLOBL allOnes<>(SB), RODATA|NOPTR, $16
 	XORQ R14, R15                 \
 	ANDQ R15, DX
 
-// SPELLED sets R13 to the escaped bytes that have a second spelling.
+// SPELLED sets R13 to the escaped bytes that are u or /: such an escape has a
+// second spelling.
 #define SPELLED \
 	VMOVDQU letterU<>(SB), Y4 \
 	MASK(Y4, R13)             \
@@ -187,7 +188,7 @@ nestedBlock:
 	ANDQ DX, AX
 
 nestedStrings:
-	// AX: inside a string, its opening quote included.
+	// AX becomes the bytes inside strings, opening quotes included.
 	MOVQ AX, X4
 	VPCLMULQDQ $0, X13, X4, X4
 	MOVQ X4, AX
@@ -227,7 +228,7 @@ nestedNext:
 	JMP  nestedBlock
 
 nestedCloses:
-	// The last bracket may close in this block: look at each closing one.
+	// The outermost bracket may close in this block: look at each closing one.
 	MOVQ DX, AX
 	MOVQ R10, R15
 

@@ -1,7 +1,8 @@
-package sessionid
+package jsontext
 
-// vector says that the scanners in scan_amd64.s can be used: AVX2, POPCNT and
-// PCLMULQDQ, and an operating system that keeps the wide registers.
+// vector reports whether this machine can run the scanners in vector_amd64.s.
+// They need AVX2, POPCNT, PCLMULQDQ, and an operating system that saves the wide
+// registers.
 var vector = func() bool {
 	const (
 		pclmulqdq = 1 << 1
@@ -22,21 +23,22 @@ var vector = func() bool {
 	return b&avx2 != 0
 }()
 
-// scanString walks over whole blocks of 64 bytes of the n at p, from behind
-// the opening quote of a string. It returns how far it has come: behind the
-// closing quote if the state says so.
+// scanString reads whole blocks of 64 bytes of the n bytes at p, which begin
+// behind the opening quote of a string. pos is behind the closing quote if state
+// has stateFound, otherwise behind the last whole block.
 //
 //go:noescape
 func scanString(p *byte, n int) (pos int, state uint64)
 
-// scanNested does the same from an opening bracket to behind the bracket that
-// closes it; depth is how many are open where it stops.
+// scanNested reads blocks in the same way from an opening bracket to behind the
+// bracket that closes it. depth is how many brackets are open at pos.
 //
 //go:noescape
 func scanNested(p *byte, n int) (pos int, state uint64, depth int)
 
-// markQuotes sets the bits of the quotes in the blocks of 64 bytes at p that no
-// backslash escapes; escaped is 1 if the first byte is. blocks is at least 1.
+// markQuotes finds the quotes that no backslash escapes in the blocks of 64 bytes
+// at p, and sets a bit for each in marks. escaped is 1 if the first byte is
+// escaped. blocks is at least 1.
 //
 //go:noescape
 func markQuotes(p *byte, blocks int, escaped uint64, marks *uint64)

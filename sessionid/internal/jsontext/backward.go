@@ -1,29 +1,31 @@
-package sessionid
+package jsontext
 
 import (
 	"encoding/binary"
 	"math/bits"
 )
 
-// A JSON text can be walked from its end as well, where the state is known:
-// behind the last brace nothing is open. In a string every quote has an odd
-// number of backslashes before it, and its opening quote has none, so strings
-// can be skipped backwards as exactly as forwards.
-
-// tail walks the top-level members of an object from the last one backwards.
-type tail struct {
+// Backward walks the top-level members of an object from the last one to the
+// first. It finds the same members as a [Cursor], as long as the text is JSON.
+//
+// It can know where it is: behind the last brace nothing is open. A quote
+// inside a string has an odd number of backslashes before it, and the string's
+// opening quote has none, so a string's beginning is as exact as its end.
+type Backward struct {
 	b []byte // the text, or as much of its end as may be looked at
 	i int    // the index of the last byte not walked over yet
 
-	// Where vectors can be used: which of the last bytes are quotes that no
-	// backslash escapes. marks[0] begins at marked.
+	// With vectors: the quotes among the last bytes that no backslash escapes,
+	// a bit for each byte. marks[0] begins at index marked.
 	marks  [8]uint64
 	marked int
 }
 
-// newTail stands before the closing brace; ok is false if there is none.
-func newTail(b []byte) (t tail, ok bool) {
-	t = tail{b: b, i: len(b) - 1}
+// NewBackward returns a walk over an object of which b is the text, or the end of
+// the text. ok is false if b does not end with a closing brace. White space may
+// stand behind the brace.
+func NewBackward(b []byte) (t Backward, ok bool) {
+	t = Backward{b: b, i: len(b) - 1}
 	t.space()
 	if t.i < 0 || b[t.i] != '}' {
 		return t, false
@@ -34,7 +36,8 @@ func newTail(b []byte) (t tail, ok bool) {
 	return t, true
 }
 
-func (t *tail) mark() {
+// mark finds the quotes among the last bytes.
+func (t *Backward) mark() {
 	blocks := min(len(t.b)/64, len(t.marks))
 	t.marked = len(t.b)
 	if !vector || blocks == 0 {
@@ -44,7 +47,7 @@ func (t *tail) mark() {
 	markQuotes(&t.b[t.marked], blocks, uint64(backslashes(t.b[:t.marked])&1), &t.marks[0])
 }
 
-// backslashes is how many of them b ends with.
+// backslashes counts the backslashes that b ends with.
 func backslashes(b []byte) (n int) {
 	for n < len(b) && b[len(b)-1-n] == '\\' {
 		n++
@@ -52,9 +55,10 @@ func backslashes(b []byte) (n int) {
 	return n
 }
 
-// member returns the member before, raw; ok is false where the text that may
-// be looked at, or the object, begins.
-func (t *tail) member() (name, value []byte, ok bool) {
+// Member returns the member before the last one returned. The name has its
+// escapes resolved; the value is as the text spells it. ok is false where the
+// object begins, and where b begins.
+func (t *Backward) Member() (name, value []byte, ok bool) {
 	end := t.i + 1
 	if !t.value() {
 		return nil, nil, false
@@ -73,7 +77,7 @@ func (t *tail) member() (name, value []byte, ok bool) {
 	name = t.b[t.i+2 : end-1]
 	for _, c := range name {
 		if c == '\\' {
-			name = []byte(unquote(t.b[t.i+1:end], new(scratch)))
+			name = []byte(Unquote(t.b[t.i+1:end], new(Scratch)))
 			break
 		}
 	}
@@ -88,14 +92,15 @@ func (t *tail) member() (name, value []byte, ok bool) {
 	return name, value, true
 }
 
-func (t *tail) space() {
-	for t.i >= 0 && isSpace(t.b[t.i]) {
+// space steps before white space.
+func (t *Backward) space() {
+	for t.i >= 0 && IsSpace(t.b[t.i]) {
 		t.i--
 	}
 }
 
 // value steps before the value that ends at i.
-func (t *tail) value() bool {
+func (t *Backward) value() bool {
 	if t.i < 0 {
 		return false
 	}
@@ -123,14 +128,14 @@ func (t *tail) value() bool {
 		return false
 	}
 	start := t.i
-	for t.i >= 0 && isScalar(t.b[t.i]) {
+	for t.i >= 0 && scalar[t.b[t.i]] {
 		t.i--
 	}
 	return t.i < start
 }
 
 // str steps before the string whose closing quote stands at i.
-func (t *tail) str() bool {
+func (t *Backward) str() bool {
 	i := t.i - 1
 	if at := i - t.marked; at >= 0 {
 		w := at / 64
@@ -159,7 +164,7 @@ func (t *tail) str() bool {
 	}
 }
 
-// lastQuote is the index of the last quote in b[:i+1], -1 if there is none.
+// lastQuote returns the index of the last quote in b[:i+1], or -1.
 func lastQuote(b []byte, i int) int {
 	for ; i >= 7; i -= 8 {
 		x := binary.LittleEndian.Uint64(b[i-7:]) ^ '"'*ones

@@ -1,0 +1,144 @@
+package content
+
+import (
+	"encoding/binary"
+
+	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
+)
+
+// Key is a 128-bit digest. No digest is the zero Key.
+type Key = [16]byte
+
+// MakeKey returns the digest with these two halves.
+func MakeKey(lo, hi uint64) (k Key) {
+	binary.LittleEndian.PutUint64(k[:8], lo)
+	binary.LittleEndian.PutUint64(k[8:], hi)
+	return k
+}
+
+// Members are the top-level members of a request that hold the conversation, the
+// strongest first.
+var Members = [...]string{"messages", "contents", "input", "prompt", "request"}
+
+// Indices in Members.
+const (
+	memberContents = 1
+	memberPrompt   = 3
+	memberRequest  = 4 // Code Assist wraps Gemini's request
+)
+
+// MaxBoundaries is how many boundaries are kept: the latest ones and the first
+// few. Between two requests of one conversation lie a few messages, so the end
+// of the request before is among the latest. The first few find a history that
+// was cut back to its beginning.
+const MaxBoundaries = 128
+
+// firstBoundaries is how many of them are kept from the beginning.
+const firstBoundaries = 8
+
+// Chain hashes the messages of one request one behind the other and remembers
+// the boundaries between them. The zero Chain is ready.
+type Chain struct {
+	rank   int // of the member that was walked: its index in Members and one
+	end    pair
+	n      int // messages
+	first  [firstBoundaries]Key
+	recent [MaxBoundaries - firstBoundaries]Key // a ring
+	latest window
+}
+
+// Empty reports whether no message said anything.
+func (ch *Chain) Empty() bool { return ch.n == 0 }
+
+// Walk walks over the value v of the member Members[i], which c has just
+// returned. It returns false, and leaves v alone, if v holds no conversation or
+// a stronger member was seen.
+func (ch *Chain) Walk(i int, c *jsontext.Cursor, v jsontext.Value) bool {
+	rank := i + 1
+	if i >= len(Members) || ch.rank != 0 && rank > ch.rank {
+		return false
+	}
+	if ch.rank > rank { // a weaker member came first
+		stronger := Chain{}
+		if stronger.Walk(i, c, v) && stronger.n > 0 {
+			*ch = stronger
+		}
+		return true
+	}
+	ch.restart()
+	isObject := v.Raw[0] == '{'
+	switch {
+	case isObject && i == memberPrompt: // a template's name
+		return false
+	case isObject && i == memberRequest:
+		ch.request(c)
+	case i == memberRequest:
+		return false
+	default:
+		ch.messages(c, v)
+	}
+	if ch.n > 0 { // otherwise a weaker member may hold the conversation
+		ch.rank = rank
+	}
+	return true
+}
+
+func (ch *Chain) restart() { ch.end, ch.n = pair{}, 0 }
+
+// request walks over the contents inside Code Assist's request. An object with
+// more than maxFields members is no request.
+func (ch *Chain) request(c *jsontext.Cursor) {
+	start := c.At
+	for range maxFields + 1 {
+		name, v, ok := c.Member()
+		switch {
+		case !ok:
+			return
+		case string(name) == Members[memberContents]:
+			ch.restart()
+			ch.messages(c, v)
+		case v.Form == jsontext.Open:
+			c.Skip()
+		}
+	}
+	ch.n = 0
+	c.SkipFrom(start)
+}
+
+// messages walks over a list of messages, one message (Gemini's contents), or a
+// string, which is one message of a user.
+func (ch *Chain) messages(c *jsontext.Cursor, v jsontext.Value) {
+	if v.Raw[0] != '[' {
+		ch.add(messageOf(c, v))
+		return
+	}
+	for n := 1; ; n++ {
+		v, ok := c.Element()
+		switch {
+		case !ok:
+			return
+		case n > maxMessages:
+			ch.add(asSpelled(c, v))
+		default:
+			ch.add(messageOf(c, v))
+		}
+	}
+}
+
+// add extends the chain by one message.
+func (ch *Chain) add(m message) {
+	if m.sum == 0 {
+		return
+	}
+	ch.end.lo ^= tagUser
+	ch.end.hi ^= tagModel
+	ch.end = ch.end.fold(m.sum, m.sum^tagRole)
+	k := MakeKey(ch.end.lo, ch.end.hi)
+	if ch.n < len(ch.first) {
+		ch.first[ch.n] = k
+	} else {
+		ch.recent[(ch.n-len(ch.first))%len(ch.recent)] = k
+	}
+	ch.latest[ch.n%len(ch.latest)] = m
+	ch.n++
+}

@@ -1,0 +1,437 @@
+package content
+
+import (
+	"math/bits"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
+)
+
+// A message is summed up by what it says, in whatever shape its API says it.
+// Each value becomes one 64-bit sum. The sums are folded in a fixed order, so
+// the order of an object's members does not count and each byte is read once.
+
+// message is what one message says.
+type message struct {
+	sum    uint64 // 0: nothing
+	weight int    // bytes of JSON of its texts, arguments and results
+}
+
+// Tags keep sums of different kinds apart.
+const (
+	tagText   = 0x9fb21c651e98df25
+	tagCall   = 0xd6e8feb86659fd93
+	tagResult = 0xa0761d6478bd642f
+	tagMedia  = 0xe7037ed1a0b428db
+	tagOther  = 0x8ebc6af09c88c6e3
+	tagUser   = 0x589965cc75374cc3
+	tagModel  = 0x1d8e4e27c47d124f
+	tagTool   = 0xeb44accab455d165
+	tagRole   = 0x2d358dccaa6c78a5
+	tagTail   = 0x8bb84b93962eacc9
+)
+
+// Limits of what is taken apart. They keep a body of a million tiny values at a
+// few times the cost of a normal body of its size. A value beyond them counts
+// as it is spelled: an unchanged value still gives the same sum, but parts that
+// a client may change from turn to turn count too.
+const (
+	maxMessages = 8192 // of a conversation
+	maxParts    = 1024 // of a message's content
+	maxFields   = 256  // of one object
+	// maxDepth bounds the recursion: a message, its blocks, a tool's result,
+	// and the blocks of that result.
+	maxDepth = 5
+)
+
+// Fold adds x to the sequence acc. The result is never 0, because a sum of 0
+// means that nothing was said.
+func Fold(acc, x uint64) uint64 {
+	hi, lo := bits.Mul64(acc^0x9e3779b97f4a7c15, bits.RotateLeft64(x, 32)^0xc2b2ae3d27d4eb4f)
+	if s := hi ^ lo + x; s != 0 {
+		return s
+	}
+	return 1
+}
+
+// pair is a 128-bit hash in two halves.
+type pair struct{ lo, hi uint64 }
+
+// fold adds lo and hi to the halves.
+func (p pair) fold(lo, hi uint64) pair { return pair{Fold(p.lo, lo), Fold(p.hi, hi)} }
+
+// item is one message, item, block or part of any API. Each member that says
+// something is a sum; 0 means that the member is missing.
+type item struct {
+	role                                    jsontext.Value
+	typ                                     []byte
+	content, parts, text, refusal           uint64
+	id, callID, toolUseID, toolCallID, name uint64
+	args, input, action, output, response   uint64
+	toolCalls, function                     uint64
+	functionCall, functionResponse          uint64
+	media                                   uint64
+	thought                                 bool
+}
+
+// walker sums up what its cursor walks over.
+type walker struct {
+	*jsontext.Cursor
+	weight int // bytes of JSON that were weighed
+}
+
+// messageOf sums up the message v, which c has just returned. The sum is 0 for
+// what is no part of the conversation's identity: system and developer
+// messages, reasoning, and messages that say nothing.
+func messageOf(c *jsontext.Cursor, v jsontext.Value) message {
+	w := walker{Cursor: c}
+	sum := w.message(v)
+	return message{sum, w.weight}
+}
+
+// asSpelled sums up a message without taking it apart.
+func asSpelled(c *jsontext.Cursor, v jsontext.Value) message {
+	w := walker{Cursor: c}
+	sum := Fold(tagOther, w.weigh(v))
+	return message{sum, w.weight}
+}
+
+func (w *walker) message(v jsontext.Value) uint64 {
+	switch v.Raw[0] {
+	case '"': // a bare string is what a user says
+		if sum := w.content(v, 0); sum != 0 {
+			return Fold(tagUser, Fold(0, sum))
+		}
+		return 0
+	case '{':
+	default:
+		w.whole(v)
+		return 0
+	}
+	start := w.At
+	m := w.item(0)
+	if w.Failed {
+		return 0
+	}
+	role := uint64(tagUser)
+	switch {
+	case is(m.role.Raw, "system"), is(m.role.Raw, "developer"):
+		return 0
+	case is(m.role.Raw, "assistant"), is(m.role.Raw, "model"), is(m.typ, "model_output"):
+		role = tagModel
+	case is(m.typ, "user_input"): // Interactions
+	case m.role.Raw == nil && m.text != 0: // Interactions: a bare block is the user's
+		m.content = Fold(0, m.text)
+	case is(m.role.Raw, "tool"), is(m.role.Raw, "function"):
+		role = tagTool
+	case m.role.Raw == nil && m.typ != nil && !is(m.typ, "message"):
+		// An item of the Responses API that is not a message: a call, its
+		// output, reasoning.
+		sum, _ := w.block(&m, start)
+		return sum
+	case m.role.Raw != nil && !is(m.role.Raw, "user"):
+		role = Fold(tagRole, sumOf(m.role))
+	}
+	sum := uint64(0)
+	add := func(x uint64) {
+		if x != 0 {
+			sum = Fold(sum, x)
+		}
+	}
+	switch {
+	case m.toolCallID != 0: // chat's role "tool"
+		add(result(m.toolCallID, 0, m.content))
+	case is(m.role.Raw, "function"):
+		add(result(m.name, 0, m.content))
+	default:
+		add(m.content)
+		add(m.parts)
+	}
+	add(m.toolCalls)
+	add(m.functionCall) // chat's older form
+	if sum == 0 {
+		return 0
+	}
+	return Fold(role, sum)
+}
+
+// content sums up a string, a list of blocks, or a single block.
+func (w *walker) content(v jsontext.Value, depth int) (sum uint64) {
+	switch v.Raw[0] {
+	case '"':
+		if t := w.text(v); t != 0 {
+			return Fold(0, t)
+		}
+		return 0
+	case '{':
+		if t, _ := w.part(v, depth); t != 0 {
+			return Fold(0, t)
+		}
+		return 0
+	case '[':
+	default:
+		return 0
+	}
+	start := w.At
+	before := uint64(0) // the part before, if that was a tool's result
+	for range maxParts {
+		v, ok := w.Element()
+		if !ok {
+			return sum
+		}
+		var t uint64
+		isResult := false
+		switch v.Raw[0] {
+		case '"':
+			t = w.text(v)
+		case '{':
+			t, isResult = w.part(v, depth)
+		default:
+			t = w.weigh(v)
+		}
+		// A repeated result counts once: Gemini CLI repeats a
+		// functionResponse when it rewrites its history.
+		if t == 0 || isResult && t == before {
+			continue
+		}
+		before = 0
+		if isResult {
+			before = t
+		}
+		sum = Fold(sum, t)
+	}
+	if !w.AnotherElement() {
+		return sum
+	}
+	return Fold(tagOther, w.weigh(w.SkipFrom(start)))
+}
+
+// text sums up a text; an empty one says nothing.
+func (w *walker) text(v jsontext.Value) uint64 {
+	v = w.whole(v)
+	sum := w.weigh(v)
+	if len(v.Raw) <= 2 || v.Raw[0] != '"' {
+		return 0
+	}
+	return Fold(tagText, sum)
+}
+
+// weigh sums up a value and counts its bytes. It is for texts, arguments and
+// results. Names and ids are summed up without it.
+func (w *walker) weigh(v jsontext.Value) uint64 {
+	v = w.whole(v)
+	w.weight += len(v.Raw)
+	return sumOf(v)
+}
+
+// sum sums up a value that does not weigh.
+func (w *walker) sum(v jsontext.Value) uint64 { return sumOf(w.whole(v)) }
+
+// whole steps over v if it is open.
+func (w *walker) whole(v jsontext.Value) jsontext.Value {
+	if v.Form == jsontext.Open {
+		return w.Skip()
+	}
+	return v
+}
+
+// sumOf hashes a value in its shortest spelling, which most values have. null is
+// 0, like a member that is missing.
+func sumOf(v jsontext.Value) uint64 {
+	switch {
+	case string(v.Raw) == "null":
+		return 0
+	case v.Form == jsontext.Plain:
+		return max(xxhash.Sum64(v.Raw), 1)
+	}
+	return max(respelled(v.Raw), 1)
+}
+
+// part sums up the object that the cursor stands before.
+func (w *walker) part(v jsontext.Value, depth int) (sum uint64, isResult bool) {
+	if depth >= maxDepth {
+		return w.sum(v), false
+	}
+	start := w.At
+	p := w.item(depth)
+	if w.Failed {
+		return 0, false
+	}
+	return w.block(&p, start)
+}
+
+// block finds out what kind of block an item is, and sums it up as that kind.
+// start is where the item begins.
+func (w *walker) block(p *item, start int) (sum uint64, isResult bool) {
+	t := p.typ
+	switch {
+	case p.thought, is(t, "thinking"), is(t, "redacted_thinking"), is(t, "reasoning"), is(t, "thought"):
+		return 0, false // clients drop and re-sign these between turns
+	case p.functionCall != 0:
+		return p.functionCall, false
+	case p.functionResponse != 0:
+		return p.functionResponse, true
+	case p.function != 0: // chat's tool_calls
+		return Fold(Fold(tagCall, p.id), p.function), false
+	case p.toolUseID != 0:
+		return result(p.toolUseID, 0, p.content), true
+	case p.callID != 0 && (p.output != 0 || is(t, "function_result")):
+		return result(p.callID, 0, Fold(p.output, p.response)), true
+	case p.callID != 0, is(t, "tool_use"), is(t, "server_tool_use"), is(t, "mcp_tool_use"), is(t, "function_call"):
+		id := p.callID
+		if id == 0 {
+			id = p.id
+		}
+		return call(id, p.name, Fold(Fold(p.args, p.input), p.action)), false
+	case p.media != 0:
+		return p.media, false
+	case p.text != 0:
+		return p.text, false
+	case p.refusal != 0:
+		return p.refusal, false
+	case p.content != 0: // Interactions: the content of a turn or a step
+		return p.content, false
+	}
+	return w.unknown(start), false
+}
+
+// call sums up a tool call. Its id is what tells two conversations with equal
+// words apart.
+func call(id, name, args uint64) uint64 {
+	return Fold(Fold(Fold(tagCall, id), name), args)
+}
+
+// result sums up a tool's result.
+func result(id, name, output uint64) uint64 {
+	return Fold(Fold(Fold(tagResult, id), name), output)
+}
+
+// item reads the object that the cursor stands before. The last of duplicate
+// members counts.
+func (w *walker) item(depth int) (m item) {
+	start := w.At
+	for range maxFields {
+		name, v, ok := w.Member()
+		if !ok {
+			return m
+		}
+		switch string(name) {
+		case "role":
+			m.role = notNull(w.whole(v))
+		case "type":
+			m.typ = notNull(w.whole(v)).Raw
+		case "content":
+			m.content = w.content(v, depth+1)
+		case "parts":
+			m.parts = w.content(v, depth+1)
+		case "text":
+			m.text = w.text(v)
+		case "refusal":
+			m.refusal = w.text(v)
+		case "id":
+			m.id = w.sum(v)
+		case "call_id":
+			m.callID = w.sum(v)
+		case "tool_use_id":
+			m.toolUseID = w.sum(v)
+		case "tool_call_id":
+			m.toolCallID = w.sum(v)
+		case "name":
+			m.name = w.sum(v)
+		case "args", "arguments":
+			m.args = w.weigh(v)
+		case "input":
+			m.input = w.weigh(v)
+		case "action":
+			m.action = w.weigh(v)
+		case "output", "result":
+			if v.Raw[0] == '{' {
+				m.output = w.weigh(v)
+			} else {
+				m.output = w.content(v, depth+1)
+			}
+		case "response":
+			m.response = w.weigh(v)
+		case "tool_calls":
+			m.toolCalls = w.content(v, depth+1)
+		case "function", "custom":
+			if f, ok := w.inner(v, depth); ok {
+				m.function = call(0, f.name, Fold(f.args, f.input))
+			}
+		case "functionCall", "function_call":
+			if f, ok := w.inner(v, depth); ok {
+				m.functionCall = call(f.id, f.name, f.args)
+			}
+		case "functionResponse", "function_response":
+			if f, ok := w.inner(v, depth); ok {
+				m.functionResponse = result(f.id, f.name, f.response)
+			}
+		case "thought":
+			m.thought = string(w.whole(v).Raw) == "true"
+		case "source", "image_url", "file_id", "file", "file_data", "fileData",
+			"inlineData", "inline_data", "input_audio", "audio", "image", "video_url", "data", "uri":
+			m.media += Fold(tagMedia, w.sum(v))
+		default:
+			w.whole(v)
+		}
+	}
+	if !w.AnotherMember() {
+		return m
+	}
+	sum := Fold(tagOther, w.weigh(w.SkipFrom(start)))
+	return item{content: Fold(0, sum), media: sum}
+}
+
+// inner reads an object that stands inside another one.
+func (w *walker) inner(v jsontext.Value, depth int) (m item, ok bool) {
+	if v.Raw[0] != '{' || depth >= maxDepth {
+		w.whole(v)
+		return m, false
+	}
+	m = w.item(depth + 1)
+	return m, !w.Failed
+}
+
+// unknown sums up a block of an unknown kind by all that it says. The block is
+// read a second time for that.
+func (w *walker) unknown(start int) (sum uint64) {
+	again := w.Again(start)
+	o := walker{Cursor: &again}
+	for {
+		name, v, ok := o.Member()
+		if !ok {
+			return sum
+		}
+		if volatile(name) {
+			o.whole(v)
+			continue
+		}
+		// A client that writes the object anew may change the order of its members.
+		sum += Fold(Fold(tagOther, xxhash.Sum64(name)), o.sum(v))
+	}
+}
+
+// volatile reports whether clients change this member between turns.
+func volatile(name []byte) bool {
+	switch string(name) {
+	case "cache_control", "signature", "thoughtSignature", "thought_signature", "id", "status",
+		"annotations", "encrypted_content", "logprobs", "is_error", "type":
+		return true
+	}
+	return false
+}
+
+// notNull returns the zero Value for null.
+func notNull(v jsontext.Value) jsontext.Value {
+	if string(v.Raw) == "null" {
+		return jsontext.Value{}
+	}
+	return v
+}
+
+// is reports whether a raw JSON value is the string want, which has no character
+// that JSON must escape.
+func is(raw []byte, want string) bool {
+	return len(raw) == len(want)+2 && raw[0] == '"' && string(raw[1:len(raw)-1]) == want
+}

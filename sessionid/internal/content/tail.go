@@ -1,0 +1,47 @@
+package content
+
+// A history that lost its head to a compaction or a rolling window, or that was
+// edited far back, shares no boundary with what it was before, because a boundary
+// counts all messages from the first one on. It shares tails. A tail is the hash
+// of the last few messages before a boundary, as many as it takes to be unlike
+// others. Tails are used like boundaries: the tail at the end of a request is
+// bound, the tails at its inner boundaries are looked up. An opening that many
+// conversations share does no harm, because no request ended inside it.
+
+const (
+	// maxTails is at how many of the latest boundaries there is a tail. The
+	// request before this one ended a few messages ago.
+	maxTails = 24
+	// A tail spans tailFewest to tailMessages messages.
+	tailMessages = 8
+	tailFewest   = 3
+	// tailWeight is the least weight of a tail's messages together. With less,
+	// conversations about the same task met, on conversations that were cut
+	// (examples/internal/field).
+	tailWeight = 256
+)
+
+// window holds the latest messages of a conversation in a ring: message i at
+// index i%len. It has room for maxTails+tailMessages.
+type window [32]message
+
+// tail returns the tail that ends with message i, counted from 0, of a
+// conversation that has n messages so far. ok is false if the messages before i
+// are too few or say too little.
+func (w *window) tail(i, n int) (p pair, ok bool) {
+	weight := 0
+	for span := 1; span <= tailMessages; span++ {
+		at := i - span + 1
+		if at < 0 || n-at > len(w) {
+			return p, false
+		}
+		m := w[at%len(w)]
+		p.lo ^= tagTail
+		p.hi ^= tagResult
+		p = p.fold(m.sum, m.sum^tagTail)
+		if weight += m.weight; weight >= tailWeight && span >= tailFewest {
+			return p, true
+		}
+	}
+	return p, false
+}

@@ -1,0 +1,269 @@
+package jsontext
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+)
+
+// Value is a value that a [Cursor] has found.
+type Value struct {
+	// Raw is the value as the text spells it. Of an Open value it is the
+	// opening bracket alone. It shares memory with the text.
+	Raw  []byte
+	Form Form
+}
+
+// Form says how a [Value] is spelled.
+type Form uint8
+
+const (
+	// Other is every spelling but Plain.
+	Other Form = iota
+	// Plain is the shortest spelling: no white space between tokens, and no
+	// escape \uXXXX or \/ in a string.
+	Plain
+	// Open is an object or a list before whose bracket the Cursor still stands.
+	Open
+)
+
+// Cursor walks forward through the objects and lists of one JSON text.
+//
+// A Cursor that has just returned an Open value stands before its bracket. The
+// next [Cursor.Member] or [Cursor.Element] enters it; [Cursor.Skip] steps over
+// it. A Cursor that has failed finds nothing more.
+type Cursor struct {
+	// At is the index of the next byte. Of an Open value that was just returned
+	// it is the index of the bracket. Read it, do not set it.
+	At int
+	// Failed reports that the text did not go on as JSON does. Read it, do not
+	// set it.
+	Failed bool
+
+	text []byte
+	open bool // at At stands an opening bracket that nobody has entered
+}
+
+// NewCursor returns a Cursor before the value that text begins with, and
+// reports whether that is an object. White space may stand before the value.
+func NewCursor(text []byte) (c Cursor, isObject bool) {
+	c = Cursor{text: text, At: skipSpace(text, 0)}
+	c.open = c.At < len(text) && text[c.At] == '{'
+	return c, c.open
+}
+
+// AtEnd reports whether nothing but white space follows.
+func (c *Cursor) AtEnd() bool { return skipSpace(c.text, c.At) == len(c.text) }
+
+// Since returns the text between start, an earlier At, and the Cursor.
+func (c *Cursor) Since(start int) []byte { return c.text[start:c.At] }
+
+// Again returns a second Cursor before the bracket at start, an earlier
+// [Cursor.At]. It sees the text up to this Cursor.
+func (c *Cursor) Again(start int) Cursor { return Cursor{text: c.text[:c.At], At: start, open: true} }
+
+// SkipFrom goes back to the bracket at start, an earlier At, and
+// steps over the value that it opens.
+func (c *Cursor) SkipFrom(start int) Value {
+	if c.Failed {
+		return Value{}
+	}
+	c.At = start
+	return c.Skip()
+}
+
+// Skip steps over the Open value that was just returned, and returns it whole.
+func (c *Cursor) Skip() Value {
+	c.open = false
+	start := c.At
+	end, plain := ValueEnd(c.text, start)
+	if end < 0 {
+		c.fail()
+		return Value{}
+	}
+	c.At = end
+	return Value{c.text[start:end], formOf(plain)}
+}
+
+// Member returns the next member of the object. It has stepped over the value
+// unless that is Open. The name has its escapes resolved. At the object's end,
+// and on failure, ok is false.
+func (c *Cursor) Member() (name []byte, v Value, ok bool) {
+	if !c.next('}') {
+		return nil, v, false
+	}
+	name, ok = c.name()
+	if !ok {
+		return nil, v, false
+	}
+	v = c.value()
+	return name, v, v.Raw != nil
+}
+
+// Element returns the next element of the list. It has stepped over the element
+// unless that is Open. At the list's end, and on failure, ok is false.
+func (c *Cursor) Element() (v Value, ok bool) {
+	if !c.next(']') {
+		return v, false
+	}
+	v = c.value()
+	return v, v.Raw != nil
+}
+
+// AnotherMember steps to the next member without looking at its value, and
+// reports whether there is one. After that only [Cursor.SkipFrom] may be called.
+func (c *Cursor) AnotherMember() bool {
+	if !c.next('}') {
+		return false
+	}
+	_, ok := c.name()
+	return ok
+}
+
+// AnotherElement is AnotherMember for lists.
+func (c *Cursor) AnotherElement() bool { return c.next(']') }
+
+// next steps to the next member or element, or over the closing bracket.
+func (c *Cursor) next(closing byte) bool {
+	if c.Failed {
+		return false
+	}
+	first := c.open
+	if first {
+		c.open = false
+		c.At++
+	}
+	b, i := c.text, skipSpace(c.text, c.At)
+	switch {
+	case i >= len(b):
+	case b[i] == closing:
+		c.At = i + 1
+		return false
+	case first:
+		c.At = i
+		return true
+	case b[i] == ',':
+		if i = skipSpace(b, i+1); i < len(b) {
+			c.At = i
+			return true
+		}
+	}
+	c.fail()
+	return false
+}
+
+// name steps over a member's name and the colon behind it.
+func (c *Cursor) name() (name []byte, ok bool) {
+	b, i := c.text, c.At
+	if b[i] != '"' {
+		c.fail()
+		return nil, false
+	}
+	end, _ := StringEnd(b, i)
+	if end < 0 {
+		c.fail()
+		return nil, false
+	}
+	name = b[i+1 : end-1]
+	if bytes.IndexByte(name, '\\') >= 0 {
+		name = []byte(Unquote(b[i:end], new(Scratch)))
+	}
+	i = skipSpace(b, end)
+	if i >= len(b) || b[i] != ':' {
+		c.fail()
+		return nil, false
+	}
+	c.At = skipSpace(b, i+1)
+	return name, true
+}
+
+// value returns the value that the Cursor stands before; Raw is nil if there is
+// none, or if it does not end.
+func (c *Cursor) value() Value {
+	b, i := c.text, c.At
+	if i < len(b) && (b[i] == '{' || b[i] == '[') {
+		c.open = true
+		return Value{b[i : i+1], Open}
+	}
+	end, plain := ValueEnd(b, i)
+	if end < 0 {
+		c.fail()
+		return Value{}
+	}
+	c.At = end
+	return Value{b[i:end], formOf(plain)}
+}
+
+func (c *Cursor) fail() {
+	c.Failed = true
+	c.open = false
+	c.At = len(c.text)
+}
+
+func formOf(plain bool) Form {
+	if plain {
+		return Plain
+	}
+	return Other
+}
+
+// skipSpace returns the index of the first byte at or after i that is not white
+// space.
+func skipSpace(b []byte, i int) int {
+	for i < len(b) && b[i] <= ' ' && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
+		i++
+	}
+	return i
+}
+
+// StringEnd returns the index behind the string whose opening quote stands at
+// i, or -1 if it does not end. plain reports that the string has no escape
+// \uXXXX or \/.
+func StringEnd(b []byte, i int) (end int, plain bool) {
+	i++
+	if i+8 <= len(b) { // most names are short
+		w := binary.LittleEndian.Uint64(b[i:])
+		q, e := w^ones*'"', w^ones*'\\'
+		q, e = (q-ones)&^q&highs, (e-ones)&^e&highs
+		if q != 0 && (e == 0 || q&-q < e&-e) {
+			return i + bits.TrailingZeros64(q)/8 + 1, true
+		}
+	}
+	if !vector || i+64 > len(b) {
+		return stringRest(b, i, 0)
+	}
+	pos, state := scanString(&b[i], len(b)-i)
+	if state&stateFound != 0 {
+		return i + pos, state&stateRespelled == 0
+	}
+	return stringRest(b, i+pos, state)
+}
+
+// ValueEnd returns the index behind the value that begins at i, or -1 if none
+// begins there or it does not end. plain reports that its spelling is [Plain].
+func ValueEnd(b []byte, i int) (end int, plain bool) {
+	if i >= len(b) {
+		return -1, false
+	}
+	switch b[i] {
+	case '"':
+		return StringEnd(b, i)
+	case '{', '[':
+		if !vector || i+64 > len(b) {
+			return nestedRest(b, i, 0, 0)
+		}
+		pos, state, depth := scanNested(&b[i], len(b)-i)
+		if state&stateFound != 0 {
+			return i + pos, state&stateRespelled == 0
+		}
+		return nestedRest(b, i+pos, state, depth)
+	}
+	start := i
+	for i < len(b) && scalar[b[i]] {
+		i++
+	}
+	if i == start {
+		return -1, false
+	}
+	return i, true
+}

@@ -1,0 +1,48 @@
+package sessionid
+
+import (
+	"encoding/binary"
+	"unsafe"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/llmaffinity/llmaffinity/sessionid/internal/content"
+)
+
+// Key is a 128-bit digest of one name of a session. Two Keys are equal if the
+// same value was sent in places of the same family, or if two conversations are
+// equal word for word. The zero Key names nothing.
+//
+// Key is an alias, so that stores can take keys without importing this package.
+type Key = [16]byte
+
+// space keeps the ids of one family apart from all other ids. It is a seed,
+// because an id could contain any separator.
+type space struct{ lo, hi uint64 }
+
+func newSpace(name string) *space {
+	return &space{lo: xxhash.Sum64String(name), hi: xxhash.Sum64String(name + "/hi")}
+}
+
+// key digests an id of the space: one half by xxhash, the other by a chain of
+// multiplications over the id's words.
+func (s *space) key(id string) Key {
+	hi := s.hi ^ uint64(len(id))
+	b := bytesOf(id)
+	for ; len(b) >= 8; b = b[8:] {
+		hi = content.Fold(hi, binary.LittleEndian.Uint64(b))
+	}
+	var rest [8]byte
+	copy(rest[:], b)
+	return content.MakeKey(content.Fold(s.lo, xxhash.Sum64String(id)), content.Fold(hi, binary.LittleEndian.Uint64(rest[:])))
+}
+
+// spaceLane is the family of all subagents' ids.
+var spaceLane = newSpace("lane")
+
+// laneKey is the key of a subagent inside its session. A client that counts its
+// agents uses the same ids in every session.
+func laneKey(session Key, agent string) Key { return content.Join(session, spaceLane.key(agent)) }
+
+// bytesOf is the memory of a string. It must not be written.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

@@ -1,0 +1,39 @@
+package sessionid
+
+import (
+	"net/http"
+	"strings"
+)
+
+// slot is a row of the census, made ready for one Extractor.
+type slot struct {
+	row
+	top int      // the index of its header or its top-level member in the Extractor's tables
+	sub []string // the rest of a body path
+
+	// What may stand beside an id of this slot.
+	lane, parent *row // the headers of subagents; nil: none
+	ownerHeaders []*slot
+}
+
+var contentSlot = slot{row: contentRow}
+
+// first returns the first value of the row's header that is an id. Proxies may
+// leave empty values in front.
+func (r *row) first(header http.Header, limit int) (id string, ok bool) {
+	for _, v := range header[r.name] {
+		if id, ok := r.read.id(v, limit); ok {
+			return id, true
+		}
+	}
+	return "", false
+}
+
+// isSure reports whether the header meets the row's terms.
+func (r *row) isSure(header http.Header) bool {
+	if r.terms == nil || r.terms.agent == "" {
+		return true
+	}
+	agent := header["User-Agent"]
+	return len(agent) > 0 && strings.HasPrefix(agent[0], r.terms.agent)
+}
