@@ -24,7 +24,7 @@ var abc = []string{"A", "B", "C"}
 
 func same(s string) string { return s }
 
-func wrap(t *testing.T, o *affinity.Options) *affinity.Selector[string] {
+func wrap(t *testing.T, o *affinity.Options[string]) *affinity.Selector[string] {
 	t.Helper()
 	s, err := affinity.Wrap(selector.RoundRobin[string](), same, o)
 	require.NoError(t, err)
@@ -101,7 +101,7 @@ func TestDifferentSessionsSpread(t *testing.T) {
 	require.Equal(t, map[string]int{"A": 33, "B": 33, "C": 33}, got)
 }
 
-func TestI5_SharedSystemPromptAndOpeningSpread(t *testing.T) {
+func TestSharedSystemPromptAndOpeningSpread(t *testing.T) {
 	s := wrap(t, nil)
 	system, opening := make([]byte, 8<<10), make([]byte, 2<<10)
 	for i := range system {
@@ -117,7 +117,7 @@ func TestI5_SharedSystemPromptAndOpeningSpread(t *testing.T) {
 	}
 }
 
-func TestF5_TheBoundAuthIsAwayTheSessionMovesAndStays(t *testing.T) {
+func TestTheBoundAuthIsAwayTheSessionMovesAndStays(t *testing.T) {
 	s := wrap(t, nil)
 	first := served(t, s, session("x"), []string{"A"})
 	require.Equal(t, "A", first)
@@ -142,7 +142,7 @@ func TestModelsProvidersAndTenantsDoNotMeet(t *testing.T) {
 			require.Equal(t, "B", served(t, s, other, abc), "bound independently")
 			p := pick(t, s, other, abc)
 			p.Report(affinity.Terminal)
-			require.False(t, invalidated(t, s, other))
+			require.Empty(t, look(t, s, other))
 			require.Equal(t, "A", served(t, s, session("default-chat"), abc))
 		})
 	}
@@ -205,7 +205,7 @@ func TestAHundredGoroutinesOverTenSessionsEachSessionOneAuth(t *testing.T) {
 
 // The barrier forces what hammering rarely does: everybody has asked the
 // balancer before anybody binds.
-func TestC1_ABurstOfFirstRequestsEndsOnOneAuth(t *testing.T) {
+func TestABurstOfFirstRequestsEndsOnOneAuth(t *testing.T) {
 	const burst = 64
 	for round := range 50 {
 		var asked sync.WaitGroup
@@ -298,14 +298,14 @@ func TestResultsAreAboutTheirPick(t *testing.T) {
 		result       affinity.Result
 		stays        bool
 	}{
-		"F7: cancelled before any byte":     {false, affinity.Cancelled, false},
-		"F7: cancelled later":               {true, affinity.Cancelled, true},
-		"a first failure":                   {false, affinity.Transient, false},
-		"F3: a transient failure":           {true, affinity.Transient, true},
-		"F3: a terminal failure":            {true, affinity.Terminal, false},
-		"F3: the client's own fault":        {true, affinity.Rejected, true},
-		"F3: the client's own fault, first": {false, affinity.Rejected, true},
-		"served":                            {false, affinity.Served, true},
+		"cancelled before any byte":     {false, affinity.Cancelled, false},
+		"cancelled later":               {true, affinity.Cancelled, true},
+		"a first failure":               {false, affinity.Transient, false},
+		"a transient failure":           {true, affinity.Transient, true},
+		"a terminal failure":            {true, affinity.Terminal, false},
+		"the client's own fault":        {true, affinity.Rejected, true},
+		"the client's own fault, first": {false, affinity.Rejected, true},
+		"served":                        {false, affinity.Served, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := wrap(t, nil)
@@ -316,7 +316,7 @@ func TestResultsAreAboutTheirPick(t *testing.T) {
 			require.Equal(t, c.stays, where(s) != "")
 		})
 	}
-	t.Run("C2: late results of an older generation", func(t *testing.T) {
+	t.Run("late results of an older generation", func(t *testing.T) {
 		s := wrap(t, nil)
 		old := pick(t, s, session("x"), []string{"A"})
 		served(t, s, session("x"), []string{"B"})
@@ -325,7 +325,7 @@ func TestResultsAreAboutTheirPick(t *testing.T) {
 			require.Equal(t, "B", where(s), late)
 		}
 	})
-	t.Run("C3: invalidated while in flight", func(t *testing.T) {
+	t.Run("invalidated while in flight", func(t *testing.T) {
 		s := wrap(t, nil)
 		p := pick(t, s, session("x"), abc)
 		require.True(t, invalidated(t, s, session("x")))
@@ -335,9 +335,9 @@ func TestResultsAreAboutTheirPick(t *testing.T) {
 	t.Run("the zero Pick", func(t *testing.T) { affinity.Pick[string]{}.Report(affinity.Served) })
 }
 
-func TestC2_ALateSuccessDoesNotRenewAnothersTTL(t *testing.T) {
+func TestALateSuccessDoesNotRenewAnothersTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := wrap(t, &affinity.Options{TTL: time.Minute})
+		s := wrap(t, &affinity.Options[string]{Memory: cache.Options{TTL: time.Minute}})
 		old := pick(t, s, session("x"), []string{"A"})
 		served(t, s, session("x"), []string{"B"})
 		time.Sleep(40 * time.Second)
@@ -366,29 +366,34 @@ func TestSelectTakesItsRequestFromTheContext(t *testing.T) {
 	s := wrap(t, nil)
 	var sel selector.Selector[string] = s
 	ctx := affinity.WithRequest(t.Context(), session("x"))
-	_, ok := affinity.DecisionOf(ctx)
-	require.False(t, ok)
-	affinity.Report(ctx, affinity.Terminal) // nothing was picked yet
+	_, ok := affinity.PickFrom[string](ctx)
+	require.False(t, ok, "nothing was picked yet")
 	first, err := sel.Select(ctx, abc)
 	require.NoError(t, err)
-	d, ok := affinity.DecisionOf(ctx)
+	p, ok := affinity.PickFrom[string](ctx)
 	require.True(t, ok)
-	require.Equal(t, affinity.OutcomeNew, d.Outcome)
-	require.Equal(t, first, d.Auth)
+	require.Equal(t, affinity.OutcomeNew, p.Decision.Outcome)
+	require.Equal(t, first, p.Auth)
+	_, ok = affinity.PickFrom[int](ctx)
+	require.False(t, ok, "auths of another type")
 	plain, err := sel.Select(t.Context(), abc)
 	require.NoError(t, err)
 	require.NotEqual(t, first, plain, "without a request it is the balancer's choice")
-	_, ok = affinity.DecisionOf(t.Context())
+	_, ok = affinity.PickFrom[string](t.Context())
 	require.False(t, ok)
-	affinity.Report(t.Context(), affinity.Terminal)
-	affinity.Report(ctx, affinity.Terminal)
+	_, err = s.Pick(ctx, session("y"), abc)
+	require.NoError(t, err)
+	other, ok := affinity.PickFrom[string](ctx)
+	require.True(t, ok)
+	require.NotEqual(t, p.Decision.Session, other.Decision.Session, "a pick without Select is found as well")
+	p.Report(affinity.Terminal)
 	bound := look(t, s, session("x")) != ""
 	require.False(t, bound, "the report found its pick")
 }
 
-func TestV1_EveryDecisionIsTold(t *testing.T) {
+func TestEveryDecisionIsTold(t *testing.T) {
 	var got []affinity.Decision
-	s := wrap(t, &affinity.Options{OnDecision: func(d affinity.Decision) { got = append(got, d) }})
+	s := wrap(t, &affinity.Options[string]{OnDecision: func(d affinity.Decision) { got = append(got, d) }})
 	served(t, s, session("x"), []string{"A"})
 	served(t, s, session("x"), []string{"A"})
 	served(t, s, session("x"), []string{"B"})
@@ -403,36 +408,41 @@ func TestV1_EveryDecisionIsTold(t *testing.T) {
 	require.Contains(t, fmt.Sprint(got[0].LogValue()), "X-Session-Id")
 }
 
-func TestV3_BadConfigurationIsAConstructorError(t *testing.T) {
+func TestBadConfigurationIsAConstructorError(t *testing.T) {
 	next := selector.RoundRobin[string]()
-	for name, err := range map[string]error{
-		"no selector":                           second(affinity.Wrap(nil, same, nil)),
-		"no name":                               second(affinity.Wrap(next, nil, nil)),
-		"negative ttl":                          second(affinity.Wrap(next, same, &affinity.Options{TTL: -1})),
-		"negative max":                          second(affinity.New(same, &affinity.Options{MaxSessions: -1})),
-		"negative warm":                         second(affinity.New(same, &affinity.Options{Warm: -1})),
-		"unknown owners":                        second(affinity.New(same, &affinity.Options{Owners: 9})),
-		"negative unlisted":                     second(affinity.New(same, &affinity.Options{Unlisted: -1})),
-		"failback without tiers":                second(affinity.New(same, &affinity.Options{Failback: affinity.FailbackCold})),
-		"unknown failback":                      second(affinity.New(same, &affinity.Options{Failback: 9, Tier: func(string, affinity.Request) int { return 0 }})),
-		"a bound without a load":                second(affinity.New(same, &affinity.Options{LoadBound: 2})),
-		"a spill without a load":                second(affinity.New(same, &affinity.Options{SpillBound: 2})),
-		"a bound below the mean":                second(affinity.New(same, &affinity.Options{LoadBound: 0.5, Load: func(string, affinity.Request) float64 { return 0 }})),
-		"a bound that is no number":             second(affinity.New(same, &affinity.Options{LoadBound: math.NaN(), Load: func(string, affinity.Request) float64 { return 0 }})),
-		"a spill before new sessions stay away": second(affinity.New(same, &affinity.Options{LoadBound: 2, SpillBound: 1.5, Load: func(string, affinity.Request) float64 { return 0 }})),
-		"a least below nothing":                 second(affinity.New(same, &affinity.Options{LoadLeast: -1, Load: func(string, affinity.Request) float64 { return 0 }})),
-		"slow without a time":                   second(affinity.New(same, &affinity.Options{Slow: affinity.SlowPolicy{Samples: 2}})),
-		"slow and negative":                     second(affinity.New(same, &affinity.Options{Slow: affinity.SlowPolicy{Above: 1, Probe: -1}})),
-		"fast slower than slow":                 second(affinity.New(same, &affinity.Options{Slow: affinity.SlowPolicy{Above: 1, Below: 2}})),
+	state := func(string, affinity.Request) affinity.State { return affinity.State{} }
+	type options = affinity.Options[string]
+	for name, o := range map[string]options{
+		"Memory.*TTL":      {Memory: cache.Options{TTL: -1}},
+		"Memory.*MaxSess":  {Memory: cache.Options{MaxSessions: -1}},
+		"Memory.*MaxPer":   {Memory: cache.Options{MaxPerTenant: -1}},
+		"Memory beside":    {Memory: cache.Options{TTL: time.Hour}, Store: &cache.Memory{}},
+		"Warm is":          {Warm: -1},
+		"Away is":          {Away: -1},
+		"Unlisted is":      {Unlisted: -1},
+		"Failback without": {Failback: affinity.FailbackCold},
+		"Failback is 9":    {Failback: 9, State: state},
+		"Load without":     {Load: affinity.LoadPolicy{Bound: 2}},
+		"Load.Bound is 0":  {Load: affinity.LoadPolicy{Bound: 0.5}, State: state},
+		"Load.Bound is N":  {Load: affinity.LoadPolicy{Bound: math.NaN()}, State: state},
+		"Load.Spill is":    {Load: affinity.LoadPolicy{Bound: 2, Spill: 1.5}, State: state},
+		"Load.Least is":    {Load: affinity.LoadPolicy{Least: -1}, State: state},
+		"Slow has no":      {Slow: affinity.SlowPolicy{Samples: 2}},
+		"Slow is negative": {Slow: affinity.SlowPolicy{Above: 1, Probe: -1}},
+		"Slow.Below is":    {Slow: affinity.SlowPolicy{Above: 1, Below: 2}},
 	} {
-		require.ErrorIs(t, err, affinity.ErrOptions, name)
+		_, err := affinity.Wrap(next, same, &o)
+		require.Error(t, err, name)
+		require.Regexp(t, "^affinity: Options."+name, err.Error())
 	}
+	require.ErrorContains(t, second(affinity.Wrap(nil, same, nil)), "no selector")
+	require.ErrorContains(t, second(affinity.Wrap(next, nil, nil)), "no function that names")
 	a, err := affinity.New(same, nil)
 	require.NoError(t, err)
 	_, err = a.Pick(t.Context(), session("x"), abc, nil)
-	require.ErrorIs(t, err, affinity.ErrOptions)
+	require.ErrorContains(t, err, "no function that chooses")
 	_, err = a.Pick(t.Context(), session("x"), []string{""}, next.Select)
-	require.Error(t, err, "an auth without a name cannot be bound")
+	require.ErrorContains(t, err, "no name", "an auth without a name cannot be bound")
 }
 
 func second[T any](_ T, err error) error { return err }
@@ -453,21 +463,15 @@ func TestAfterCloseTheBalancerServesAndNothingIsBound(t *testing.T) {
 	require.False(t, bound)
 }
 
-func TestClassify(t *testing.T) {
-	for status, want := range map[int]affinity.Result{
-		200: affinity.Served, 204: affinity.Served, 304: affinity.Served,
-		400: affinity.Rejected, 413: affinity.Rejected, 422: affinity.Rejected,
-		401: affinity.Terminal, 402: affinity.Terminal, 403: affinity.Terminal, 404: affinity.Terminal,
-		408: affinity.Transient, 429: affinity.Transient, 500: affinity.Transient, 502: affinity.Transient,
-		503: affinity.Transient, 504: affinity.Transient, 529: affinity.Transient, 0: affinity.Transient, 999: affinity.Unlisted, 418: affinity.Unlisted,
-	} {
-		require.Equal(t, want, affinity.Classify(status, nil), status)
-	}
-	require.Equal(t, affinity.Cancelled, affinity.Classify(0, fmt.Errorf("send: %w", context.Canceled)))
-	require.Equal(t, affinity.Transient, affinity.Classify(200, errors.New("unexpected EOF")))
+func TestEnumsHaveNames(t *testing.T) {
 	require.Equal(t, "terminal", affinity.Terminal.String())
 	require.Equal(t, "unknown", affinity.Result(99).String())
+	require.Equal(t, "refused", affinity.OutcomeRefused.String())
 	require.Equal(t, "unknown", affinity.Outcome(99).String())
+	require.Equal(t, "owner", affinity.ReasonOwner.String())
+	require.Equal(t, "unknown", affinity.Reason(99).String())
+	require.Equal(t, "unfit", affinity.Unfit.String())
+	require.Equal(t, "unknown", affinity.Fitness(99).String())
 }
 
 func TestTheBindingsTTLIsOneHourByDefault(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/cache"
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
@@ -23,7 +24,7 @@ func BenchmarkPick(b *testing.B) {
 			accounts = append(accounts, &benchAccount{fmt.Sprint("account-", i)})
 		}
 		plain := selector.RoundRobin[*benchAccount]()
-		s, err := affinity.Wrap(plain, func(a *benchAccount) string { return a.id }, &affinity.Options{MaxSessions: 1 << 20})
+		s, err := affinity.Wrap(plain, func(a *benchAccount) string { return a.id }, &affinity.Options[*benchAccount]{Memory: cache.Options{MaxSessions: 1 << 20}})
 		require.NoError(b, err)
 		defer s.Close()
 		request := func(i int) affinity.Request {

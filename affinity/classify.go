@@ -13,14 +13,9 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Classifier is an operator's own view of how a request went, which goes before
-// [ClassifyResponse]: resp is nil if there was no answer. ok is false for what it
-// has nothing to say about. away is as for [Pick.ReportAway]. If it reads the
-// body it has to put it back.
-type Classifier func(resp *http.Response, err error) (r Result, away time.Duration, ok bool)
-
-// Classify makes a Result of an upstream's HTTP status, or of the error of
-// sending when there was no answer (status 0).
+// Classify makes a Result of an upstream's answer, or of the error of sending if
+// there was no answer; resp is then nil. away is for how long the auth wants to be
+// left alone, 0 if it does not say. It is what [Pick.ReportAway] takes.
 //
 //	2xx, 3xx                                   Served
 //	401, 402, 403, 404                         Terminal (404: the model or path is not there)
@@ -28,17 +23,56 @@ type Classifier func(resp *http.Response, err error) (r Result, away time.Durati
 //	400, 405, 406, 410 to 417, 422, 431        Rejected
 //	context.Canceled                           Cancelled
 //	an error that names invalid_grant          Terminal (OAuth: the credential cannot be renewed)
-//	any other error, or no status              Transient
+//	any other error, or status 0               Transient
 //	any other status                           Unlisted
-func Classify(status int, err error) Result {
+//
+// A 403 with Cf-Mitigated is Cloudflare's challenge and Transient. For some errors
+// the status says something else than the body:
+//
+//	OAuth: error "invalid_grant" (RFC 6749, 5.2: a 400)                    Terminal
+//	OpenAI: code "insufficient_quota" (a 429), "invalid_api_key",
+//	  "account_deactivated"                                                Terminal
+//	Anthropic: a message that begins with "Your credit balance is too low"
+//	  (a 400)                                                              Terminal
+//	Google: reason "API_KEY_INVALID" (a 400)                               Terminal
+//
+// away is what Retry-After says, in seconds or as a date, or Retry-After-Ms
+// (OpenAI). Where neither stands in the header it is the retryDelay of Google's
+// RetryInfo, or resets_in_seconds of Codex's usage_limit_reached. It is at most an
+// hour.
+//
+// Classify reads the first 64 KiB of an error whose Content-Type is JSON, waiting
+// for them if need be, and puts them back. It does not touch any other body. A
+// host without an http.Response makes one: StatusCode is enough.
+func Classify(resp *http.Response, err error) (r Result, away time.Duration) {
+	if err != nil || resp == nil {
+		return byError(err), 0
+	}
+	r = byStatus(resp.StatusCode)
+	if r == Served {
+		return r, 0
+	}
+	away = retryAfter(resp.Header)
+	if r == Terminal && resp.Header.Get("Cf-Mitigated") != "" {
+		return Transient, away
+	}
+	if resp.StatusCode < 400 || resp.Body == nil || !strings.Contains(resp.Header.Get("Content-Type"), "json") {
+		return r, away
+	}
+	return byBody(r, away, begin(resp))
+}
+
+func byError(err error) Result {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return Cancelled
 	case err != nil && strings.Contains(err.Error(), "invalid_grant"):
 		return Terminal
-	case err != nil:
-		return Transient
 	}
+	return Transient
+}
+
+func byStatus(status int) Result {
 	switch status {
 	case 401, 402, 403, 404:
 		return Terminal
@@ -56,68 +90,8 @@ func Classify(status int, err error) Result {
 	return Unlisted
 }
 
-// ClassifyResponse is Classify for an answer with its header: a challenge of
-// Cloudflare comes as a 403 and passes, and Retry-After says for how long the
-// auth wants to be left alone (0 if it does not). resp is nil if there was none.
-//
-// Of an error in JSON the first 64 KiB are read, waiting for them if need be,
-// and put back, because some providers say only there what has happened; see
-// [ClassifyError]. The body of any other answer is not touched.
-func ClassifyResponse(resp *http.Response, err error) (r Result, away time.Duration) {
-	if err != nil || resp == nil {
-		return Classify(0, err), 0
-	}
-	var body []byte
-	if resp.StatusCode >= 400 && resp.Body != nil && strings.Contains(resp.Header.Get("Content-Type"), "json") {
-		body = begin(resp)
-	}
-	return ClassifyError(resp.StatusCode, resp.Header, body)
-}
-
-// maxError is how much of an error is read.
-const maxError = 64 << 10
-
-// begin reads the beginning of a body, and puts it back.
-func begin(resp *http.Response) []byte {
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxError))
-	rest := io.Reader(resp.Body)
-	if err != nil {
-		rest = failed{err}
-	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(body), rest), resp.Body}
-	return body
-}
-
-// failed is a body that broke.
-type failed struct{ error }
-
-func (f failed) Read([]byte) (int, error) { return 0, f.error }
-
-// ClassifyError is Classify for an answer whose body, or the beginning of it, was
-// read already. Some errors are not what their status says:
-//
-//	OAuth: error "invalid_grant" (RFC 6749, 5.2: a 400)                    Terminal
-//	OpenAI: code "insufficient_quota" (a 429), "invalid_api_key",
-//	  "account_deactivated"                                                Terminal
-//	Anthropic: a message that begins with "Your credit balance is too low"
-//	  (a 400)                                                              Terminal
-//	Google: reason "API_KEY_INVALID" (a 400)                               Terminal
-//
-// and two say only here for how long they want to be left alone: Google's
-// RetryInfo with its retryDelay, and Codex's usage_limit_reached with its
-// resets_in_seconds. Both are an hour at most.
-func ClassifyError(status int, h http.Header, body []byte) (r Result, away time.Duration) {
-	r = Classify(status, nil)
-	if r == Served {
-		return r, 0
-	}
-	if h.Get("Cf-Mitigated") != "" && r == Terminal {
-		return Transient, RetryAfter(h)
-	}
-	away = RetryAfter(h)
+// byBody corrects a result by the body of an error.
+func byBody(r Result, away time.Duration, body []byte) (Result, time.Duration) {
 	e := gjson.ParseBytes(body)
 	if e.IsArray() { // Google's streams
 		e = e.Get("0")
@@ -150,17 +124,37 @@ func ClassifyError(status int, h http.Header, body []byte) (r Result, away time.
 	return r, away
 }
 
-// mostAway is the longest that an upstream is believed.
+// maxError is how much of an error is read.
+const maxError = 64 << 10
+
+// begin reads the beginning of a body and puts it back.
+func begin(resp *http.Response) []byte {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxError))
+	rest := io.Reader(resp.Body)
+	if err != nil {
+		rest = brokenReader{err}
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(body), rest), resp.Body}
+	return body
+}
+
+// brokenReader is the rest of a body that broke.
+type brokenReader struct{ error }
+
+func (b brokenReader) Read([]byte) (int, error) { return 0, b.error }
+
+// mostAway is the longest time that an upstream is believed.
 const mostAway = time.Hour
 
 func seconds(s float64) time.Duration {
 	return time.Duration(min(s, mostAway.Seconds()) * float64(time.Second))
 }
 
-// RetryAfter is what Retry-After says, in seconds or as a date, or
-// Retry-After-Ms, as OpenAI sends it; 0 if there is none that makes sense, and
-// an hour at most.
-func RetryAfter(h http.Header) time.Duration {
+// retryAfter is 0 if the header has none that makes sense.
+func retryAfter(h http.Header) time.Duration {
 	if ms, err := strconv.ParseFloat(h.Get("Retry-After-Ms"), 64); err == nil && ms > 0 {
 		return seconds(ms / 1000)
 	}

@@ -24,7 +24,7 @@ func answer(status int, body string) *http.Response {
 
 // The bodies are those of the providers, as their users have shown them in
 // issues; the names of accounts are left out.
-func TestF3_WhatOnlyTheBodySays(t *testing.T) {
+func TestWhatOnlyTheBodySays(t *testing.T) {
 	for _, c := range []struct {
 		status int
 		body   string
@@ -47,14 +47,15 @@ func TestF3_WhatOnlyTheBodySays(t *testing.T) {
 		{400, ``, affinity.Rejected, 0},
 	} {
 		resp := answer(c.status, c.body)
-		got, away := affinity.ClassifyResponse(resp, nil)
+		got, away := affinity.Classify(resp, nil)
 		require.Equal(t, c.want, got, c.body)
 		require.Equal(t, c.away, away, c.body)
 		again, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
 		require.Equal(t, c.body, string(again), "put back")
 	}
-	require.Equal(t, affinity.Terminal, affinity.Classify(0, fmt.Errorf("renewing: %w", errors.New(`oauth2: "invalid_grant" "reauth needed"`))))
+	got, _ := affinity.Classify(nil, fmt.Errorf("renewing: %w", errors.New(`oauth2: "invalid_grant" "reauth needed"`)))
+	require.Equal(t, affinity.Terminal, got)
 }
 
 func TestOnlyErrorsInJSONAreRead(t *testing.T) {
@@ -63,13 +64,13 @@ func TestOnlyErrorsInJSONAreRead(t *testing.T) {
 	}
 	for _, resp := range []*http.Response{never(200, "application/json"), never(200, "text/event-stream"), never(502, "text/html"), {StatusCode: 500, Header: http.Header{"Content-Type": {"application/json"}}}} {
 		body := resp.Body
-		affinity.ClassifyResponse(resp, nil)
+		affinity.Classify(resp, nil)
 		require.Equal(t, body, resp.Body)
 	}
 	// A body that breaks breaks for the next reader as well, after what was there.
 	resp := answer(400, "")
 	resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"error":`), iotest.ErrReader(io.ErrUnexpectedEOF)))
-	r, _ := affinity.ClassifyResponse(resp, nil)
+	r, _ := affinity.Classify(resp, nil)
 	require.Equal(t, affinity.Rejected, r)
 	got, err := io.ReadAll(resp.Body)
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
@@ -77,7 +78,7 @@ func TestOnlyErrorsInJSONAreRead(t *testing.T) {
 	// One that is longer than what is looked at arrives whole.
 	long := `{"error":"` + strings.Repeat("x", 1<<20) + `"}`
 	resp = answer(429, long)
-	r, _ = affinity.ClassifyResponse(resp, nil)
+	r, _ = affinity.Classify(resp, nil)
 	require.Equal(t, affinity.Transient, r)
 	got, err = io.ReadAll(resp.Body)
 	require.NoError(t, err)
@@ -85,14 +86,15 @@ func TestOnlyErrorsInJSONAreRead(t *testing.T) {
 }
 
 func TestTheOperatorsOwnClassificationGoesFirst(t *testing.T) {
-	h := newHost(t, affinity.Options{Classify: func(resp *http.Response, err error) (affinity.Result, time.Duration, bool) {
+	h := newHost(t, affinity.Options[string]{Classify: func(resp *http.Response, err error) (affinity.Result, time.Duration) {
 		if resp != nil && resp.StatusCode == 418 {
-			return affinity.Terminal, 0, true
+			return affinity.Terminal, 0
 		}
-		return 0, 0, false
+		return affinity.Classify(resp, err)
 	}})
 	r := h.bound("x")
-	require.Equal(t, affinity.Unlisted, affinity.Classify(418, nil))
+	plain, _ := affinity.Classify(answer(418, ""), nil)
+	require.Equal(t, affinity.Unlisted, plain)
 	p := h.pick(r)
 	require.Equal(t, affinity.Served, p.ReportResponse(answer(200, ""), nil), "what it has nothing to say about")
 	p = h.pick(r)
@@ -101,17 +103,19 @@ func TestTheOperatorsOwnClassificationGoesFirst(t *testing.T) {
 	require.Equal(t, affinity.Transient, affinity.Pick[string]{}.ReportResponse(nil, io.EOF), "the zero Pick")
 }
 
-func FuzzClassifyError(f *testing.F) {
+func FuzzClassify(f *testing.F) {
 	f.Add(429, "3", []byte(`{"error":{"type":"usage_limit_reached","resets_in_seconds":1200}}`))
 	f.Add(400, "", []byte(`[{"error":{"details":[{"reason":"API_KEY_INVALID","retryDelay":"1s"}]}}]`))
 	f.Add(403, "Wed, 21 Oct 2015 07:28:00 GMT", []byte(`{"error":{"error":{"error":`))
 	f.Fuzz(func(t *testing.T, status int, after string, body []byte) {
-		r, away := affinity.ClassifyError(status, http.Header{"Retry-After": {after}}, body)
+		resp := answer(status, string(body))
+		resp.Header.Set("Retry-After", after)
+		r, away := affinity.Classify(resp, nil)
 		if away < 0 || away > time.Hour {
 			t.Fatalf("away for %v", away)
 		}
 		// A body can make an error worse, or say how long; it makes no success of it.
-		if plain := affinity.Classify(status, nil); r != plain && (r != affinity.Terminal || plain == affinity.Served) {
+		if plain, _ := affinity.Classify(&http.Response{StatusCode: status}, nil); r != plain && (r != affinity.Terminal || plain == affinity.Served) {
 			t.Fatalf("%v, which is %v without the body", r, plain)
 		}
 	})

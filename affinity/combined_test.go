@@ -18,7 +18,8 @@ import (
 // alone.
 
 func TestOneAuthOverAllModelsGoesBackToAHigherTier(t *testing.T) {
-	h := newHost(t, affinity.Options{Tier: tiers, Failback: affinity.FailbackAtOnce, AllModels: true})
+	h := newHost(t, affinity.Options[string]{Failback: affinity.FailbackAtOnce, AllModels: true})
+	h.tier = tiers
 	r := h.bound("x")
 	d := h.serve(r)
 	require.Equal(t, "C", d.Auth, "%v %v", d.Outcome, d.Reason)
@@ -27,7 +28,8 @@ func TestOneAuthOverAllModelsGoesBackToAHigherTier(t *testing.T) {
 func TestOneAuthOverAllModelsIsPlacedAnewWhenCold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		load := map[string]float64{"A": 10}
-		h := newHost(t, affinity.Options{AllModels: true, ColdAnew: true, Load: func(a string, _ affinity.Request) float64 { return load[a] }})
+		h := newHost(t, affinity.Options[string]{AllModels: true, ColdAnew: true})
+		h.load = func(a string) float64 { return load[a] }
 		r := h.bound("x")
 		time.Sleep(10 * time.Minute)
 		d := h.serve(r)
@@ -37,14 +39,16 @@ func TestOneAuthOverAllModelsIsPlacedAnewWhenCold(t *testing.T) {
 
 // Added up, equal loads differ in the last digits.
 func TestEqualLoadsAreNeverAboveTheBound(t *testing.T) {
-	s, err := affinity.Wrap(selector.RoundRobin[string](), same, &affinity.Options{
-		Load: func(string, affinity.Request) float64 { return 0.1 }, LoadBound: 1})
+	s, err := affinity.Wrap(selector.RoundRobin[string](), same, &affinity.Options[string]{
+		State: func(string, affinity.Request) affinity.State { return affinity.State{Load: 0.1} },
+		Load:  affinity.LoadPolicy{Bound: 1},
+	})
 	require.NoError(t, err)
 	_, err = s.Pick(t.Context(), session("x"), []string{"1", "2", "3", "4", "5", "6", "7", "8", "9", "10"})
 	require.NoError(t, err)
 }
 
-func TestC1_ABurstEndsOnOneAuthWhereAllAreBusyOrSlow(t *testing.T) {
+func TestABurstEndsOnOneAuthWhereAllAreBusyOrSlow(t *testing.T) {
 	for _, f := range []affinity.Fitness{affinity.Busy, affinity.Slow} {
 		t.Run(f.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -52,7 +56,7 @@ func TestC1_ABurstEndsOnOneAuthWhereAllAreBusyOrSlow(t *testing.T) {
 				s, err := affinity.Wrap(selector.Func[string](func(ctx context.Context, c []string) (string, error) {
 					time.Sleep(time.Second) // all are here at once
 					return plain.Select(ctx, c)
-				}), same, &affinity.Options{Eligible: func(string, affinity.Request) affinity.Fitness { return f }})
+				}), same, &affinity.Options[string]{State: func(string, affinity.Request) affinity.State { return affinity.State{Fitness: f} }})
 				require.NoError(t, err)
 				var mu sync.Mutex
 				got := map[string]int{}
@@ -79,9 +83,9 @@ func TestC1_ABurstEndsOnOneAuthWhereAllAreBusyOrSlow(t *testing.T) {
 	}
 }
 
-func TestF2_ADetourIsStickyWhereAllAreBusyOrSlow(t *testing.T) {
+func TestADetourIsStickyWhereAllAreBusyOrSlow(t *testing.T) {
 	for _, f := range []affinity.Fitness{affinity.Busy, affinity.Slow} {
-		h := newHost(t, affinity.Options{})
+		h := newHost(t, affinity.Options[string]{})
 		r := h.bound("x")
 		h.fitness["A"], h.fitness["B"], h.fitness["C"] = affinity.Away, f, f
 		first := h.serve(r)
@@ -110,13 +114,14 @@ func TestADetourThatFailsIsLeftAlone(t *testing.T) {
 
 func TestNothingSpillsToWhereThereIsMoreToDo(t *testing.T) {
 	load := map[string]float64{"A": 10, "B": 20}
-	h := newHost(t, affinity.Options{SpillBound: 2, Load: func(a string, _ affinity.Request) float64 { return load[a] },
-		Tier: func(a string, _ affinity.Request) int {
-			if a == "A" || a == "B" {
-				return 1
-			}
-			return 0
-		}})
+	h := newHost(t, affinity.Options[string]{Load: affinity.LoadPolicy{Spill: 2}})
+	h.load = func(a string) float64 { return load[a] }
+	h.tier = func(a string) int {
+		if a == "A" || a == "B" {
+			return 1
+		}
+		return 0
+	}
 	load["A"], load["B"] = 0, 0
 	r := h.bound("x")
 	load["A"], load["B"] = 10, 20
@@ -127,14 +132,16 @@ func TestNothingSpillsToWhereThereIsMoreToDo(t *testing.T) {
 
 // And not what is noted of them.
 func TestBoundCountsSessions(t *testing.T) {
-	h := newHost(t, affinity.Options{AllModels: true})
+	h := newHost(t, affinity.Options[string]{AllModels: true})
 	r := h.bound("x")
-	n, _ := h.Bound("A")
+	n, err := h.Bound(t.Context(), "A")
+	require.NoError(t, err)
 	if n != 1 {
 		t.Errorf("one session, Bound says %d", n)
 	}
 	require.True(t, invalidated(t, h.Selector, r))
-	n, _ = h.Bound("A")
+	n, err = h.Bound(t.Context(), "A")
+	require.NoError(t, err)
 	if n != 0 {
 		t.Errorf("no session, Bound says %d", n)
 	}
@@ -143,8 +150,8 @@ func TestBoundCountsSessions(t *testing.T) {
 func TestADetourThatWasKeptIsTheAuthOfItsModel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := map[string]affinity.Fitness{}
-		s, err := affinity.Wrap(selector.RoundRobin[string](), same, &affinity.Options{AllModels: true,
-			Eligible: func(a string, r affinity.Request) affinity.Fitness { return f[a+r.Model] }})
+		s, err := affinity.Wrap(selector.RoundRobin[string](), same, &affinity.Options[string]{AllModels: true,
+			State: func(a string, r affinity.Request) affinity.State { return affinity.State{Fitness: f[a+r.Model]} }})
 		require.NoError(t, err)
 		serve := func(m string) affinity.Decision {
 			r := session("x")
@@ -172,7 +179,7 @@ func TestADetourThatWasKeptIsTheAuthOfItsModel(t *testing.T) {
 
 func TestAColdSessionIsPlacedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t, affinity.Options{ColdAnew: true})
+		h := newHost(t, affinity.Options[string]{ColdAnew: true})
 		r := h.bound("x")
 		h.pick(affinity.Request{Off: true}) // next turn
 		h.pick(affinity.Request{Off: true})
@@ -186,9 +193,9 @@ func TestAColdSessionIsPlacedOnce(t *testing.T) {
 	})
 }
 
-func TestF3_UnlistedWithOthersBetween(t *testing.T) {
+func TestUnlistedWithOthersBetween(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t, affinity.Options{})
+		h := newHost(t, affinity.Options[string]{})
 		r := h.bound("x")
 		p := h.pick(r)
 		p.Report(affinity.Unlisted)
@@ -202,10 +209,10 @@ func TestF3_UnlistedWithOthersBetween(t *testing.T) {
 }
 
 func TestAResultFindsARenamedAuth(t *testing.T) {
-	h := newHost(t, affinity.Options{})
+	h := newHost(t, affinity.Options[string]{})
 	r := h.bound("x")
 	p := h.pick(r)
-	_, _, err := h.RenameAuth(t.Context(), "A", "X")
+	_, err := h.RenameAuth(t.Context(), "A", "X")
 	require.NoError(t, err)
 	p.Report(affinity.Terminal)
 	require.Empty(t, look(t, h.Selector, r))
@@ -214,7 +221,8 @@ func TestAResultFindsARenamedAuth(t *testing.T) {
 // Both caches are cold: the session is where it was bound.
 func TestAShortAbsenceBeforeALongPauseMovesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t, affinity.Options{Tier: tiers})
+		h := newHost(t, affinity.Options[string]{})
+		h.tier = tiers
 		r := session("x")
 		require.Equal(t, "C", h.serve(r).Auth)
 		h.fitness["C"] = affinity.Away
@@ -229,7 +237,7 @@ func TestAShortAbsenceBeforeALongPauseMovesNothing(t *testing.T) {
 
 func TestNoDetourIsKeptOnADrainedAuth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t, affinity.Options{})
+		h := newHost(t, affinity.Options[string]{})
 		r := h.bound("x")
 		h.fitness["A"] = affinity.Away
 		d := h.serve(r).Auth
@@ -242,7 +250,8 @@ func TestNoDetourIsKeptOnADrainedAuth(t *testing.T) {
 
 func TestAnAuthThatWasLeftStaysAwayForAsLongAsItSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t, affinity.Options{Tier: tiers, Failback: affinity.FailbackAtOnce})
+		h := newHost(t, affinity.Options[string]{Failback: affinity.FailbackAtOnce})
+		h.tier = tiers
 		r := session("x")
 		require.Equal(t, "C", h.serve(r).Auth)
 		h.pick(r).ReportAway(affinity.Transient, 30*time.Minute)
@@ -256,7 +265,7 @@ func TestAnAuthThatWasLeftStaysAwayForAsLongAsItSaid(t *testing.T) {
 }
 
 func TestASubagentDoesNotInheritADrainedAuth(t *testing.T) {
-	h := newHost(t, affinity.Options{})
+	h := newHost(t, affinity.Options[string]{})
 	h.bound("ses_parent")
 	h.Drain("A", true)
 	child := session("ses_child")
@@ -283,12 +292,12 @@ func TestEverythingAtOnce(t *testing.T) {
 					continue
 				}
 				s.Drain("A", i%20 == 0)
-				if err := s.Reconfigure(selector.RoundRobin[string](), &affinity.Options{
+				if err := s.Reconfigure(selector.RoundRobin[string](), &affinity.Options[string]{
 					Slow: affinity.SlowPolicy{Above: 100 * time.Millisecond}, AllModels: i%20 == 0, ColdAnew: true,
 				}); err != nil {
 					t.Error(err)
 				}
-				if _, _, err := s.RenameAuth(context.Background(), "A", "B"); err != nil {
+				if _, err := s.RenameAuth(context.Background(), "A", "B"); err != nil {
 					t.Error(err)
 				}
 			}

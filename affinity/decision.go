@@ -1,8 +1,11 @@
 package affinity
 
 import (
+	"fmt"
 	"log/slog"
+	"time"
 
+	"github.com/llmaffinity/llmaffinity/selector"
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
@@ -11,87 +14,89 @@ type Outcome uint8
 
 const (
 	// OutcomeNone: nothing in the request names a session, or it is a side
-	// request of one that is not bound; the balancer chose, and nothing was bound.
+	// request of a session that is not bound, or the store is away. The balancer
+	// chose, and nothing was bound.
 	OutcomeNone Outcome = iota
 	// OutcomeNew: the session was not bound; the balancer chose, and it is now.
 	OutcomeNew
-	// OutcomeHit: the session went back to its auth.
+	// OutcomeHit: the session went to its auth.
 	OutcomeHit
 	// OutcomeMoved: the session has left its auth for good, for the Reason, and is
-	// bound to the one that serves this request.
+	// bound to the auth that serves this request.
 	OutcomeMoved
-	// OutcomeDetour: the session's auth is away for a moment; another one serves
-	// all of its requests meanwhile, and the binding stays.
+	// OutcomeDetour: the session's auth is away for a moment. Another auth serves
+	// all of its requests meanwhile; the session stays bound.
 	OutcomeDetour
-	// OutcomeSpill: the session's auth is full, slow or loaded; another one serves this
-	// request, and the binding stays.
+	// OutcomeSpill: the session's auth is full, slow or loaded. Another auth serves
+	// this request; the session stays bound.
 	OutcomeSpill
 	// OutcomeForced: the request named its auth.
 	OutcomeForced
 	// OutcomeOwner: the request names state that this auth has.
 	OutcomeOwner
-	// OutcomeInherited: a subagent's session is new, and bound where its
-	// parent's is.
+	// OutcomeInherited: a subagent's session is new, and bound where its parent's
+	// session is.
 	OutcomeInherited
+	// OutcomeRefused: Pick returned an error and nobody serves the request.
+	OutcomeRefused
 
 	outcomes = iota
 )
 
-var outcomeNames = [outcomes]string{"none", "new", "hit", "moved", "detour", "spill", "forced", "owner", "inherited"}
+var outcomeNames = [outcomes]string{"none", "new", "hit", "moved", "detour", "spill", "forced", "owner", "inherited", "refused"}
 
 // String is the outcome in lower case, fit for a metric label.
-func (o Outcome) String() string {
-	if int(o) < len(outcomeNames) {
-		return outcomeNames[o]
-	}
-	return "unknown"
-}
+func (o Outcome) String() string { return nameOf(outcomeNames[:], int(o)) }
 
-// Reason is why a session is not served by the auth that it was bound to.
+// Reason is why a session is not served by the auth that it was bound to, or why
+// nobody serves a request.
 type Reason uint8
 
 const (
-	ReasonNone  Reason = iota
-	ReasonGone         // the auth is no candidate any more
-	ReasonUnfit        // the host says that it cannot serve the request at all
-	ReasonAway         // it is away for a moment, or this request has tried it
-	ReasonCold         // its cache is cold: it was away for so long, or the session was
-	ReasonFull         // it has no room
-	ReasonSlow         // others are faster
-	ReasonLoad         // it has much more to do than others
-	ReasonTier         // one of a higher tier is fit again
+	ReasonNone        Reason = iota
+	ReasonGone               // the auth is no candidate
+	ReasonUnfit              // the host says that the auth cannot serve the request at all
+	ReasonAway               // the auth is away for a moment, or this request has tried it
+	ReasonCold               // the prompt cache is cold
+	ReasonFull               // the auth has no room
+	ReasonSlow               // others are faster
+	ReasonLoad               // the auth has much more to do than others
+	ReasonTier               // an auth of a higher tier is fit again
+	ReasonRefused            // the auth has answered that it cannot serve the session any more
+	ReasonInvalidated        // InvalidateAuth was called for the auth
+	ReasonForced             // the auth that the request names is no candidate
+	ReasonOwner              // the auth that holds what the request names cannot serve
 )
 
-var reasonNames = [...]string{"", "gone", "unfit", "away", "cold", "full", "slow", "load", "tier"}
+var reasonNames = [...]string{
+	"", "gone", "unfit", "away", "cold", "full", "slow", "load", "tier", "refused", "invalidated", "forced", "owner",
+}
 
 // String is the reason in lower case, fit for a metric label; empty for none.
-func (r Reason) String() string {
-	if int(r) < len(reasonNames) {
-		return reasonNames[r]
-	}
-	return "unknown"
-}
+func (r Reason) String() string { return nameOf(reasonNames[:], int(r)) }
 
 // Decision says what a pick was and why. All of it is safe to log.
 type Decision struct {
 	Outcome Outcome
-	// Reason is why it was no OutcomeHit, for a session that is bound.
+	// Reason is why a bound session was no OutcomeHit, or why the pick was refused.
 	Reason Reason
 	// Signal is the place in the request that named the session.
 	Signal sessionid.Signal
-	// Auth is the name of the chosen auth.
+	// Auth is the name of the chosen auth, empty if the pick was refused.
 	Auth string
-	// Session is the stable name of the session's binding: random, the same
-	// over the session's turns and moves. Zero for OutcomeNone.
+	// Before is the name of the auth that an OutcomeMoved has left.
+	Before string
+	// Session is the session's stable name: random, and the same for as long as the
+	// session lives. It is zero if the session is not known.
 	Session sessionid.Key
-	// LostHistory says why a session is new although its content has a history
-	// of at least four messages: none of it was seen here, or not lately, or
-	// the client has rewritten it beyond recognition (a compaction).
+	// LostHistory says that a new session's content has a history of at least four
+	// messages of which nothing is known: it was not sent through this gateway, or
+	// not lately, or the client has rewritten it (a compaction).
 	LostHistory bool
 }
 
-// lostHistory is more than what clients put before a first prompt: up to
-// three messages of boilerplate.
+// lostHistory is how many messages are a history: clients put up to three
+// messages of boilerplate before the first prompt.
 const lostHistory = 4
 
 // LogValue groups the decision's parts.
@@ -104,33 +109,56 @@ func (d Decision) LogValue() slog.Value {
 	)
 }
 
+// NoAuthError is the error of a pick when nobody may serve the request: all
+// candidates are away, full or unfit, or the one auth that had to serve cannot.
+// The balancer was not called. It is a selector.ErrNoCandidates to errors.Is.
+type NoAuthError struct {
+	// Reason is ReasonAway if a candidate will come back, otherwise ReasonFull,
+	// ReasonUnfit, or ReasonGone if there are no candidates. It is ReasonForced or
+	// ReasonOwner if the request had to go to one auth.
+	Reason Reason
+	// Auth is the name of that one auth, otherwise empty.
+	Auth string
+	// Until is when the first of the auths that are away comes back. It is the zero
+	// time if nobody has said.
+	Until time.Time
+}
+
+// Error says why nobody serves, and until when.
+func (e *NoAuthError) Error() string {
+	s := "affinity: no auth can serve this request: "
+	switch e.Reason {
+	case ReasonForced:
+		return s + fmt.Sprintf("%q is no candidate", e.Auth)
+	case ReasonOwner:
+		return s + fmt.Sprintf("%q holds what it names and cannot serve", e.Auth)
+	case ReasonGone:
+		return s + "there are no candidates"
+	}
+	s += "all candidates are " + e.Reason.String()
+	if !e.Until.IsZero() {
+		s += " until " + e.Until.UTC().Format(time.RFC3339)
+	}
+	return s
+}
+
+// Unwrap is selector.ErrNoCandidates.
+func (e *NoAuthError) Unwrap() error { return selector.ErrNoCandidates }
+
+// because takes the reason of one candidate, if it says more than those before.
+func (e *NoAuthError) because(r Reason) {
+	weight := map[Reason]int{ReasonGone: 0, ReasonUnfit: 1, ReasonFull: 2, ReasonAway: 3}
+	if weight[r] > weight[e.Reason] {
+		e.Reason = r
+	}
+}
+
 // Stats counts the picks of an Affinity since it was made, by outcome.
 type Stats struct {
-	None, New, Hit, Moved, Detour, Spill, Forced, Owner, Inherited uint64
+	None, New, Hit, Moved, Detour, Spill, Forced, Owner, Inherited, Refused uint64
 	// LostHistory are those of New whose Decision says so.
 	LostHistory uint64
 	// StoreFailed counts operations that the Store could not do, also after
 	// Close. The requests went on without it.
 	StoreFailed uint64
-}
-
-// Stats is a snapshot; each number is exact, together they may be a few picks
-// apart.
-func (a *Affinity[T]) Stats() Stats {
-	return Stats{
-		None:  a.counts[OutcomeNone].Load(),
-		New:   a.counts[OutcomeNew].Load(),
-		Hit:   a.counts[OutcomeHit].Load(),
-		Moved: a.counts[OutcomeMoved].Load(),
-
-		Detour: a.counts[OutcomeDetour].Load(),
-		Spill:  a.counts[OutcomeSpill].Load(),
-		Forced: a.counts[OutcomeForced].Load(),
-		Owner:  a.counts[OutcomeOwner].Load(),
-
-		Inherited: a.counts[OutcomeInherited].Load(),
-
-		LostHistory: a.lost.Load(),
-		StoreFailed: a.failed.Load(),
-	}
 }

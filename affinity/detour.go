@@ -1,108 +1,108 @@
 package affinity
 
-import (
-	"slices"
-	"time"
-)
-
-// elsewhere is where a session goes that does not leave its auth for good: all
-// of its requests to one auth, the choice of the first. away says that the auth
-// is away, not only full or slow; one that is loaded is not gone to again.
-func (v *visit[T]) elsewhere(c choice[T], tr *trouble, away bool, loaded func(string) bool) (auth T, name string, err error) {
-	a, least := v.a, max(c.rank, rankBusy)
-	if c.rank == rankNone {
-		least = rankDry // the balancer says what the host says then
-	}
-	if auth, ok := v.serving(tr.detour, least); ok && !loaded(tr.detour) {
-		if away && !tr.away && !v.q.Side {
-			*tr = a.troubles.take(v.b, tr.detour, tr.detour, away)
+// elsewhere finds an auth for a session that stays bound to another one: all of
+// its requests go to the same auth, which the first of them has chosen. l is where the balancer may choose, without the
+// session's own auth; fits, if not nil, says which of them are good enough. away
+// says that the session's auth is away, and not only full, slow or loaded.
+func (v *visit[T]) elsewhere(bound int, l level, away bool, fits func(*seat) bool) (c chosen[T], err error) {
+	t := v.remembered()
+	least := max(l.rank, rankBusy)
+	if i := v.serving(t.detour, least); i >= 0 && (fits == nil || fits(v.judge(i))) {
+		if away && !t.away && !v.q.Side {
+			v.amend(func(t *trouble) { t.away = true })
 		}
-		return auth, tr.detour, nil
+		return v.at(i), nil
 	}
-	if auth, name, err = v.choose(c.from); err != nil || v.q.Side {
-		return auth, name, err
+	if c, err = v.choose(v.choices(l, bound, fits)); err != nil || v.q.Side {
+		return c, err
 	}
-	*tr = a.troubles.take(v.b, tr.detour, name, away)
-	if theirs, ok := v.serving(tr.detour, least); ok { // another request was faster
-		return theirs, tr.detour, nil
+	old := t.detour
+	v.amend(func(t *trouble) {
+		t.begin(&v.session, v.now)
+		t.away = t.away || away
+		if t.detour == old {
+			t.detour, t.served = c.name, 0
+		}
+	})
+	// Another request of the session may have been faster.
+	if i := v.serving(v.remembered().detour, least); i >= 0 && i != bound {
+		return v.at(i), nil
 	}
-	return auth, name, nil
+	return c, nil
 }
 
-// spill serves this one request elsewhere. Where nobody else is better, an auth
-// that can serve is good enough, and a full one is left to the balancer.
-func (v *visit[T]) spill(bound T, tr trouble, why Reason) error {
-	c := v.others()
-	more := func(string) bool { return false }
+// around serves this request as a guest of another auth.
+func (v *visit[T]) around(c chosen[T], why Reason, what Outcome) {
+	if t := v.remembered(); t.detour == c.name && t.served != 0 {
+		v.p.visit.warm = v.now-t.served <= int64(v.warm(v.find(c.name)))
+	}
+	v.serve(c, what, why, v.session, false)
+}
+
+// spill serves this one request elsewhere. If no other auth is better, a slow or
+// loaded auth is good enough; a full one is not.
+func (v *visit[T]) spill(bound int, why Reason) error {
+	l := v.level(bound)
+	var fits func(*seat) bool
 	if why == ReasonLoad { // there is no sense in going where there is as much to do
-		load := v.o.Load(v.b.Auth, v.q.Request)
-		more = func(name string) bool { return v.o.Load(name, v.q.Request) >= load }
-		c.from = slices.DeleteFunc(slices.Clone(c.from), func(auth T) bool { return more(v.a.name(auth)) })
+		load := v.judge(bound).state.Load
+		fits = func(s *seat) bool { return s.state.Load < load }
 	}
-	if why == ReasonFull && c.rank == rankNone {
-		c = v.anybody(v.b.Auth)
-	}
-	if why != ReasonFull && (c.rank > rankBusy || len(c.from) == 0) {
+	if why != ReasonFull && (l.rank > rankBusy || len(v.choices(l, bound, fits)) == 0) {
 		v.hit(bound)
 		return nil
 	}
-	auth, name, err := v.elsewhere(c, &tr, false, more)
+	if l.rank == rankNone {
+		return v.nobody()
+	}
+	c, err := v.elsewhere(bound, l, false, fits)
 	if err != nil {
 		return err
 	}
-	v.p.Decision.Reason = why
-	v.decide(auth, passing(v.b, name), OutcomeSpill)
+	v.around(c, why, OutcomeSpill)
 	return nil
 }
 
-// detour serves the session elsewhere until its auth is back. When that has been
-// away for so long that its cache is cold, the detour becomes the binding.
-func (v *visit[T]) detour(bound T, tr trouble) error {
-	c := v.others()
-	if len(c.from) == 0 && !slices.Contains(v.q.Tried, v.b.Auth) {
-		v.hit(bound) // nobody else: its own auth may still answer
+// detour serves the session elsewhere until its auth is back. If that has been
+// away for so long that its prompt cache is cold, the session moves to the detour.
+func (v *visit[T]) detour(bound int) error {
+	l := v.level(bound)
+	if own := v.judge(bound); own.rank < l.rank || own.rank == rankFailed && l.rank == rankFailed {
+		v.hit(bound) // nobody else: its own auth, which failed a moment ago, may answer
 		return nil
 	}
-	if len(c.from) == 0 {
-		c = v.anybody(v.b.Auth)
+	if l.rank == rankNone {
+		return v.nobody()
 	}
-	auth, name, err := v.elsewhere(c, &tr, true, func(string) bool { return false })
+	c, err := v.elsewhere(bound, l, true, nil)
 	if err != nil {
 		return err
 	}
-	v.p.Decision.Reason = ReasonAway
-	switch {
-	case v.q.Side:
-		v.decide(auth, passing(v.b, name), OutcomeDetour)
-	case v.cold(tr):
-		v.settle(auth, name, tr)
-	default:
-		v.decide(auth, passing(v.b, name), OutcomeDetour)
-		v.p.binding, v.p.around = v.b, true
+	if !v.q.Side && v.cold(bound) {
+		v.settle(c)
+		return nil
 	}
+	v.around(c, ReasonAway, OutcomeDetour)
 	return nil
 }
 
-// settle makes a detour the session's auth. The one that it leaves stays away for
-// as long as it has said.
-func (v *visit[T]) settle(auth T, name string, tr trouble) {
-	now, swapped, err := v.a.bindings.Swap(v.ctx, v.b, name)
-	if err != nil {
-		v.a.failed.Add(1)
-	}
-	v.p.Decision.Reason = ReasonCold
-	if !swapped {
-		v.decide(auth, passing(v.b, name), OutcomeDetour)
+// settle binds the session to its detour. The auth that it leaves is left alone
+// for as long as that has said.
+func (v *visit[T]) settle(c chosen[T]) {
+	t := v.remembered()
+	left := v.session
+	now, moved, err := v.store.Move(v.ctx, left, c.name)
+	if !v.check(err) || !moved {
+		v.hold(now)
+		v.around(c, ReasonAway, OutcomeDetour)
 		return
 	}
-	v.remember(now)
-	at := time.Now()
-	v.a.troubles.change(now, func(t *trouble) bool {
-		t.avoid = tr.avoid
-		t.shun(v.b.Auth, tr.until)
-		left, keep := t.settled(at)
-		*t = left
-		return keep
-	})
-	v.decide(auth, now, OutcomeMoved)
+	v.hold(now)
+	v.note(now)
+	v.session = now
+	if v.now < t.until {
+		v.amend(func(mine *trouble) { mine.leave(left.Auth, t.until, t.asked) })
+	}
+	v.p.Decision.Before = left.Auth
+	v.serve(c, OutcomeMoved, ReasonCold, v.session, true)
 }

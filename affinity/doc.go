@@ -1,73 +1,84 @@
-// Package affinity keeps every conversation on one auth. It decorates the
-// balancer that a gateway already has: a request of a session that is bound
-// goes back to its auth, anything else goes to the balancer, and what the
-// balancer chose is bound.
+// Package affinity keeps every conversation on one auth. An auth is whatever a
+// gateway chooses among: a credential, an account, a deployment, a replica. The
+// package decorates the balancer that the gateway already has. A request of a
+// session that is bound goes to the session's auth. All other requests go to the
+// balancer, and the session is bound to what the balancer chose.
 //
-// The primitive is [Affinity.Pick]: hand it the request, the candidates, and
-// the function that chooses today.
+// The primitive is [Affinity.Pick]. It takes the request, the candidates, and the
+// function that chooses today:
 //
-//	aff, err := affinity.New(func(a *Auth) string { return a.ID }, nil)
+//	aff, err := affinity.New(func(a *Account) string { return a.ID }, nil)
 //	...
 //	pick, err := aff.Pick(ctx, affinity.Request{
 //		Tenant: caller, Pool: "anthropic", Model: model,
 //		Header: r.Header, Body: body,
-//	}, candidates, balancer.Choose)
+//	}, accounts, balancer.Choose)
 //	...
 //	resp, err := send(pick.Auth)
 //	pick.ReportResponse(resp, err)
 //
-// [Wrap] is the same for a host whose balancer is a [selector.Selector]: it
-// makes a Selector of a Selector. Sessions are found by package sessionid
-// and held by package cache; a host that wants only one of these can use it
-// alone.
+// [Wrap] is the same for a balancer that is a [selector.Selector]. Package
+// sessionid finds the session and package cache holds the binding. A host that
+// wants only one of these can use it alone.
 //
 // # When the auth of a session cannot serve
 //
-// Options.Eligible says whether an auth may serve a request now; the same
-// answer judges the auth that a session is bound to and filters what the
-// balancer may choose from. Hand Pick all auths that may serve at all, and let it
-// say who is away:
+// Hand Pick all auths that serve this kind of request, and let Options.State say
+// which of them may serve now. The same answer judges the auth that a session is
+// bound to and filters what the balancer may choose from:
 //
 //	Busy            bound sessions stay, new ones go elsewhere
-//	Away            a detour, one for all requests of the session; back when the
-//	                auth is, unless its prompt cache is cold by then: after
-//	                Options.Warm the detour is the session's auth
+//	Away            a detour: all requests of the session go to one other auth, and
+//	                back when its own is back. After Options.Warm the prompt cache
+//	                there is cold, and the session moves to the detour.
 //	Full, Slow      this request goes elsewhere, the session stays
 //	Unfit, or gone  the session moves for good
 //
-// A request that is tried again names in Request.Tried where it has been.
+// If nobody may serve, Pick returns a [NoAuthError] that says until when, for bound
+// and for new sessions alike. The balancer is never called with nobody to choose
+// from.
+//
+// What is reported counts as well. A [Transient] result makes the session leave
+// the auth alone, for as long as the auth has said (Retry-After), or else for
+// Options.Away. A [Terminal] result takes the auth from the session. This holds for
+// every way in which an auth may have served: bound, on a detour, by a spill, as an
+// owner, by force. A request that is tried again names in Request.Tried where it
+// has been. [Affinity.Back] says that an auth is well again before its time.
+//
+// An auth that is away for a moment again and again would make its sessions go to
+// and fro. So a session comes back at once after the first absence; after the
+// second one its auth must have been there for 30 seconds, and twice as long after
+// each further one.
 //
 // # Where sessions go
 //
-// New ones, and those that move, go where the balancer says, among the
-// candidates that are fit; of these only among the highest Options.Tier, and
-// without those whose Options.Load is far above the mean. A bound session stays
-// through all of this. What may move it is off by default, and says what it
-// costs: Options.Failback to a higher tier, Options.SpillBound when its auth has
-// far too much to do, Options.ColdAnew when its prompt cache has gone cold (which
-// costs nothing), Options.Slow when its auth is slow.
+// New sessions, and those that move, go where the balancer says: among the
+// candidates that are fit, of these among the highest tier, of these among those
+// whose load is not far above the mean. A bound session stays. What may move a
+// bound session is off by default: Options.Failback to a higher tier, Load.Spill
+// when its auth has far too much to do, ColdAnew when its prompt cache is cold
+// (which costs nothing), Slow when its auth is slow.
 //
 // [Affinity.Drain] lets an auth run dry, [Affinity.RenameAuth] gives it another
-// name, [Affinity.Reconfigure] takes other options; bindings stay. A request that
-// names state which one auth has (previous_response_id, a container …) goes
-// there, if [Pick.Owns] was told; Options.Owners says what else. A session has an
-// auth for each model, or one for all with Options.AllModels.
-// [Decision.SessionName] is a name of the session for the provider.
-//
-// Without Eligible a candidate is fit, and an auth that is no candidate is gone.
-// A Transient result makes the auth count as away for its session, for as long
-// as Retry-After or Options.Away says; a Terminal one unbinds it. Detours, and who
-// is slow, are known in this process only.
+// name, [Affinity.Reconfigure] takes other options. Bindings stay. A request that
+// names state of one auth (previous_response_id, a container …) goes to that auth,
+// if [Pick.Owns] has told which one it is. A session has an auth for each model, or
+// one for all of them with Options.AllModels. [Decision.SessionName] is a name of
+// the session for the provider.
 //
 // # Promises
 //
-// A burst of first requests of one session ends on one auth. The host's
-// balancer is called with no lock held, and only when there is a choice to
-// make. Tenants, pools and models never share a binding. A binding is
-// provisional until Report says that it served; results are about the pick
-// they belong to, a late one changes nothing. Nothing is retried, nothing
-// sleeps, the request is never changed, no goroutine is started.
+// A burst of first requests of one session ends on one auth, also if some of them
+// fail. A binding is provisional until Report says that its auth has served. Results
+// are about the pick that they belong to; a late one changes nothing. Tenants, pools
+// and models never share a binding.
 //
-// What the client sent as its session is never kept, logged or returned;
-// digests of it are.
+// The balancer is called with no lock held, and only when there is a choice to make.
+// Pick retries nothing, never sleeps, never changes the request and starts no
+// goroutine.
+//
+// What the client sent as its session is never kept, logged or returned; digests of
+// it are. What a session remembers of auths that failed is kept with its binding in
+// the Store. Which auth is slow, drained or often away is known in this process
+// only.
 package affinity

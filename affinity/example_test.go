@@ -33,7 +33,7 @@ func ExampleWrap() {
 			return
 		}
 		fmt.Println(session, pick.Auth.id, pick.Decision.Outcome)
-		pick.Report(affinity.Classify(http.StatusOK, nil)) // as soon as it is known
+		pick.ReportResponse(&http.Response{StatusCode: http.StatusOK}, nil) // the answer, as soon as it is there
 	}
 	// Output:
 	// one account-1 new
@@ -108,7 +108,9 @@ func ExamplePick_ReportResponse() {
 func ExampleInFlight() {
 	var flying affinity.InFlight
 	sticky, err := affinity.Wrap(selector.FillFirst[string](), func(name string) string { return name },
-		&affinity.Options{Load: flying.Load})
+		&affinity.Options[string]{State: func(name string, _ affinity.Request) affinity.State {
+			return affinity.State{Load: flying.Load(name)}
+		}})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -1,174 +1,64 @@
 package affinity
 
-import (
-	"slices"
-	"time"
+import "time"
 
-	"github.com/llmaffinity/llmaffinity/cache"
-)
-
-// Fitness is whether an auth may serve a request now: the one answer that
-// decides both for the auth that a session is bound to and for the candidates
-// of a fresh choice.
+// Fitness is whether an auth may serve a request now. The same answer decides
+// whether a session stays on its auth and whether a balancer may choose the
+// auth.
 type Fitness uint8
 
 const (
-	// Fit: it may.
+	// Fit: the auth may serve.
 	Fit Fitness = iota
-	// Busy: it may, but what room it has left is for the sessions that it has. New
-	// ones go elsewhere, unless nobody else is fit.
+	// Busy: the auth may serve, but the room that is left is for the sessions it
+	// has. New sessions go elsewhere, unless no other auth is fit.
 	Busy
-	// Away: not for a moment, such as a cooldown after a 429. A bound session
-	// takes a detour, all of its requests the same one, and comes back.
+	// Away: the auth cannot serve for a moment, for example in a cooldown after a
+	// 429. A bound session takes a detour: all of its requests go to one other
+	// auth until its own is back.
 	Away
-	// Full: it has no room for this request. A bound session's request is served
-	// elsewhere, the next ones by the same auth while it lasts, and the session
-	// stays.
+	// Full: the auth has no room for this request. The request of a bound session
+	// goes elsewhere, the session stays. Further requests go to the same other
+	// auth as long as the session's own is full.
 	Full
-	// Slow: it serves, but others are better. As Full, as long as another is fit.
+	// Slow: the auth serves, but others are better. A bound session does as with
+	// Full, as long as another auth is fit.
 	Slow
-	// Unfit: not at all, as a disabled auth, or one that does not know the model.
-	// A bound session leaves it.
+	// Unfit: the auth cannot serve the request at all: it is disabled, or it does
+	// not know the model. A bound session leaves the auth.
 	Unfit
 )
 
 var fitnessNames = [...]string{"fit", "busy", "away", "full", "slow", "unfit"}
 
 // String is the fitness in lower case, fit for a metric label.
-func (f Fitness) String() string {
-	if int(f) < len(fitnessNames) {
-		return fitnessNames[f]
+func (f Fitness) String() string { return nameOf(fitnessNames[:], int(f)) }
+
+// nameOf is the name of an enum's value.
+func nameOf(names []string, i int) string {
+	if i < len(names) {
+		return names[i]
 	}
 	return "unknown"
 }
 
-// fitness is the host's answer, and what else is known.
-func (a *Affinity[T]) fitness(o *settings, q *query, name string) Fitness {
-	f := Fit
-	if o.Eligible != nil {
-		f = o.Eligible(name, q.Request)
-	}
-	switch {
-	case f >= Unfit:
-		return Unfit
-	case slices.Contains(q.Tried, name), q.avoid != nil && q.avoid.avoiding(name, time.Now()):
-		return Away
-	case f <= Busy && a.speeds.slow(&o.Slow, speedKey{name, q.model}):
-		return Slow
-	}
-	return f
-}
-
-// rank is how much an auth is wanted for a fresh choice.
-type rank uint8
-
-const (
-	rankFit rank = iota
-	rankBusy
-	rankSlow
-	rankDry // drained
-	rankNone
-)
-
-// choice is what a balancer may choose from.
-type choice[T any] struct {
-	from []T
-	rank rank
-	tier int
-	mean float64 // load
-}
-
-// fit are the candidates that a balancer may choose from, without one of them:
-// of those of the best rank those of the highest tier, and of these those that
-// are not loaded above the bound. Without anything to tell them apart they are
-// the caller's slice.
-func (a *Affinity[T]) fit(o *settings, q *query, candidates []T, without string) choice[T] {
-	if o.Eligible == nil && o.Tier == nil && o.Load == nil && o.Slow.Above == 0 &&
-		without == "" && len(q.Tried) == 0 && a.drained.of.Load() == nil {
-		return choice[T]{from: candidates}
-	}
-	type verdict struct {
-		rank rank
-		tier int
-		load float64
-	}
-	var room [64]verdict
-	verdicts := room[:0]
-	best := choice[T]{rank: rankNone}
-	for _, c := range candidates {
-		v := verdict{rank: rankNone}
-		if name := a.name(c); name != without {
-			v.rank = a.rank(o, q, name)
-			if o.Tier != nil && v.rank != rankNone {
-				v.tier = o.Tier(name, q.Request)
-			}
-			if v.rank < best.rank || v.rank == best.rank && v.tier > best.tier {
-				best.rank, best.tier = v.rank, v.tier
-			}
-		}
-		verdicts = append(verdicts, v)
-	}
-	if best.rank == rankNone {
-		return best
-	}
-	n := 0
-	for i, c := range candidates {
-		v := &verdicts[i]
-		if v.rank != best.rank || v.tier != best.tier {
-			v.rank = rankNone
-			continue
-		}
-		n++
-		if o.Load != nil {
-			v.load = o.Load(a.name(c), q.Request)
-			best.mean += v.load
-		}
-	}
-	best.mean /= float64(n)
-	best.from = make([]T, 0, n)
-	for i, c := range candidates {
-		if v := verdicts[i]; v.rank == best.rank && (v.load <= o.LoadLeast || !above(v.load, o.LoadBound*best.mean)) {
-			best.from = append(best.from, c)
-		}
-	}
-	if len(best.from) == 0 { // loads that are no loads: below 0
-		for i, c := range candidates {
-			if verdicts[i].rank == best.rank {
-				best.from = append(best.from, c)
-			}
-		}
-	}
-	return best
-}
-
-func (a *Affinity[T]) rank(o *settings, q *query, name string) rank {
-	f := a.fitness(o, q, name)
-	switch {
-	case f != Fit && f != Busy && f != Slow:
-		return rankNone
-	case a.drained.has(name):
-		return rankDry
-	case f == Slow:
-		return rankSlow
-	case f == Busy:
-		return rankBusy
-	}
-	return rankFit
-}
-
-// candidate is the candidate of a name.
-func (a *Affinity[T]) candidate(candidates []T, name string) (T, bool) {
-	for _, c := range candidates {
-		if a.name(c) == name {
-			return c, true
-		}
-	}
-	var zero T
-	return zero, false
-}
-
-// passing is what a request without a say in it has of a binding: results that
-// are reported of it concern nobody.
-func passing(b cache.Binding, auth string) cache.Binding {
-	return cache.Binding{Auth: auth, Session: b.Session}
+// State is what the host knows of an auth when a request comes. The zero State
+// is an auth that may serve.
+type State struct {
+	// Fitness is whether the auth may serve the request.
+	Fitness Fitness
+	// Until is when an auth that is Away comes back. The zero time is unknown. It
+	// goes into the error when nobody can serve.
+	Until time.Time
+	// Tier says how much the auth is preferred, the highest first. New sessions go
+	// to the highest tier that has a fit auth. A subagent goes where its parent
+	// is, in whatever tier.
+	Tier int
+	// Load is how much the auth has to do, in any unit that is the same for all
+	// candidates, such as requests in flight or tokens a minute. It must be finite
+	// and not negative; other values count as 0. See LoadPolicy.
+	Load float64
+	// Warm is how long the provider's prompt cache lives after its last use. 0 is
+	// Options.Warm.
+	Warm time.Duration
 }

@@ -3,6 +3,7 @@ package affinity_test
 import (
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,25 +15,24 @@ import (
 
 const module = "github.com/llmaffinity/llmaffinity"
 
-// The import rule: sessionid, cache and selector import none of each other,
-// only affinity imports them, and nothing but examples imports affinity.
-func TestImportRule(t *testing.T) {
-	allowed := map[string][]string{
-		"sessionid": nil, "cache": nil, "selector": nil,
-		"affinity": {"sessionid", "cache", "selector"}, "cache/cachetest": {"cache"}, "affinity/affinitytest": {"affinity", "selector"},
-	}
-	libraries := map[string][]string{
-		"sessionid":       {"github.com/cespare/xxhash/v2", "github.com/tidwall/gjson"},
-		"cache":           {"github.com/hashicorp/golang-lru/v2"},
-		"selector":        {"github.com/cespare/xxhash/v2"},
-		"affinity":        {"github.com/cespare/xxhash/v2", "github.com/tidwall/gjson"},
-		"cache/cachetest": nil, "affinity/affinitytest": nil,
-	}
-	for room, rooms := range allowed {
-		files, err := filepath.Glob(filepath.Join("..", room, "*.go"))
-		require.NoError(t, err)
-		require.NotEmpty(t, files, room)
-		for _, file := range files {
+// rooms are the packages of the root module, what else of it each may import, and
+// which libraries.
+var rooms = map[string]struct{ rooms, libraries []string }{
+	"sessionid":                   {rooms: []string{"sessionid/internal/jsontext", "sessionid/internal/content"}, libraries: []string{"github.com/cespare/xxhash/v2", "github.com/tidwall/gjson"}},
+	"sessionid/internal/content":  {rooms: []string{"sessionid/internal/jsontext"}, libraries: []string{"github.com/cespare/xxhash/v2"}},
+	"sessionid/internal/jsontext": {},
+	"cache":                       {libraries: []string{"github.com/hashicorp/golang-lru/v2"}},
+	"cache/cachetest":             {rooms: []string{"cache"}},
+	"selector":                    {libraries: []string{"github.com/cespare/xxhash/v2"}},
+	"affinity":                    {rooms: []string{"sessionid", "cache", "selector"}, libraries: []string{"github.com/cespare/xxhash/v2", "github.com/hashicorp/golang-lru/v2", "github.com/tidwall/gjson"}},
+	"affinity/affinitytest":       {rooms: []string{"affinity", "selector"}},
+}
+
+// The import rule: sessionid, cache and selector import none of each other, only
+// affinity imports them, and nothing but examples imports affinity.
+func TestEachRoomImportsOnlyWhatItMay(t *testing.T) {
+	for room, may := range rooms {
+		for _, file := range filesOf(t, room) {
 			test := strings.HasSuffix(file, "_test.go")
 			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
 			require.NoError(t, err)
@@ -44,12 +44,12 @@ func TestImportRule(t *testing.T) {
 				case !strings.Contains(first, "."): // standard library
 				case path == module+"/"+room && test:
 				case strings.HasPrefix(path, module+"/"):
-					require.Contains(t, rooms, strings.TrimPrefix(path, module+"/"), "%s imports %s", file, path)
+					require.Contains(t, may.rooms, strings.TrimPrefix(path, module+"/"), "%s imports %s", file, path)
 				case strings.HasPrefix(path, "github.com/stretchr/testify/"):
 					require.True(t, test, "%s imports %s", file, path)
 				default:
 					ok := false
-					for _, l := range libraries[room] {
+					for _, l := range may.libraries {
 						ok = ok || path == l || strings.HasPrefix(path, l+"/")
 					}
 					require.True(t, ok, "%s imports %s", file, path)
@@ -57,6 +57,33 @@ func TestImportRule(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Each package of the root module is a room, so that nobody can add one that no rule
+// is about.
+func TestEveryPackageIsARoom(t *testing.T) {
+	for _, top := range []string{"sessionid", "cache", "selector", "affinity"} {
+		err := filepath.WalkDir(filepath.Join("..", top), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.IsDir() {
+				return err
+			}
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil {
+				return filepath.SkipDir // a module of its own
+			}
+			if files, _ := filepath.Glob(filepath.Join(path, "*.go")); len(files) > 0 {
+				require.Contains(t, rooms, strings.TrimPrefix(filepath.ToSlash(path), "../"))
+			}
+			return nil
+		})
+		require.NoError(t, err)
+	}
+}
+
+func filesOf(t *testing.T, room string) []string {
+	files, err := filepath.Glob(filepath.Join("..", room, "*.go"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files, room)
+	return files
 }
 
 // The root module requires four modules and no more.

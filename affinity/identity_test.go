@@ -22,16 +22,16 @@ func agent(id string) affinity.Request {
 	return r
 }
 
-func TestI7_SubagentsInheritOrAreSpread(t *testing.T) {
+func TestSubagentsInheritOrAreSpread(t *testing.T) {
 	inherit := wrap(t, nil)
 	home := served(t, inherit, agent(""), abc)
 	for i := range 50 {
 		require.Equal(t, home, served(t, inherit, agent(fmt.Sprint("a", i)), abc))
 	}
 
-	e, err := sessionid.NewExtractor(sessionid.Config{Lanes: sessionid.LanesApart})
+	e, err := sessionid.NewExtractor(&sessionid.Options{LanesApart: true})
 	require.NoError(t, err)
-	apart := wrap(t, &affinity.Options{Extract: e.Extract})
+	apart := wrap(t, &affinity.Options[string]{Extract: e.Extract})
 	home = served(t, apart, agent(""), abc)
 	of, used := map[string]string{}, map[string]bool{}
 	for i := range 50 {
@@ -49,7 +49,7 @@ func TestI7_SubagentsInheritOrAreSpread(t *testing.T) {
 	require.Equal(t, of["a1"], served(t, apart, agent("a1"), abc), "nor another agent")
 }
 
-func TestI8_ARequestIDBesideACacheKey(t *testing.T) {
+func TestARequestIDBesideACacheKey(t *testing.T) {
 	s := wrap(t, nil)
 	used := map[string]bool{}
 	for i := range 20 {
@@ -63,7 +63,7 @@ func TestI8_ARequestIDBesideACacheKey(t *testing.T) {
 	require.Len(t, used, 1)
 }
 
-func TestI9_ASharedCacheKeyPullsNoSessionsTogether(t *testing.T) {
+func TestASharedCacheKeyPullsNoSessionsTogether(t *testing.T) {
 	s := wrap(t, nil)
 	with := func(id, key string) affinity.Request {
 		body := `{"conversation_id":"` + id + `"`
@@ -81,10 +81,10 @@ func TestI9_ASharedCacheKeyPullsNoSessionsTogether(t *testing.T) {
 	require.Equal(t, b, served(t, s, with("c2", ""), abc))
 }
 
-func TestI12_TwoNamesOfOneModelAreOneBinding(t *testing.T) {
-	s := wrap(t, &affinity.Options{Model: func(m string) string {
-		base, _, _ := strings.Cut(m, "(")
-		return base
+func TestTwoNamesOfOneModelAreOneBinding(t *testing.T) {
+	s := wrap(t, &affinity.Options[string]{Scope: func(r affinity.Request) (pool, model string) {
+		base, _, _ := strings.Cut(r.Model, "(")
+		return r.Pool, base
 	}})
 	of := func(model string) affinity.Request {
 		r := session("x")
@@ -100,7 +100,7 @@ func TestI12_TwoNamesOfOneModelAreOneBinding(t *testing.T) {
 	require.False(t, bound, "the failure is about the same binding")
 }
 
-func TestI14_ALostHistoryIsCounted(t *testing.T) {
+func TestALostHistoryIsCounted(t *testing.T) {
 	s := wrap(t, nil)
 	turn := func(i int) string {
 		return fmt.Sprintf(`{"role":"user","content":"question %d: %s"},{"role":"assistant","content":"answer %d: %s"}`, i, strings.Repeat("what ", 20), i, strings.Repeat("that ", 20))
@@ -133,7 +133,7 @@ func TestI14_ALostHistoryIsCounted(t *testing.T) {
 	require.False(t, p.Decision.LostHistory, "boilerplate is no history")
 }
 
-func TestI17_SideRequestsLeaveTheMainLineAlone(t *testing.T) {
+func TestSideRequestsLeaveTheMainLineAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := wrap(t, nil)
 		main := session("x")
@@ -174,7 +174,7 @@ func TestI17_SideRequestsLeaveTheMainLineAlone(t *testing.T) {
 
 // Qwen Code's memory extraction: the whole history under another system
 // prompt, and a question of its own at the end.
-func TestI17_ASideRequestWithTheHistoryDoesNotMoveIt(t *testing.T) {
+func TestASideRequestWithTheHistoryDoesNotMoveIt(t *testing.T) {
 	s := wrap(t, nil)
 	history := `{"role":"user","content":"q1"}`
 	var home string

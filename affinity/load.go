@@ -1,25 +1,69 @@
 package affinity
 
 import (
+	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 )
 
-// InFlight counts the requests that are under way at each auth: a load for
-// hosts that have no such number.
+// LoadPolicy says what State.Load does. It is compared with the mean load of
+// the auths among which new sessions are placed: the fit ones of the highest
+// tier.
+type LoadPolicy struct {
+	// Bound is how many times the mean an auth may have and still get new
+	// sessions. 0 is 1.25. It must be at least 1.
+	Bound float64
+	// Spill is how many times the mean an auth may have and still serve its bound
+	// sessions. Above it, single requests go elsewhere, which costs their prompt
+	// cache each time. 0 disables spilling. It must be at least Bound; between
+	// the two an auth gets no new sessions but keeps its own.
+	Spill float64
+	// Least is a load that is never too much, whatever the mean is. With few
+	// requests a mean says nothing: for loads in requests in flight take some.
+	Least float64
+}
+
+const defaultLoadBound = 1.25
+
+func (p *LoadPolicy) complete() error {
+	if p.Bound == 0 {
+		p.Bound = defaultLoadBound
+	}
+	switch {
+	case !isLoad(p.Bound) || p.Bound < 1:
+		return fmt.Errorf("Load.Bound is %v, not at least 1", p.Bound)
+	case p.Spill != 0 && !(isLoad(p.Spill) && p.Spill >= p.Bound):
+		return fmt.Errorf("Load.Spill is %v, not at least Load.Bound, %v", p.Spill, p.Bound)
+	case !isLoad(p.Least):
+		return fmt.Errorf("Load.Least is %v", p.Least)
+	}
+	return nil
+}
+
+func isLoad(f float64) bool { return f >= 0 && !math.IsInf(f, 1) }
+
+// exceeds compares a load with so many times the mean. Sums of equal loads may
+// differ in the last digits.
+func (p *LoadPolicy) exceeds(load, times, mean float64) bool {
+	return load > p.Least && load > times*mean*(1+1e-9)
+}
+
+// InFlight counts the requests under way at each auth. It is a load for hosts
+// that have no other number.
 //
 //	var flying affinity.InFlight
-//	o := &affinity.Options{Load: flying.Load}
+//	... State{Load: flying.Load(account.ID)}
 //	...
-//	defer flying.Begin(pick.Decision.Auth)() // until the answer has been passed on
+//	defer flying.Begin(pick.Decision.Auth)() // until the answer was passed on
 //
-// The zero value is ready. It is safe for concurrent use.
+// The zero value is ready. Any number of goroutines may use it.
 type InFlight struct {
 	of sync.Map // name -> *atomic.Int64
 }
 
-// Begin counts a request in and returns what counts it out, once, however
-// often it is called.
+// Begin counts a request in. It returns the function that counts the request
+// out: once, however often it is called.
 func (f *InFlight) Begin(auth string) (end func()) {
 	n, ok := f.of.Load(auth)
 	if !ok {
@@ -29,36 +73,11 @@ func (f *InFlight) Begin(auth string) (end func()) {
 	return sync.OnceFunc(func() { n.(*atomic.Int64).Add(-1) })
 }
 
-// Load is how many are under way, as Options.Load wants it.
-func (f *InFlight) Load(auth string, _ Request) float64 {
+// Load is how many requests are under way at an auth, for State.Load.
+func (f *InFlight) Load(auth string) float64 {
 	n, ok := f.of.Load(auth)
 	if !ok {
 		return 0
 	}
 	return float64(n.(*atomic.Int64).Load())
 }
-
-// overloaded reports whether a bound session's auth has so much to do that even
-// its own sessions go elsewhere.
-func (a *Affinity[T]) overloaded(o *settings, q *query, candidates []T, name string) bool {
-	if o.SpillBound == 0 {
-		return false
-	}
-	load := o.Load(name, q.Request)
-	if load <= o.LoadLeast {
-		return false
-	}
-	sum, n := 0.0, 0
-	for _, c := range candidates {
-		if other := a.name(c); other == name {
-			sum, n = sum+load, n+1
-		} else if f := a.fitness(o, q, other); f == Fit || f == Busy {
-			sum, n = sum+o.Load(other, q.Request), n+1
-		}
-	}
-	return above(load, o.SpillBound*sum/float64(n))
-}
-
-// above compares loads that were added up: equal ones may differ in the last
-// digits.
-func above(load, bound float64) bool { return load > bound*(1+1e-9) }

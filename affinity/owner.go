@@ -1,76 +1,53 @@
 package affinity
 
-import (
-	"context"
-	"errors"
-	"fmt"
-
-	"github.com/llmaffinity/llmaffinity/cache"
-	"github.com/llmaffinity/llmaffinity/sessionid"
-)
-
-// OwnerPolicy says what happens to a request that names state which only one
-// auth has (previous_response_id, a container …), when it is known which, see
-// [Pick.Owns].
-type OwnerPolicy uint8
-
-const (
-	// OwnersPrefer: the request goes to that auth, before its session's, if it
-	// may serve; otherwise it goes on as if it named nothing.
-	OwnersPrefer OwnerPolicy = iota
-	// OwnersRequire: the request goes to that auth, or Pick fails with ErrOwner.
-	OwnersRequire
-	// OwnersIgnore: nothing is looked up.
-	OwnersIgnore
-)
-
-// ErrOwner is wrapped by Pick's error when a request names state of an auth
-// that may not serve it, and the policy is OwnersRequire.
-var ErrOwner = errors.New("affinity: the auth that holds what the request names may not serve it")
-
-// Owns records that the auth of this pick holds state which a later request
-// may name: name and id are those of sessionid.OwnerKey, such as
-// "previous_response_id" and the id of the response that came back. It is
-// forgotten like a session that is idle, and counts as one in the store. It does
-// nothing for an id that is none.
-func (p Pick[T]) Owns(ctx context.Context, name, id string) error {
-	k := sessionid.OwnerKey(name, id)
-	if p.of == nil || k == (sessionid.Key{}) || p.of.conf.Load().Owners == OwnersIgnore {
-		return nil
-	}
-	_, _, err := p.of.bindings.Bind(ctx, ownerScope(p.tenant, p.pool), cache.Keys{Names: [cache.MaxNames]cache.Key{k}}, p.Decision.Auth)
-	if err != nil {
-		p.of.failed.Add(1)
-	}
-	return err
-}
-
-// ownerScope is where owners are held: beside the sessions, in a model that no
-// request can name.
-func ownerScope(tenant, pool string) cache.Scope {
-	return cache.Scope{Tenant: tenant, Pool: pool, Model: notes + "owner"}
-}
-
-// owner looks for the auth that holds what the request names; ok is false if
-// nobody is known or the policy lets the request go on.
-func (a *Affinity[T]) owner(ctx context.Context, o *settings, q *query, id *sessionid.ID, candidates []T) (auth T, name string, ok bool, err error) {
-	if o.Owners == OwnersIgnore {
-		return auth, "", false, nil
-	}
-	for _, state := range id.Owners() {
-		at := query{Request: Request{Side: q.Side}, scope: ownerScope(q.Tenant, q.scope.Pool)}
-		b, known, _ := a.find(ctx, &at, &cache.Keys{Names: [cache.MaxNames]cache.Key{state.Key}})
-		if !known {
+// owner serves a request by the auth that holds what the request names. It
+// returns false if nobody is known to hold it, or if that auth cannot serve and
+// the request may go on without.
+//
+// A session that is not bound is bound to the owner. A session that is bound
+// elsewhere stays there.
+func (v *visit[T]) owner() (done bool, err error) {
+	for _, state := range v.id.Owners() {
+		auth, ok, err := v.store.Recall(v.ctx, ownerScope(v.q.scope), state.Key)
+		if !v.check(err) || !ok {
 			continue
 		}
-		if auth, ok = a.candidate(candidates, b.Auth); ok {
-			if f := a.fitness(o, q, b.Auth); f == Fit || f == Busy || f == Slow {
-				return auth, b.Auth, true, nil
-			}
+		i := v.serving(auth, rankDry)
+		if i >= 0 {
+			return true, v.own(i)
 		}
-		if o.Owners == OwnersRequire {
-			return auth, "", false, fmt.Errorf("%w: %s", ErrOwner, state.Name)
+		if v.o.requireOwner {
+			e := v.nobody()
+			e.Reason, e.Auth = ReasonOwner, auth
+			return true, e
 		}
 	}
-	return auth, "", false, nil
+	return false, nil
+}
+
+func (v *visit[T]) own(i int) error {
+	c, b := v.at(i), v.session
+	if !b.Bound() && !v.q.Side && !v.id.IsZero() {
+		bound, _, err := v.store.Bind(v.ctx, v.q.scope, v.keys, c.name)
+		if v.check(err) {
+			b = bound
+			v.hold(b)
+		}
+	}
+	resident := b.Bound() && b.Auth == c.name
+	if resident {
+		v.p.visit.warm = b.Served && !v.cold(i)
+	}
+	v.serve(c, OutcomeOwner, ReasonNone, b, resident)
+	return nil
+}
+
+// forced serves a request by the auth that it names.
+func (v *visit[T]) forced() error {
+	i := v.find(v.q.Force)
+	if i < 0 {
+		return &NoAuthError{Reason: ReasonForced, Auth: v.q.Force}
+	}
+	v.serve(v.at(i), OutcomeForced, ReasonNone, v.session, false)
+	return nil
 }

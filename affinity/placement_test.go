@@ -15,26 +15,25 @@ func follows(id string) affinity.Request {
 	return content(`{"previous_response_id":"` + id + `","input":"go on"}`)
 }
 
-func TestF6_StateOfAnAuthThatIsGone(t *testing.T) {
-	for policy, want := range map[affinity.OwnerPolicy]string{
-		affinity.OwnersPrefer: "another", affinity.OwnersRequire: "error", affinity.OwnersIgnore: "another",
-	} {
-		h := newHost(t, affinity.Options{Owners: policy})
+func TestStateOfAnAuthThatIsGone(t *testing.T) {
+	for _, require_ := range []bool{false, true} {
+		h := newHost(t, affinity.Options[string]{RequireOwner: require_})
 		p := h.pick(content(`{"input":"begin"}`))
 		require.NoError(t, p.Owns(t.Context(), "previous_response_id", "resp_1"))
 		p.Report(affinity.Served)
 		owner := p.Auth
 
-		if policy != affinity.OwnersIgnore {
-			for range 3 {
-				p = h.pick(follows("resp_1"))
-				require.Equal(t, owner, p.Auth, "it goes where the state is")
-			}
+		for range 3 {
+			p = h.pick(follows("resp_1"))
+			require.Equal(t, owner, p.Auth, "it goes where the state is")
 		}
 		h.fitness[owner] = affinity.Away
 		p, err := h.Pick(t.Context(), follows("resp_1"), abc)
-		if want == "error" {
-			require.ErrorIs(t, err, affinity.ErrOwner)
+		if require_ {
+			var none *affinity.NoAuthError
+			require.ErrorAs(t, err, &none)
+			require.Equal(t, affinity.ReasonOwner, none.Reason)
+			require.Equal(t, owner, none.Auth)
 			require.NotContains(t, err.Error(), "resp_1", "nothing of what the client sent")
 		} else {
 			require.NoError(t, err)
@@ -48,13 +47,13 @@ func TestF6_StateOfAnAuthThatIsGone(t *testing.T) {
 }
 
 func TestAnOwnerDoesNotMoveASession(t *testing.T) {
-	h := newHost(t, affinity.Options{})
+	h := newHost(t, affinity.Options[string]{})
 	r := h.bound("x")
 	h.fitness["A"] = affinity.Unfit
 	p := h.pick(content(`{"input":"begin"}`))
 	require.NoError(t, p.Owns(t.Context(), "container", "c_1"))
 	clear(h.fitness)
-	e, err := sessionid.NewExtractor(sessionid.Config{Owners: sessionid.OwnersAlways})
+	e, err := sessionid.NewExtractor(&sessionid.Options{OwnersEverywhere: true})
 	require.NoError(t, err)
 	with := r
 	id := e.Extract(r.Header, []byte(`{"container":{"id":"c_1"}}`))
@@ -72,7 +71,7 @@ func TestAnOwnerDoesNotMoveASession(t *testing.T) {
 
 // Also when another request of the session has bound it elsewhere just now.
 func TestStateIsWhereItIsEvenForASessionThatIsJustBound(t *testing.T) {
-	h := newHost(t, affinity.Options{Owners: affinity.OwnersRequire})
+	h := newHost(t, affinity.Options[string]{RequireOwner: true})
 	p := h.pick(content(`{"input":"begin"}`))
 	require.NoError(t, p.Owns(t.Context(), "previous_response_id", "resp_1"))
 	for i := range 20 {
@@ -102,7 +101,7 @@ func TestStateIsWhereItIsEvenForASessionThatIsJustBound(t *testing.T) {
 }
 
 func TestASubagentWithASessionOfItsOwnInheritsItsParentsAuth(t *testing.T) {
-	h := newHost(t, affinity.Options{})
+	h := newHost(t, affinity.Options[string]{})
 	h.bound("ses_1")
 	child := session("ses_2")
 	child.Header.Set("X-Parent-Session-Id", "ses_1")
@@ -117,14 +116,15 @@ func TestASubagentWithASessionOfItsOwnInheritsItsParentsAuth(t *testing.T) {
 	h.fitness["A"] = affinity.Full
 	d = h.serve(child)
 	require.NotEqual(t, "A", d.Auth)
-	require.Equal(t, affinity.OutcomeNew, d.Outcome)
+	require.Equal(t, affinity.OutcomeMoved, d.Outcome)
+	require.Equal(t, affinity.ReasonRefused, d.Reason)
 	orphan := session("ses_3")
 	orphan.Header.Set("X-Parent-Session-Id", "unknown")
 	require.Equal(t, affinity.OutcomeNew, h.serve(orphan).Outcome)
 }
 
 func TestADrainedAuthGetsNoNewSessions(t *testing.T) {
-	h := newHost(t, affinity.Options{})
+	h := newHost(t, affinity.Options[string]{})
 	r := h.bound("x")
 	h.Drain("A", true)
 	for i := range 12 {
@@ -132,8 +132,8 @@ func TestADrainedAuthGetsNoNewSessions(t *testing.T) {
 		require.NotEqual(t, "A", h.serve(affinity.Request{}).Auth)
 	}
 	require.Equal(t, "A", h.serve(r).Auth, "the old ones finish")
-	n, ok := h.Bound("A")
-	require.True(t, ok)
+	n, err := h.Bound(t.Context(), "A")
+	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	h.fitness["B"], h.fitness["C"] = affinity.Away, affinity.Away
 	require.Equal(t, "A", h.serve(session("only")).Auth, "unless there is no other")
@@ -146,8 +146,8 @@ func TestADrainedAuthGetsNoNewSessions(t *testing.T) {
 	require.Len(t, used, 3)
 }
 
-func TestV4_TheSessionsNameForTheProvider(t *testing.T) {
-	h := newHost(t, affinity.Options{})
+func TestTheSessionsNameForTheProvider(t *testing.T) {
+	h := newHost(t, affinity.Options[string]{})
 	r := h.bound("x")
 	d := h.serve(r)
 	name, perAuth := d.SessionName(false), d.SessionName(true)
@@ -163,8 +163,8 @@ func TestV4_TheSessionsNameForTheProvider(t *testing.T) {
 	require.Empty(t, h.serve(affinity.Request{}).SessionName(true))
 }
 
-func TestV2_ARetryOnTheSameAuthIsNoSwitch(t *testing.T) {
-	h := newHost(t, affinity.Options{})
+func TestARetryOnTheSameAuthIsNoSwitch(t *testing.T) {
+	h := newHost(t, affinity.Options[string]{})
 	r := h.bound("x")
 	first, again := h.serve(r), h.serve(r)
 	require.Equal(t, first.Auth, again.Auth)

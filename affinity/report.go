@@ -3,184 +3,251 @@ package affinity
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// Pick is a choice that was made for one request. Report how it went; a pick
-// that is never reported leaves its session bound, provisionally.
+// Pick is a choice that was made for one request. Report how it went. A pick that
+// is never reported keeps a session bound that was never served. The zero Pick is
+// no choice: Report and the other methods do nothing then.
 type Pick[T any] struct {
 	// Auth is the auth to send the request to.
 	Auth T
-	// Decision says how it came about.
+	// Decision says how the choice came about.
 	Decision Decision
 
-	of      *Affinity[T]
-	tenant  string
-	pool    string
-	model   string
-	binding cache.Binding
-	around  bool // a detour: binding is what it goes around
-	warm    bool // the session's prompt cache can be warm there
+	visit visitor
 }
 
-// Result is how a request went, as far as the session's place is concerned.
-type Result uint8
+// visitor is what a pick knows of the session when results are reported.
+type visitor struct {
+	core    *core
+	scope   cache.Scope
+	model   string        // the request's
+	binding cache.Binding // the session's; zero if results concern nobody
+	guest   bool          // the session is bound elsewhere or was not asked
+	warm    bool          // its prompt cache can be warm at this auth
+	use     *atomic.Uint32
+}
 
+// States of a visitor's use. A pick of a binding that has never served has one.
 const (
-	// Served: the auth answered. The binding is confirmed and its TTL starts
-	// again.
-	Served Result = iota
-	// Transient: the auth failed in a way that passes (408, 429, 5xx, a broken
-	// connection). A binding that has served stays, and its session takes a
-	// detour for a while; a provisional one goes.
-	Transient
-	// Terminal: the auth cannot serve this any more (401, 402, 403, unknown
-	// model). The session leaves it.
-	Terminal
-	// Rejected: the request itself is at fault (400, 413, 422 …). Nothing
-	// changes.
-	Rejected
-	// Cancelled: the client went away. A binding that has served stays; a
-	// provisional one goes. The auth is not to blame.
-	Cancelled
-	// Unlisted: nobody knows what it means. Nothing changes, until it has come
-	// Options.Unlisted times in a row: then the session leaves.
-	Unlisted
+	useOpen uint32 = iota
+	useEnded
+	useServed
 )
 
-var resultNames = [...]string{"served", "transient", "terminal", "rejected", "cancelled", "unlisted"}
+func newUse() *atomic.Uint32 { return new(atomic.Uint32) } // useOpen
 
-// String is the result in lower case, fit for a metric label.
-func (r Result) String() string {
-	if int(r) < len(resultNames) {
-		return resultNames[r]
-	}
-	return "unknown"
+// end ends an open use, if there is one.
+func (v *visitor) end(as uint32) bool {
+	return v.use != nil && v.use.CompareAndSwap(useOpen, as)
 }
 
-// Report says how the request went. It is about the binding that this pick
-// made or used: if the session was moved or invalidated since, nothing
-// happens. It may be called from any goroutine, also more than once, as for a
-// stream that begins well and breaks.
+// Report says how the request went. The result is about the binding that this
+// pick made or used: if the session was moved or invalidated since, nothing
+// happens. Report may be called from any goroutine, also more than once, for
+// example for a stream that begins well and breaks.
 func (p Pick[T]) Report(r Result) { p.ReportAway(r, 0) }
 
-// ReportAway is Report for a Transient result that says for how long the auth
-// wants to be left alone, see RetryAfter; 0 is Options.Away.
+// ReportAway is Report for an auth that said for how long it wants to be left
+// alone, see Classify. With 0 it has not said, and Options.Away counts. What the
+// auth itself says holds; Options.Away is a guess, which ends when no other auth
+// is left.
 func (p Pick[T]) ReportAway(r Result, away time.Duration) {
-	switch a := p.of; {
-	case a == nil:
-	case p.around:
-		a.detoured(p.binding, p.Decision.Auth, r, away)
-	case p.binding.Gen != 0:
-		a.report(p.binding, r, away)
+	v := &p.visit
+	if v.core == nil || v.binding.Gen == 0 {
+		return
+	}
+	ctx, cancel := v.core.background()
+	defer cancel()
+	if v.guest {
+		v.core.guest(ctx, v, p.Decision.Auth, r, away)
+	} else {
+		v.core.resident(ctx, v, r, away)
 	}
 }
 
-// ReportResponse is ReportAway with what Options.Classify, or else
-// [ClassifyResponse], makes of an answer or of the error of sending. It returns
-// that, for a host that tries another auth after Transient and Terminal.
+// ReportResponse is ReportAway with what Options.Classify makes of an answer, or
+// of the error of sending. It returns the result, for a host that tries another
+// auth after Transient and Terminal.
 func (p Pick[T]) ReportResponse(resp *http.Response, err error) Result {
-	var r Result
-	var away time.Duration
-	ok := false
-	if p.of != nil {
-		if c := p.of.conf.Load().Classify; c != nil {
-			r, away, ok = c(resp, err)
-		}
+	classify := Classify
+	if p.visit.core != nil {
+		classify = p.visit.core.policy.Load().classify
 	}
-	if !ok {
-		r, away = ClassifyResponse(resp, err)
-	}
+	r, away := classify(resp, err)
 	p.ReportAway(r, away)
 	return r
 }
 
-// detoured is the result of a detour. One that fails is none: the next request of
-// the session takes another.
-func (a *Affinity[T]) detoured(around cache.Binding, auth string, r Result, away time.Duration) {
-	o, now := a.conf.Load(), time.Now()
-	switch r {
-	case Served:
-		if t, ok := a.troubles.get(around); ok && t.detour == auth {
-			a.troubles.change(around, func(t *trouble) bool { t.served = now; return true })
-		}
-	case Transient, Terminal, Unlisted:
-		if r == Terminal {
-			away = o.Warm
-		} else if away <= 0 {
-			away = o.Away
-		}
-		a.troubles.change(around, func(t *trouble) bool {
-			if t.away = true; t.detour == auth {
-				t.detour, t.served = "", time.Time{}
-			}
-			t.shun(auth, now.Add(away))
-			return true
-		})
-	}
-}
-
-// report tells the store. The request may be over, and its context done: what
-// it has shown is true all the same.
-func (a *Affinity[T]) report(b cache.Binding, r Result, away time.Duration) {
-	ctx, err, ok := context.Background(), error(nil), false
-	switch r {
-	case Served:
-		if ok, err = a.bindings.Confirm(ctx, b); ok {
-			a.served(b)
-		}
-	case Terminal:
-		if ok, err = a.bindings.Delete(ctx, b); ok {
-			a.troubles.over(b)
-		}
-	case Cancelled:
-		_, err = a.bindings.Release(ctx, b)
-	case Transient:
-		if ok, err = a.bindings.Release(ctx, b); ok || err != nil {
-			break
-		}
-		if ok, err = a.bindings.Touch(ctx, b); ok { // still the current one
-			if away <= 0 {
-				away = a.conf.Load().Away
-			}
-			a.troubles.change(b, func(t *trouble) bool {
-				t.away, t.failed = true, 0
-				if until := time.Now().Add(away); until.After(t.until) {
-					t.until = until
-				}
-				return true
-			})
-		}
-	case Unlisted:
-		if ok, err = a.bindings.Touch(ctx, b); !ok {
-			break // late
-		}
-		t := a.troubles.change(b, func(t *trouble) bool { t.failed++; return true })
-		if t.failed >= a.conf.Load().Unlisted {
-			_, err = a.bindings.Delete(ctx, b)
-			a.troubles.over(b)
-		}
-	}
-	if err != nil {
-		a.failed.Add(1)
-	}
-}
-
-// served forgets what has failed before. A result that arrives while the auth
-// counts as away does not end that: it may be of an older request.
-func (a *Affinity[T]) served(b cache.Binding) {
-	if _, ok := a.troubles.get(b); !ok {
+// FirstToken says how long the auth took to the first token of its answer, for
+// Options.Slow. Any goroutine may call it.
+func (p Pick[T]) FirstToken(took time.Duration) {
+	v := &p.visit
+	if v.core == nil || p.Decision.Auth == "" {
 		return
 	}
-	now := time.Now()
-	a.troubles.change(b, func(t *trouble) (keep bool) {
-		if now.Before(t.until) {
-			t.failed = 0
-			return true
+	if o := &v.core.policy.Load().slow; o.Above > 0 {
+		v.core.speeds.sample(o, speedKey{p.Decision.Auth, v.model}, took, v.warm)
+	}
+}
+
+// Owns records that the auth of this pick holds state that a later request may
+// name. name and id are those of sessionid.OwnerKey, for example
+// "previous_response_id" and the id of the response that came back. The record
+// lives as long as an idle session does. It takes no room from sessions. An id
+// that is none is ignored.
+func (p Pick[T]) Owns(ctx context.Context, name, id string) error {
+	v := &p.visit
+	key := sessionid.OwnerKey(name, id)
+	if v.core == nil || p.Decision.Auth == "" || key == (sessionid.Key{}) {
+		return nil
+	}
+	err := v.core.store.Remember(ctx, ownerScope(v.scope), key, p.Decision.Auth)
+	v.core.check(err)
+	return err
+}
+
+// ownerScope is where owners are noted. State belongs to a tenant and a pool, not
+// to a model.
+func ownerScope(s cache.Scope) cache.Scope { return cache.Scope{Tenant: s.Tenant, Pool: s.Pool} }
+
+// wait is how long to leave an auth alone after a result, and whether the auth
+// itself has said so.
+func (p *policy) wait(r Result, away time.Duration) (wait time.Duration, asked bool) {
+	switch {
+	case away > 0:
+		return away, true
+	case r == Terminal:
+		return p.warm, false
+	}
+	return p.away, false
+}
+
+// resident takes the result of a session that was served by the auth that it is
+// bound to.
+func (k *core) resident(ctx context.Context, v *visitor, r Result, away time.Duration) {
+	b, p := v.binding, k.policy.Load()
+	wait, asked := p.wait(r, away)
+	switch r {
+	case Served:
+		v.end(useServed)
+		if memo, ok, err := k.store.Confirm(ctx, b); k.check(err) && ok && memo != "" {
+			b.Memo = memo
+			k.relieve(ctx, b)
 		}
-		*t, keep = t.settled(now)
-		return keep
+	case Terminal:
+		v.end(useEnded)
+		if ok, err := k.store.Unbind(ctx, b); k.check(err) && ok {
+			k.blame(ctx, b, wait, asked)
+		}
+	case Rejected:
+		if v.end(useEnded) {
+			_, err := k.store.Release(ctx, b, false)
+			k.check(err)
+		}
+	case Cancelled:
+		if v.end(useEnded) {
+			_, err := k.store.Release(ctx, b, true)
+			k.check(err)
+		}
+	case Transient:
+		first := v.end(useEnded)
+		if first {
+			unbound, err := k.store.Release(ctx, b, true)
+			if k.check(err) && unbound {
+				k.blame(ctx, b, wait, asked)
+			}
+			if unbound || err != nil {
+				return
+			}
+		}
+		if ok, err := k.store.Touch(ctx, b); !k.check(err) || !ok {
+			return // late
+		}
+		if first && !asked {
+			return // other requests of the session's first burst show what the auth can do
+		}
+		b, _ = k.amend(ctx, b, current, func(b *cache.Binding, t *trouble) {
+			now := time.Now().UnixNano()
+			t.begin(b, now)
+			t.leave(b.Auth, now+int64(wait), asked)
+		})
+		k.absences.failed(b.Auth, wait, p.warm)
+	default:
+		if v.end(useEnded) {
+			_, err := k.store.Release(ctx, b, false)
+			k.check(err)
+		}
+		if ok, err := k.store.Touch(ctx, b); !k.check(err) || !ok {
+			return // late
+		}
+		_, t := k.amend(ctx, b, current, func(b *cache.Binding, t *trouble) {
+			t.begin(b, time.Now().UnixNano())
+			t.failed++
+		})
+		if t.failed < p.unlisted {
+			return
+		}
+		if ok, err := k.store.Unbind(ctx, b); k.check(err) && ok {
+			k.blame(ctx, b, wait, asked)
+		}
+	}
+}
+
+// blame makes a session that has just lost its auth leave that auth alone for a
+// while.
+func (k *core) blame(ctx context.Context, b cache.Binding, wait time.Duration, asked bool) {
+	k.amend(ctx, b, departed, func(is *cache.Binding, t *trouble) {
+		auth := b.Auth
+		if is.Lost != 0 {
+			auth = is.Auth
+		}
+		now := time.Now().UnixNano()
+		t.calm(now, false)
+		t.leave(auth, now+int64(wait), asked)
 	})
+}
+
+// relieve forgets what has failed before an auth served. A result that comes while
+// the auth is away does not end that: it may be of an older request.
+func (k *core) relieve(ctx context.Context, b cache.Binding) {
+	k.amend(ctx, b, current, func(b *cache.Binding, t *trouble) {
+		now := time.Now().UnixNano()
+		t.failed = 0
+		t.calm(now, t.gen == b.Gen && now < t.until)
+	})
+}
+
+// guest takes the result of a session that was served by another auth than its
+// own. An auth that fails is left alone by the session, and is its detour no
+// more.
+func (k *core) guest(ctx context.Context, v *visitor, auth string, r Result, away time.Duration) {
+	b, p := v.binding, k.policy.Load()
+	now := time.Now().UnixNano()
+	switch r {
+	case Served:
+		if t := troubleOf(&b); t.detour != auth {
+			return
+		}
+		k.amend(ctx, b, current, func(_ *cache.Binding, t *trouble) {
+			if t.detour == auth {
+				t.served = now
+			}
+		})
+	case Transient, Terminal, Unlisted:
+		wait, asked := p.wait(r, away)
+		k.amend(ctx, b, current, func(b *cache.Binding, t *trouble) {
+			t.begin(b, now)
+			failed := auth
+			if auth == v.binding.Auth { // forced to the session's own
+				failed = b.Auth
+			}
+			t.leave(failed, now+int64(wait), asked)
+		})
+	}
 }

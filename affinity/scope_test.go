@@ -11,15 +11,9 @@ import (
 )
 
 // models is a host whose auths serve some models only.
-func models(t *testing.T, o affinity.Options, serves map[string]string) *host {
+func models(t *testing.T, o affinity.Options[string], serves map[string]string) *host {
 	h := newHost(t, o)
-	o.Eligible = func(auth string, r affinity.Request) affinity.Fitness {
-		if !strings.Contains(serves[auth], r.Model) {
-			return affinity.Unfit
-		}
-		return h.fitness[auth]
-	}
-	require.NoError(t, h.Affinity.Reconfigure(&o))
+	h.serves = serves
 	return h
 }
 
@@ -28,8 +22,8 @@ func with(r affinity.Request, model string) affinity.Request {
 	return r
 }
 
-func TestS3_AModelThatTheAuthDoesNotServe(t *testing.T) {
-	h := models(t, affinity.Options{}, map[string]string{"A": "m1", "B": "m1 m2", "C": "m1 m2"})
+func TestAModelThatTheAuthDoesNotServe(t *testing.T) {
+	h := models(t, affinity.Options[string]{}, map[string]string{"A": "m1", "B": "m1 m2", "C": "m1 m2"})
 	h.fitness["B"], h.fitness["C"] = affinity.Away, affinity.Away
 	one, two := with(session("x"), "m1"), with(session("x"), "m2")
 	require.Equal(t, "A", h.serve(one).Auth)
@@ -43,8 +37,8 @@ func TestS3_AModelThatTheAuthDoesNotServe(t *testing.T) {
 	}
 }
 
-func TestS3_OneAuthOverAllModels(t *testing.T) {
-	h := models(t, affinity.Options{AllModels: true}, map[string]string{"A": "m1", "B": "m1 m2", "C": "m1 m2"})
+func TestOneAuthOverAllModels(t *testing.T) {
+	h := models(t, affinity.Options[string]{AllModels: true}, map[string]string{"A": "m1", "B": "m1 m2", "C": "m1 m2"})
 	h.fitness["B"], h.fitness["C"] = affinity.Away, affinity.Away
 	one, two := with(session("x"), "m1"), with(session("x"), "m2")
 	require.Equal(t, "A", h.serve(one).Auth)
@@ -66,8 +60,8 @@ func TestS3_OneAuthOverAllModels(t *testing.T) {
 
 // No auth can serve both: each model goes back to the auth that has its cache,
 // and not to wherever the balancer's turn is.
-func TestS3_BetweenModelsThatNoAuthCanServe(t *testing.T) {
-	h := models(t, affinity.Options{AllModels: true}, map[string]string{"A": "m1", "B": "m2", "C": "m1 "})
+func TestBetweenModelsThatNoAuthCanServe(t *testing.T) {
+	h := models(t, affinity.Options[string]{AllModels: true}, map[string]string{"A": "m1", "B": "m2", "C": "m1 "})
 	h.fitness["C"] = affinity.Away
 	one, two := with(session("x"), "m1"), with(session("x"), "m2")
 	require.Equal(t, "A", h.serve(one).Auth)
@@ -95,8 +89,8 @@ func TestS3_BetweenModelsThatNoAuthCanServe(t *testing.T) {
 
 // A pool has the name that the client used, and the provider's own: with a scope
 // function they are one, whichever of them is at hand.
-func TestC4_PickedUnderThePoolsNameReportedWithTheProviders(t *testing.T) {
-	h := newHost(t, affinity.Options{Scope: func(r affinity.Request) (pool, model string) {
+func TestPickedUnderThePoolsNameReportedWithTheProviders(t *testing.T) {
+	h := newHost(t, affinity.Options[string]{Scope: func(r affinity.Request) (pool, model string) {
 		pool, model, _ = strings.Cut(strings.TrimPrefix(r.Model, "my-"), "/")
 		return pool, model
 	}})

@@ -5,39 +5,42 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// SlowPolicy says when an auth counts as slow: after Samples times in a row
-// above Above. Its sessions then go elsewhere, as with a [Slow] of the host,
-// and every Probe one of their requests goes to it all the same; after Samples of
-// these in a row of Below or less it is fast again. Only requests count whose
-// prompt cache can be warm: the time of others says how long their prompt is.
-// A probe that is cold counts if it is fast. When nothing was heard of a slow auth
-// for ten times Probe it is given a chance, and one more slow answer ends that.
+// SlowPolicy says when an auth counts as slow. The zero value is never.
 //
-// What is measured is known in this process only, by auth and model.
+// An auth becomes slow after Samples times to the first token in a row above
+// Above. Its sessions then go elsewhere, as if the host had said [Slow]. Every
+// Probe one of their requests goes to the slow auth all the same. After Samples
+// probes in a row of Below or less the auth is fast again. If no probe was
+// reported for ten times Probe, the auth counts as fast, and one more slow
+// answer makes it slow.
+//
+// Only requests count whose prompt cache can be warm: other times say how long
+// the prompt is. A probe with a cold prompt cache counts if it is fast.
+//
+// Speeds are kept for each auth and model, in this process only.
 type SlowPolicy struct {
-	// Above is what is slow; 0 is never, and the rest must then be 0, too.
+	// Above is what is slow. 0 is never; the other fields must then be 0, too.
 	Above time.Duration
-	// Below is what is fast enough to come back, so that an auth about at Above
-	// does not go to and fro; 0 is three quarters of Above.
+	// Below is what is fast enough to come back, so that an auth with times
+	// about Above does not go to and fro. 0 is three quarters of Above.
 	Below time.Duration
-	// Samples is how many in a row it takes; 0 is DefaultSlowSamples.
+	// Samples is how many times in a row it takes. 0 is 3.
 	Samples int
-	// Probe is how often a slow auth is tried; 0 is DefaultProbe.
+	// Probe is how often a slow auth is tried. 0 is 30 seconds.
 	Probe time.Duration
 }
 
 const (
-	// DefaultSlowSamples is enough that one slow answer says nothing.
-	DefaultSlowSamples = 3
-	// DefaultProbe costs one session in thirty seconds a slow answer.
-	DefaultProbe = 30 * time.Second
-
-	chance = 10 // times Probe
+	defaultSlowSamples = 3
+	defaultProbe       = 30 * time.Second
+	silence            = 10 // times Probe without a sample, and a slow auth is given a chance
 )
 
-func (p *SlowPolicy) settle() error {
+func (p *SlowPolicy) complete() error {
 	switch {
 	case p.Above == 0 && *p != SlowPolicy{}:
 		return fmt.Errorf("Slow has no Above")
@@ -50,106 +53,76 @@ func (p *SlowPolicy) settle() error {
 		p.Below = p.Above * 3 / 4
 	}
 	if p.Samples == 0 {
-		p.Samples = DefaultSlowSamples
+		p.Samples = defaultSlowSamples
 	}
 	if p.Probe == 0 {
-		p.Probe = DefaultProbe
+		p.Probe = defaultProbe
 	}
 	return nil
 }
 
-// speedKey is who serves what.
+// speedKey is an auth that serves a model.
 type speedKey struct{ auth, model string }
 
 // speed is what is known of one.
 type speed struct {
 	slow  bool
-	run   int       // samples in a row that speak against what slow says
+	run   int       // samples in a row that contradict slow
 	probe time.Time // no probe before
 	heard time.Time // when a sample counted last
 }
 
-// speeds are those that are slow or on the way to it. A pick looks at slow only,
-// where nobody waits for a lock.
-type speeds struct {
-	slowOnes atomic.Pointer[map[speedKey]time.Time] // when a sample counted last; replaced, never changed
-
-	n  atomic.Int64
-	mu sync.Mutex
-	of map[speedKey]speed
-}
-
-// maxSpeeds bounds what is known; beyond it, one of them is forgotten. The names
-// of models come from clients.
+// maxSpeeds bounds what is known, because clients choose the names of models.
+// Beyond it the speed that was reported least recently is forgotten.
 const maxSpeeds = 4096
+
+// speeds are the auths that are slow, or that have begun to be.
+type speeds struct {
+	known atomic.Int64 // so that nobody takes the lock while all are fast
+	mu    sync.RWMutex
+	lru   *simplelru.LRU[speedKey, speed]
+}
 
 // slow reports whether an auth is slow.
 func (s *speeds) slow(p *SlowPolicy, k speedKey) bool {
-	slow := s.slowOnes.Load()
-	if slow == nil || p.Above == 0 {
+	if p.Above == 0 || s.known.Load() == 0 {
 		return false
 	}
-	heard, ok := (*slow)[k]
-	if !ok || time.Since(heard)/chance <= p.Probe {
-		return ok
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.at(p, k).slow
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	v, ok := s.lru.Peek(k)
+	return ok && v.slow && time.Since(v.heard)/silence <= p.Probe
 }
 
 // at is what is known of one, after what time has done to it.
 func (s *speeds) at(p *SlowPolicy, k speedKey) speed {
-	v, ok := s.of[k]
-	if ok && time.Since(v.heard)/chance > p.Probe {
+	if s.lru == nil {
+		return speed{}
+	}
+	v, ok := s.lru.Peek(k)
+	if ok && time.Since(v.heard)/silence > p.Probe {
 		if !v.slow {
-			s.put(k, speed{}) // old samples that came to nothing
-			return speed{}
+			return speed{} // old samples that came to nothing
 		}
 		v = speed{run: p.Samples - 1, heard: time.Now()}
-		s.put(k, v)
 	}
 	return v
 }
 
 func (s *speeds) put(k speedKey, v speed) {
-	old, had := s.of[k]
+	if s.lru == nil {
+		s.lru, _ = simplelru.NewLRU[speedKey, speed](maxSpeeds, nil) // the size is positive: no error
+	}
 	if v == (speed{}) {
-		delete(s.of, k)
+		s.lru.Remove(k)
 	} else {
-		if s.of == nil {
-			s.of = map[speedKey]speed{}
-		}
-		if !had && len(s.of) >= maxSpeeds {
-			for other := range s.of {
-				s.put(other, speed{})
-				break
-			}
-		}
-		s.of[k] = v
+		s.lru.Add(k, v)
 	}
-	s.n.Store(int64(len(s.of)))
-	if v.slow || old.slow {
-		s.publish()
-	}
+	s.known.Store(int64(s.lru.Len()))
 }
 
-func (s *speeds) publish() {
-	slow := map[speedKey]time.Time{}
-	for k, v := range s.of {
-		if v.slow {
-			slow[k] = v.heard
-		}
-	}
-	if len(slow) == 0 {
-		s.slowOnes.Store(nil)
-		return
-	}
-	s.slowOnes.Store(&slow)
-}
-
-// due reports whether a request is to try a slow auth; the next is not, for as
-// long as the policy says.
+// due reports whether a request is to probe a slow auth. If it is, the next one
+// is not, for as long as the policy says.
 func (s *speeds) due(p *SlowPolicy, k speedKey) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,9 +136,9 @@ func (s *speeds) due(p *SlowPolicy, k speedKey) bool {
 	return true
 }
 
-// sample is a time that was measured.
-func (s *speeds) sample(p *SlowPolicy, k speedKey, d time.Duration, warm bool) {
-	if d <= p.Above && s.n.Load() == 0 {
+// sample takes a time to the first token.
+func (s *speeds) sample(p *SlowPolicy, k speedKey, took time.Duration, warm bool) {
+	if took <= p.Above && s.known.Load() == 0 {
 		return // all are fast, and so is this one
 	}
 	s.mu.Lock()
@@ -173,18 +146,16 @@ func (s *speeds) sample(p *SlowPolicy, k speedKey, d time.Duration, warm bool) {
 	v := s.at(p, k)
 	now := time.Now()
 	switch {
-	case v.slow && d <= p.Below:
-		v.probe = time.Time{} // one more, at once
+	case v.slow && took <= p.Below:
+		v.probe = time.Time{} // the next request is a probe, too
 		if v.run++; v.run >= p.Samples {
 			v = speed{}
 		}
 	case v.slow && warm:
 		v.run = 0
-	case v.slow:
-		return
 	case !warm:
 		return
-	case d <= p.Above:
+	case took <= p.Above:
 		v = speed{}
 	default:
 		if v.run++; v.run >= p.Samples {
@@ -197,26 +168,24 @@ func (s *speeds) sample(p *SlowPolicy, k speedKey, d time.Duration, warm bool) {
 	s.put(k, v)
 }
 
-func (s *speeds) rename(from, to string) {
+// each replaces what is known of an auth, for all models.
+func (s *speeds) each(auth string, do func(k speedKey, v speed)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k, v := range s.of {
-		if k.auth == from {
-			delete(s.of, k)
-			s.of[speedKey{to, k.model}] = v
-		}
-	}
-	s.publish()
-}
-
-// FirstToken says how long the auth took to the first token of its answer, for
-// Options.Slow. Without that it does nothing. Like Report it may be called from
-// any goroutine.
-func (p Pick[T]) FirstToken(took time.Duration) {
-	if p.of == nil || p.Decision.Auth == "" {
+	if s.lru == nil {
 		return
 	}
-	if o := &p.of.conf.Load().Slow; o.Above > 0 {
-		p.of.speeds.sample(o, speedKey{p.Decision.Auth, p.model}, took, p.warm)
+	for _, k := range s.lru.Keys() {
+		if k.auth == auth {
+			v, _ := s.lru.Peek(k)
+			s.put(k, speed{})
+			do(k, v)
+		}
 	}
 }
+
+func (s *speeds) rename(from, to string) {
+	s.each(from, func(k speedKey, v speed) { s.put(speedKey{to, k.model}, v) })
+}
+
+func (s *speeds) forget(auth string) { s.each(auth, func(speedKey, speed) {}) }

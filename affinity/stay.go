@@ -1,212 +1,137 @@
 package affinity
 
-import (
-	"context"
-	"time"
+import "time"
 
-	"github.com/llmaffinity/llmaffinity/cache"
-	"github.com/llmaffinity/llmaffinity/selector"
-	"github.com/llmaffinity/llmaffinity/sessionid"
-)
-
-// visit is one pick that is not the usual case.
-type visit[T any] struct {
-	a          *Affinity[T]
-	o          *settings
-	ctx        context.Context
-	q          query
-	key        sessionid.Key
-	candidates []T
-	next       selector.Func[T]
-	p          Pick[T]
-	b          cache.Binding // the session's, zero if it has none
-	inherited  bool
-}
-
-// inherit makes the auth of a subagent's parent the choice, if that is bound to
-// one that is fit.
-func (v *visit[T]) inherit(parent cache.Key) {
-	b, ok, err := v.a.bindings.Peek(v.ctx, v.q.scope, cache.Keys{Names: [cache.MaxNames]cache.Key{parent}})
-	if err != nil {
-		v.a.failed.Add(1)
+// stay serves a session that is bound, by what its auth can do. It returns
+// false, with the reason, if the session has to leave its auth for good.
+func (v *visit[T]) stay() (done bool, why Reason, err error) {
+	bound := v.find(v.session.Auth)
+	if bound < 0 {
+		return false, ReasonGone, nil
 	}
-	if !ok {
-		return
-	}
-	if auth, ok := v.serving(b.Auth, rankFit); ok {
-		v.inherited = true
-		v.next = func(context.Context, []T) (T, error) { return auth, nil }
-	}
-}
-
-func (v *visit[T]) decide(auth T, b cache.Binding, o Outcome) Pick[T] {
-	v.a.decide(v.o, &v.p, auth, &b, o)
-	return v.p
-}
-
-// others are what the balancer may choose from, without the session's auth.
-func (v *visit[T]) others() choice[T] { return v.a.fit(v.o, &v.q, v.candidates, v.b.Auth) }
-
-// anybody is what a balancer may choose from where somebody has to be found: if
-// need be an auth that has failed the session before.
-func (v *visit[T]) anybody(without string) choice[T] {
-	c := v.a.fit(v.o, &v.q, v.candidates, without)
-	if c.rank == rankNone && v.q.avoid != nil {
-		v.q.avoid = nil
-		c = v.a.fit(v.o, &v.q, v.candidates, without)
-	}
-	return c
-}
-
-// choose asks the balancer, for this session.
-func (v *visit[T]) choose(from []T) (auth T, name string, err error) {
-	return v.a.choose(selector.WithKey(v.ctx, placement(&v.q.scope, v.key)), from, v.next)
-}
-
-// stay serves a session that is bound, by the fitness of its auth. It returns
-// false, with the reason in v.p, if the session has to leave its auth for good.
-func (v *visit[T]) stay() (done bool, err error) {
-	a := v.a
-	tr, troubled := a.troubles.get(v.b)
-	if troubled {
-		known := tr
-		v.q.avoid = &known
-	}
-	auth, ok := a.candidate(v.candidates, v.b.Auth)
-	if !ok {
-		v.p.Decision.Reason = ReasonGone
-		return false, nil
-	}
-	f := a.fitness(v.o, &v.q, v.b.Auth)
-	if f <= Busy && troubled && time.Now().Before(tr.until) {
-		f = Away
+	f := v.fitness(bound)
+	if v.judge(bound).state.Fitness == Away {
+		v.absences.away(v.session.Auth, v.o.warm)
+	} else {
+		v.absences.there(v.session.Auth)
 	}
 	switch f {
 	case Unfit:
-		v.p.Decision.Reason = ReasonUnfit
-		return false, nil
+		return false, ReasonUnfit, nil
 	case Full:
-		return true, v.spill(auth, tr, ReasonFull)
-	case Slow:
-		if !v.q.Side && a.speeds.due(&v.o.Slow, speedKey{v.b.Auth, v.q.model}) {
-			v.hit(auth)
-			return true, nil
-		}
-		return true, v.spill(auth, tr, ReasonSlow)
+		return true, ReasonNone, v.spill(bound, ReasonFull)
 	case Away:
-		return true, v.detour(auth, tr)
-	}
-	if troubled && tr.away && !v.q.Side {
-		// It is back. As long as its cache can be warm, so is the session; the
-		// detour is forgotten when it has served (see served): until then, a
-		// session that must leave again goes where it has been.
-		// Where both are cold, it was there first, unless it was away for so long.
-		warm := v.o.warm(tr.detour, &v.q)
-		theirs := time.Since(tr.served) <= warm || tr.until.Sub(tr.since) > v.o.warm(v.b.Auth, &v.q)
-		if other, ok := v.serving(tr.detour, rankBusy); ok && theirs && v.cold(tr) {
-			v.settle(other, tr.detour, tr)
-			return true, nil
+		return true, ReasonNone, v.detour(bound)
+	case Slow:
+		if !v.q.Side && v.speeds.due(&v.o.slow, speedKey{v.session.Auth, v.q.model}) {
+			v.hit(bound)
+			return true, ReasonNone, nil
 		}
+		return true, ReasonNone, v.spill(bound, ReasonSlow)
 	}
-	if v.o.judge && !v.q.Side {
-		if a.overloaded(v.o, &v.q, v.candidates, v.b.Auth) {
-			return true, v.spill(auth, tr, ReasonLoad)
+	if !v.q.Side {
+		if v.comeBack(bound) {
+			return true, ReasonNone, nil
 		}
-		return v.reconsider(auth)
-	}
-	v.hit(auth)
-	return true, nil
-}
-
-// hit serves the session where it is bound. What is reported of a side request
-// concerns nobody.
-func (v *visit[T]) hit(auth T) {
-	b := v.b
-	v.p.warm = b.Served && !v.cold(trouble{})
-	if v.q.Side {
-		b = passing(b, b.Auth)
-	}
-	v.decide(auth, b, OutcomeHit)
-}
-
-// cold reports whether the session's auth has not served it for so long that
-// its prompt cache is gone.
-func (v *visit[T]) cold(tr trouble) bool {
-	since := v.b.SinceServed
-	if !v.b.Served && !tr.since.IsZero() {
-		since = time.Since(tr.since)
-	}
-	return since > v.o.warm(v.b.Auth, &v.q)
-}
-
-func (o *settings) warm(auth string, q *query) time.Duration {
-	if o.WarmFor != nil {
-		if d := o.WarmFor(auth, q.Request); d > 0 {
-			return d
+		if v.o.restless {
+			return true, ReasonNone, v.reconsider(bound)
 		}
-	}
-	return o.Warm
-}
-
-// reconsider serves a session whose auth is fit, but which may have a better
-// place. It returns false, as stay does, if that is elsewhere.
-func (v *visit[T]) reconsider(bound T) (done bool, err error) {
-	cold := v.b.Served && v.cold(trouble{})
-	why := v.better(cold)
-	if why != ReasonNone {
-		auth, name, err := v.choose(v.a.fit(v.o, &v.q, v.candidates, "").from)
-		if err == nil && name != v.b.Auth {
-			v.p.Decision.Reason = why
-			v.next = func(context.Context, []T) (T, error) { return auth, nil }
-			return false, nil
-		}
-	}
-	if !cold || !v.o.ColdAnew {
-		v.hit(bound)
-		return true, nil
-	}
-	// It stays, for reasons that may be others a moment later. Of a burst only
-	// the first decides that: it makes a generation of its own, as a move does.
-	now, swapped, err := v.a.bindings.Swap(v.ctx, v.b, v.b.Auth)
-	if err != nil {
-		v.a.failed.Add(1)
-	}
-	if theirs, ok := v.serving(now.Auth, rankSlow); ok && !swapped {
-		v.b = now
-		v.hit(theirs)
-		return true, nil
-	}
-	if swapped {
-		v.b = now
 	}
 	v.hit(bound)
-	return true, nil
+	return true, ReasonNone, nil
+}
+
+// hit serves the session where it is bound.
+func (v *visit[T]) hit(bound int) {
+	v.p.visit.warm = v.session.Served && !v.cold(bound)
+	v.serve(v.at(bound), OutcomeHit, ReasonNone, v.session, true)
+}
+
+// comeBack decides whether a session whose auth is there again goes on with its
+// detour all the same. It returns false if the session goes to its auth.
+//
+// As long as the prompt cache at its auth can be warm, the session comes back.
+// If both caches are cold the session's own auth wins, unless it was away longer
+// than a cache lives. The detour is forgotten when the auth has served (see
+// relieve); a session that must leave again before that goes where it has been.
+func (v *visit[T]) comeBack(bound int) bool {
+	t := v.remembered()
+	if !t.away {
+		return false
+	}
+	i := v.serving(t.detour, rankBusy)
+	if i < 0 {
+		return false
+	}
+	if v.cold(bound) && (v.now-t.served <= int64(v.warm(i)) || time.Duration(t.until-t.since) > v.warm(bound)) {
+		v.settle(v.at(i))
+		return true
+	}
+	if v.absences.unsteady(v.session.Auth, v.o.warm) {
+		v.around(v.at(i), ReasonAway, OutcomeDetour)
+		return true
+	}
+	return false
+}
+
+// reconsider serves a session whose auth is fit but that may have a better place.
+func (v *visit[T]) reconsider(bound int) error {
+	all := v.level(-1)
+	if s := v.judge(bound); v.o.load.Spill != 0 && v.o.load.exceeds(s.state.Load, v.o.load.Spill, all.mean) {
+		return v.spill(bound, ReasonLoad)
+	}
+	cold := v.session.Served && v.cold(bound)
+	if why := v.better(bound, cold, &all); why != ReasonNone {
+		c, err := v.choose(v.choices(all, -1, nil))
+		if err == nil && c.name != v.session.Auth {
+			return v.move(c, OutcomeMoved, why)
+		}
+	}
+	if cold && v.o.coldAnew {
+		return v.stayAnew(bound)
+	}
+	v.hit(bound)
+	return nil
 }
 
 // better is why a session whose auth is fit may leave it for a better place.
-func (v *visit[T]) better(cold bool) Reason {
-	if back := v.o.Failback; back == FailbackAtOnce || back == FailbackCold && cold {
-		c := v.others()
-		if c.rank <= rankBusy && c.tier > v.o.Tier(v.b.Auth, v.q.Request) {
+func (v *visit[T]) better(bound int, cold bool, all *level) Reason {
+	here := v.judge(bound).state
+	if back := v.o.failback; back == FailbackAtOnce || back == FailbackCold && cold {
+		if others := v.level(bound); others.rank <= rankBusy && others.tier > here.Tier {
 			return ReasonTier
 		}
 	}
-	if !v.o.ColdAnew || !cold {
+	if !v.o.coldAnew || !cold {
 		return ReasonNone
 	}
-	if v.o.Load != nil && !v.a.drained.has(v.b.Auth) &&
-		v.o.Load(v.b.Auth, v.q.Request) <= v.a.fit(v.o, &v.q, v.candidates, "").mean {
+	if all.mean > 0 && here.Load <= all.mean && !v.drained.has(v.session.Auth) {
 		return ReasonNone
 	}
 	return ReasonCold
 }
 
-// serving is the candidate of a name, if it can serve and is at least so much
-// wanted.
-func (v *visit[T]) serving(name string, least rank) (auth T, ok bool) {
-	if name == "" {
-		return auth, false
+// stayAnew lets a cold session stay, for reasons that may be others a moment
+// later. Of a burst only the first request decides that: it makes a generation
+// of its own, as a move does.
+func (v *visit[T]) stayAnew(bound int) error {
+	now, moved, err := v.store.Move(v.ctx, v.session, v.session.Auth)
+	if !v.check(err) || now.Gen == 0 {
+		v.hit(bound)
+		return nil
 	}
-	auth, ok = v.a.candidate(v.candidates, name)
-	return auth, ok && v.a.rank(v.o, &v.q, name) <= least
+	if !moved && now.Bound() {
+		v.hold(now)
+		if i := v.serving(now.Auth, rankSlow); i >= 0 {
+			v.session = now
+			v.hit(i)
+			return nil
+		}
+	}
+	if moved {
+		v.hold(now)
+		v.session = now
+	}
+	v.hit(bound)
+	return nil
 }

@@ -31,65 +31,97 @@ func (s *flaky) away() error {
 	return nil
 }
 
-func (s *flaky) find(err error, do func() (cache.Binding, bool, error)) (cache.Binding, bool, error) {
-	if err != nil {
+func (s *flaky) Get(ctx context.Context, sc cache.Scope, k cache.Keys) (cache.Binding, bool, error) {
+	if err := s.away(); err != nil {
 		return cache.Binding{}, false, err
 	}
-	return do()
-}
-
-func (s *flaky) tell(do func() (bool, error)) (bool, error) {
-	if err := s.away(); err != nil {
-		return false, err
-	}
-	return do()
-}
-
-func (s *flaky) Get(ctx context.Context, sc cache.Scope, k cache.Keys) (cache.Binding, bool, error) {
-	return s.find(s.away(), func() (cache.Binding, bool, error) { return s.Store.Get(ctx, sc, k) })
+	return s.Store.Get(ctx, sc, k)
 }
 
 func (s *flaky) Peek(ctx context.Context, sc cache.Scope, k cache.Keys) (cache.Binding, bool, error) {
-	return s.find(s.away(), func() (cache.Binding, bool, error) { return s.Store.Peek(ctx, sc, k) })
+	if err := s.away(); err != nil {
+		return cache.Binding{}, false, err
+	}
+	return s.Store.Peek(ctx, sc, k)
 }
 
 func (s *flaky) Bind(ctx context.Context, sc cache.Scope, k cache.Keys, auth string) (cache.Binding, bool, error) {
-	return s.find(s.away(), func() (cache.Binding, bool, error) { return s.Store.Bind(ctx, sc, k, auth) })
+	if err := s.away(); err != nil {
+		return cache.Binding{}, false, err
+	}
+	return s.Store.Bind(ctx, sc, k, auth)
 }
 
-func (s *flaky) Swap(ctx context.Context, b cache.Binding, auth string) (cache.Binding, bool, error) {
-	return s.find(s.away(), func() (cache.Binding, bool, error) { return s.Store.Swap(ctx, b, auth) })
+func (s *flaky) Move(ctx context.Context, b cache.Binding, auth string) (cache.Binding, bool, error) {
+	if err := s.away(); err != nil {
+		return cache.Binding{}, false, err
+	}
+	return s.Store.Move(ctx, b, auth)
 }
 
-func (s *flaky) Confirm(ctx context.Context, b cache.Binding) (bool, error) {
-	return s.tell(func() (bool, error) { return s.Store.Confirm(ctx, b) })
+func (s *flaky) Amend(ctx context.Context, b cache.Binding, memo string) (cache.Binding, bool, error) {
+	if err := s.away(); err != nil {
+		return cache.Binding{}, false, err
+	}
+	return s.Store.Amend(ctx, b, memo)
+}
+
+func (s *flaky) Confirm(ctx context.Context, b cache.Binding) (string, bool, error) {
+	if err := s.away(); err != nil {
+		return "", false, err
+	}
+	return s.Store.Confirm(ctx, b)
 }
 
 func (s *flaky) Touch(ctx context.Context, b cache.Binding) (bool, error) {
-	return s.tell(func() (bool, error) { return s.Store.Touch(ctx, b) })
+	if err := s.away(); err != nil {
+		return false, err
+	}
+	return s.Store.Touch(ctx, b)
 }
 
-func (s *flaky) Delete(ctx context.Context, b cache.Binding) (bool, error) {
-	return s.tell(func() (bool, error) { return s.Store.Delete(ctx, b) })
+func (s *flaky) Unbind(ctx context.Context, b cache.Binding) (bool, error) {
+	if err := s.away(); err != nil {
+		return false, err
+	}
+	return s.Store.Unbind(ctx, b)
 }
 
-func (s *flaky) Release(ctx context.Context, b cache.Binding) (bool, error) {
-	return s.tell(func() (bool, error) { return s.Store.Release(ctx, b) })
+func (s *flaky) Release(ctx context.Context, b cache.Binding, failed bool) (bool, error) {
+	if err := s.away(); err != nil {
+		return false, err
+	}
+	return s.Store.Release(ctx, b, failed)
+}
+
+func (s *flaky) Remember(ctx context.Context, sc cache.Scope, k cache.Key, auth string) error {
+	if err := s.away(); err != nil {
+		return err
+	}
+	return s.Store.Remember(ctx, sc, k, auth)
+}
+
+func (s *flaky) Recall(ctx context.Context, sc cache.Scope, k cache.Key) (string, bool, error) {
+	if err := s.away(); err != nil {
+		return "", false, err
+	}
+	return s.Store.Recall(ctx, sc, k)
 }
 
 // A store that fails costs affinity, never a request, whatever is asked of it.
-func TestC5_AStoreThatIsAwayFailsNoRequest(t *testing.T) {
+func TestAStoreThatIsAwayFailsNoRequest(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 5))
-			m, err := cache.New(cache.Options{})
+			m, err := cache.New(nil)
 			require.NoError(t, err)
 			defer m.Close()
 			store := &flaky{Store: m, share: 0.3, rng: rng}
-			h := newHost(t, affinity.Options{
-				Store: store, AllModels: seed%2 == 0, ColdAnew: seed%3 == 0, Owners: affinity.OwnersPrefer,
-				Tier: tiers, Failback: affinity.Failback(seed % 3), Slow: affinity.SlowPolicy{Above: time.Second},
+			h := newHost(t, affinity.Options[string]{
+				Store: store, AllModels: seed%2 == 0, ColdAnew: seed%3 == 0,
+				Failback: affinity.Failback(seed % 3), Slow: affinity.SlowPolicy{Above: time.Second},
 			})
+			h.tier = tiers
 			for i := range 150 {
 				for _, a := range abc[1:] { // A is always well
 					h.fitness[a] = affinity.Fitness(rng.IntN(6))

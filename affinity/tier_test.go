@@ -11,27 +11,29 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/cache"
 )
 
 // tiers: A is in tier 1, B in 2, C in 3.
-func tiers(auth string, _ affinity.Request) int {
+func tiers(auth string) int {
 	return map[string]int{"A": 1, "B": 2, "C": 3}[auth]
 }
 
-func TestF4_FailbackOverTiers(t *testing.T) {
+func TestFailbackOverTiers(t *testing.T) {
 	for _, c := range []struct {
 		name          string
 		policy        affinity.Failback
 		next, cold    string // where the next request goes, and the one after its cache is cold
 		moved, moved2 bool
 	}{
-		{"stay", affinity.FailbackStay, "A", "A", false, false},
+		{"stay", affinity.FailbackNever, "A", "A", false, false},
 		{"at once", affinity.FailbackAtOnce, "C", "C", true, false},
 		{"when cold", affinity.FailbackCold, "A", "C", false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHost(t, affinity.Options{Tier: tiers, Failback: c.policy})
+				h := newHost(t, affinity.Options[string]{Failback: c.policy})
+				h.tier = tiers
 				r := h.bound("x") // while 3 and 2 were down
 				require.Equal(t, "C", h.serve(session("new")).Auth, "new ones go to the highest tier")
 				check := func(want string, moved bool) {
@@ -46,9 +48,9 @@ func TestF4_FailbackOverTiers(t *testing.T) {
 					}
 				}
 				check(c.next, c.moved)
-				time.Sleep(affinity.DefaultWarm - time.Second)
+				time.Sleep(5*time.Minute - time.Second)
 				check(c.next, false)
-				time.Sleep(affinity.DefaultWarm + time.Second)
+				time.Sleep(5*time.Minute + time.Second)
 				check(c.cold, c.moved2)
 				check(c.cold, false)
 
@@ -71,7 +73,8 @@ func TestF4_FailbackOverTiers(t *testing.T) {
 }
 
 func TestALowerTierServesWhileTheHigherOnesCannot(t *testing.T) {
-	h := newHost(t, affinity.Options{Tier: tiers})
+	h := newHost(t, affinity.Options[string]{})
+	h.tier = tiers
 	h.fitness["C"], h.fitness["B"] = affinity.Away, affinity.Slow
 	require.Equal(t, "A", h.serve(session("x")).Auth, "fit in tier 1 goes before slow in tier 2")
 	h.fitness["A"] = affinity.Full
@@ -79,7 +82,7 @@ func TestALowerTierServesWhileTheHigherOnesCannot(t *testing.T) {
 }
 
 func TestAuthsThatWereTriedAreNotChosenAgain(t *testing.T) {
-	h := newHost(t, affinity.Options{})
+	h := newHost(t, affinity.Options[string]{})
 	r := h.bound("x")
 	r.Tried = []string{"A"}
 	p := h.pick(r)
@@ -103,13 +106,13 @@ func TestAuthsThatWereTriedAreNotChosenAgain(t *testing.T) {
 
 func TestASessionThatIsColdIsPlacedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t, affinity.Options{ColdAnew: true})
+		h := newHost(t, affinity.Options[string]{ColdAnew: true})
 		r := h.bound("x")
-		time.Sleep(affinity.DefaultWarm - time.Second)
+		time.Sleep(5*time.Minute - time.Second)
 		require.Equal(t, "A", h.serve(r).Auth, "warm")
 		moved := 0
 		for range 6 {
-			time.Sleep(affinity.DefaultWarm + time.Second)
+			time.Sleep(5*time.Minute + time.Second)
 			d := h.serve(r)
 			if d.Outcome == affinity.OutcomeMoved {
 				require.Equal(t, affinity.ReasonCold, d.Reason)
@@ -122,7 +125,7 @@ func TestASessionThatIsColdIsPlacedAnew(t *testing.T) {
 		require.NotZero(t, moved)
 
 		// The balancer has nobody: its own auth is fit, and serves.
-		time.Sleep(affinity.DefaultWarm + time.Second)
+		time.Sleep(5*time.Minute + time.Second)
 		own := look(t, h.Selector, r)
 		p, err := h.Affinity.Pick(t.Context(), r, abc, failing)
 		require.NoError(t, err)
@@ -132,12 +135,13 @@ func TestASessionThatIsColdIsPlacedAnew(t *testing.T) {
 
 func TestWarmthDependsOnTheAuthAndTheModel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t, affinity.Options{ColdAnew: true, TTL: 4 * time.Hour, WarmFor: func(auth string, r affinity.Request) time.Duration {
+		h := newHost(t, affinity.Options[string]{ColdAnew: true, Memory: cache.Options{TTL: 4 * time.Hour}})
+		h.warm = func(auth string, r affinity.Request) time.Duration {
 			if auth == "A" && r.Model == "m" {
 				return time.Hour
 			}
 			return 0 // the default
-		}})
+		}
 		r := h.bound("x")
 		h.fitness["A"] = affinity.Busy // the balancer would not choose it
 		time.Sleep(59 * time.Minute)
@@ -153,7 +157,8 @@ func TestWarmthDependsOnTheAuthAndTheModel(t *testing.T) {
 
 func TestNewSessionsAvoidALoadedAuth(t *testing.T) {
 	load := map[string]float64{"A": 10, "B": 4, "C": 4}
-	h := newHost(t, affinity.Options{Load: func(auth string, _ affinity.Request) float64 { return load[auth] }})
+	h := newHost(t, affinity.Options[string]{})
+	h.load = func(auth string) float64 { return load[auth] }
 	r := h.bound("x")
 	for i := range 10 {
 		require.NotEqual(t, "A", h.serve(session(fmt.Sprint("new", i))).Auth)
@@ -169,9 +174,8 @@ func TestNewSessionsAvoidALoadedAuth(t *testing.T) {
 
 func TestBoundSessionsComeFirstWhenRoomIsShort(t *testing.T) {
 	load := map[string]float64{"A": 6, "B": 4, "C": 4}
-	h := newHost(t, affinity.Options{
-		Load: func(auth string, _ affinity.Request) float64 { return load[auth] }, LoadBound: 1.2, SpillBound: 1.5, LoadLeast: 5,
-	})
+	h := newHost(t, affinity.Options[string]{Load: affinity.LoadPolicy{Bound: 1.2, Spill: 1.5, Least: 5}})
+	h.load = func(auth string) float64 { return load[auth] }
 	r := h.bound("x")
 	require.Equal(t, "A", h.serve(r).Auth, "above the bound for new ones, 5.6")
 	require.NotEqual(t, "A", h.serve(session("new")).Auth)
@@ -202,7 +206,8 @@ func TestBoundSessionsComeFirstWhenRoomIsShort(t *testing.T) {
 func TestColdSessionsBalanceTheLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		load := map[string]float64{}
-		h := newHost(t, affinity.Options{ColdAnew: true, Load: func(auth string, _ affinity.Request) float64 { return load[auth] }})
+		h := newHost(t, affinity.Options[string]{ColdAnew: true})
+		h.load = func(auth string) float64 { return load[auth] }
 		r := h.bound("x")
 		load["A"], load["B"], load["C"] = 3, 3, 3
 		for range 5 {
@@ -220,14 +225,14 @@ func TestColdSessionsBalanceTheLoad(t *testing.T) {
 
 func TestInFlightCounts(t *testing.T) {
 	var f affinity.InFlight
-	require.Zero(t, f.Load("A", affinity.Request{}))
+	require.Zero(t, f.Load("A"))
 	one, two := f.Begin("A"), f.Begin("A")
-	require.EqualValues(t, 2, f.Load("A", affinity.Request{}))
+	require.EqualValues(t, 2, f.Load("A"))
 	one()
 	one()
-	require.EqualValues(t, 1, f.Load("A", affinity.Request{}))
+	require.EqualValues(t, 1, f.Load("A"))
 	two()
-	require.Zero(t, f.Load("A", affinity.Request{}))
+	require.Zero(t, f.Load("A"))
 }
 
 // A burst of a session that is cold, or that goes back to a higher tier, ends on
@@ -236,13 +241,16 @@ func TestABurstThatIsPlacedAnewEndsOnOneAuth(t *testing.T) {
 	for round := range 50 {
 		synctest.Test(t, func(t *testing.T) {
 			var turn atomic.Int64
-			o := affinity.Options{ColdAnew: true, LoadBound: 1000, Load: func(string, affinity.Request) float64 {
-				return float64(turn.Add(1) % 5)
-			}}
+			o := affinity.Options[string]{ColdAnew: true, Load: affinity.LoadPolicy{Bound: 1000}}
 			if round%2 == 0 {
-				o = affinity.Options{Tier: func(auth string, _ affinity.Request) int { return len(auth) }, Failback: affinity.FailbackAtOnce}
+				o = affinity.Options[string]{Failback: affinity.FailbackAtOnce}
 			}
 			h := newHost(t, o)
+			if round%2 == 0 {
+				h.tier = func(auth string) int { return len(auth) }
+			} else {
+				h.load = func(string) float64 { return float64(turn.Add(1) % 5) }
+			}
 			r := session("x")
 			require.Equal(t, "A", served(t, h.Selector, r, []string{"A"}))
 			time.Sleep(6 * time.Minute)

@@ -1,190 +1,257 @@
 package affinity
 
 import (
-	"sync"
-	"sync/atomic"
-	"time"
+	"encoding/binary"
+	"slices"
 
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// trouble is what is known of a session whose auth is away or fails. It lives
-// in this process: another replica finds out by itself, and may choose another
-// detour.
+// trouble is what a session remembers of auths that were away or have failed
+// it. The store keeps it in the binding's memo, so that it lives and is bounded
+// as the session is, and so that all processes on one store know it. Times are
+// in nanoseconds of the wall clock, because other processes read them.
 type trouble struct {
-	gen    uint64    // of the binding that it is about
-	since  time.Time // when it began
-	until  time.Time // away until then, as was reported
-	detour string    // where all requests of the session go meanwhile
-	served time.Time // by the detour, last
-	away   bool      // the auth was away, and not only full or slow
-	failed int       // results in a row that nobody has listed
-	avoid  [3]avoided
+	// These are about one generation of the binding.
+	gen    uint64
+	auth   string // where the session is bound; not in the memo
+	since  int64  // when the trouble began
+	until  int64  // auth is away until then, by what was reported
+	asked  bool   // auth itself has said so, by Retry-After
+	away   bool   // auth was away, and not only full or slow
+	failed int    // Unlisted results in a row
+	detour string // where the session's requests go meanwhile
+	served int64  // when the detour served the session last
+
+	// avoid outlives a move.
+	avoid [maxAvoid]avoided
 }
 
-// avoided is an auth that has failed the session besides the one that it is
-// bound to.
+// avoided is an auth that has failed the session and is not its own.
 type avoided struct {
 	auth  string
-	until time.Time
+	until int64
+	asked bool
 }
 
-// avoiding reports whether an auth is to be left alone.
-func (t *trouble) avoiding(auth string, now time.Time) bool {
-	for _, a := range t.avoid {
-		if a.auth == auth && now.Before(a.until) {
-			return true
-		}
+// maxAvoid is how many a session remembers. A request tries about as many.
+const maxAvoid = 4
+
+// troubleOf reads a binding's memo. What it says of an older generation of the
+// binding is over.
+func troubleOf(b *cache.Binding) trouble {
+	if b.Memo == "" {
+		return trouble{}
 	}
-	return false
+	t := decodeTrouble(b.Memo)
+	if t.gen != b.Gen || b.Gen == 0 {
+		return trouble{avoid: t.avoid}
+	}
+	t.auth = b.Auth // which may have been renamed since
+	return t
 }
 
-// shun makes an auth one to be avoided, in the place of the one whose time is
-// over first.
-func (t *trouble) shun(auth string, until time.Time) {
+// begin makes t about a binding, if it is not yet.
+func (t *trouble) begin(b *cache.Binding, now int64) {
+	if t.gen != b.Gen {
+		*t = trouble{gen: b.Gen, auth: b.Auth, since: now, avoid: t.avoid}
+	}
+}
+
+// leave says until when to leave an auth alone, and whether the auth itself has
+// asked for that.
+func (t *trouble) leave(auth string, until int64, asked bool) {
+	if auth == t.auth {
+		t.away, t.failed = true, 0
+		if until > t.until {
+			t.until, t.asked = until, asked
+		}
+		return
+	}
+	if t.detour == auth {
+		t.detour, t.served = "", 0
+	}
+	// In place of the same auth, or else of the one whose time is over first.
 	at := 0
 	for i, a := range t.avoid {
 		if a.auth == auth {
 			at = i
 			break
 		}
-		if a.until.Before(t.avoid[at].until) {
+		if a.until < t.avoid[at].until {
 			at = i
 		}
 	}
-	if t.avoid[at].auth != auth || t.avoid[at].until.Before(until) {
-		t.avoid[at] = avoided{auth, until}
+	if t.avoid[at].auth != auth || t.avoid[at].until < until {
+		t.avoid[at] = avoided{auth, until, asked}
 	}
 }
 
-// settled is what is left of it when all is well: nothing, or auths that are
-// still to be avoided.
-func (t *trouble) settled(now time.Time) (left trouble, keep bool) {
-	left = trouble{gen: t.gen, since: t.since, until: t.until, avoid: t.avoid}
-	if !now.Before(left.until) {
-		left.until = time.Time{}
+// left reports until when an auth is to be left alone, 0 if it is not, and
+// whether the auth itself said so.
+func (t *trouble) left(auth string, now int64) (until int64, asked bool) {
+	if auth == t.auth && now < t.until {
+		return t.until, t.asked
 	}
 	for _, a := range t.avoid {
-		keep = keep || now.Before(a.until)
-	}
-	return left, keep
-}
-
-// troubles are those of all sessions. Most of the time there are none, and
-// nobody waits for a lock.
-type troubles struct {
-	n       atomic.Int64
-	stripes [16]struct {
-		mu sync.Mutex
-		of map[cache.Key]trouble
-	}
-}
-
-// maxTroubles bounds a stripe; beyond it, some session forgets its detour.
-const maxTroubles = 1024
-
-// forgotten is when the trouble of a session that does not come again is
-// forgotten: later than any session comes back to it.
-const forgotten = 24 * time.Hour
-
-// get is the trouble of a binding. Each look frees one that nobody asks for any
-// more, if it meets one, so that the usual case comes back by itself.
-func (t *troubles) get(b cache.Binding) (trouble, bool) {
-	if t.n.Load() == 0 {
-		return trouble{}, false
-	}
-	s := &t.stripes[b.Session[0]%16]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for other, old := range s.of { // one of them, by chance
-		if time.Since(old.since) > forgotten && time.Since(old.until) > 0 {
-			delete(s.of, other)
-			t.n.Add(-1)
+		if a.auth == auth && now < a.until {
+			return a.until, a.asked
 		}
-		break
 	}
-	tr, ok := s.of[b.Session]
-	if !ok || tr.gen != b.Gen {
-		return trouble{}, false // none, or that of an auth which it has left
-	}
-	return tr, true
+	return 0, false
 }
 
-// change lets do change the trouble of a binding; if it returns false there is
-// none any more.
-func (t *troubles) change(b cache.Binding, do func(*trouble) bool) trouble {
-	s := &t.stripes[b.Session[0]%16]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	tr, had := s.of[b.Session]
-	if had && tr.gen > b.Gen {
-		return trouble{} // late: the session has moved on
+// calm drops what has been over by now. The trouble of the binding itself is
+// kept if keep says so.
+func (t *trouble) calm(now int64, keep bool) {
+	if !keep {
+		*t = trouble{avoid: t.avoid}
 	}
-	if !had || tr.gen < b.Gen {
-		tr = trouble{gen: b.Gen, since: time.Now()}
-	}
-	keep := do(&tr)
-	switch {
-	case keep:
-		if s.of == nil {
-			s.of = map[cache.Key]trouble{}
+	for i, a := range t.avoid {
+		if now >= a.until {
+			t.avoid[i] = avoided{}
 		}
-		if !had && len(s.of) >= maxTroubles {
-			for other := range s.of {
-				delete(s.of, other)
-				t.n.Add(-1)
-				break
+	}
+}
+
+// rename gives an auth another name.
+func (t *trouble) rename(from, to string) {
+	if t.detour == from {
+		t.detour = to
+	}
+	at := slices.IndexFunc(t.avoid[:], func(a avoided) bool { return a.auth == from })
+	if at < 0 {
+		return
+	}
+	t.avoid[at].auth = to
+	for i, a := range t.avoid { // what lasts longer counts
+		if i != at && a.auth == to {
+			if a.until > t.avoid[at].until {
+				t.avoid[at] = a
 			}
+			t.avoid[i] = avoided{}
 		}
-		s.of[b.Session] = tr
-	case had:
-		delete(s.of, b.Session)
-	}
-	if keep && !had {
-		t.n.Add(1)
-	}
-	if !keep && had {
-		t.n.Add(-1)
-	}
-	return tr
-}
-
-// take makes name the detour of a binding, in the place of old; if another
-// request was faster, its choice stays.
-func (t *troubles) take(b cache.Binding, old, name string, away bool) trouble {
-	return t.change(b, func(tr *trouble) bool {
-		tr.away = tr.away || away
-		if tr.detour == old {
-			tr.detour = name
-		}
-		return true
-	})
-}
-
-// rename gives the auth of detours another name.
-func (t *troubles) rename(from, to string) {
-	for i := range t.stripes {
-		s := &t.stripes[i]
-		s.mu.Lock()
-		for k, tr := range s.of {
-			if tr.detour == from {
-				tr.detour = to
-			}
-			for i, a := range tr.avoid {
-				if a.auth == from {
-					tr.avoid[i] = avoided{}
-					tr.shun(to, a.until)
-				}
-			}
-			s.of[k] = tr
-		}
-		s.mu.Unlock()
 	}
 }
 
-// over forgets the trouble of a binding.
-func (t *troubles) over(b cache.Binding) {
-	if t.n.Load() > 0 {
-		t.change(b, func(*trouble) bool { return false })
+// forgive forgets that an auth is to be left alone.
+func (t *trouble) forgive(auth string) {
+	if t.auth == auth {
+		t.until, t.asked, t.failed = 0, false, 0
 	}
+	for i, a := range t.avoid {
+		if a.auth == auth {
+			t.avoid[i] = avoided{}
+		}
+	}
+}
+
+// The memo's format: a version, then the fields in their order. A memo of another
+// version, or a damaged one, says nothing: the session has no trouble then.
+const troubleVersion = 1
+
+func (t *trouble) encode() string {
+	if t.gen == 0 && t.avoid == [maxAvoid]avoided{} {
+		return ""
+	}
+	b := make([]byte, 0, 128)
+	b = append(b, troubleVersion)
+	b = binary.AppendUvarint(b, t.gen)
+	b = binary.AppendVarint(b, t.since)
+	b = binary.AppendVarint(b, t.until)
+	b = append(b, flag(t.asked)|flag(t.away)<<1)
+	b = binary.AppendUvarint(b, uint64(t.failed))
+	b = appendString(b, t.detour)
+	b = binary.AppendVarint(b, t.served)
+	for _, a := range t.avoid {
+		if a != (avoided{}) {
+			b = appendString(b, a.auth)
+			b = binary.AppendVarint(b, a.until)
+			b = append(b, flag(a.asked))
+		}
+	}
+	return string(b)
+}
+
+func flag(on bool) byte {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// decodeTrouble reads what encode has written. The strings share the memo's
+// memory.
+func decodeTrouble(memo string) (t trouble) {
+	m := memoReader{s: memo}
+	if m.byte() != troubleVersion {
+		return trouble{}
+	}
+	t.gen = m.uvarint()
+	t.since = m.varint()
+	t.until = m.varint()
+	flags := m.byte()
+	t.asked, t.away = flags&1 != 0, flags&2 != 0
+	t.failed = int(min(m.uvarint(), 1<<20))
+	t.detour = m.string()
+	t.served = m.varint()
+	for i := range t.avoid {
+		if m.s == "" {
+			break
+		}
+		t.avoid[i] = avoided{m.string(), m.varint(), m.byte()&1 != 0}
+	}
+	if m.bad || m.s != "" {
+		return trouble{}
+	}
+	return t
+}
+
+// memoReader takes values from the front of a memo. After the first one that is
+// not there it is bad and returns zeros.
+type memoReader struct {
+	s   string
+	bad bool
+}
+
+func (m *memoReader) byte() byte {
+	if m.s == "" {
+		m.bad = true
+		return 0
+	}
+	c := m.s[0]
+	m.s = m.s[1:]
+	return c
+}
+
+func (m *memoReader) uvarint() (v uint64) {
+	for shift := 0; shift < 64; shift += 7 {
+		c := m.byte()
+		v |= uint64(c&0x7f) << shift
+		if c < 0x80 {
+			return v
+		}
+	}
+	m.bad = true
+	return 0
+}
+
+func (m *memoReader) varint() int64 {
+	u := m.uvarint()
+	return int64(u>>1) ^ -int64(u&1)
+}
+
+func (m *memoReader) string() string {
+	n := m.uvarint()
+	if n > uint64(len(m.s)) {
+		m.bad = true
+		return ""
+	}
+	s := m.s[:n]
+	m.s = m.s[n:]
+	return s
 }

@@ -2,117 +2,114 @@ package affinity
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"io"
 	"sync"
 	"sync/atomic"
 
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// Selector is a [selector.Selector] with affinity: what [Wrap] makes.
+// Selector is a [selector.Selector] with affinity. Wrap makes it.
 type Selector[T any] struct {
 	*Affinity[T]
-	next atomic.Pointer[selector.Func[T]]
+	next    atomic.Pointer[selector.Selector[T]]
+	closing sync.Once
 }
 
-// Wrap makes a Selector of a Selector: sessions that are bound stay, next
-// chooses for the rest. name and o are those of [New].
-func Wrap[T any](next selector.Selector[T], name func(T) string, o *Options) (*Selector[T], error) {
+// Wrap makes a Selector with affinity of a Selector without: sessions that are
+// bound stay, and next chooses for the rest. name and o are those of [New].
+func Wrap[T any](next selector.Selector[T], name func(T) string, o *Options[T]) (*Selector[T], error) {
 	if next == nil {
-		return nil, fmt.Errorf("%w: no selector to wrap", ErrOptions)
+		return nil, errNoSelector
 	}
 	a, err := New(name, o)
 	if err != nil {
 		return nil, err
 	}
 	s := &Selector[T]{Affinity: a}
-	s.balance(next)
+	s.next.Store(&next)
 	return s, nil
 }
 
-// Select chooses one of the candidates for the request in ctx, see
-// [WithRequest]; without one it is next's choice.
+var errNoSelector = errors.New("affinity: no selector to wrap")
+
+// Select chooses one of the candidates for the request that [WithRequest] has put
+// into ctx. Without a request the wrapped selector chooses.
 func (s *Selector[T]) Select(ctx context.Context, candidates []T) (T, error) {
 	c, ok := ctx.Value(callKey{}).(*call)
 	if !ok {
-		return (*s.next.Load())(ctx, candidates)
+		return (*s.next.Load()).Select(ctx, candidates)
 	}
 	p, err := s.Pick(ctx, c.request, candidates)
-	if err != nil {
-		var zero T
-		return zero, err
-	}
-	c.set(p.Decision, p.Report)
-	return p.Auth, nil
+	return p.Auth, err
 }
 
-// Pick is [Affinity.Pick] with the wrapped selector as the balancer.
+// Pick is [Affinity.Pick] with the wrapped selector as the balancer. If
+// [WithRequest] was used to make ctx, [PickFrom] returns this pick afterwards.
 func (s *Selector[T]) Pick(ctx context.Context, r Request, candidates []T) (Pick[T], error) {
-	return s.Affinity.Pick(ctx, r, candidates, *s.next.Load())
+	p, err := s.Affinity.Pick(ctx, r, candidates, (*s.next.Load()).Select)
+	if c, ok := ctx.Value(callKey{}).(*call); ok && err == nil {
+		c.mu.Lock()
+		c.pick = p
+		c.mu.Unlock()
+	}
+	return p, err
 }
 
 // Reconfigure makes next the balancer and o the options from now on, see
-// [Affinity.Reconfigure]. After an error nothing has changed.
-func (s *Selector[T]) Reconfigure(next selector.Selector[T], o *Options) error {
+// [Affinity.Reconfigure]. It does not close the balancer that there was: requests
+// may still use it. After an error nothing has changed.
+func (s *Selector[T]) Reconfigure(next selector.Selector[T], o *Options[T]) error {
 	if next == nil {
-		return fmt.Errorf("%w: no selector to wrap", ErrOptions)
+		return errNoSelector
 	}
 	if err := s.Affinity.Reconfigure(o); err != nil {
 		return err
 	}
-	s.balance(next)
+	s.next.Store(&next)
 	return nil
 }
 
-func (s *Selector[T]) balance(next selector.Selector[T]) {
-	f := selector.Func[T](next.Select)
-	s.next.Store(&f)
+// Close is [Affinity.Close]. The first Close also closes the wrapped selector, if
+// that is an [io.Closer], and returns its error.
+func (s *Selector[T]) Close() error {
+	err := s.Affinity.Close()
+	s.closing.Do(func() {
+		if c, ok := (*s.next.Load()).(io.Closer); ok {
+			err = errors.Join(err, c.Close())
+		}
+	})
+	return err
 }
 
-// call is one request on its way through Select: what it is, and what the
-// last pick for it was.
+// call is one request on its way through a host that hands on a context and
+// nothing else.
 type call struct {
 	request Request
 
-	mu       sync.Mutex
-	decision Decision
-	report   func(Result)
+	mu   sync.Mutex
+	pick any // the last Pick[T]
 }
 
 type callKey struct{}
 
-// WithRequest puts a request into a context, for [Selector.Select]. The
-// context also remembers the last pick, for [Report] and [DecisionOf].
+// WithRequest puts a request into a context, for hosts whose balancer gets a
+// context and nothing else: [Selector.Select] finds the request there, and
+// [PickFrom] the pick.
 func WithRequest(ctx context.Context, r Request) context.Context {
 	return context.WithValue(ctx, callKey{}, &call{request: r})
 }
 
-// Report says how the last pick made with this context went, as
-// [Pick.Report] does. Without one nothing happens.
-func Report(ctx context.Context, r Result) {
-	if c, ok := ctx.Value(callKey{}).(*call); ok {
-		c.mu.Lock()
-		report := c.report
-		c.mu.Unlock()
-		if report != nil {
-			report(r)
-		}
-	}
-}
-
-// DecisionOf is the decision of the last pick made with this context.
-func DecisionOf(ctx context.Context) (Decision, bool) {
+// PickFrom returns the last pick that a Selector has made with this context, to
+// report how the request went. ok is false if there is none of this type.
+func PickFrom[T any](ctx context.Context) (p Pick[T], ok bool) {
 	c, ok := ctx.Value(callKey{}).(*call)
 	if !ok {
-		return Decision{}, false
+		return p, false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.decision, c.report != nil
-}
-
-func (c *call) set(d Decision, report func(Result)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.decision, c.report = d, report
+	p, ok = c.pick.(Pick[T])
+	return p, ok
 }

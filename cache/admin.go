@@ -78,6 +78,6 @@ func (m *Memory) CountAuth(_ context.Context, auth string) (bound int, err error
 
 // EditMemos implements [Admin]. edit runs with no lock held; it runs again for a
 // memo that was changed meanwhile. Cost: all sessions.
-func (m *Memory) EditMemos(_ context.Context, edit func(memo string) string) error {
+func (m *Memory) EditMemos(_ context.Context, edit func(b Binding) (memo string)) error {
 	return m.sessions.editMemos(edit)
 }

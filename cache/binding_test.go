@@ -291,8 +291,10 @@ func TestEditMemosSeesEachMemoAndMayUseTheStore(t *testing.T) {
 			}
 		}
 		seen := map[string]int{}
-		require.NoError(t, c.EditMemos(t.Context(), func(memo string) string {
+		require.NoError(t, c.EditMemos(t.Context(), func(b cache.Binding) string {
+			memo := b.Memo
 			seen[memo]++
+			require.Equal(t, "A", b.Auth)
 			if memo == "memo of 0" && seen[memo] == 1 { // it changes while it is edited
 				b, _ := c.Peek(scope, named("0"))
 				c.Amend(b, "changed")

@@ -99,7 +99,7 @@ func (t *table) sweep() (freed int) {
 }
 
 // editMemos replaces each memo by what edit makes of it.
-func (t *table) editMemos(edit func(string) string) error {
+func (t *table) editMemos(edit func(Binding) string) error {
 	for i := range t.shards {
 		if t.closed.Load() {
 			return ErrClosed
@@ -125,15 +125,15 @@ func (t *table) editMemos(edit func(string) string) error {
 
 // editMemo replaces one memo. edit runs with no lock held, so it runs again if
 // the memo has changed meanwhile.
-func (t *table) editMemo(b Binding, edit func(string) string) error {
+func (t *table) editMemo(b Binding, edit func(Binding) string) error {
 	for edited := false; !edited && b.Memo != ""; {
-		memo := edit(b.Memo)
-		old := b.Memo
-		b.Memo = ""
-		err := t.on(&b, func(_ *shard, _ uint32, r *record, _ moment, _ *leavings) {
-			edited = r.amend(old, memo)
-			b.Memo = r.memo()
+		memo := edit(b)
+		now := Binding{}
+		err := t.on(&b, func(_ *shard, _ uint32, r *record, at moment, _ *leavings) {
+			edited = r.amend(b.Memo, memo)
+			now = t.binding(r, r.load(), at)
 		})
+		b = now
 		if err != nil {
 			return err
 		}

@@ -220,7 +220,7 @@ func TestClosingTwiceWorksAndEveryOperationAfterItSaysErrClosed(t *testing.T) {
 		"InvalidateTenant":  func() (any, error) { return m.InvalidateTenant(ctx, "t", "") },
 		"RenameAuth":        func() (any, error) { return m.RenameAuth(ctx, "A", "B") },
 		"CountAuth":         func() (any, error) { return m.CountAuth(ctx, "A") },
-		"EditMemos":         func() (any, error) { return 0, m.EditMemos(ctx, func(s string) string { return s }) },
+		"EditMemos":         func() (any, error) { return 0, m.EditMemos(ctx, func(b cache.Binding) string { return b.Memo }) },
 		"SetOptions":        func() (any, error) { return 0, m.SetOptions(nil) },
 	} {
 		got, err := op()

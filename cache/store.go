@@ -207,7 +207,7 @@ type Admin interface {
 	// CountAuth returns how many sessions are bound to auth.
 	CountAuth(ctx context.Context, auth string) (bound int, err error)
 
-	// EditMemos calls edit with the memo of each session that has one, and
-	// replaces the memo by what edit returns.
-	EditMemos(ctx context.Context, edit func(memo string) string) error
+	// EditMemos calls edit with each session that has a memo, and replaces the memo
+	// by what edit returns. If the session changes meanwhile, edit is called again.
+	EditMemos(ctx context.Context, edit func(b Binding) (memo string)) error
 }

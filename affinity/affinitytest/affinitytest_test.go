@@ -25,12 +25,12 @@ type host struct {
 func newHost(auths []string) (*host, error) {
 	h := &host{auths: auths}
 	var err error
-	h.sticky, err = affinity.Wrap(selector.RoundRobin[string](), func(a string) string { return a }, &affinity.Options{
-		Eligible: func(auth string, _ affinity.Request) affinity.Fitness {
+	h.sticky, err = affinity.Wrap(selector.RoundRobin[string](), func(a string) string { return a }, &affinity.Options[string]{
+		State: func(auth string, _ affinity.Request) (s affinity.State) {
 			if _, down := h.down.Load(auth); down {
-				return affinity.Away
+				s.Fitness = affinity.Away
 			}
-			return affinity.Fit
+			return s
 		},
 	})
 	return h, err

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httputil"
+	"strconv"
 	"strings"
 	"time"
 
@@ -72,12 +74,12 @@ func NewGateway(o GatewayOptions) (*Gateway, error) {
 	}
 	g := &Gateway{opts: o, plain: selector.RoundRobin[*Auth]()}
 	if o.Affinity {
-		// The one line that this library is for; what it knows of the auths is the
-		// pool's, and sessions whose prompt cache is cold level the load.
-		wrapped, err := affinity.Wrap(g.plain, func(a *Auth) string { return a.Name }, &affinity.Options{
-			Eligible: o.Pool.Fitness, Tier: o.Pool.Tier, Failback: affinity.FailbackCold,
-			Load: g.flying.Load, LoadLeast: 8, // a few requests more or less are chance
-			ColdAnew: true, Slow: o.Slow,
+		// The one line that this library is for. Sessions whose prompt cache is cold
+		// level the load.
+		wrapped, err := affinity.Wrap(g.plain, func(a *Auth) string { return a.Name }, &affinity.Options[*Auth]{
+			State: g.state, Failback: affinity.FailbackCold, ColdAnew: true,
+			Load: affinity.LoadPolicy{Least: 8}, // a few requests more or less are chance
+			Slow: o.Slow,
 		})
 		if err != nil {
 			return nil, err
@@ -97,6 +99,15 @@ func NewGateway(o GatewayOptions) (*Gateway, error) {
 		ErrorLog:      slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}
 	return g, nil
+}
+
+// state is what affinity asks of an auth.
+func (g *Gateway) state(a *Auth, _ affinity.Request) affinity.State {
+	s := affinity.State{Tier: a.Tier, Load: g.flying.Load(a.Name)}
+	if until := a.RestsUntil(); time.Now().Before(until) {
+		s.Fitness, s.Until = affinity.Away, until
+	}
+	return s
 }
 
 // Close frees what the gateway holds; requests under way are not waited for.
@@ -175,9 +186,6 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// errNoAuth: there is nobody to ask.
-var errNoAuth = errors.New("no auth can serve this now")
-
 // roundTrip sends the request to the auth that affinity picks, and to another
 // one as long as nothing of an answer was passed on and the failure is one
 // that another auth may not have.
@@ -192,7 +200,8 @@ func (g *Gateway) roundTrip(out *http.Request) (*http.Response, error) {
 		}
 		auth := pick.Auth
 		tried = append(tried, auth.Name)
-		last := attempt == g.opts.Attempts || j.rest != nil || len(g.opts.Pool.Candidates(j.api, tried)) == 0
+		others, _ := g.opts.Pool.Candidates(j.api, tried)
+		last := attempt == g.opts.Attempts || j.rest != nil || len(others) == 0
 		sent := time.Now()
 		resp, err := g.try(out, j, auth)
 		if err == nil {
@@ -200,7 +209,7 @@ func (g *Gateway) roundTrip(out *http.Request) (*http.Response, error) {
 		} else if ctx.Err() != nil {
 			err = ctx.Err() // the client went away: not the auth's fault
 		}
-		result, away := affinity.ClassifyResponse(resp, err)
+		result, away := affinity.Classify(resp, err)
 		pick.ReportAway(result, away)
 		if result == affinity.Transient || result == affinity.Terminal && (err != nil || resp.StatusCode != http.StatusNotFound) {
 			g.rest(auth, result, away, resp, err)
@@ -219,18 +228,16 @@ func (g *Gateway) roundTrip(out *http.Request) (*http.Response, error) {
 	}
 }
 
-// pick asks affinity, or, without it or when all auths rest, the plain balancer.
+// pick asks affinity, or without it the plain balancer.
 func (g *Gateway) pick(ctx context.Context, j *job, tried []string) (affinity.Pick[*Auth], error) {
 	if g.sticky != nil {
 		r := j.request
 		r.Tried = tried
-		if p, err := g.sticky.Pick(ctx, r, g.opts.Pool.Serving(j.api)); !errors.Is(err, selector.ErrNoCandidates) {
-			return p, err
-		}
+		return g.sticky.Pick(ctx, r, g.opts.Pool.Serving(j.api))
 	}
-	candidates := g.opts.Pool.Candidates(j.api, tried)
+	candidates, until := g.opts.Pool.Candidates(j.api, tried)
 	if len(candidates) == 0 {
-		return affinity.Pick[*Auth]{}, errNoAuth
+		return affinity.Pick[*Auth]{}, &affinity.NoAuthError{Reason: affinity.ReasonAway, Until: until}
 	}
 	auth, err := g.plain.Select(ctx, candidates)
 	if err != nil {
@@ -337,8 +344,12 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return // nobody is listening
 	}
 	status := http.StatusBadGateway
-	if errors.Is(err, errNoAuth) {
+	var none *affinity.NoAuthError
+	if errors.As(err, &none) {
 		status = http.StatusServiceUnavailable
+		if wait := time.Until(none.Until); wait > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+		}
 	}
 	g.opts.Log.Error("no answer", "error", err)
 	w.Header().Set("Content-Type", "application/json")

@@ -30,11 +30,11 @@ const (
 	restLeast     = 50 * time.Millisecond
 )
 
-// Ready reports whether the auth may serve a request now.
-func (a *Auth) Ready(now time.Time) bool {
+// RestsUntil is until when the auth rests; in the past if it may serve.
+func (a *Auth) RestsUntil() time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return !now.Before(a.until)
+	return a.until
 }
 
 // Rest takes the auth out for d.
@@ -107,44 +107,23 @@ func (p *Pool) Serving(api API) (serving []*Auth) {
 	return serving
 }
 
-// Candidates are the auths that may serve a request of the API now, without
-// those that this request has tried. When all rest and none was tried, they
-// are candidates all the same: an error of the upstream says more to the
-// client than one of ours.
-func (p *Pool) Candidates(api API, tried []string) []*Auth {
+// Candidates are the auths that may serve a request of the API now, without those
+// that this request has tried. until is when the first resting one comes back.
+func (p *Pool) Candidates(api API, tried []string) (ready []*Auth, until time.Time) {
 	now := time.Now()
-	var ready, resting []*Auth
 	for _, a := range p.Serving(api) {
+		if slices.Contains(tried, a.Name) {
+			continue
+		}
+		rests := a.RestsUntil()
 		switch {
-		case slices.Contains(tried, a.Name):
-		case a.Ready(now):
+		case !now.Before(rests):
 			ready = append(ready, a)
-		default:
-			resting = append(resting, a)
+		case until.IsZero() || rests.Before(until):
+			until = rests
 		}
 	}
-	if len(ready) == 0 && len(tried) == 0 {
-		return resting
-	}
-	return ready
-}
-
-// Fitness is what affinity asks of an auth.
-func (p *Pool) Fitness(name string, _ affinity.Request) affinity.Fitness {
-	if a := p.Named(name); a == nil {
-		return affinity.Unfit
-	} else if !a.Ready(time.Now()) {
-		return affinity.Away
-	}
-	return affinity.Fit
-}
-
-// Tier is how much affinity should prefer an auth.
-func (p *Pool) Tier(name string, _ affinity.Request) int {
-	if a := p.Named(name); a != nil {
-		return a.Tier
-	}
-	return 0
+	return ready, until
 }
 
 // rest is how long an auth should rest after a failed request; away is what the

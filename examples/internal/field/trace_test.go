@@ -101,15 +101,15 @@ func inTime(trace []TraceRequest) {
 func TestColdSessionsBalanceARealTrace(t *testing.T) {
 	trace := ClaudeCode(t)
 	inTime(trace)
-	run := func(name string, o *affinity.Options, sessions bool) (out outcome) {
+	run := func(name string, o *affinity.Options[int], sessions bool) (out outcome) {
 		synctest.Test(t, func(t *testing.T) {
 			var load []float64
 			least := selector.Func[int](func(_ context.Context, candidates []int) (int, error) {
 				return slices.MinFunc(candidates, func(a, b int) int { return cmp.Compare(load[a], load[b]) }), nil
 			})
 			if o.ColdAnew {
-				o.Load = func(auth string, _ affinity.Request) float64 { return load[auth[0]-'0'] }
-				o.LoadBound = 1000 // the balancer knows the load already
+				o.State = func(auth int, _ affinity.Request) affinity.State { return affinity.State{Load: load[auth]} }
+				o.Load.Bound = 1000 // the balancer knows the load already
 			}
 			turn := 0
 			auths := make([]int, traceAuths)
@@ -133,8 +133,8 @@ func TestColdSessionsBalanceARealTrace(t *testing.T) {
 		t.Logf("%-28s quality %.3f, %.2f times the uncached tokens, max/mean %.3f, %d moves", name, out.quality, out.uncached, out.imbalance, out.moved)
 		return out
 	}
-	plain := run("round robin", &affinity.Options{}, false)
-	stay := run("sessions stay", &affinity.Options{}, true)
+	plain := run("round robin", &affinity.Options[int]{}, false)
+	stay := run("sessions stay", &affinity.Options[int]{}, true)
 	require.Less(t, plain.quality, 0.8)
 	require.Greater(t, stay.quality, 0.99)
 	require.Less(t, stay.uncached, 1.1)
@@ -142,8 +142,8 @@ func TestColdSessionsBalanceARealTrace(t *testing.T) {
 	var pauses int
 	trace, pauses = withPauses(trace)
 	t.Logf("with %d pauses of ten minutes:", pauses)
-	stay = run("sessions stay", &affinity.Options{}, true)
-	anew := run("cold sessions anew", &affinity.Options{ColdAnew: true}, true)
+	stay = run("sessions stay", &affinity.Options[int]{}, true)
+	anew := run("cold sessions anew", &affinity.Options[int]{ColdAnew: true}, true)
 	require.InDelta(t, stay.quality, anew.quality, 0.005, "nothing is lost by it")
 	require.Less(t, anew.imbalance, stay.imbalance)
 	require.NotZero(t, anew.moved)

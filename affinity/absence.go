@@ -1,0 +1,123 @@
+package affinity
+
+import (
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// absence is how often an auth was away lately. An auth that is away for a
+// moment again and again would cost each of its sessions two switches every
+// time. So a session on a detour comes back at once after the first absence, and
+// later only to an auth that has been there for a while.
+type absence struct {
+	count int
+	until time.Time // reported to be away until then
+	last  time.Time // when the auth was away last
+}
+
+const (
+	// steadyFirst is how long an auth must have been there after its second
+	// absence. Each further absence doubles that, up to a prompt cache's life.
+	steadyFirst = 30 * time.Second
+	// maxAbsences bounds what is known. Beyond it the auth whose absence is the
+	// oldest is forgotten.
+	maxAbsences = 1024
+)
+
+// absences are those of all auths that were away lately. They are known in this
+// process only.
+type absences struct {
+	gone nameSet // were away and have not been seen since
+	mu   sync.Mutex
+	lru  *simplelru.LRU[string, absence]
+}
+
+// away says that an auth was away when a request came for it.
+func (s *absences) away(auth string, warm time.Duration) {
+	s.change(auth, warm, func(v *absence, now time.Time) {
+		v.last = now
+	})
+}
+
+// failed says that an auth has failed and is away for the next wait.
+func (s *absences) failed(auth string, wait, warm time.Duration) {
+	s.change(auth, warm, func(v *absence, now time.Time) {
+		if until := now.Add(wait); until.After(v.until) {
+			v.until, v.last = until, until
+		}
+	})
+}
+
+// there says that an auth was there when a request came for it.
+func (s *absences) there(auth string) {
+	if !s.gone.has(auth) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v, ok := s.lru.Peek(auth); !ok || !time.Now().Before(v.until) {
+		s.gone.set(auth, false)
+	}
+}
+
+func (s *absences) change(auth string, warm time.Duration, do func(v *absence, now time.Time)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lru == nil {
+		s.lru, _ = simplelru.NewLRU(maxAbsences, func(old string, _ absence) { s.gone.set(old, false) }) // the size is positive: no error
+	}
+	now := time.Now()
+	v, ok := s.lru.Peek(auth)
+	if ok && now.Sub(v.last) > warm {
+		v = absence{} // long ago
+	}
+	if v.count == 0 || !s.gone.has(auth) {
+		v.count++
+	}
+	do(&v, now)
+	s.lru.Add(auth, v)
+	if !s.gone.has(auth) {
+		s.gone.set(auth, true)
+	}
+}
+
+// unsteady reports whether an auth that is there again was away too often to
+// come back to it already.
+func (s *absences) unsteady(auth string, warm time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lru == nil {
+		return false
+	}
+	v, _ := s.lru.Peek(auth)
+	if v.count < 2 {
+		return false
+	}
+	return time.Since(v.last) < min(steadyFirst<<min(v.count-2, 8), warm)
+}
+
+func (s *absences) rename(from, to string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lru == nil {
+		return
+	}
+	if v, ok := s.lru.Peek(from); ok {
+		gone := s.gone.has(from)
+		s.lru.Remove(from)
+		s.lru.Add(to, v)
+		if gone {
+			s.gone.set(to, true)
+		}
+	}
+}
+
+func (s *absences) forget(auth string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lru != nil {
+		s.lru.Remove(auth)
+	}
+}

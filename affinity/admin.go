@@ -1,0 +1,126 @@
+package affinity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+)
+
+// admin is the store as its administrator sees it.
+func (k *core) admin() (cache.Admin, error) {
+	if a, ok := k.store.(cache.Admin); ok {
+		return a, nil
+	}
+	return nil, fmt.Errorf("affinity: the Store is no cache.Admin: %w", errors.ErrUnsupported)
+}
+
+// Look tells where a request's session is bound. It calls no balancer, renews no
+// binding and changes nothing else.
+func (a *Affinity[T]) Look(ctx context.Context, r Request) (auth string, bound bool, err error) {
+	o := a.conf.Load()
+	id := o.identify(&r)
+	if id.IsZero() || a.closed.Load() {
+		return "", false, nil
+	}
+	b, _, err := a.store.Peek(ctx, o.query(&r).scope, keysOf(&id))
+	if err != nil || !b.Bound() {
+		return "", false, err
+	}
+	return b.Auth, true, nil
+}
+
+// InvalidateSession forgets the session of the request, under all of its keys.
+// It returns whether there was one.
+func (a *Affinity[T]) InvalidateSession(ctx context.Context, r Request) (bool, error) {
+	o := a.conf.Load()
+	id := o.identify(&r)
+	if id.IsZero() {
+		return false, nil
+	}
+	store, err := a.admin()
+	if err != nil {
+		return false, err
+	}
+	return store.InvalidateSession(ctx, o.query(&r).scope, keysOf(&id))
+}
+
+// InvalidateAuth takes an auth, which was removed or has lost its credential,
+// from all sessions that are bound to it, and returns how many there were. Their
+// next requests move. All else that is known of the auth is forgotten: what Owns
+// has recorded, its speed, and that it was drained.
+func (k *core) InvalidateAuth(ctx context.Context, name string) (int, error) {
+	store, err := k.admin()
+	if err != nil {
+		return 0, err
+	}
+	k.speeds.forget(name)
+	k.absences.forget(name)
+	k.drained.set(name, false)
+	return store.InvalidateAuth(ctx, name)
+}
+
+// Drain says whether an auth is to run dry. Sessions that are bound to it stay,
+// and requests that name state of it still go there. All others go elsewhere,
+// unless there is no other auth. When [Affinity.Bound] says 0, or when it has
+// taken long enough, remove the auth from the candidates and call InvalidateAuth,
+// which also ends the draining.
+func (k *core) Drain(name string, on bool) { k.drained.set(name, on) }
+
+// Bound returns how many sessions are bound to an auth.
+func (k *core) Bound(ctx context.Context, name string) (int, error) {
+	store, err := k.admin()
+	if err != nil {
+		return 0, err
+	}
+	return store.CountAuth(ctx, name)
+}
+
+// Back says that an auth can serve again, before the time is over for which it
+// wanted to be left alone: a quota was raised, a credential renewed. Sessions
+// that left the auth alone, because of what was reported, come back. It costs a
+// look at all sessions that are in trouble. What Options.State says of the auth
+// is the host's own matter.
+func (k *core) Back(ctx context.Context, name string) error {
+	k.speeds.forget(name)
+	k.absences.forget(name)
+	store, err := k.admin()
+	if err != nil {
+		return err
+	}
+	return store.EditMemos(ctx, func(b cache.Binding) string {
+		t := troubleOf(&b)
+		t.forgive(name)
+		return t.encode()
+	})
+}
+
+// RenameAuth says that an auth has another name from now on. Its sessions stay,
+// and so does what is known of it. It returns how many bound sessions it has.
+// A pick that is under way may still bind a session to the old name. A pick of
+// before the rename reports on a detour, or on a speed, for the old name.
+func (k *core) RenameAuth(ctx context.Context, from, to string) (int, error) {
+	if to == "" {
+		return 0, errors.New("affinity: RenameAuth to an empty name")
+	}
+	if from == to {
+		return k.Bound(ctx, from)
+	}
+	store, err := k.admin()
+	if err != nil {
+		return 0, err
+	}
+	k.speeds.rename(from, to)
+	k.absences.rename(from, to)
+	k.drained.rename(from, to)
+	n, err := store.RenameAuth(ctx, from, to)
+	if err != nil {
+		return n, err
+	}
+	return n, store.EditMemos(ctx, func(b cache.Binding) string {
+		t := troubleOf(&b)
+		t.rename(from, to)
+		return t.encode()
+	})
+}

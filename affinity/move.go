@@ -1,0 +1,128 @@
+package affinity
+
+import (
+	"crypto/sha256"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// place finds an auth for a session that has none, or that has to leave its own,
+// and binds the session there.
+func (v *visit[T]) place(why Reason) error {
+	if parent := v.id.Parent(); v.session.Gen == 0 && v.id.Lane() == (sessionid.Key{}) && parent != (sessionid.Key{}) {
+		if i := v.parent(parent); i >= 0 {
+			return v.move(v.at(i), OutcomeInherited, ReasonNone)
+		}
+	}
+	if v.o.allModels && (why == ReasonGone || why == ReasonUnfit) {
+		if i := v.recall(); i >= 0 {
+			return v.move(v.at(i), OutcomeMoved, why)
+		}
+	}
+	c, err := v.anybody(-1)
+	if err != nil {
+		return err
+	}
+	if v.session.Gen == 0 || v.session.Lost == cache.Released {
+		return v.move(c, OutcomeNew, ReasonNone)
+	}
+	return v.move(c, OutcomeMoved, why)
+}
+
+// move binds the session to an auth and serves the request there. If another
+// request of the session was faster, its choice counts.
+func (v *visit[T]) move(c chosen[T], what Outcome, why Reason) error {
+	if v.q.Side {
+		v.serve(c, OutcomeNone, why, v.session, false)
+		return nil
+	}
+	before := v.session
+	b, won, err := v.bind(c.name)
+	if !v.check(err) {
+		v.serve(c, OutcomeNone, ReasonNone, cache.Binding{}, false)
+		return nil
+	}
+	v.hold(b)
+	if won {
+		v.note(b)
+		return v.moved(c, what, why, before, b)
+	}
+	if i := v.serving(b.Auth, rankSlow); i >= 0 {
+		v.session = b
+		v.p.visit.warm = b.Served
+		v.serve(v.at(i), OutcomeHit, ReasonNone, b, true)
+		return nil
+	}
+	// The faster one went where this request cannot go: move the session, and if even
+	// that is too late, be a guest.
+	now, won, err := v.store.Move(v.ctx, b, c.name)
+	if v.check(err) && won {
+		v.hold(now)
+		v.note(now)
+		return v.moved(c, OutcomeMoved, why, b, now)
+	}
+	v.serve(c, OutcomeMoved, why, b, false)
+	return nil
+}
+
+func (v *visit[T]) moved(c chosen[T], what Outcome, why Reason, before, b cache.Binding) error {
+	if what == OutcomeMoved {
+		v.p.Decision.Before = before.Auth
+	}
+	v.p.Decision.LostHistory = what == OutcomeNew && before.Gen == 0 && v.id.Boundaries() >= lostHistory
+	v.serve(c, what, why, b, true)
+	return nil
+}
+
+// bind makes the binding or moves it. won is false if another request did so.
+func (v *visit[T]) bind(name string) (b cache.Binding, won bool, err error) {
+	if v.session.Gen != 0 {
+		b, won, err = v.store.Move(v.ctx, v.session, name)
+		if err != nil || won || b.Bound() {
+			return b, won, err
+		}
+		// The session was removed meanwhile, or has lost its auth again.
+	}
+	b, existed, err := v.store.Bind(v.ctx, v.q.scope, v.keys, name)
+	return b, !existed, err
+}
+
+// parent is the candidate to which a subagent's parent is bound, if that is fit;
+// otherwise -1.
+func (v *visit[T]) parent(key sessionid.Key) int {
+	b, ok, err := v.store.Peek(v.ctx, v.q.scope, cache.Keys{Names: [cache.MaxNames]cache.Key{key}})
+	if !v.check(err) || !ok || !b.Bound() {
+		return -1
+	}
+	return v.serving(b.Auth, rankFit)
+}
+
+// modelNote is, with AllModels, the key of a note: which auth last served this
+// model of the session.
+func (v *visit[T]) modelNote(session cache.Key) (k cache.Key) {
+	h := sha256.New()
+	h.Write([]byte("model of a session\n"))
+	h.Write(session[:])
+	h.Write([]byte(v.q.model))
+	copy(k[:], h.Sum(nil))
+	return k
+}
+
+// recall is the candidate that served this model of the session last, if it is
+// fit; otherwise -1. The session has to leave the auth that it is bound to, and
+// the reason may be that the auth serves only other models.
+func (v *visit[T]) recall() int {
+	auth, ok, err := v.store.Recall(v.ctx, v.q.scope, v.modelNote(v.session.Session))
+	if !v.check(err) || !ok {
+		return -1
+	}
+	return v.serving(auth, rankBusy)
+}
+
+// note remembers, with AllModels, which auth serves this model of the session.
+func (v *visit[T]) note(b cache.Binding) {
+	if v.o.allModels {
+		v.check(v.store.Remember(v.ctx, v.q.scope, v.modelNote(b.Session), b.Auth))
+	}
+}

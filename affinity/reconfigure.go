@@ -1,0 +1,41 @@
+package affinity
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+)
+
+// Reconfigure makes o the options from now on. Bindings and all that is known of
+// sessions and auths stay. So do requests under way: their results count for the
+// bindings as before. Options.Store must be the same one as before. Without a
+// Store, the memory takes the new limits, see [cache.Memory.SetOptions]. After an
+// error nothing has changed.
+//
+// An auth that was added needs nothing. Call InvalidateAuth for one that was
+// removed, and RenameAuth for one that has another name.
+func (a *Affinity[T]) Reconfigure(o *Options[T]) error {
+	s, err := check(o)
+	if err != nil {
+		return err
+	}
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	switch {
+	case a.memory == nil && !sameStore(s.store, a.store), a.memory != nil && s.store != nil:
+		return errors.New("affinity: Options.Store is another one: the bindings are in the one that there was")
+	case a.memory != nil && !a.closed.Load():
+		if err := a.memory.SetOptions(&s.memory); err != nil {
+			return fmt.Errorf("affinity: Options.Memory: %w", err)
+		}
+	}
+	a.use(s)
+	return nil
+}
+
+// sameStore compares stores of any type, also of one that == cannot compare.
+func sameStore(a, b cache.Store) bool {
+	return a != nil && b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
+}

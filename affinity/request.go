@@ -1,0 +1,77 @@
+package affinity
+
+import (
+	"encoding/binary"
+	"net/http"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// Request is what Pick needs to know of a request. Pick changes nothing in it
+// and keeps nothing of it. Tenant, Pool and Model are the scope of a session:
+// the same id in two scopes is two sessions.
+type Request struct {
+	// Tenant is who is calling, as the gateway has authenticated the caller.
+	// Leave it empty only if all callers trust each other: inside one tenant,
+	// whoever knows a session's id can use the session's binding and move it.
+	Tenant string
+	// Pool names the set of auths, such as the provider. Sessions of two pools
+	// are bound independently.
+	Pool string
+	// Model is the model or model family. A prompt cache belongs to one model.
+	Model string
+	// Header and Body are the client's. Body is the whole body or nil. A
+	// compressed body names no session.
+	Header http.Header
+	Body   []byte
+	// ID, if not nil, is the session. Header and Body are then not looked at.
+	ID *sessionid.ID
+	// Side says that the request stands beside the conversation: a token count,
+	// a title, a quota probe. It goes where its session is bound. It makes,
+	// moves and renews no binding, and what is reported of it changes nothing.
+	Side bool
+	// Off says that this request has no session: the balancer chooses, and
+	// nothing is looked up or bound.
+	Off bool
+	// Force names the auth that serves this request. If it is no candidate, Pick
+	// returns a NoAuthError. Nothing is bound.
+	Force string
+	// Tried names the auths that this request was sent to already and that could
+	// not serve it. Pick chooses none of them. A session that is bound to one of
+	// them takes a detour. Report how each of them went before the next Pick.
+	Tried []string
+}
+
+// query is a request in its scope.
+type query struct {
+	*Request
+	scope cache.Scope // of the session
+	model string      // the request's, also if scope has none
+}
+
+// keysOf are the keys that the store knows a session by.
+func keysOf(id *sessionid.ID) (k cache.Keys) {
+	weak := id.Weak()
+	if n := copy(k.Names[:], id.Names()); n == 0 {
+		// prompt_cache_key names the session only if nothing better does.
+		k.Names[0], weak = weak, sessionid.Key{}
+	}
+	k.End, k.Past = id.End(), id.Fallbacks()
+	k.Also = [2]cache.Key{weak, id.Tail()}
+	return k
+}
+
+// placement is a number for balancers that place by a hash. A session with an
+// explicit id that comes back after its binding has expired has the same number.
+func placement(s *cache.Scope, primary sessionid.Key) uint64 {
+	var buf [256]byte
+	b := buf[:0]
+	for _, part := range [...]string{s.Tenant, s.Pool, s.Model} {
+		b = binary.AppendUvarint(b, uint64(len(part)))
+		b = append(b, part...)
+	}
+	return xxhash.Sum64(append(b, primary[:]...))
+}

@@ -1,0 +1,147 @@
+package affinity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/selector"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// visit is one pick on its way, after the shortest way was not enough.
+type visit[T any] struct {
+	board[T]
+	ctx  context.Context
+	id   *sessionid.ID
+	keys cache.Keys
+	next selector.Func[T]
+
+	session cache.Binding // the session's binding; zero if the session is not known
+	held    cache.Binding // the provisional binding on which this pick has a use
+	p       *Pick[T]
+}
+
+// chosen is an auth for this request.
+type chosen[T any] struct {
+	auth T
+	name string
+}
+
+// at is a candidate as the choice.
+func (v *visit[T]) at(i int) chosen[T] { return chosen[T]{v.auths[i], v.nameOf(i)} }
+
+// hold takes over the use that the store has opened with a binding.
+func (v *visit[T]) hold(b cache.Binding) {
+	if b.Bound() && !b.Served {
+		v.held = b
+	}
+}
+
+// know takes the session that the store has found, and what it remembers.
+func (v *visit[T]) know(b cache.Binding) {
+	v.session = b
+	if t := troubleOf(&b); t != (trouble{}) {
+		v.trouble = &t
+	}
+}
+
+// amend changes what the session remembers.
+func (v *visit[T]) amend(edit func(*trouble)) {
+	b, t := v.core.amend(v.ctx, v.session, current, func(_ *cache.Binding, t *trouble) { edit(t) })
+	v.session = b
+	v.trouble = &t
+}
+
+// remembered is what the session remembers; zero for nothing.
+func (v *visit[T]) remembered() trouble {
+	if v.trouble == nil {
+		return trouble{}
+	}
+	return *v.trouble
+}
+
+// cold reports whether the session's auth has not served the session for so long
+// that the prompt cache there is gone.
+func (v *visit[T]) cold(bound int) bool {
+	since := v.session.SinceServed
+	if !v.session.Served {
+		t := v.remembered()
+		if t.since == 0 {
+			return false
+		}
+		since = time.Duration(v.now - t.since)
+	}
+	return since > v.warm(bound)
+}
+
+// choose asks the balancer.
+func (v *visit[T]) choose(from []T) (c chosen[T], err error) {
+	ctx := v.ctx
+	if !v.id.IsZero() && !v.q.Off {
+		// The key goes along in every case: without a store it is what replicas agree
+		// by.
+		ctx = selector.WithKey(ctx, placement(&v.q.scope, v.id.Primary()))
+	}
+	if c.auth, err = v.next(ctx, from); err != nil {
+		return c, err
+	}
+	if c.name = v.name(c.auth); c.name == "" {
+		return c, errors.New("affinity: the chosen auth has no name")
+	}
+	same := 0
+	for i := range v.seats {
+		if v.nameOf(i) == c.name {
+			same++
+		}
+	}
+	if same > 1 {
+		return c, fmt.Errorf("affinity: %d candidates have the name %q", same, c.name)
+	}
+	return c, nil
+}
+
+// anybody asks the balancer among all candidates that may serve but one; without
+// is -1 for all.
+func (v *visit[T]) anybody(without int) (c chosen[T], err error) {
+	if without < 0 && len(v.auths) > 0 && v.indifferent() {
+		return v.choose(v.auths)
+	}
+	l := v.level(without)
+	if l.rank == rankNone {
+		return c, v.nobody()
+	}
+	return v.choose(v.choices(l, without, nil))
+}
+
+// serve completes the pick. With resident the results of this request are about
+// b; otherwise they are a guest's.
+func (v *visit[T]) serve(c chosen[T], what Outcome, why Reason, b cache.Binding, resident bool) {
+	p := v.p
+	p.Auth = c.auth
+	p.Decision.Outcome, p.Decision.Reason = what, why
+	p.Decision.Auth, p.Decision.Session = c.name, b.Session
+	p.visit.binding, p.visit.guest = b, !resident
+	if v.q.Side {
+		p.visit.binding = cache.Binding{}
+	}
+	if v.held.Gen == 0 {
+		return
+	}
+	if resident && b.Gen == v.held.Gen {
+		p.visit.use = newUse()
+	} else {
+		v.letGo()
+	}
+}
+
+// letGo ends the use of a pick that does not serve the session at its auth.
+func (v *visit[T]) letGo() {
+	if v.held.Gen != 0 {
+		_, err := v.store.Release(v.ctx, v.held, false)
+		v.check(err)
+		v.held = cache.Binding{}
+	}
+}
