@@ -11,6 +11,7 @@ import (
 
 	"github.com/llmaffinity/llmaffinity/cache"
 	"github.com/llmaffinity/llmaffinity/selector"
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // Affinity holds the bindings of a gateway's sessions to auths of type T. Any
@@ -75,111 +76,123 @@ func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next 
 	}
 	o := a.conf.Load()
 	id := o.identify(&r)
-	p.Decision.Signal = id.Signal()
-	p.visit.core = &a.core
-	q := o.query(&r)
-	p.visit.scope, p.visit.model = q.scope, q.model
-
-	var b cache.Binding
-	known := false
-	own := -1 // the candidate that the session is bound to, if the host was asked about it
-	var state State
+	at := o.place(&r)
+	f := found{own: -1}
 	if !id.IsZero() && !r.Off {
-		b, known, err = a.find(ctx, &q, keysOf(&id))
-		if known && b.Bound() && b.Memo == "" && !o.restless && r.Force == "" && len(id.Owners()) == 0 {
-			done := false
-			if own, state, done = a.shortest(o, &q, &b, candidates, &p); done {
-				return p, nil
-			}
+		a.find(ctx, &r, &at.scope, &id, &f)
+		if b := &f.session; b.Bound() && b.Memo == "" && !o.restless && r.Force == "" && len(id.Owners()) == 0 && a.shortest(o, &r, &at, &f, candidates, &p) {
+			p.Decision.Signal = id.Signal()
+			a.decided(&o.policy, &p.Decision)
+			return p, nil
 		}
 	}
-	v := &visit[T]{
-		board: board[T]{core: &a.core, o: o, name: a.name, q: q, auths: candidates, now: time.Now().UnixNano()},
-		ctx:   ctx, id: &id, next: next, p: &p,
+	return a.longer(ctx, o, &r, &at, &id, &f, candidates, next)
+}
+
+// found is what is known of a session before anything is decided.
+type found struct {
+	session cache.Binding
+	known   bool
+	err     error // the store is away
+	own     int   // the candidate that the session is bound to, -1 if the host was not asked about it
+	state   State // of that
+}
+
+// find looks the session up. A side request changes nothing by that, nor does a
+// request that names its auth.
+func (a *Affinity[T]) find(ctx context.Context, r *Request, scope *cache.Scope, id *sessionid.ID, f *found) {
+	switch {
+	case a.closed.Load():
+		f.err = cache.ErrClosed
+	case r.Side || r.Force != "":
+		f.session, f.known, f.err = a.store.Peek(ctx, *scope, keysOf(id))
+	default:
+		f.session, f.known, f.err = a.store.Get(ctx, *scope, keysOf(id))
 	}
-	v.sit()
-	if own >= 0 {
-		v.seats[own] = seat{name: b.Auth, state: state, asked: true}
+	a.check(f.err)
+}
+
+// shortest serves the usual case: a session without any trouble, bound to an auth
+// that is fit. In all other cases it notes what it has learned of that auth.
+func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *place, f *found, candidates []T, p *Pick[T]) bool {
+	b := &f.session
+	own := 0
+	for own < len(candidates) && a.name(candidates[own]) != b.Auth {
+		own++
 	}
-	if err == nil {
-		err = v.decide(b, known)
+	if own == len(candidates) {
+		return false
+	}
+	warm := o.warm
+	if o.state != nil {
+		f.own = own
+		if f.state = o.state(candidates[own], *r); f.state.Warm > 0 {
+			warm = f.state.Warm
+		}
+	}
+	if f.state.Fitness > Busy || slices.Contains(r.Tried, b.Auth) || a.speeds.slow(&o.slow, speedKey{b.Auth, at.model}) {
+		return false
+	}
+	a.absences.there(b.Auth)
+	p.Auth = candidates[own]
+	p.Decision.Outcome, p.Decision.Auth, p.Decision.Session = OutcomeHit, b.Auth, b.Session
+	p.visit = visitor{core: &a.core, scope: at.scope, model: at.model, warm: b.Served && b.SinceServed <= warm}
+	if !r.Side {
+		p.visit.binding = *b
+		if !b.Served {
+			p.visit.use = newUse()
+		}
+	}
+	return true
+}
+
+// longer serves all other cases.
+func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at *place, id *sessionid.ID, f *found, candidates []T, next selector.Func[T]) (Pick[T], error) {
+	v := visit[T]{
+		board: board[T]{core: &a.core, o: o, name: a.name, r: *r, place: *at, auths: candidates, now: time.Now().UnixNano()},
+		ctx:   ctx, id: *id, next: next,
+	}
+	if f.own >= 0 {
+		*v.seat(f.own) = seat{name: f.session.Auth, state: f.state, asked: true}
+	}
+	p := &v.p
+	p.Decision.Signal = id.Signal()
+	p.visit = visitor{core: &a.core, scope: at.scope, model: at.model}
+	var err error
+	if f.err == nil {
+		err = v.decide(f.session, f.known)
 	} else {
 		err = v.alone() // the store is away
 	}
 	if err != nil {
 		v.letGo()
 		p.Decision.Outcome, p.Decision.Auth = OutcomeRefused, ""
-		var none *NoAuthError
-		if errors.As(err, &none) {
+		if none, ok := err.(*NoAuthError); ok {
 			p.Decision.Reason = none.Reason
 		}
-		a.decided(&o.policy, &p.Decision)
+	}
+	a.decided(&o.policy, &p.Decision)
+	if err != nil {
 		return Pick[T]{}, err
 	}
-	a.decided(&o.policy, &p.Decision)
-	return p, nil
-}
-
-// find looks the session up. A side request changes nothing by that, nor does a
-// request that names its auth.
-func (a *Affinity[T]) find(ctx context.Context, q *query, keys cache.Keys) (b cache.Binding, known bool, err error) {
-	switch {
-	case a.closed.Load():
-		err = cache.ErrClosed
-	case q.Side || q.Force != "":
-		b, known, err = a.store.Peek(ctx, q.scope, keys)
-	default:
-		b, known, err = a.store.Get(ctx, q.scope, keys)
-	}
-	a.check(err)
-	return b, known, err
-}
-
-// shortest serves the usual case: a session without any trouble, bound to an auth
-// that is fit. In all other cases it tells what it has learned of that auth.
-func (a *Affinity[T]) shortest(o *settings[T], q *query, b *cache.Binding, candidates []T, p *Pick[T]) (own int, state State, done bool) {
-	own = slices.IndexFunc(candidates, func(auth T) bool { return a.name(auth) == b.Auth })
-	if own < 0 {
-		return own, state, false
-	}
-	warm := o.warm
-	if o.state != nil {
-		if state = o.state(candidates[own], *q.Request); state.Warm > 0 {
-			warm = state.Warm
-		}
-	}
-	if state.Fitness > Busy || slices.Contains(q.Tried, b.Auth) || a.speeds.slow(&o.slow, speedKey{b.Auth, q.model}) {
-		return own, state, false
-	}
-	a.absences.there(b.Auth)
-	p.Auth = candidates[own]
-	p.Decision.Outcome, p.Decision.Auth, p.Decision.Session = OutcomeHit, b.Auth, b.Session
-	p.visit.warm = b.Served && b.SinceServed <= warm
-	if !q.Side {
-		p.visit.binding = *b
-		if !b.Served {
-			p.visit.use = newUse()
-		}
-	}
-	a.decided(&o.policy, &p.Decision)
-	return own, state, true
+	return *p, nil
 }
 
 // decide chooses the way of a request whose session is b, if known.
 func (v *visit[T]) decide(b cache.Binding, known bool) error {
 	if known {
 		v.know(b)
-		if !v.q.Side && v.q.Force == "" {
+		if !v.r.Side && v.r.Force == "" {
 			v.hold(b)
 		}
 	}
-	if v.q.Force != "" {
+	if v.r.Force != "" {
 		return v.forced()
 	}
-	if v.q.Off {
+	if v.r.Off {
 		return v.alone()
 	}
-	v.keys = keysOf(v.id)
+	v.keys = keysOf(&v.id)
 	if done, err := v.owner(); done {
 		return err
 	}

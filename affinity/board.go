@@ -1,6 +1,7 @@
 package affinity
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -30,28 +31,30 @@ type seat struct {
 // of them at most once.
 type board[T any] struct {
 	*core
-	o       *settings[T]
-	name    func(T) string
-	q       query
+	o    *settings[T]
+	name func(T) string
+	r    Request
+	place
 	auths   []T
-	seats   []seat
-	room    [12]seat // seats, if they are few
-	trouble *trouble // the session's, nil for none
+	few     [12]seat // the seats, or else many
+	many    []seat
+	trouble trouble // the session's, zero for none
 	now     int64
 }
 
-// sit makes the seats. It is called once the board stands where it will stay.
-func (b *board[T]) sit() {
-	if len(b.auths) <= len(b.room) {
-		b.seats = b.room[:len(b.auths)]
-	} else {
-		b.seats = make([]seat, len(b.auths))
+func (b *board[T]) seat(i int) *seat {
+	if len(b.auths) <= len(b.few) {
+		return &b.few[i]
 	}
+	if b.many == nil {
+		b.many = make([]seat, len(b.auths))
+	}
+	return &b.many[i]
 }
 
 // find is the candidate of a name, -1 if there is none.
 func (b *board[T]) find(name string) int {
-	for i := range b.seats {
+	for i := range b.auths {
 		if b.nameOf(i) == name {
 			return i
 		}
@@ -60,7 +63,7 @@ func (b *board[T]) find(name string) int {
 }
 
 func (b *board[T]) nameOf(i int) string {
-	s := &b.seats[i]
+	s := b.seat(i)
 	if s.name == "" {
 		s.name = b.name(b.auths[i])
 	}
@@ -69,12 +72,12 @@ func (b *board[T]) nameOf(i int) string {
 
 // judge is a candidate, with what the host says of it.
 func (b *board[T]) judge(i int) *seat {
-	s := &b.seats[i]
+	s := b.seat(i)
 	if !s.judged {
 		s.judged = true
 		b.nameOf(i)
 		if b.o.state != nil && !s.asked {
-			s.state = b.o.state(b.auths[i], *b.q.Request)
+			s.state = b.o.state(b.auths[i], b.r)
 		}
 		if !isLoad(s.state.Load) {
 			s.state.Load = 0
@@ -85,23 +88,18 @@ func (b *board[T]) judge(i int) *seat {
 }
 
 func (b *board[T]) rank(s *seat) rank {
-	if f := s.state.Fitness; f == Away || f == Full || f >= Unfit || slices.Contains(b.q.Tried, s.name) {
+	if f := s.state.Fitness; f == Away || f == Full || f >= Unfit || slices.Contains(b.r.Tried, s.name) {
 		return rankNone
 	}
-	failed := false
-	if b.trouble != nil {
-		until, asked := b.trouble.left(s.name, b.now)
-		if asked {
-			return rankNone
-		}
-		failed = until != 0
-	}
+	until, asked := b.trouble.left(s.name, b.now)
 	switch {
-	case failed:
+	case asked:
+		return rankNone
+	case until != 0:
 		return rankFailed
 	case b.drained.has(s.name):
 		return rankDry
-	case s.state.Fitness == Slow, b.speeds.slow(&b.o.slow, speedKey{s.name, b.q.model}):
+	case s.state.Fitness == Slow, b.speeds.slow(&b.o.slow, speedKey{s.name, b.model}):
 		return rankSlow
 	case s.state.Fitness == Busy:
 		return rankBusy
@@ -115,15 +113,13 @@ func (b *board[T]) fitness(i int) Fitness {
 	switch {
 	case s.state.Fitness >= Unfit:
 		return Unfit
-	case s.state.Fitness == Away, slices.Contains(b.q.Tried, s.name):
+	case s.state.Fitness == Away, slices.Contains(b.r.Tried, s.name):
 		return Away
 	}
-	if b.trouble != nil {
-		if until, _ := b.trouble.left(s.name, b.now); until != 0 {
-			return Away
-		}
+	if until, _ := b.trouble.left(s.name, b.now); until != 0 {
+		return Away
 	}
-	if s.state.Fitness <= Busy && b.speeds.slow(&b.o.slow, speedKey{s.name, b.q.model}) {
+	if s.state.Fitness <= Busy && b.speeds.slow(&b.o.slow, speedKey{s.name, b.model}) {
 		return Slow
 	}
 	return s.state.Fitness
@@ -164,7 +160,7 @@ func (l *level) has(s *seat) bool { return s.rank == l.rank && s.state.Tier == l
 // level looks at all candidates but one; without is -1 for all.
 func (b *board[T]) level(without int) level {
 	l := level{rank: rankNone}
-	for i := range b.seats {
+	for i := range b.auths {
 		if i == without {
 			continue
 		}
@@ -176,8 +172,8 @@ func (b *board[T]) level(without int) level {
 		return l
 	}
 	n := 0.0
-	for i := range b.seats {
-		if s := &b.seats[i]; i != without && l.has(s) {
+	for i := range b.auths {
+		if s := b.seat(i); i != without && l.has(s) {
 			l.mean += s.state.Load
 			n++
 		}
@@ -186,16 +182,20 @@ func (b *board[T]) level(without int) level {
 	return l
 }
 
+// anyLoad is more than every load.
+var anyLoad = math.Inf(1)
+
 // choices are the auths that a balancer may choose from: those of the level that
-// are not loaded too much. There is always one if the level has one.
-func (b *board[T]) choices(l level, without int, fits func(*seat) bool) []T {
+// are not loaded too much, and whose load is below a limit. Without a limit there
+// is always one if the level has one.
+func (b *board[T]) choices(l level, without int, below float64) []T {
 	if l.rank == rankNone {
 		return nil
 	}
-	from := make([]T, 0, len(b.seats))
-	for i := range b.seats {
-		s := &b.seats[i]
-		if i != without && l.has(s) && !b.o.load.exceeds(s.state.Load, b.o.load.Bound, l.mean) && (fits == nil || fits(s)) {
+	from := make([]T, 0, len(b.auths))
+	for i := range b.auths {
+		s := b.seat(i)
+		if i != without && l.has(s) && !b.o.load.exceeds(s.state.Load, b.o.load.Bound, l.mean) && s.state.Load < below {
 			from = append(from, b.auths[i])
 		}
 	}
@@ -205,14 +205,14 @@ func (b *board[T]) choices(l level, without int, fits func(*seat) bool) []T {
 // indifferent reports whether there is nothing that tells the candidates apart.
 // The balancer then gets the caller's slice as it is.
 func (b *board[T]) indifferent() bool {
-	return b.o.state == nil && b.trouble == nil && len(b.q.Tried) == 0 && b.o.slow.Above == 0 && b.drained.empty()
+	return b.o.state == nil && b.trouble == (trouble{}) && len(b.r.Tried) == 0 && b.o.slow.Above == 0 && b.drained.empty()
 }
 
 // nobody is the error when no candidate may serve.
 func (b *board[T]) nobody() *NoAuthError {
 	e := &NoAuthError{Reason: ReasonGone}
 	back := int64(0)
-	for i := range b.seats {
+	for i := range b.auths {
 		s := b.judge(i)
 		until := int64(0)
 		switch f := s.state.Fitness; {
@@ -225,7 +225,7 @@ func (b *board[T]) nobody() *NoAuthError {
 		case f == Away && !s.state.Until.IsZero():
 			until = s.state.Until.UnixNano()
 		case f == Away:
-		case b.trouble != nil:
+		default:
 			until, _ = b.trouble.left(s.name, b.now)
 		}
 		e.because(ReasonAway)

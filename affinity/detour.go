@@ -2,18 +2,18 @@ package affinity
 
 // elsewhere finds an auth for a session that stays bound to another one: all of
 // its requests go to the same auth, which the first of them has chosen. l is where the balancer may choose, without the
-// session's own auth; fits, if not nil, says which of them are good enough. away
+// session's own auth, and below is the load from which on an auth is no better. away
 // says that the session's auth is away, and not only full, slow or loaded.
-func (v *visit[T]) elsewhere(bound int, l level, away bool, fits func(*seat) bool) (c chosen[T], err error) {
-	t := v.remembered()
+func (v *visit[T]) elsewhere(bound int, l level, away bool, below float64) (c chosen[T], err error) {
+	t := v.trouble
 	least := max(l.rank, rankBusy)
-	if i := v.serving(t.detour, least); i >= 0 && (fits == nil || fits(v.judge(i))) {
-		if away && !t.away && !v.q.Side {
+	if i := v.serving(t.detour, least); i >= 0 && v.judge(i).state.Load < below {
+		if away && !t.away && !v.r.Side {
 			v.amend(func(t *trouble) { t.away = true })
 		}
 		return v.at(i), nil
 	}
-	if c, err = v.choose(v.choices(l, bound, fits)); err != nil || v.q.Side {
+	if c, err = v.choose(v.choices(l, bound, below)); err != nil || v.r.Side {
 		return c, err
 	}
 	old := t.detour
@@ -25,7 +25,7 @@ func (v *visit[T]) elsewhere(bound int, l level, away bool, fits func(*seat) boo
 		}
 	})
 	// Another request of the session may have been faster.
-	if i := v.serving(v.remembered().detour, least); i >= 0 && i != bound {
+	if i := v.serving(v.trouble.detour, least); i >= 0 && i != bound {
 		return v.at(i), nil
 	}
 	return c, nil
@@ -33,7 +33,7 @@ func (v *visit[T]) elsewhere(bound int, l level, away bool, fits func(*seat) boo
 
 // around serves this request as a guest of another auth.
 func (v *visit[T]) around(c chosen[T], why Reason, what Outcome) {
-	if t := v.remembered(); t.detour == c.name && t.served != 0 {
+	if t := v.trouble; t.detour == c.name && t.served != 0 {
 		v.p.visit.warm = v.now-t.served <= int64(v.warm(v.find(c.name)))
 	}
 	v.serve(c, what, why, v.session, false)
@@ -43,19 +43,18 @@ func (v *visit[T]) around(c chosen[T], why Reason, what Outcome) {
 // loaded auth is good enough; a full one is not.
 func (v *visit[T]) spill(bound int, why Reason) error {
 	l := v.level(bound)
-	var fits func(*seat) bool
+	below := anyLoad
 	if why == ReasonLoad { // there is no sense in going where there is as much to do
-		load := v.judge(bound).state.Load
-		fits = func(s *seat) bool { return s.state.Load < load }
+		below = v.judge(bound).state.Load
 	}
-	if why != ReasonFull && (l.rank > rankBusy || len(v.choices(l, bound, fits)) == 0) {
+	if why != ReasonFull && (l.rank > rankBusy || len(v.choices(l, bound, below)) == 0) {
 		v.hit(bound)
 		return nil
 	}
 	if l.rank == rankNone {
 		return v.nobody()
 	}
-	c, err := v.elsewhere(bound, l, false, fits)
+	c, err := v.elsewhere(bound, l, false, below)
 	if err != nil {
 		return err
 	}
@@ -74,11 +73,11 @@ func (v *visit[T]) detour(bound int) error {
 	if l.rank == rankNone {
 		return v.nobody()
 	}
-	c, err := v.elsewhere(bound, l, true, nil)
+	c, err := v.elsewhere(bound, l, true, anyLoad)
 	if err != nil {
 		return err
 	}
-	if !v.q.Side && v.cold(bound) {
+	if !v.r.Side && v.cold(bound) {
 		v.settle(c)
 		return nil
 	}
@@ -89,7 +88,7 @@ func (v *visit[T]) detour(bound int) error {
 // settle binds the session to its detour. The auth that it leaves is left alone
 // for as long as that has said.
 func (v *visit[T]) settle(c chosen[T]) {
-	t := v.remembered()
+	t := v.trouble
 	left := v.session
 	now, moved, err := v.store.Move(v.ctx, left, c.name)
 	if !v.check(err) || !moved {

@@ -33,7 +33,7 @@ func (v *visit[T]) place(why Reason) error {
 // move binds the session to an auth and serves the request there. If another
 // request of the session was faster, its choice counts.
 func (v *visit[T]) move(c chosen[T], what Outcome, why Reason) error {
-	if v.q.Side {
+	if v.r.Side {
 		v.serve(c, OutcomeNone, why, v.session, false)
 		return nil
 	}
@@ -84,14 +84,14 @@ func (v *visit[T]) bind(name string) (b cache.Binding, won bool, err error) {
 		}
 		// The session was removed meanwhile, or has lost its auth again.
 	}
-	b, existed, err := v.store.Bind(v.ctx, v.q.scope, v.keys, name)
+	b, existed, err := v.store.Bind(v.ctx, v.scope, v.keys, name)
 	return b, !existed, err
 }
 
 // parent is the candidate to which a subagent's parent is bound, if that is fit;
 // otherwise -1.
 func (v *visit[T]) parent(key sessionid.Key) int {
-	b, ok, err := v.store.Peek(v.ctx, v.q.scope, cache.Keys{Names: [cache.MaxNames]cache.Key{key}})
+	b, ok, err := v.store.Peek(v.ctx, v.scope, cache.Keys{Names: [cache.MaxNames]cache.Key{key}})
 	if !v.check(err) || !ok || !b.Bound() {
 		return -1
 	}
@@ -104,7 +104,7 @@ func (v *visit[T]) modelNote(session cache.Key) (k cache.Key) {
 	h := sha256.New()
 	h.Write([]byte("model of a session\n"))
 	h.Write(session[:])
-	h.Write([]byte(v.q.model))
+	h.Write([]byte(v.model))
 	copy(k[:], h.Sum(nil))
 	return k
 }
@@ -113,7 +113,7 @@ func (v *visit[T]) modelNote(session cache.Key) (k cache.Key) {
 // fit; otherwise -1. The session has to leave the auth that it is bound to, and
 // the reason may be that the auth serves only other models.
 func (v *visit[T]) recall() int {
-	auth, ok, err := v.store.Recall(v.ctx, v.q.scope, v.modelNote(v.session.Session))
+	auth, ok, err := v.store.Recall(v.ctx, v.scope, v.modelNote(v.session.Session))
 	if !v.check(err) || !ok {
 		return -1
 	}
@@ -123,6 +123,6 @@ func (v *visit[T]) recall() int {
 // note remembers, with AllModels, which auth serves this model of the session.
 func (v *visit[T]) note(b cache.Binding) {
 	if v.o.allModels {
-		v.check(v.store.Remember(v.ctx, v.q.scope, v.modelNote(b.Session), b.Auth))
+		v.check(v.store.Remember(v.ctx, v.scope, v.modelNote(b.Session), b.Auth))
 	}
 }

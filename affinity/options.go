@@ -194,16 +194,16 @@ func (p *policy) identify(r *Request) sessionid.ID {
 	return p.extract(r.Header, r.Body)
 }
 
-// query puts a request into its scope.
-func (p *policy) query(r *Request) query {
-	q := query{Request: r, scope: cache.Scope{Tenant: r.Tenant, Pool: r.Pool, Model: r.Model}}
+// place puts a request into its scope.
+func (p *policy) place(r *Request) place {
+	scope := cache.Scope{Tenant: r.Tenant, Pool: r.Pool, Model: r.Model}
 	if p.scopeOf != nil {
-		q.scope.Pool, q.scope.Model = p.scopeOf(*r)
+		scope.Pool, scope.Model = p.scopeOf(*r)
 	}
-	q.scope = q.scope.Short()
-	q.model = q.scope.Model
+	scope = scope.Short()
+	model := scope.Model
 	if p.allModels {
-		q.scope.Model = ""
+		scope.Model = ""
 	}
-	return q
+	return place{scope, model}
 }

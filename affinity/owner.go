@@ -8,7 +8,7 @@ package affinity
 // elsewhere stays there.
 func (v *visit[T]) owner() (done bool, err error) {
 	for _, state := range v.id.Owners() {
-		auth, ok, err := v.store.Recall(v.ctx, ownerScope(v.q.scope), state.Key)
+		auth, ok, err := v.store.Recall(v.ctx, ownerScope(v.scope), state.Key)
 		if !v.check(err) || !ok {
 			continue
 		}
@@ -27,8 +27,8 @@ func (v *visit[T]) owner() (done bool, err error) {
 
 func (v *visit[T]) own(i int) error {
 	c, b := v.at(i), v.session
-	if !b.Bound() && !v.q.Side && !v.id.IsZero() {
-		bound, _, err := v.store.Bind(v.ctx, v.q.scope, v.keys, c.name)
+	if !b.Bound() && !v.r.Side && !v.id.IsZero() {
+		bound, _, err := v.store.Bind(v.ctx, v.scope, v.keys, c.name)
 		if v.check(err) {
 			b = bound
 			v.hold(b)
@@ -44,9 +44,9 @@ func (v *visit[T]) own(i int) error {
 
 // forced serves a request by the auth that it names.
 func (v *visit[T]) forced() error {
-	i := v.find(v.q.Force)
+	i := v.find(v.r.Force)
 	if i < 0 {
-		return &NoAuthError{Reason: ReasonForced, Auth: v.q.Force}
+		return &NoAuthError{Reason: ReasonForced, Auth: v.r.Force}
 	}
 	v.serve(v.at(i), OutcomeForced, ReasonNone, v.session, false)
 	return nil

@@ -45,9 +45,8 @@ type Request struct {
 	Tried []string
 }
 
-// query is a request in its scope.
-type query struct {
-	*Request
+// place is where a request belongs.
+type place struct {
 	scope cache.Scope // of the session
 	model string      // the request's, also if scope has none
 }

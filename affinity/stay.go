@@ -23,13 +23,13 @@ func (v *visit[T]) stay() (done bool, why Reason, err error) {
 	case Away:
 		return true, ReasonNone, v.detour(bound)
 	case Slow:
-		if !v.q.Side && v.speeds.due(&v.o.slow, speedKey{v.session.Auth, v.q.model}) {
+		if !v.r.Side && v.speeds.due(&v.o.slow, speedKey{v.session.Auth, v.model}) {
 			v.hit(bound)
 			return true, ReasonNone, nil
 		}
 		return true, ReasonNone, v.spill(bound, ReasonSlow)
 	}
-	if !v.q.Side {
+	if !v.r.Side {
 		if v.comeBack(bound) {
 			return true, ReasonNone, nil
 		}
@@ -55,7 +55,7 @@ func (v *visit[T]) hit(bound int) {
 // than a cache lives. The detour is forgotten when the auth has served (see
 // relieve); a session that must leave again before that goes where it has been.
 func (v *visit[T]) comeBack(bound int) bool {
-	t := v.remembered()
+	t := v.trouble
 	if !t.away {
 		return false
 	}
@@ -82,7 +82,7 @@ func (v *visit[T]) reconsider(bound int) error {
 	}
 	cold := v.session.Served && v.cold(bound)
 	if why := v.better(bound, cold, &all); why != ReasonNone {
-		c, err := v.choose(v.choices(all, -1, nil))
+		c, err := v.choose(v.choices(all, -1, anyLoad))
 		if err == nil && c.name != v.session.Auth {
 			return v.move(c, OutcomeMoved, why)
 		}

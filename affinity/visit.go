@@ -15,13 +15,13 @@ import (
 type visit[T any] struct {
 	board[T]
 	ctx  context.Context
-	id   *sessionid.ID
+	id   sessionid.ID
 	keys cache.Keys
 	next selector.Func[T]
 
 	session cache.Binding // the session's binding; zero if the session is not known
 	held    cache.Binding // the provisional binding on which this pick has a use
-	p       *Pick[T]
+	p       Pick[T]
 }
 
 // chosen is an auth for this request.
@@ -42,25 +42,12 @@ func (v *visit[T]) hold(b cache.Binding) {
 
 // know takes the session that the store has found, and what it remembers.
 func (v *visit[T]) know(b cache.Binding) {
-	v.session = b
-	if t := troubleOf(&b); t != (trouble{}) {
-		v.trouble = &t
-	}
+	v.session, v.trouble = b, troubleOf(&b)
 }
 
 // amend changes what the session remembers.
 func (v *visit[T]) amend(edit func(*trouble)) {
-	b, t := v.core.amend(v.ctx, v.session, current, func(_ *cache.Binding, t *trouble) { edit(t) })
-	v.session = b
-	v.trouble = &t
-}
-
-// remembered is what the session remembers; zero for nothing.
-func (v *visit[T]) remembered() trouble {
-	if v.trouble == nil {
-		return trouble{}
-	}
-	return *v.trouble
+	v.session, v.trouble = v.core.amend(v.ctx, v.session, current, func(_ *cache.Binding, t *trouble) { edit(t) })
 }
 
 // cold reports whether the session's auth has not served the session for so long
@@ -68,11 +55,10 @@ func (v *visit[T]) remembered() trouble {
 func (v *visit[T]) cold(bound int) bool {
 	since := v.session.SinceServed
 	if !v.session.Served {
-		t := v.remembered()
-		if t.since == 0 {
+		if v.trouble.since == 0 {
 			return false
 		}
-		since = time.Duration(v.now - t.since)
+		since = time.Duration(v.now - v.trouble.since)
 	}
 	return since > v.warm(bound)
 }
@@ -80,10 +66,10 @@ func (v *visit[T]) cold(bound int) bool {
 // choose asks the balancer.
 func (v *visit[T]) choose(from []T) (c chosen[T], err error) {
 	ctx := v.ctx
-	if !v.id.IsZero() && !v.q.Off {
+	if !v.id.IsZero() && !v.r.Off {
 		// The key goes along in every case: without a store it is what replicas agree
 		// by.
-		ctx = selector.WithKey(ctx, placement(&v.q.scope, v.id.Primary()))
+		ctx = selector.WithKey(ctx, placement(&v.scope, v.id.Primary()))
 	}
 	if c.auth, err = v.next(ctx, from); err != nil {
 		return c, err
@@ -92,8 +78,8 @@ func (v *visit[T]) choose(from []T) (c chosen[T], err error) {
 		return c, errors.New("affinity: the chosen auth has no name")
 	}
 	same := 0
-	for i := range v.seats {
-		if v.nameOf(i) == c.name {
+	for _, auth := range v.auths {
+		if v.name(auth) == c.name {
 			same++
 		}
 	}
@@ -113,18 +99,18 @@ func (v *visit[T]) anybody(without int) (c chosen[T], err error) {
 	if l.rank == rankNone {
 		return c, v.nobody()
 	}
-	return v.choose(v.choices(l, without, nil))
+	return v.choose(v.choices(l, without, anyLoad))
 }
 
 // serve completes the pick. With resident the results of this request are about
 // b; otherwise they are a guest's.
 func (v *visit[T]) serve(c chosen[T], what Outcome, why Reason, b cache.Binding, resident bool) {
-	p := v.p
+	p := &v.p
 	p.Auth = c.auth
 	p.Decision.Outcome, p.Decision.Reason = what, why
 	p.Decision.Auth, p.Decision.Session = c.name, b.Session
 	p.visit.binding, p.visit.guest = b, !resident
-	if v.q.Side {
+	if v.r.Side {
 		p.visit.binding = cache.Binding{}
 	}
 	if v.held.Gen == 0 {

@@ -13,9 +13,17 @@ import (
 // Selector is a [selector.Selector] with affinity. Wrap makes it.
 type Selector[T any] struct {
 	*Affinity[T]
-	next    atomic.Pointer[selector.Selector[T]]
+	next    atomic.Pointer[wrapped[T]]
 	closing sync.Once
 }
+
+// wrapped is a selector, and its method made a function once.
+type wrapped[T any] struct {
+	selector.Selector[T]
+	choose selector.Func[T]
+}
+
+func wrapping[T any](s selector.Selector[T]) *wrapped[T] { return &wrapped[T]{s, s.Select} }
 
 // Wrap makes a Selector with affinity of a Selector without: sessions that are
 // bound stay, and next chooses for the rest. name and o are those of [New].
@@ -28,7 +36,7 @@ func Wrap[T any](next selector.Selector[T], name func(T) string, o *Options[T]) 
 		return nil, err
 	}
 	s := &Selector[T]{Affinity: a}
-	s.next.Store(&next)
+	s.next.Store(wrapping(next))
 	return s, nil
 }
 
@@ -39,7 +47,7 @@ var errNoSelector = errors.New("affinity: no selector to wrap")
 func (s *Selector[T]) Select(ctx context.Context, candidates []T) (T, error) {
 	c, ok := ctx.Value(callKey{}).(*call)
 	if !ok {
-		return (*s.next.Load()).Select(ctx, candidates)
+		return s.next.Load().Select(ctx, candidates)
 	}
 	p, err := s.Pick(ctx, c.request, candidates)
 	return p.Auth, err
@@ -48,10 +56,11 @@ func (s *Selector[T]) Select(ctx context.Context, candidates []T) (T, error) {
 // Pick is [Affinity.Pick] with the wrapped selector as the balancer. If
 // [WithRequest] was used to make ctx, [PickFrom] returns this pick afterwards.
 func (s *Selector[T]) Pick(ctx context.Context, r Request, candidates []T) (Pick[T], error) {
-	p, err := s.Affinity.Pick(ctx, r, candidates, (*s.next.Load()).Select)
+	p, err := s.Affinity.Pick(ctx, r, candidates, s.next.Load().choose)
 	if c, ok := ctx.Value(callKey{}).(*call); ok && err == nil {
+		made := p // a copy, so that only this one goes to the heap
 		c.mu.Lock()
-		c.pick = p
+		c.pick = &made
 		c.mu.Unlock()
 	}
 	return p, err
@@ -67,7 +76,7 @@ func (s *Selector[T]) Reconfigure(next selector.Selector[T], o *Options[T]) erro
 	if err := s.Affinity.Reconfigure(o); err != nil {
 		return err
 	}
-	s.next.Store(&next)
+	s.next.Store(wrapping(next))
 	return nil
 }
 
@@ -76,7 +85,7 @@ func (s *Selector[T]) Reconfigure(next selector.Selector[T], o *Options[T]) erro
 func (s *Selector[T]) Close() error {
 	err := s.Affinity.Close()
 	s.closing.Do(func() {
-		if c, ok := (*s.next.Load()).(io.Closer); ok {
+		if c, ok := s.next.Load().Selector.(io.Closer); ok {
 			err = errors.Join(err, c.Close())
 		}
 	})
@@ -89,7 +98,7 @@ type call struct {
 	request Request
 
 	mu   sync.Mutex
-	pick any // the last Pick[T]
+	pick any // *Pick[T], the last one
 }
 
 type callKey struct{}
@@ -110,6 +119,9 @@ func PickFrom[T any](ctx context.Context) (p Pick[T], ok bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p, ok = c.pick.(Pick[T])
+	made, ok := c.pick.(*Pick[T])
+	if ok {
+		p = *made
+	}
 	return p, ok
 }
