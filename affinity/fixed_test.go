@@ -1,0 +1,695 @@
+package affinity_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/selector"
+)
+
+// A tenant that floods a full store loses its own sessions and nobody else's, and
+// one tenant can be given a bound of its own.
+func TestAFloodTakesNoSessionOfAnotherTenant(t *testing.T) {
+	s := wrap(t, &affinity.Options[string]{Memory: cache.Options{MaxSessions: 1000, MaxPerTenant: 900}})
+	quiet := func(i int) affinity.Request {
+		r := session(fmt.Sprint("quiet", i))
+		r.Tenant = "quiet"
+		return r
+	}
+	for i := range 200 {
+		served(t, s, quiet(i), abc)
+	}
+	for i := range 5000 {
+		served(t, s, session(fmt.Sprint("flood", i)), abc)
+	}
+	for i := range 200 {
+		require.Equal(t, affinity.OutcomeHit, pick(t, s, quiet(i), abc).Decision.Outcome, i)
+	}
+	one := wrap(t, &affinity.Options[string]{Memory: cache.Options{MaxPerTenant: 1}})
+	served(t, one, session("x"), abc)
+	served(t, one, session("y"), abc)
+	require.Empty(t, look(t, one, session("x")))
+	require.NotEmpty(t, look(t, one, session("y")))
+}
+
+// A name of four bytes that was cut from a large body does not keep the body, and
+// names of any length are told apart.
+func TestNamesKeepNoBodies(t *testing.T) {
+	s := wrap(t, &affinity.Options[string]{Slow: affinity.SlowPolicy{Above: time.Second}})
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range 400 {
+		body := strings.Repeat("x", 256<<10) + fmt.Sprintf("m%03d", i)
+		r := session("same")
+		r.Tenant, r.Pool, r.Model = body[len(body)-3:], body[len(body)-2:], body[len(body)-4:]
+		p := pick(t, s, r, abc)
+		p.FirstToken(time.Minute) // makes the auth and the model known as slow, perhaps
+		p.Report(affinity.Served)
+		require.NoError(t, p.Owns(t.Context(), "container", body[len(body)-4:]))
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(20<<20), "400 bodies are 100 MB")
+
+	long := strings.Repeat("m", 64<<10)
+	a, b := session("x"), session("x")
+	a.Model, b.Model = long+"a", long+"b"
+	first := served(t, s, a, abc)
+	require.Equal(t, affinity.OutcomeNew, pick(t, s, b, abc).Decision.Outcome)
+	require.Equal(t, first, look(t, s, a))
+}
+
+// When all auths are away nobody is called, for bound and new sessions alike, and
+// the error says until when. The first one that comes back gets its sessions.
+func TestWhenAllAreAwayNobodyIsCalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, affinity.Options[string]{})
+		r := h.bound("x")
+		h.asked = nil
+		now := time.Now()
+		for i, a := range abc {
+			h.fitness[a] = affinity.Away
+			h.until = map[string]time.Time{"A": now.Add(9 * time.Minute), "B": now.Add(4 * time.Minute), "C": {}}
+			_ = i
+		}
+		for _, q := range []affinity.Request{r, session("new"), {Off: true}, content(`{}`)} {
+			_, err := h.Pick(t.Context(), q, abc)
+			var none *affinity.NoAuthError
+			require.ErrorAs(t, err, &none)
+			require.Equal(t, affinity.ReasonAway, none.Reason)
+			require.True(t, none.Until.Equal(now.Add(4*time.Minute)), "%v", none.Until)
+			require.ErrorIs(t, err, selector.ErrNoCandidates)
+			require.Contains(t, err.Error(), "until")
+		}
+		require.Empty(t, h.asked)
+		require.EqualValues(t, 4, h.Stats().Refused)
+		h.fitness["A"] = affinity.Fit
+		d := h.serve(r)
+		require.Equal(t, "A", d.Auth)
+		require.Equal(t, affinity.OutcomeHit, d.Outcome)
+	})
+}
+
+func TestTheErrorSaysWhyNobodyServes(t *testing.T) {
+	h := newHost(t, affinity.Options[string]{})
+	reason := func(fitness affinity.Fitness, candidates []string) affinity.Reason {
+		t.Helper()
+		for _, a := range abc {
+			h.fitness[a] = fitness
+		}
+		_, err := h.Pick(t.Context(), session("x"), candidates)
+		var none *affinity.NoAuthError
+		require.ErrorAs(t, err, &none)
+		require.NotEmpty(t, none.Error())
+		return none.Reason
+	}
+	require.Equal(t, affinity.ReasonFull, reason(affinity.Full, abc))
+	require.Equal(t, affinity.ReasonUnfit, reason(affinity.Unfit, abc))
+	require.Equal(t, affinity.ReasonGone, reason(affinity.Fit, nil))
+	require.Empty(t, h.asked)
+	plain := wrap(t, nil)
+	_, err := plain.Pick(t.Context(), session("x"), nil)
+	require.ErrorIs(t, err, selector.ErrNoCandidates, "without a State, too")
+}
+
+// What an auth has said by Retry-After holds when there is no other. A guess does
+// not.
+func TestAGuessIsNoReasonToRefuse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := wrap(t, nil)
+		served(t, s, session("x"), []string{"A"})
+		pick(t, s, session("x"), []string{"A"}).Report(affinity.Transient)
+		require.Equal(t, "A", served(t, s, session("x"), []string{"A"}))
+		pick(t, s, session("x"), []string{"A"}).ReportAway(affinity.Transient, time.Minute)
+		_, err := s.Pick(t.Context(), session("x"), []string{"A"})
+		var none *affinity.NoAuthError
+		require.ErrorAs(t, err, &none)
+		require.Equal(t, time.Minute, time.Until(none.Until))
+		time.Sleep(time.Minute)
+		require.Equal(t, "A", served(t, s, session("x"), []string{"A"}))
+	})
+}
+
+// One of a burst is cancelled, one gets a 429, one a 400, in any order among the
+// others: all end on one auth, and so does the next request.
+func TestAFailureInABurstSplitsNothing(t *testing.T) {
+	bad := []affinity.Result{affinity.Cancelled, affinity.Transient, affinity.Rejected}
+	for round := range 60 {
+		synctest.Test(t, func(t *testing.T) {
+			s := wrap(t, nil)
+			var picks []affinity.Pick[string]
+			for range 64 {
+				picks = append(picks, pick(t, s, session("x"), abc))
+			}
+			home := picks[0].Auth
+			for i, p := range picks {
+				require.Equal(t, home, p.Auth)
+				if at := i - round; at >= 0 && at < len(bad) {
+					p.Report(bad[at])
+					require.Equal(t, home, pick(t, s, session("x"), abc).Auth, "while others are on the way")
+				} else {
+					p.Report(affinity.Served)
+				}
+			}
+			d := pick(t, s, session("x"), abc).Decision
+			require.Equal(t, home, d.Auth)
+			require.Equal(t, affinity.OutcomeHit, d.Outcome)
+		})
+	}
+}
+
+func TestWhenAllOfABurstFailNothingIsBound(t *testing.T) {
+	for _, result := range []affinity.Result{affinity.Transient, affinity.Cancelled} {
+		s := wrap(t, nil)
+		var picks []affinity.Pick[string]
+		for range 8 {
+			picks = append(picks, pick(t, s, session("x"), abc))
+		}
+		for _, p := range picks[1:] {
+			p.Report(result)
+			p.Report(result) // a second report of one pick counts once
+			require.NotEmpty(t, look(t, s, session("x")))
+		}
+		picks[0].Report(result)
+		require.Empty(t, look(t, s, session("x")))
+		require.Equal(t, affinity.OutcomeNew, pick(t, s, session("x"), abc).Decision.Outcome)
+	}
+}
+
+// A request that goes elsewhere holds nothing of a binding that has not served.
+func TestARequestElsewhereEndsItsUse(t *testing.T) {
+	h := newHost(t, affinity.Options[string]{})
+	r := session("x")
+	first := h.pick(r)
+	h.fitness[first.Auth] = affinity.Full
+	require.Equal(t, affinity.OutcomeSpill, h.pick(r).Decision.Outcome)
+	for _, a := range abc {
+		h.fitness[a] = affinity.Full
+	}
+	_, err := h.Pick(t.Context(), r, abc)
+	require.Error(t, err)
+	clear(h.fitness)
+	first.Report(affinity.Cancelled)
+	require.Empty(t, look(t, h.Selector, r), "nobody else waits for it")
+}
+
+// However many sessions are in trouble, each keeps its detour.
+func TestFortyThousandSessionsInTroubleKeepTheirDetours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 40_000
+		s := wrap(t, nil)
+		detour := make([]string, n)
+		of := func(i int) affinity.Request {
+			r := session(fmt.Sprint("s", i))
+			r.Tenant = fmt.Sprint("t", i%7)
+			return r
+		}
+		for i := range n {
+			served(t, s, of(i), abc)
+			pick(t, s, of(i), abc).ReportAway(affinity.Transient, 4*time.Minute)
+		}
+		for i := range n {
+			detour[i] = served(t, s, of(i), abc)
+		}
+		time.Sleep(time.Minute)
+		for i := range n {
+			require.Equal(t, detour[i], pick(t, s, of(i), abc).Auth)
+		}
+	})
+}
+
+// Trouble goes with its session.
+func TestTroubleEndsWithItsSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := cache.New(nil)
+		require.NoError(t, err)
+		defer m.Close()
+		s := wrap(t, &affinity.Options[string]{Store: m})
+		memos := func() (n int) {
+			for _, b := range m.All() {
+				if b.Memo != "" {
+					n++
+				}
+			}
+			return n
+		}
+		for i := range 10 {
+			served(t, s, session(fmt.Sprint("s", i)), abc)
+			pick(t, s, session(fmt.Sprint("s", i)), abc).Report(affinity.Transient)
+		}
+		require.Equal(t, 10, memos())
+		time.Sleep(tenSeconds)
+		for i := range 5 {
+			served(t, s, session(fmt.Sprint("s", i)), abc)
+		}
+		require.Equal(t, 5, memos(), "served again")
+		time.Sleep(2 * time.Hour)
+		require.Zero(t, memos())
+		require.Zero(t, m.Len()-m.Sweep())
+	})
+}
+
+const tenSeconds = 10 * time.Second
+
+// Two thousand turns of one session that each note their response take nobody's
+// binding.
+func TestOwnersTakeNoRoomFromSessions(t *testing.T) {
+	s := wrap(t, &affinity.Options[string]{Memory: cache.Options{MaxSessions: 300}})
+	for i := range 100 {
+		served(t, s, session(fmt.Sprint("s", i)), abc)
+	}
+	for i := range 2000 {
+		p := pick(t, s, session("long"), abc)
+		require.NoError(t, p.Owns(t.Context(), "previous_response_id", fmt.Sprint("resp_", i)))
+		p.Report(affinity.Served)
+	}
+	for i := range 100 {
+		require.NotEmpty(t, look(t, s, session(fmt.Sprint("s", i))))
+	}
+	// A model of any name meets no note.
+	for _, model := range []string{"\x00owner", "\x00model", ""} {
+		r := follows("resp_1999")
+		r.Model = model
+		require.Equal(t, affinity.OutcomeOwner, pick(t, s, r, abc).Decision.Outcome)
+		q := session("s")
+		q.Model = model
+		require.Equal(t, affinity.OutcomeNew, pick(t, s, q, abc).Decision.Outcome)
+	}
+}
+
+// A session that has lost its auth is the same session: it moves, says why and from
+// where, and keeps its name.
+func TestASessionThatLosesItsAuthMovesUnderItsName(t *testing.T) {
+	for what, lose := range map[affinity.Reason]func(*host, affinity.Request){
+		affinity.ReasonRefused: func(h *host, r affinity.Request) {
+			p := h.pick(r)
+			p.Report(affinity.Terminal)
+		},
+		affinity.ReasonInvalidated: func(h *host, _ affinity.Request) {
+			n, err := h.InvalidateAuth(h.t.Context(), "A")
+			require.NoError(h.t, err)
+			require.Equal(h.t, 1, n)
+		},
+	} {
+		h := newHost(t, affinity.Options[string]{})
+		r := h.bound("x")
+		name := h.serve(r).SessionName(false)
+		lose(h, r)
+		require.Empty(t, look(t, h.Selector, r))
+		d := h.serve(r)
+		require.Equal(t, affinity.OutcomeMoved, d.Outcome)
+		require.Equal(t, what, d.Reason)
+		require.Equal(t, "A", d.Before)
+		require.Equal(t, name, d.SessionName(false))
+		require.EqualValues(t, 1, h.Stats().Moved)
+		require.Equal(t, affinity.OutcomeHit, h.serve(r).Outcome)
+	}
+}
+
+// Whatever way an auth has served: if it fails, the session's next request does not
+// go there.
+func TestEveryWayOfBeingServedThatFailsIsLeftAlone(t *testing.T) {
+	ways := map[string]func(h *host, r affinity.Request) affinity.Pick[string]{
+		"bound": func(h *host, r affinity.Request) affinity.Pick[string] { return h.pick(r) },
+		"a detour": func(h *host, r affinity.Request) affinity.Pick[string] {
+			h.fitness["A"] = affinity.Away
+			return h.pick(r)
+		},
+		"a spill": func(h *host, r affinity.Request) affinity.Pick[string] {
+			h.fitness["A"] = affinity.Full
+			return h.pick(r)
+		},
+		"forced": func(h *host, r affinity.Request) affinity.Pick[string] {
+			r.Force = "B"
+			p := h.pick(r)
+			h.fitness["A"] = affinity.Full
+			return p
+		},
+		"forced to its own": func(h *host, r affinity.Request) affinity.Pick[string] {
+			r.Force = "A"
+			return h.pick(r)
+		},
+		"an owner": func(h *host, r affinity.Request) affinity.Pick[string] {
+			h.fitness["A"], h.fitness["C"] = affinity.Unfit, affinity.Unfit
+			p := h.pick(content(`{"input":"begin"}`))
+			require.NoError(h.t, p.Owns(h.t.Context(), "previous_response_id", "resp_1"))
+			clear(h.fitness)
+			q := content(`{"previous_response_id":"resp_1","session_id":"x"}`)
+			p = h.pick(q)
+			require.Equal(h.t, affinity.OutcomeOwner, p.Decision.Outcome)
+			h.fitness["A"] = affinity.Full
+			return p
+		},
+	}
+	for name, serve := range ways {
+		for _, result := range []affinity.Result{affinity.Transient, affinity.Terminal} {
+			t.Run(fmt.Sprint(name, " ", result), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := newHost(t, affinity.Options[string]{})
+					r := content(`{"session_id":"x"}`)
+					h.fitness["B"], h.fitness["C"] = affinity.Unfit, affinity.Unfit
+					require.Equal(t, "A", h.serve(r).Auth)
+					clear(h.fitness)
+					p := serve(h, r)
+					p.ReportAway(result, time.Minute)
+					for range 6 {
+						next := h.pick(r)
+						require.NotEqual(t, p.Auth, next.Auth)
+						next.Report(affinity.Served)
+					}
+					if name == "an owner" {
+						q := content(`{"previous_response_id":"resp_1","session_id":"x"}`)
+						require.NotEqual(t, p.Auth, h.pick(q).Auth)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Times of a detour that has served the session count, as those of its own auth do.
+func TestADetourCanBecomeSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := slowHost(t)
+		r := h.bound("x")
+		h.fitness["A"] = affinity.Away
+		first := h.answers(r, slow) // cold there
+		for range 2 {
+			require.Equal(t, first.Auth, h.answers(r, slow).Auth)
+		}
+		require.Equal(t, first.Auth, h.answers(r, slow).Auth, "the third with a warm prompt cache")
+		require.NotEqual(t, first.Auth, h.answers(r, fast).Auth)
+	})
+}
+
+// The key of the session goes along also when the store is away: it is what replicas
+// agree by.
+func TestWithoutAStoreRendezvousStillAgrees(t *testing.T) {
+	store := &broken{}
+	one, err := affinity.Wrap(selector.Rendezvous(same, nil), same, &affinity.Options[string]{Store: store})
+	require.NoError(t, err)
+	two, err := affinity.Wrap(selector.Rendezvous(same, nil), same, &affinity.Options[string]{Store: store})
+	require.NoError(t, err)
+	well := wrap(t, nil)
+	require.NoError(t, well.Reconfigure(selector.Rendezvous(same, nil), nil))
+	used := map[string]bool{}
+	for i := range 50 {
+		r := session(fmt.Sprint("s", i))
+		p := pick(t, one, r, abc)
+		require.Equal(t, p.Auth, pick(t, two, r, abc).Auth)
+		require.Equal(t, p.Auth, pick(t, well, r, abc).Auth, "and so does a process that has its store")
+		require.Equal(t, affinity.OutcomeNone, p.Decision.Outcome)
+		used[p.Auth] = true
+	}
+	require.Len(t, used, 3)
+	require.NoError(t, well.Close())
+	require.Equal(t, pick(t, one, session("s0"), abc).Auth, pick(t, well, session("s0"), abc).Auth, "after Close, too")
+}
+
+// broken is a store that answers nothing; hanging, not even that.
+type broken struct {
+	cache.Store
+	hanging bool
+	asked   []context.Context
+}
+
+func (s *broken) wait(ctx context.Context) error {
+	s.asked = append(s.asked, ctx)
+	if s.hanging {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return errAway
+}
+
+func (s *broken) Get(ctx context.Context, _ cache.Scope, _ cache.Keys) (cache.Binding, bool, error) {
+	return cache.Binding{}, false, s.wait(ctx)
+}
+
+func (s *broken) Confirm(ctx context.Context, _ cache.Binding) (string, bool, error) {
+	return "", false, s.wait(ctx)
+}
+
+func (s *broken) Bind(ctx context.Context, _ cache.Scope, _ cache.Keys, auth string) (cache.Binding, bool, error) {
+	return cache.Binding{Auth: auth, Gen: 1, Served: true}, false, nil
+}
+
+// A report has no request's deadline, so it has one of its own.
+func TestAStoreThatHangsHangsNoReport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &hangingConfirm{broken{hanging: true}}
+		s, err := affinity.Wrap(selector.RoundRobin[string](), same, &affinity.Options[string]{Store: store})
+		require.NoError(t, err)
+		p := pick(t, s, session("x"), abc)
+		begin := time.Now()
+		p.Report(affinity.Served)
+		require.Equal(t, time.Second, time.Since(begin))
+		require.EqualValues(t, 1, s.Stats().StoreFailed)
+	})
+}
+
+type hangingConfirm struct{ broken }
+
+func (s *hangingConfirm) Get(context.Context, cache.Scope, cache.Keys) (cache.Binding, bool, error) {
+	return cache.Binding{}, false, nil
+}
+
+// One mean for both bounds: that of the tier where new sessions go.
+func TestLoadIsComparedWithOneMean(t *testing.T) {
+	h := newHost(t, affinity.Options[string]{Load: affinity.LoadPolicy{Bound: 1.25, Spill: 1.25}})
+	load := map[string]float64{}
+	h.load = func(a string) float64 { return load[a] }
+	h.tier = func(a string) int { return map[string]int{"C": 0}[a] + map[string]int{"A": 1, "B": 1}[a] }
+	r := h.bound("x")
+	load["A"], load["B"], load["C"] = 12, 10, 1 // of a mean of 11 in the tier, 7.7 over all
+	require.Equal(t, affinity.OutcomeHit, h.serve(r).Outcome)
+	used := map[string]bool{}
+	for i := range 8 {
+		used[h.serve(session(fmt.Sprint("s", i))).Auth] = true
+	}
+	require.Equal(t, map[string]bool{"A": true, "B": true}, used)
+	load["A"] = 20 // of a mean of 15
+	require.Equal(t, affinity.OutcomeSpill, h.serve(r).Outcome)
+	require.NotEqual(t, "A", h.serve(session("last")).Auth)
+}
+
+// A slow auth that has asked to be left alone is not probed meanwhile.
+func TestRetryAfterHoldsForASlowAuth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := slowHost(t)
+		r := h.bound("x")
+		for range 3 {
+			h.answers(r, slow)
+		}
+		time.Sleep(31 * time.Second) // a probe is due
+		p := h.pick(r)
+		require.Equal(t, "A", p.Auth)
+		p.ReportAway(affinity.Transient, time.Minute)
+		for range 5 {
+			require.NotEqual(t, "A", h.answers(r, fast).Auth)
+			time.Sleep(11 * time.Second)
+		}
+		time.Sleep(6 * time.Second)
+		require.Equal(t, "A", h.answers(r, fast).Auth)
+	})
+}
+
+// An auth that is away for two seconds again and again costs each of its sessions a
+// few switches, and not two each time.
+func TestAnAuthThatFlapsCostsFewSwitches(t *testing.T) {
+	for _, there := range []time.Duration{2 * time.Second, 8 * time.Second, 18 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHost(t, affinity.Options[string]{})
+			const sessions = 100
+			last := map[int]string{}
+			for i := range sessions {
+				h.bound(fmt.Sprint("s", i))
+				last[i] = "A"
+			}
+			switches, perAuth := 0, map[int]map[string]bool{}
+			begin := time.Now()
+			for step := 0; time.Since(begin) < 10*time.Minute; step++ {
+				if time.Since(begin)%(2*time.Second+there) < 2*time.Second {
+					h.fitness["A"] = affinity.Away
+				} else {
+					h.fitness["A"] = affinity.Fit
+				}
+				for i := step % 18; i < sessions; i += 18 { // each every 18 s
+					d := h.serve(session(fmt.Sprint("s", i)))
+					if d.Auth != last[i] {
+						switches++
+					}
+					last[i] = d.Auth
+					if perAuth[i] == nil {
+						perAuth[i] = map[string]bool{}
+					}
+					perAuth[i][d.Auth] = true
+				}
+				time.Sleep(time.Second)
+			}
+			t.Logf("away for 2 s of %v: %d switches of %d sessions", there+2*time.Second, switches, sessions)
+			require.LessOrEqual(t, switches, 3*sessions)
+			for i := range sessions {
+				require.LessOrEqual(t, len(perAuth[i]), 2, "warm on one of two auths")
+			}
+		})
+	}
+}
+
+// It comes back when the auth has been steady for a while.
+func TestAnAuthThatWasFlappingGetsItsSessionsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, affinity.Options[string]{})
+		r := h.bound("x")
+		flap := func() {
+			h.fitness["A"] = affinity.Away
+			require.NotEqual(t, "A", h.serve(r).Auth)
+			time.Sleep(2 * time.Second)
+			h.fitness["A"] = affinity.Fit
+		}
+		flap()
+		require.Equal(t, "A", h.serve(r).Auth, "the first time at once")
+		flap()
+		d := h.serve(r)
+		require.Equal(t, affinity.OutcomeDetour, d.Outcome)
+		require.Equal(t, affinity.ReasonAway, d.Reason)
+		time.Sleep(29 * time.Second)
+		require.Equal(t, "A", h.serve(r).Auth, "after thirty seconds")
+		flap()
+		time.Sleep(40 * time.Second)
+		require.NotEqual(t, "A", h.serve(r).Auth, "then after sixty")
+		time.Sleep(20 * time.Second)
+		require.Equal(t, "A", h.serve(r).Auth)
+		time.Sleep(6 * time.Minute)
+		h.serve(r)
+		flap()
+		require.Equal(t, "A", h.serve(r).Auth, "what was long ago is forgotten")
+	})
+}
+
+// A renewed credential, a raised quota: the host says so, and need not wait.
+func TestAnAuthCanBeSaidToBeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := slowHost(t)
+		r, other, refused := h.bound("x"), h.bound("y"), h.bound("z")
+		h.pick(refused).ReportAway(affinity.Terminal, 30*time.Minute)
+		for range 4 {
+			h.answers(other, slow)
+		}
+		h.pick(r).ReportAway(affinity.Transient, 30*time.Minute)
+		require.NotEqual(t, "A", h.serve(r).Auth)
+		require.NotEqual(t, "A", h.serve(other).Auth)
+		h.fitness["B"], h.fitness["C"] = affinity.Away, affinity.Away
+		_, err := h.Pick(t.Context(), refused, abc)
+		require.Error(t, err)
+		clear(h.fitness)
+
+		require.NoError(t, h.Back(t.Context(), "A"))
+		require.Equal(t, "A", h.serve(r).Auth)
+		require.Equal(t, "A", h.serve(other).Auth)
+		h.fitness["B"], h.fitness["C"] = affinity.Away, affinity.Away
+		require.Equal(t, "A", h.serve(refused).Auth)
+	})
+}
+
+// An auth that was removed while it was drained, and comes back, gets sessions again.
+func TestInvalidateAuthEndsTheDraining(t *testing.T) {
+	h := newHost(t, affinity.Options[string]{})
+	h.Drain("A", true)
+	_, err := h.InvalidateAuth(t.Context(), "A")
+	require.NoError(t, err)
+	used := map[string]bool{}
+	for i := range 6 {
+		used[h.serve(session(fmt.Sprint("s", i))).Auth] = true
+	}
+	require.Len(t, used, 3)
+}
+
+// A pick that nobody serves is counted, and the hook is told.
+func TestARefusedPickIsSeen(t *testing.T) {
+	var told []affinity.Decision
+	boom := errors.New("boom")
+	s, err := affinity.Wrap(selector.Func[string](func(context.Context, []string) (string, error) { return "", boom }), same,
+		&affinity.Options[string]{OnDecision: func(d affinity.Decision) { told = append(told, d) }})
+	require.NoError(t, err)
+	_, err = s.Pick(t.Context(), session("x"), abc)
+	require.ErrorIs(t, err, boom)
+	_, err = s.Pick(t.Context(), session("x"), nil)
+	require.Error(t, err)
+	require.Equal(t, affinity.Stats{Refused: 2}, s.Stats())
+	require.Len(t, told, 2)
+	require.Equal(t, affinity.OutcomeRefused, told[0].Outcome)
+	require.Equal(t, affinity.ReasonNone, told[0].Reason)
+	require.Equal(t, affinity.ReasonGone, told[1].Reason)
+	require.Equal(t, "X-Session-Id", told[1].Signal.Name)
+}
+
+func TestTwoAuthsOfOneNameAreAnError(t *testing.T) {
+	s := wrap(t, nil)
+	_, err := s.Pick(t.Context(), session("x"), []string{"A", "B", "A"})
+	require.ErrorContains(t, err, `2 candidates have the name "A"`)
+	require.Empty(t, look(t, s, session("x")))
+}
+
+func TestTheZeroResultIsUnlistedAndTheZeroPickIsNothing(t *testing.T) {
+	s := wrap(t, nil)
+	served(t, s, session("x"), abc)
+	var nothing affinity.Result
+	require.Equal(t, affinity.Unlisted, nothing)
+	for range 3 {
+		pick(t, s, session("x"), abc).Report(nothing)
+	}
+	require.Empty(t, look(t, s, session("x")), "a host that forgets to say how it went has not served")
+	var zero affinity.Pick[string]
+	zero.Report(affinity.Served)
+	zero.FirstToken(time.Second)
+	require.NoError(t, zero.Owns(t.Context(), "container", "c"))
+	require.NotEqual(t, affinity.OutcomeHit, zero.Decision.Outcome)
+}
+
+type closer struct {
+	selector.Selector[string]
+	closed int
+	err    error
+}
+
+func (c *closer) Close() error {
+	c.closed++
+	return c.err
+}
+
+func TestCloseClosesAWrappedSelectorThatHoldsSomething(t *testing.T) {
+	c := &closer{Selector: selector.RoundRobin[string](), err: errors.New("stuck")}
+	s, err := affinity.Wrap[string](c, same, nil)
+	require.NoError(t, err)
+	require.ErrorIs(t, s.Close(), c.err)
+	require.NoError(t, s.Close())
+	require.Equal(t, 1, c.closed)
+}
+
+// A store that cannot be administered serves, and says what it cannot do.
+func TestAStoreWithoutAdminServes(t *testing.T) {
+	m, err := cache.New(nil)
+	require.NoError(t, err)
+	defer m.Close()
+	s := wrap(t, &affinity.Options[string]{Store: struct{ cache.Store }{m}})
+	require.Equal(t, served(t, s, session("x"), abc), served(t, s, session("x"), abc))
+	for _, err := range []error{
+		second(s.InvalidateSession(t.Context(), session("x"))), second(s.InvalidateAuth(t.Context(), "A")),
+		second(s.Bound(t.Context(), "A")), second(s.RenameAuth(t.Context(), "A", "B")), s.Back(t.Context(), "A"),
+	} {
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+	}
+	require.ErrorContains(t, second(s.RenameAuth(t.Context(), "A", "")), "empty")
+}

@@ -1,0 +1,132 @@
+package affinity
+
+import (
+	"math/rand/v2"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+)
+
+func TestTroubleSurvivesItsMemo(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		want := trouble{
+			gen: rng.Uint64() >> rng.IntN(64), since: rng.Int64(), until: -rng.Int64(), asked: rng.IntN(2) == 0, away: rng.IntN(2) == 0,
+			failed: rng.IntN(5), detour: []string{"", "B", "an auth with a longer name"}[rng.IntN(3)], served: rng.Int64N(1000),
+		}
+		for i := range want.avoid {
+			if rng.IntN(2) == 0 {
+				want.avoid[i] = avoided{auth: "C", until: rng.Int64(), asked: rng.IntN(2) == 0}
+			}
+		}
+		want.gen = max(want.gen, 1)
+		got := decodeTrouble(want.encode())
+		require.Equal(t, want.avoided(), got.avoided())
+		got.avoid = want.avoid // in another place
+		require.Equal(t, want, got)
+	}
+	require.Empty(t, (&trouble{}).encode())
+	require.Empty(t, (&trouble{since: 5, away: true}).encode(), "about no binding")
+}
+
+// avoided are the entries in use.
+func (t *trouble) avoided() (out []avoided) {
+	for _, a := range t.avoid {
+		if a != (avoided{}) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func TestTroubleOfAnOlderGenerationIsOver(t *testing.T) {
+	b := cache.Binding{Gen: 7, Auth: "A"}
+	tr := trouble{}
+	tr.begin(&b, 100)
+	tr.leave("A", 200, true)
+	tr.leave("B", 300, false)
+	tr.detour = "C"
+	b.Memo = tr.encode()
+	require.Equal(t, tr, troubleOf(&b))
+	b.Auth = "renamed"
+	now := troubleOf(&b)
+	until, asked := now.left("renamed", 150)
+	require.EqualValues(t, 200, until)
+	require.True(t, asked)
+
+	b.Gen = 8
+	after := troubleOf(&b)
+	require.Equal(t, trouble{avoid: tr.avoid}, after)
+	until, asked = after.left("B", 299)
+	require.EqualValues(t, 300, until)
+	require.False(t, asked)
+	until, _ = after.left("B", 300)
+	require.Zero(t, until)
+	until, _ = after.left("A", 150)
+	require.Zero(t, until)
+}
+
+// A full list forgets what is over first.
+func TestTheAuthThatIsOverFirstIsForgotten(t *testing.T) {
+	var tr trouble
+	for i, auth := range []string{"A", "B", "C", "D", "E"} {
+		tr.leave(auth, int64(100+i), false)
+	}
+	until, _ := tr.left("A", 0)
+	require.Zero(t, until)
+	for i, auth := range []string{"B", "C", "D", "E"} {
+		until, _ = tr.left(auth, 0)
+		require.EqualValues(t, 101+i, until)
+	}
+	tr.leave("E", 50, true)
+	until, asked := tr.left("E", 0)
+	require.EqualValues(t, 104, until, "what was known lasts longer")
+	require.False(t, asked)
+}
+
+func TestWhatIsKnownOfSpeedsAndAbsencesIsBounded(t *testing.T) {
+	var s speeds
+	p := SlowPolicy{Above: time.Second}
+	require.NoError(t, p.complete())
+	for i := range 3 * maxSpeeds {
+		s.sample(&p, speedKey{"auth", string(rune('a'+i%26)) + string(rune(i))}, time.Minute, true)
+	}
+	require.Equal(t, maxSpeeds, s.lru.Len())
+	var a absences
+	for i := range 3 * maxAbsences {
+		a.away(string(rune(i+1)), time.Minute)
+	}
+	require.Equal(t, maxAbsences, a.lru.Len())
+	require.Len(t, *a.gone.of.Load(), maxAbsences)
+}
+
+// A memo comes from a store that others can write to.
+func FuzzMemo(f *testing.F) {
+	tr := trouble{gen: 1, since: 5, until: 9, detour: "B", avoid: [maxAvoid]avoided{{"C", 7, true}}}
+	f.Add(tr.encode(), "B", "C")
+	f.Add("\x01\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80", "", "")
+	f.Add("\x01\x01\xff", "a", "a")
+	f.Fuzz(func(t *testing.T, memo, from, to string) {
+		got := decodeTrouble(memo)
+		if again := decodeTrouble(got.encode()); got.gen != 0 && !reflect.DeepEqual(again.avoided(), got.avoided()) {
+			t.Fatalf("%+v, then %+v", got, again)
+		}
+		b := cache.Binding{Gen: got.gen, Auth: from, Memo: memo}
+		now := troubleOf(&b)
+		now.begin(&b, 1)
+		now.rename(from, to)
+		now.leave(to, 10, true)
+		now.forgive(to)
+		now.calm(5, true)
+		if until, _ := now.left(to, 0); until != 0 && to != from && now.auth != to {
+			t.Fatalf("forgiven, and still left alone: %+v", now)
+		}
+		if len(now.encode()) > len(memo)+3*len(from)+3*len(to)+200 {
+			t.Fatalf("a memo that grows: %d bytes of %d", len(now.encode()), len(memo))
+		}
+	})
+}
