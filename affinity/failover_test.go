@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -238,9 +239,15 @@ func TestABurstTakesOneDetour(t *testing.T) {
 	p := h.pick(r)
 	p.ReportAway(affinity.Transient, time.Minute)
 	used := make(chan string, 64)
-	for range 64 {
+	var asked sync.WaitGroup // all have asked the balancer before one of them goes on
+	asked.Add(64)
+	for i := range 64 {
 		go func() {
-			p, err := h.Affinity.Pick(context.Background(), r, abc, selector.Random[string]().Select)
+			p, err := h.Affinity.Pick(context.Background(), r, abc, func(_ context.Context, c []string) (string, error) {
+				asked.Done()
+				asked.Wait()
+				return c[i%len(c)], nil
+			})
 			if err != nil {
 				t.Error(err)
 			}

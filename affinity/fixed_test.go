@@ -693,3 +693,147 @@ func TestAStoreWithoutAdminServes(t *testing.T) {
 	}
 	require.ErrorContains(t, second(s.RenameAuth(t.Context(), "A", "")), "empty")
 }
+
+// What the header says goes before what the body says.
+func TestRetryAfterGoesBeforeRetryInfo(t *testing.T) {
+	resp := answer(429, `{"error":{"details":[{"retryDelay":"34s"}]}}`)
+	resp.Header.Set("Retry-After", "3")
+	r, away := affinity.Classify(resp, nil)
+	require.Equal(t, affinity.Transient, r)
+	require.Equal(t, 3*time.Second, away)
+	resp = answer(429, `{"error":{"type":"usage_limit_reached","resets_in_seconds":1200}}`)
+	resp.Header.Set("Retry-After-Ms", "250")
+	_, away = affinity.Classify(resp, nil)
+	require.Equal(t, 250*time.Millisecond, away)
+}
+
+// State belongs to one pool of one tenant, and to all models there.
+func TestStateIsFoundInItsPoolOnly(t *testing.T) {
+	h := newHost(t, affinity.Options[string]{})
+	p := h.pick(content(`{"input":"begin"}`))
+	require.NoError(t, p.Owns(t.Context(), "previous_response_id", "resp_1"))
+	p.Report(affinity.Served)
+	for range 3 {
+		other := follows("resp_1")
+		other.Pool = "another"
+		other.ID = nil
+		d := h.pick(other).Decision
+		require.NotEqual(t, affinity.OutcomeOwner, d.Outcome)
+		model := follows("resp_1")
+		model.Model = "another"
+		require.Equal(t, p.Auth, h.pick(model).Auth)
+	}
+}
+
+// A session that begins with state of an auth lives there from then on.
+func TestARequestByItsOwnerBindsItsSession(t *testing.T) {
+	h := newHost(t, affinity.Options[string]{})
+	p := h.pick(content(`{"input":"begin"}`))
+	require.NoError(t, p.Owns(t.Context(), "previous_response_id", "resp_1"))
+	first := h.serve(content(`{"previous_response_id":"resp_1","session_id":"x"}`))
+	require.Equal(t, affinity.OutcomeOwner, first.Outcome)
+	d := h.serve(content(`{"session_id":"x"}`))
+	require.Equal(t, affinity.OutcomeHit, d.Outcome)
+	require.Equal(t, p.Auth, d.Auth)
+	require.Equal(t, first.Session, d.Session)
+	side := content(`{"previous_response_id":"resp_1","session_id":"y"}`)
+	side.Side = true
+	require.Equal(t, p.Auth, h.serve(side).Auth)
+	require.Empty(t, look(t, h.Selector, content(`{"session_id":"y"}`)), "a side request binds nothing")
+}
+
+func TestARenamedAuthIsAsSlowAsBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := slowHost(t)
+		r := h.bound("x")
+		for range 4 {
+			h.answers(r, slow)
+		}
+		_, err := h.RenameAuth(t.Context(), "A", "X")
+		require.NoError(t, err)
+		p := pick(t, h.Selector, r, []string{"X", "B", "C"})
+		require.Equal(t, affinity.ReasonSlow, p.Decision.Reason)
+		for i := range 6 {
+			require.NotEqual(t, "X", pick(t, h.Selector, session(fmt.Sprint("s", i)), []string{"X", "B", "C"}).Auth)
+		}
+		_, err = h.InvalidateAuth(t.Context(), "X")
+		require.NoError(t, err)
+		used := map[string]bool{}
+		for i := range 6 {
+			used[pick(t, h.Selector, session(fmt.Sprint("t", i)), []string{"X", "B", "C"}).Auth] = true
+		}
+		require.Contains(t, used, "X", "who is invalidated is forgotten")
+	})
+}
+
+// Nothing is remembered of an auth whose time is over.
+func TestAnAvoidedAuthIsForgottenInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := cache.New(nil)
+		require.NoError(t, err)
+		defer m.Close()
+		h := newHost(t, affinity.Options[string]{Store: m})
+		r := h.bound("x")
+		memo := func() (s string) {
+			for _, b := range m.All() {
+				s += b.Memo
+			}
+			return s
+		}
+		forced := r
+		forced.Force = "B"
+		h.pick(forced).Report(affinity.Transient)
+		require.NotEmpty(t, memo())
+		h.serve(r)
+		require.NotEmpty(t, memo(), "not over yet")
+		time.Sleep(6 * time.Second)
+		h.serve(r)
+		require.Empty(t, memo())
+	})
+}
+
+// Each pick asks the host once about each auth at most, and about no auth but the
+// session's own if that settles the matter.
+func TestTheHostIsAskedOnceForEachAuth(t *testing.T) {
+	asked := map[string]int{}
+	fitness := map[string]affinity.Fitness{}
+	s := wrap(t, &affinity.Options[string]{
+		Failback: affinity.FailbackAtOnce, ColdAnew: true, Load: affinity.LoadPolicy{Spill: 2},
+		State: func(auth string, _ affinity.Request) affinity.State {
+			asked[auth]++
+			return affinity.State{Fitness: fitness[auth]}
+		},
+	})
+	once := func(what string, candidates []string) {
+		t.Helper()
+		clear(asked)
+		p := pick(t, s, session("x"), candidates)
+		p.Report(affinity.Served)
+		for auth, n := range asked {
+			require.Equal(t, 1, n, "%s: %s", what, auth)
+		}
+	}
+	many := abc
+	for i := range 40 {
+		many = append(many, fmt.Sprint("more", i))
+	}
+	for _, candidates := range [][]string{abc, many} {
+		once("a new session", candidates)
+		once("a hit", candidates)
+		for _, f := range []affinity.Fitness{affinity.Away, affinity.Full, affinity.Slow, affinity.Busy, affinity.Unfit} {
+			fitness["A"] = f
+			once(f.String(), candidates)
+			once(f.String(), candidates)
+		}
+		clear(fitness)
+	}
+	require.NoError(t, s.Affinity.Reconfigure(&affinity.Options[string]{State: func(auth string, _ affinity.Request) affinity.State {
+		asked[auth]++
+		return affinity.State{Fitness: fitness[auth]}
+	}}))
+	clear(asked)
+	d := pick(t, s, session("x"), abc).Decision
+	require.Equal(t, map[string]int{d.Auth: 1}, asked)
+	fitness[d.Auth] = affinity.Away
+	once("away, after the short way", abc)
+}

@@ -1,0 +1,5 @@
+// Breaks the library on purpose, one place at a time, and demands that a test
+// notices. A module of its own, so that no user of the library gets it.
+module github.com/llmaffinity/llmaffinity/.ci/mutants
+
+go 1.25
