@@ -40,9 +40,15 @@ func (e *Extractor) Extract(header http.Header, body []byte) ID {
 	if len(header) == 0 {
 		return id
 	}
+	owners := e.ownerHeaders
 	if id.slot != nil {
 		e.lane(&id, header)
+		owners = id.slot.ownerHeaders
 	}
-	e.ownersFromHeader(&id, header)
+	for _, s := range owners {
+		if v, ok := s.first(header, maxOwnerBytes); ok {
+			id.addOwner(s, v)
+		}
+	}
 	return id
 }

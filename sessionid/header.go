@@ -106,16 +106,3 @@ func (e *Extractor) byPattern(id *ID, st *stage, header http.Header) {
 		}
 	}
 }
-
-// ownersFromHeader takes the state that the header names beside the session.
-func (e *Extractor) ownersFromHeader(id *ID, header http.Header) {
-	slots := e.ownerHeaders
-	if id.slot != nil {
-		slots = id.slot.ownerHeaders
-	}
-	for _, s := range slots {
-		if v, ok := s.first(header, maxOwnerBytes); ok {
-			id.addOwner(s, v)
-		}
-	}
-}

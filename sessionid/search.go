@@ -104,9 +104,10 @@ func (s *search) answer(ch *content.Chain) bool {
 	return false
 }
 
-// value reads a slot's id. The id may share memory with the body or buf.
+// value reads the id of a slot whose member is there. The id may share memory
+// with the body or buf.
 func (s *search) value(at *slot, limit int, buf *jsontext.Scratch) (id string, ok bool) {
-	if !s.body.has(at.top) || !at.isSure(s.header) {
+	if !at.isSure(s.header) {
 		return "", false
 	}
 	raw := s.body.value(at)
@@ -122,6 +123,9 @@ func (s *search) value(at *slot, limit int, buf *jsontext.Scratch) (id string, o
 func (s *search) names(st *stage) {
 	for i := range st.slots {
 		at := &st.slots[i]
+		if !s.body.has(at.top) {
+			continue
+		}
 		var buf jsontext.Scratch
 		if v, ok := s.value(at, s.e.maxID, &buf); ok {
 			s.id.add(at, at.space.key(v))
@@ -134,6 +138,9 @@ func (s *search) names(st *stage) {
 func (s *search) cacheKey(st *stage) {
 	for i := range st.slots {
 		at := &st.slots[i]
+		if !s.body.has(at.top) {
+			continue
+		}
 		var buf jsontext.Scratch
 		v, ok := s.value(at, s.e.maxID, &buf)
 		if !ok {
@@ -197,6 +204,9 @@ func (s *search) owners() {
 	}
 	for i := range s.e.ownerBody {
 		at := &s.e.ownerBody[i]
+		if !s.body.has(at.top) {
+			continue
+		}
 		var buf jsontext.Scratch
 		if v, ok := s.value(at, maxOwnerBytes, &buf); ok {
 			s.id.addOwner(at, v)

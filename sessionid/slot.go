@@ -21,6 +21,9 @@ var contentSlot = slot{row: contentRow}
 // first returns the first value of the row's header that is an id. Proxies may
 // leave empty values in front.
 func (r *row) first(header http.Header, limit int) (id string, ok bool) {
+	if r.terms != nil && !r.isSure(header) {
+		return "", false
+	}
 	for _, v := range header[r.name] {
 		if id, ok := r.read.id(v, limit); ok {
 			return id, true

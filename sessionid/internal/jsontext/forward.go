@@ -159,14 +159,18 @@ func (c *Cursor) name() (name []byte, ok bool) {
 		c.fail()
 		return nil, false
 	}
-	end, _ := StringEnd(b, i)
-	if end < 0 {
-		c.fail()
-		return nil, false
-	}
-	name = b[i+1 : end-1]
-	if bytes.IndexByte(name, '\\') >= 0 {
-		name = []byte(Unquote(b[i:end], new(Scratch)))
+	end := shortEnd(b, i+1)
+	if end >= 0 {
+		name = b[i+1 : end-1]
+	} else {
+		if end, _ = StringEnd(b, i); end < 0 {
+			c.fail()
+			return nil, false
+		}
+		name = b[i+1 : end-1]
+		if bytes.IndexByte(name, '\\') >= 0 {
+			name = []byte(Unquote(b[i:end], new(Scratch)))
+		}
 	}
 	i = skipSpace(b, end)
 	if i >= len(b) || b[i] != ':' {
@@ -221,13 +225,8 @@ func skipSpace(b []byte, i int) int {
 // \uXXXX or \/.
 func StringEnd(b []byte, i int) (end int, plain bool) {
 	i++
-	if i+8 <= len(b) { // most names are short
-		w := binary.LittleEndian.Uint64(b[i:])
-		q, e := w^ones*'"', w^ones*'\\'
-		q, e = (q-ones)&^q&highs, (e-ones)&^e&highs
-		if q != 0 && (e == 0 || q&-q < e&-e) {
-			return i + bits.TrailingZeros64(q)/8 + 1, true
-		}
+	if end = shortEnd(b, i); end >= 0 {
+		return end, true
 	}
 	if !vector || i+64 > len(b) {
 		return stringRest(b, i, 0)
@@ -237,6 +236,22 @@ func StringEnd(b []byte, i int) (end int, plain bool) {
 		return i + pos, state&stateRespelled == 0
 	}
 	return stringRest(b, i+pos, state)
+}
+
+// shortEnd returns the index behind the closing quote if that is one of the eight
+// bytes at i and no backslash stands before it, otherwise -1. Most strings of a
+// request are names and are that short.
+func shortEnd(b []byte, i int) int {
+	if i+8 > len(b) {
+		return -1
+	}
+	w := binary.LittleEndian.Uint64(b[i:])
+	quote, escape := w^ones*'"', w^ones*'\\'
+	quote, escape = (quote-ones)&^quote&highs, (escape-ones)&^escape&highs
+	if quote == 0 || escape&(quote^(quote-1)) != 0 {
+		return -1
+	}
+	return i + bits.TrailingZeros64(quote)/8 + 1
 }
 
 // ValueEnd returns the index behind the value that begins at i, or -1 if none
