@@ -59,11 +59,12 @@ func (ch *Chain) Walk(i int, c *jsontext.Cursor, v jsontext.Value) bool {
 		return false
 	}
 	if ch.rank > rank { // a weaker member came first
-		stronger := Chain{}
-		if stronger.Walk(i, c, v) && stronger.n > 0 {
+		var stronger Chain
+		walked := stronger.Walk(i, c, v)
+		if stronger.n > 0 {
 			*ch = stronger
 		}
-		return true
+		return walked
 	}
 	ch.restart()
 	isObject := v.Raw[0] == '{'
