@@ -1,0 +1,65 @@
+package jsontext
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+var seeds = []string{
+	``, `{}`, `[]`, `{"a":`, `{"session_id":"x"} {}`, "{\"id\"\t:\n\"x\"}", `{"sess\u0069on_id":"x","id":"\ud800\u0041"}`,
+	`{"metadata":{"user_id":"{\"device_id\":\"d\",\"session_id\":\"8a218e62-bb55-446a-bc6c-b288fc65f5b5\"}"}}`,
+	`{"messages":[{"role":"user","content":[{"type":"text","text":"a\\\"b\u00e9\/"},{"source":{"data":"AA"}}]},{"content":null,"a":[{"b":"{}"}]}]}`,
+	`{"o":[1,-2.5e3,{"a":null,"b":true}],"x":"` + "\\\\\\\\" + `"}`, "\xff\xfe{", `{"a":"` + "\x01" + `"}`,
+}
+
+// FuzzVector holds the vector scanners against the plain ones, from every quote
+// and every bracket of the text.
+func FuzzVector(f *testing.F) {
+	if !vector {
+		f.Skip("no vector scanners on this machine")
+	}
+	for _, s := range seeds {
+		f.Add([]byte(s), uint8(0))
+		f.Add([]byte(strings.Repeat(s, 5)), uint8(3))
+	}
+	for n := range 70 {
+		f.Add([]byte(`{"a":["`+strings.Repeat("x", n)+strings.Repeat(`\`, n)+`\u0041\/"," ",{}]}`), uint8(n))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, pad uint8) {
+		data = append(bytes.Repeat([]byte(" "), int(pad%64)), data...)
+		const most = 50 // starts, so that a text of quotes stays linear
+		for i, starts := 0, 0; i < len(data) && starts < most; i++ {
+			switch data[i] {
+			case '"':
+				end, plain := StringEnd(data, i)
+				wantEnd, wantPlain := stringRest(data, i+1, 0)
+				if end != wantEnd || end >= 0 && plain != wantPlain {
+					t.Fatalf("the string at %d of %q ends at %d, %v, want %d, %v", i, data, end, plain, wantEnd, wantPlain)
+				}
+			case '{', '[':
+				end, plain := ValueEnd(data, i)
+				wantEnd, wantPlain := nestedRest(data, i, 0, 0)
+				// A text with other control characters outside strings is no JSON.
+				// There plain may differ, because such a text has no session.
+				if end != wantEnd || end >= 0 && plain != wantPlain && bytes.IndexFunc(data, func(r rune) bool { return r < ' ' }) < 0 {
+					t.Fatalf("the value at %d of %q ends at %d, %v, want %d, %v", i, data, end, plain, wantEnd, wantPlain)
+				}
+			default:
+				continue
+			}
+			starts++
+		}
+		fast, ok := NewBackward(data)
+		slow := fast
+		slow.marked = len(data)
+		for ok {
+			n1, v1, ok1 := fast.Member()
+			n2, v2, ok2 := slow.Member()
+			if ok1 != ok2 || !bytes.Equal(n1, n2) || !bytes.Equal(v1, v2) || fast.i != slow.i {
+				t.Fatalf("from the end of %q: %q:%q %v, want %q:%q %v", data, n1, v1, ok1, n2, v2, ok2)
+			}
+			ok = ok1
+		}
+	})
+}

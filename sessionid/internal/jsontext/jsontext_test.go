@@ -1,0 +1,135 @@
+package jsontext
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestUnescapeJoinsSurrogatesAsEncodingJSONDoes(t *testing.T) {
+	units := []string{`\ud7ff`, `\ud800`, `\ud83d`, `\udbff`, `\udc00`, `\ude00`, `\udfff`, `\ue000`, `\u0041`, `x`}
+	for _, a := range units {
+		for _, b := range units {
+			raw := `"` + a + b + `"`
+			var want string
+			require.NoError(t, json.Unmarshal([]byte(raw), &want))
+			require.Equal(t, want, Unquote([]byte(raw), new(Scratch)), raw)
+		}
+	}
+	for _, bad := range []string{``, `\`, `\u`, `\u12`, `\u12g4`, `\n0041`, `x`} {
+		_, n := Unescape([]byte(bad))
+		require.Zero(t, n, bad)
+	}
+}
+
+func TestUnquoteIsEmptyForWhatIsNoString(t *testing.T) {
+	for _, raw := range []string{``, `"`, `""`, `null`, `12345`, `{"a":"b"}`, `["a"]`, `"a\x"`, `"a\u00g0"`, `"a\"`} {
+		require.Empty(t, Unquote([]byte(raw), new(Scratch)), raw)
+	}
+	for n := range 600 { // on the stack and beyond
+		text := strings.Repeat("a", n) + "\n\"\\/\b\f\r\té" + strings.Repeat("b", n%9)
+		raw, err := json.Marshal(text)
+		require.NoError(t, err)
+		require.Equal(t, text, Unquote(raw, new(Scratch)))
+	}
+	require.Equal(t, "a/b", Unquote([]byte(`"a\/b"`), new(Scratch)))
+}
+
+func TestLookupTakesTheLastOfDuplicates(t *testing.T) {
+	require.Equal(t, `"last"`, string(Lookup([]byte(`{"a":"first","b":{"a":"no"},"a":"last"}`), "a")))
+	require.Equal(t, `{"x":[1]}`, string(Lookup([]byte(`{"\u0061":{"x":[1]}}`), "a")), "escaped name")
+	for _, raw := range []string{``, `[]`, `"a"`, ` {"a":1}`, `{"b":1}`, `{"a":1,"a":}`} {
+		require.Nil(t, Lookup([]byte(raw), "a"), raw)
+	}
+	require.Equal(t, "1", string(Lookup([]byte(`{"a":1,"b":}`), "a")), "what stands before a mistake")
+	require.NotNil(t, Lookup([]byte(`{`+strings.Repeat(`"b":1,`, maxLookup-2)+`"a":1}`), "a"))
+	require.Nil(t, Lookup([]byte(`{`+strings.Repeat(`"b":1,`, maxLookup-1)+`"a":1}`), "a"), "too many members")
+}
+
+// outline walks a text with a Cursor and says what it met.
+func outline(c *Cursor, object bool, skip string) (out string) {
+	for {
+		var name []byte
+		var v Value
+		var ok bool
+		if object {
+			name, v, ok = c.Member()
+		} else {
+			v, ok = c.Element()
+		}
+		switch {
+		case !ok:
+			return out + "."
+		case v.Form != Open:
+			out += fmt.Sprintf("%s=%s ", name, v.Raw)
+		case string(name) == skip:
+			out += fmt.Sprintf("%s skipped %s ", name, c.Skip().Raw)
+		default:
+			out += fmt.Sprintf("%s%s", name, v.Raw) + outline(c, v.Raw[0] == '{', skip) + " "
+		}
+	}
+}
+
+func TestCursorMeetsEveryValueOnce(t *testing.T) {
+	text := ` { "a" : 1 , "b":[ "x" , {"c":null} , [ ] ],"skip":{"d":[1,2]}, "e":{ }, "long name of a member":"f\"" } `
+	c, ok := NewCursor([]byte(text))
+	require.True(t, ok)
+	require.Equal(t, `a=1 b[="x" {c=null . [. . skip skipped {"d":[1,2]} e{. long name of a member="f\"" .`, outline(&c, true, "skip"))
+	require.False(t, c.Failed)
+	require.True(t, c.AtEnd())
+}
+
+func TestCursorFailsWhereTheTextIsNoJSON(t *testing.T) {
+	for _, text := range []string{
+		`{`, `{"a"`, `{"a":`, `{"a":1`, `{"a":1,`, `{"a":1,}`, `{"a" 1}`, `{a:1}`, `{"a":1 "b":2}`, `{"a":[1 2]}`, `{"a":[1,]}`,
+		`{"a":"x}`, `{"a":{"b":1]}`, `{,}`, `{"a":[,]}`,
+	} {
+		c, ok := NewCursor([]byte(text))
+		require.True(t, ok)
+		outline(&c, true, "")
+		require.True(t, c.Failed, text)
+		_, _, ok = c.Member()
+		require.False(t, ok, "nothing is found after that")
+	}
+	_, ok := NewCursor([]byte(` []`))
+	require.False(t, ok)
+}
+
+func TestPlainIsTheShortestSpelling(t *testing.T) {
+	for text, want := range map[string]bool{
+		`"abc"`: true, `"a\n\"b\\"`: true, `"a\/b"`: false, `"a\u0041"`: false, `"\\u0041"`: true, `12`: true,
+		`{"a":[1,2]}`: true, `{"a": 1}`: false, `["a b"]`: true, `["\/"]`: false, "[1,\n2]": false,
+	} {
+		for _, pad := range []int{0, 30, 100} { // short, plain, vector
+			text := text
+			if text[0] == '"' {
+				text = `"` + strings.Repeat("p", pad) + text[1:]
+			}
+			end, plain := ValueEnd([]byte(text+strings.Repeat(" ", pad)), 0)
+			require.Equal(t, len(text), end, text)
+			require.Equal(t, want, plain, text)
+		}
+	}
+}
+
+func TestBackwardMeetsTheMembersInReverse(t *testing.T) {
+	for _, pad := range []int{0, 10, 64, 500, 2000} {
+		text := `{"first":"` + strings.Repeat(`\\\"`, pad) + `","a":{"b":["}",1]},"n": -1.5e3 , "\u0065":"x\\" } `
+		walk, ok := NewBackward([]byte(text))
+		require.True(t, ok)
+		var got []string
+		for {
+			name, value, ok := walk.Member()
+			if !ok {
+				break
+			}
+			got = append(got, string(name)+"="+string(value))
+		}
+		require.Equal(t, []string{`e="x\\"`, `n=-1.5e3`, `a={"b":["}",1]}`, `first="` + strings.Repeat(`\\\"`, pad) + `"`}, got)
+	}
+	_, ok := NewBackward([]byte(`{"a":1`))
+	require.False(t, ok)
+}
