@@ -66,6 +66,7 @@ func TestFromRequestPutsTheBodyBack(t *testing.T) {
 		"two encodings":           {"gzip, gzip", question, all, false},
 		"a bomb": {"gzip", compressed(t, toGzip, `{"session_id":"`+uuidA+`","x":"`+strings.Repeat("a", 1<<20)+`"}`),
 			&sessionid.HTTPOptions{Decompress: true, MaxBody: 1 << 19}, false},
+		"a bomb of white space": {"gzip", compressed(t, toGzip, question+strings.Repeat(" ", 1<<20)), &sessionid.HTTPOptions{Decompress: true, MaxBody: 1 << 19}, false},
 	} {
 		for _, chunked := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, ", chunked ", chunked), func(t *testing.T) {
@@ -107,13 +108,29 @@ func TestFromRequestDoesNotReadWhatItNeedNot(t *testing.T) {
 
 func TestABodyThatBreaksBreaksForTheHandlerToo(t *testing.T) {
 	boom := errors.New("boom")
-	r := httptest.NewRequest(http.MethodPost, "/", io.MultiReader(strings.NewReader(question[:20]), iotest.ErrReader(boom)))
+	r := httptest.NewRequest(http.MethodPost, "/", &breaks{text: question[:20], err: boom})
 	r.Header.Set("X-Session-Id", "s-1")
 	id := sessionid.FromRequest(r, nil)
 	require.Equal(t, primary(t, headers("X-Session-Id", "s-1"), ""), id.Primary(), "it has its headers")
 	got, err := io.ReadAll(r.Body)
 	require.ErrorIs(t, err, boom)
 	require.Equal(t, question[:20], string(got))
+}
+
+// breaks is a body that fails once behind its text.
+type breaks struct {
+	text string
+	err  error
+}
+
+func (b *breaks) Read(p []byte) (n int, err error) {
+	if b.text != "" {
+		n = copy(p, b.text)
+		b.text = b.text[n:]
+		return n, nil
+	}
+	err, b.err = b.err, io.EOF
+	return 0, err
 }
 
 func TestMiddlewareLeavesTheCallersRequestAlone(t *testing.T) {

@@ -95,4 +95,14 @@ func TestTheLastOfDuplicateMembersCounts(t *testing.T) {
 		id := Extract(nil, []byte(body))
 		require.Equal(t, []Key{want}, id.Names(), name)
 	}
+	for name, body := range map[string]string{
+		"at the top":                   `{"session_id":"first","session_id":7}`,
+		"at a large body's end":        `{"model":"m"` + filler + `,"session_id":"first","session_id":7}`,
+		"an object at a large end":     `{"model":"m"` + filler + `,"metadata":{"session_id":"first"},"metadata":{}}`,
+		"in an object at a large end":  `{"model":"m"` + filler + `,"metadata":{"session_id":"first","session_id":null}}`,
+		"the cache key at a large end": `{"model":"m"` + filler + `,"prompt_cache_key":"first","prompt_cache_key":7}`,
+	} {
+		id := Extract(nil, []byte(body))
+		require.True(t, id.IsZero(), "the last one is no id: %s", name)
+	}
 }
