@@ -14,9 +14,10 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// benchBody is a body of about size bytes in one of the four formats, with
-// the shares of a coding agent's: tools and a system prompt, then messages
-// with a tool call each, results of some KB, text with newlines and quotes.
+// benchBody returns a body of about size bytes in one of the four formats. Its
+// parts have the shares of a coding agent's request: messages with a tool call in
+// each turn, results of some KB, text with newlines and quotes, and tools. front
+// and back are put at its ends.
 func benchBody(format string, size int, front, back string) []byte {
 	rng := rand.New(rand.NewPCG(uint64(size), 3))
 	text := func(n int) string {
@@ -82,8 +83,8 @@ var benchSizes = []struct {
 	n    int
 }{{"2KB", 2 << 10}, {"80KB", 80 << 10}, {"400KB", 400 << 10}, {"1MB", 1 << 20}, {"4MB", 4 << 20}}
 
-// claudeHeader is the header of a captured Claude Code request, less its
-// session.
+// claudeHeader returns a header with the names of a captured Claude Code request,
+// without its session.
 func claudeHeader() http.Header {
 	h := http.Header{}
 	for _, name := range []string{
@@ -98,10 +99,10 @@ func claudeHeader() http.Header {
 
 var sink sessionid.ID
 
-// BenchmarkExtract: where the id is, by size and format. The header has 16
-// other names in it, of a real client's request, but in the cases that say
-// "alone": there it has 4, or there is none. xxhash.Sum64 and json.Valid of the
-// same body are the baselines of the same run.
+// BenchmarkExtract measures each place of the id, by size and format of the body.
+// The header has 16 other names of a real client's request. In the cases that say
+// "alone" it has 4 other names or is nil. The baselines are xxhash.Sum64 and
+// json.Valid of the same body in the same run.
 func BenchmarkExtract(b *testing.B) {
 	native, generic := claudeHeader(), claudeHeader()
 	native.Set("X-Claude-Code-Session-Id", uuidA)
@@ -154,8 +155,8 @@ func BenchmarkExtract(b *testing.B) {
 	}
 }
 
-// BenchmarkHostile: nanoseconds a byte on bodies made to be slow, beside a
-// normal one of the same size.
+// BenchmarkHostile measures bodies that are made to be slow beside a normal one of
+// the same size.
 func BenchmarkHostile(b *testing.B) {
 	const n = 1 << 20
 	for name, body := range map[string][]byte{

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A new client is rows and nothing else: here one with its own header, its own
-// body members, subagents, and state behind one auth.
+// The test adds a client with a header, body members, subagents, and state behind
+// one auth. It adds rows and no other code.
 func TestAddingAClientIsAddingRows(t *testing.T) {
 	acme, rival := newSpace("acme"), newSpace("rival")
 	rows := append(slices.Clone(census),
@@ -65,7 +65,7 @@ func TestAddingAClientIsAddingRows(t *testing.T) {
 	weak := find(`{"acme_cache_key":"c-1"}`)
 	require.Equal(t, want, weak.Weak())
 
-	// Its own body member is looked for behind a generic header, in bodies of any
+	// Behind a generic header its body member is looked for too, in bodies of any
 	// size.
 	for _, body := range []string{`{"acme":{"chat":"c-1"}}`, large(`,"acme":{"chat":"c-1"}`)} {
 		id := e.Extract(http.Header{"X-Session-Id": {"proxy"}}, []byte(body))
@@ -118,8 +118,8 @@ func TestTermsNameRowsThatExist(t *testing.T) {
 	}
 }
 
-// State that stands for the history makes equal words different conversations.
-// Other state does not.
+// Equal words behind two states that stand for the history are two
+// conversations. Other state does not change the content's identity.
 func TestOnlyStateThatStandsForTheHistoryChangesTheContent(t *testing.T) {
 	bare := Extract(nil, []byte(`{"messages":[{"role":"user","content":"go on"}]}`))
 	stands := []string{"previous_response_id", "previous_interaction_id", "thread.previous_message_id", "session_params.id"}

@@ -20,7 +20,7 @@ func quote(s string) string {
 	return string(b)
 }
 
-// same and follows are the two relations that content identity is about.
+// same fails unless two bodies have the same end.
 func same(t *testing.T, a, b, why string) {
 	t.Helper()
 	x, y := extract(t, nil, a), extract(t, nil, b)
@@ -28,6 +28,7 @@ func same(t *testing.T, a, b, why string) {
 	require.Equal(t, x.End(), y.End(), "%s\n%s\n%s", why, a, b)
 }
 
+// different fails unless two bodies have different ends.
 func different(t *testing.T, a, b, why string) {
 	t.Helper()
 	x, y := extract(t, nil, a), extract(t, nil, b)
@@ -35,6 +36,7 @@ func different(t *testing.T, a, b, why string) {
 	require.NotEqual(t, x.End(), y.End(), "%s\n%s\n%s", why, a, b)
 }
 
+// follows fails unless the end of body a is a fallback of body b.
 func follows(t *testing.T, a, b, why string) {
 	t.Helper()
 	x, y := extract(t, nil, a), extract(t, nil, b)
@@ -47,7 +49,7 @@ func chat(messages ...string) string {
 	return `{"model":"m","messages":[` + strings.Join(messages, ",") + `]}`
 }
 
-func TestI1_ResponsesBodiesThatDifferInOneWordAreTwoSessions(t *testing.T) {
+func TestResponsesBodiesThatDifferInOneWordAreTwoSessions(t *testing.T) {
 	different(t, `{"input":[{"role":"user","content":"task 1"}]}`, `{"input":[{"role":"user","content":"task 2"}]}`, "the only message")
 	different(t, `{"input":"task 1"}`, `{"input":"task 2"}`, "a string")
 	same(t, `{"input":"task 1"}`, `{"input":[{"role":"user","content":"task 1"}]}`, "a string is one user message")
@@ -55,7 +57,7 @@ func TestI1_ResponsesBodiesThatDifferInOneWordAreTwoSessions(t *testing.T) {
 		`{"input":[{"type":"message","role":"user","id":"msg_1","content":[{"type":"input_text","text":"task 1"}]}]}`, "inline and as an item")
 }
 
-func TestI3_WhatAClientMayChangeDoesNotCount(t *testing.T) {
+func TestWhatAClientMayChangeDoesNotCount(t *testing.T) {
 	one := chat(`{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}`)
 	for why, other := range map[string]string{
 		"cache_control":           chat(`{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b","cache_control":{"type":"ephemeral","ttl":"1h"}}]}`),
@@ -75,14 +77,14 @@ func TestI3_WhatAClientMayChangeDoesNotCount(t *testing.T) {
 	different(t, chat(`{"role":"user","content":"a\\u0062"}`), chat(`{"role":"user","content":"a\u0062"}`), "an escaped backslash is no escape")
 }
 
-func TestI4_ClockInTheSystemPrompt(t *testing.T) {
+func TestAClockInTheSystemPromptDoesNotCount(t *testing.T) {
 	same(t, `{"system":"It is 10:31:07. Be good.","messages":[{"role":"user","content":"q"}]}`,
 		`{"system":[{"type":"text","text":"x-billing: 77"},{"type":"text","text":"It is 10:31:09."}],"messages":[{"role":"user","content":"q"}]}`, "system")
 	same(t, `{"systemInstruction":{"parts":[{"text":"a"}]},"contents":[{"role":"user","parts":[{"text":"q"}]}]}`,
 		`{"contents":[{"parts":[{"text":"q"}],"role":"user"}],"systemInstruction":{"parts":[{"text":"b"}]}}`, "gemini")
 }
 
-// conversation is the same one in every dialect, n turns long.
+// dialects write one conversation of n turns in the format of each API.
 var dialects = map[string]func(n int) string{
 	"chat": func(n int) string {
 		var m []string
@@ -127,7 +129,7 @@ var dialects = map[string]func(n int) string{
 	},
 }
 
-func TestI2_AGrowingConversationFollowsItself(t *testing.T) {
+func TestAGrowingConversationFollowsItself(t *testing.T) {
 	for name, body := range dialects {
 		t.Run(name, func(t *testing.T) {
 			for n := 1; n <= 50; n++ {
@@ -152,7 +154,7 @@ func TestEveryPartOfAMessageCounts(t *testing.T) {
 	}
 }
 
-func TestGeminiCLIRewritesItsHistory(t *testing.T) {
+func TestWhatGeminiCLIRewritesDoesNotCount(t *testing.T) {
 	call := `{"role":"model","parts":[{"functionCall":{"id":"s_1","name":"s","args":{}}%s}]}`
 	response := `{"functionResponse":{"id":"s_1","name":"s","response":{"output":"x"}}}`
 	first := `{"contents":[{"role":"user","parts":[{"text":"q"}]},` + fmt.Sprintf(call, `,"thoughtSignature":"zz"`) + `,{"role":"user","parts":[` + response + `]}]}`
@@ -160,7 +162,7 @@ func TestGeminiCLIRewritesItsHistory(t *testing.T) {
 	follows(t, first, next, "a dropped signature and a repeated response")
 }
 
-func TestI13_AFirstTurnWithOnlyAnImage(t *testing.T) {
+func TestAnImageAloneIsAnIdentity(t *testing.T) {
 	for _, image := range []string{
 		`{"type":"image","source":{"type":"base64","media_type":"image/png","data":"%s"}}`,
 		`{"type":"image_url","image_url":{"url":"data:image/png;base64,%s"}}`,
@@ -175,7 +177,7 @@ func TestI13_AFirstTurnWithOnlyAnImage(t *testing.T) {
 	different(t, first, strings.Replace(first, "AAAA", "BBBB", 1), "gemini")
 }
 
-func TestI15_NothingDistinguishingIsNoSession(t *testing.T) {
+func TestNothingDistinguishingIsNoSession(t *testing.T) {
 	for _, body := range []string{
 		`{}`, `{"messages":[]}`, `{"messages":null}`, `{"messages":[{"role":"system","content":"s"}]}`, `{"contents":[{"role":"user","parts":[]}]}`,
 		`{"input":[]}`, `{"input":""}`, `{"input":[{"type":"reasoning","summary":[]}]}`, `{"messages":[{"role":"user","content":""}]}`, `{"messages":[1,null,[]]}`,
@@ -185,7 +187,7 @@ func TestI15_NothingDistinguishingIsNoSession(t *testing.T) {
 	}
 }
 
-func TestI16_LengthAndOrderCount(t *testing.T) {
+func TestLengthAndOrderOfMessagesCount(t *testing.T) {
 	seen := map[sessionid.Key]string{}
 	for _, words := range []string{"go", "ok", "go ok", "ok go", "go ok go", "ok go ok", "go go ok", "go ok go ok", "ok go ok go", "go go ok ok"} {
 		var m []string

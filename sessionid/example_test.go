@@ -25,8 +25,8 @@ func ExampleExtract() {
 	// none true
 }
 
-// A gateway whose own clients send X-Acme-Chat, that trusts no generic header,
-// and that gives every subagent a place of its own.
+// The clients of this gateway send X-Acme-Chat. The gateway trusts no generic
+// header, and each subagent is a session of its own.
 func ExampleNewExtractor() {
 	e, err := sessionid.NewExtractor(&sessionid.Options{
 		Own:        []sessionid.Place{{Header: "X-Acme-Chat"}, {Path: "acme.chat.id"}},

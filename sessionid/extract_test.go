@@ -125,8 +125,7 @@ func TestBodiesThatNameNoSession(t *testing.T) {
 	}
 }
 
-// The original feature's order, with the census's refinements.
-func TestOrderOfSignals(t *testing.T) {
+func TestStrongerSignalsComeFirst(t *testing.T) {
 	claude := `{"metadata":{"user_id":"user_ab_account__session_` + uuidA + `"},"conversation_id":"c-77","messages":[{"role":"user","content":"x"}]}`
 	onlyClaude := primary(t, nil, `{"metadata":{"user_id":"user_ab_account__session_`+uuidA+`"}}`)
 
@@ -162,7 +161,7 @@ func TestOrderOfSignals(t *testing.T) {
 	})
 }
 
-func TestI6_SameUserIDWithDifferentContentIsNotOneSession(t *testing.T) {
+func TestSameUserIDWithDifferentContentIsNotOneSession(t *testing.T) {
 	seen := map[sessionid.Key]bool{}
 	for i := range 100 {
 		seen[primary(t, nil, fmt.Sprintf(`{"metadata":{"user_id":"bob"},"messages":[{"role":"user","content":"question %d"}]}`, i))] = true
@@ -170,7 +169,7 @@ func TestI6_SameUserIDWithDifferentContentIsNotOneSession(t *testing.T) {
 	require.Len(t, seen, 100)
 }
 
-func TestI10_SeparatorsInIDsNeverMatchAnotherKey(t *testing.T) {
+func TestSeparatorsInIDsNeverMatchAnotherKey(t *testing.T) {
 	seen := map[sessionid.Key]string{}
 	for _, v := range []string{"x::pck:y", "a::b", "a", "b", "x", "y", "a:b", ":a", "a:", "pck:y", "x|y", "x/y", "session:x"} {
 		for _, place := range []string{"X-Session-Id", "X-Claude-Code-Session-Id", "Session-Id"} {
@@ -181,7 +180,7 @@ func TestI10_SeparatorsInIDsNeverMatchAnotherKey(t *testing.T) {
 	}
 }
 
-func TestI11_ValuesThatAreNoID(t *testing.T) {
+func TestPlaceholdersAndBrokenValuesAreNoIDs(t *testing.T) {
 	for name, v := range map[string]string{
 		"257 bytes": strings.Repeat("a", 257), "newline": "a\nb", "nul": "a\x00b", "delete": "a\x7fb", "empty": "", "blanks": " \t ",
 		"null": "null", "Null": "Null", "undefined": "undefined", "default": "default", "zero": "0", "zeros": "000000",
@@ -192,7 +191,7 @@ func TestI11_ValuesThatAreNoID(t *testing.T) {
 		require.True(t, id.IsZero(), "header, %s", name)
 		id = extract(t, http.Header{"X-Claude-Code-Session-Id": {v}}, "")
 		require.True(t, id.IsZero(), "native header, %s", name)
-		if name == "not utf-8" { // in JSON a decoder has replaced it
+		if name == "not utf-8" { // quote has replaced the bytes
 			continue
 		}
 		id = extract(t, nil, fmt.Sprintf(`{"session_id":%s}`, quote(v)))

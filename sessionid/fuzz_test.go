@@ -101,8 +101,8 @@ var everything = func() *Extractor {
 	return e
 }()
 
-// FuzzHeader shows that a value in any header of the census is an id if it passes
-// the gate, and that the ID shows nothing of the value.
+// FuzzHeader shows that a value in any header of the census names a session if
+// clean accepts it, and that the ID shows nothing of the value.
 func FuzzHeader(f *testing.F) {
 	for i, s := range append(seeds, "8a218e62-bb55-446a-bc6c-b288fc65f5b5", "null", "{{x}}", "a\nb", strings.Repeat("a", 257)) {
 		f.Add(uint8(i), s)
@@ -134,8 +134,8 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
-// FuzzGate holds the gate for ids, which looks at eight bytes at once, against
-// one that goes byte by byte.
+// FuzzGate holds clean, which looks at eight bytes at once, against isClean, which
+// looks at one byte at a time.
 func FuzzGate(f *testing.F) {
 	for _, s := range seeds {
 		f.Add(s)

@@ -15,7 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "write what Extract says now into testdata/identities.jsonl")
 
-// identity is one request of testdata/identities.jsonl and what was said of it.
+// identity is one request of testdata/identities.jsonl, and what the package said
+// of it when the file was written.
 type identity struct {
 	Name       string      `json:"name"`
 	Header     http.Header `json:"header,omitempty"`
@@ -64,8 +65,7 @@ func saysOf(id ID) says {
 	return s
 }
 
-// A running store holds digests. One that changes loses every session that the
-// store holds.
+// Running stores hold these digests. If one changes, they lose their sessions.
 func TestIdentitiesNeverChange(t *testing.T) {
 	path := filepath.Join("testdata", "identities.jsonl")
 	text, err := os.ReadFile(path)

@@ -11,8 +11,9 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// A hundred megabytes: what it costs in memory does not depend on its size.
-func TestR7_AHugeBodyIsNotCopied(t *testing.T) {
+// The body has a hundred megabytes. The memory that it costs does not depend on
+// its size.
+func TestAHugeBodyIsNotCopied(t *testing.T) {
 	var b bytes.Buffer
 	b.WriteString(`{"model":"m","messages":[`)
 	for b.Len() < 100<<20 {
@@ -29,9 +30,9 @@ func TestR7_AHugeBodyIsNotCopied(t *testing.T) {
 	}
 }
 
-// What each of them is, is said here; that none takes long is said by
-// BenchmarkHostile, and that none panics by FuzzBody.
-func TestR8_HostileBodiesHaveADefinedAnswer(t *testing.T) {
+// This test says what each body is. BenchmarkHostile shows that none takes long,
+// and FuzzBody that none panics.
+func TestHostileBodiesHaveADefinedAnswer(t *testing.T) {
 	const n = 1 << 20
 	say := func(text string) string { return `{"messages":[{"role":"user","content":"` + text + `"}]}` }
 	for name, c := range map[string]struct {

@@ -150,7 +150,7 @@ func TestMiddlewareLeavesTheCallersRequestAlone(t *testing.T) {
 	require.True(t, none.IsZero())
 }
 
-func TestAnExtractorOfTheCallersOwn(t *testing.T) {
+func TestFromRequestUsesTheCallersExtractor(t *testing.T) {
 	e, err := sessionid.NewExtractor(&sessionid.Options{Own: []sessionid.Place{{Path: "my.id"}}})
 	require.NoError(t, err)
 	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"my":{"id":"x"}}`))

@@ -20,7 +20,7 @@ func claudeAgent(agent, parent string) (pairs []string) {
 	return pairs
 }
 
-func TestI7_OneSessionFiftyAgents(t *testing.T) {
+func TestFiftySubagentsAreOneSessionOrFiftyOne(t *testing.T) {
 	apart := extractor(t, &sessionid.Options{LanesApart: true})
 	session := primary(t, headers(claudeAgent("", "")...), "")
 	seen := map[sessionid.Key]bool{session: true}
@@ -44,7 +44,7 @@ func TestI7_OneSessionFiftyAgents(t *testing.T) {
 	require.Zero(t, main.Parent())
 }
 
-func TestASubagentOfASubagent(t *testing.T) {
+func TestTheParentOfASubagentsSubagentIsALane(t *testing.T) {
 	child := extract(t, headers(claudeAgent("b", "a")...), "")
 	parent := extract(t, headers(claudeAgent("a", "")...), "")
 	require.Equal(t, parent.Lane(), child.Parent())
@@ -57,7 +57,7 @@ func TestASubagentOfASubagent(t *testing.T) {
 	require.Equal(t, parent.Lane(), inBody.Lane(), "also beside the session in the body")
 }
 
-func TestCodexThreads(t *testing.T) {
+func TestACodexThreadIsALaneOfItsSession(t *testing.T) {
 	main := extract(t, headers("session-id", uuidA, "thread-id", uuidA), "")
 	require.Zero(t, main.Lane(), "the main line's thread is the session")
 	sub := extract(t, headers("session-id", uuidA, "thread-id", uuidB, "x-codex-parent-thread-id", uuidA), "")
@@ -78,7 +78,7 @@ func TestOpenCodeSubagentsHaveTheirOwnSession(t *testing.T) {
 	require.Zero(t, child.Lane())
 }
 
-func TestI8_ARequestIDIsASessionOnlyWhereItIsSurelyOne(t *testing.T) {
+func TestARequestIDIsASessionOnlyWhereItIsSurelyOne(t *testing.T) {
 	body := `{"prompt_cache_key":"` + uuidA + `"}`
 	seen := map[sessionid.Key]bool{}
 	for i := range 20 {

@@ -9,8 +9,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// large is a body of more than what is walked as a whole at once, with
-// members in front, in the middle and at the end.
+// large returns a body that is too large to be walked whole at once, with more
+// members at its front, in its middle and at its end.
 func large(front, middle, end string) string {
 	messages := `"messages":[{"role":"user","content":"` + strings.Repeat(`some \"words\" `, 1000) + `"}]`
 	tools := `"tools":[{"name":"t","description":"` + strings.Repeat(`{\\\"session_id\\\": \"x\"}, `, 1000) + `"}]`
@@ -58,7 +58,7 @@ func kindOf(t *testing.T, body string) sessionid.Kind {
 	return id.Signal().Kind
 }
 
-func TestInteractionsAndLegacyCompletions(t *testing.T) {
+func TestTheShapesOfInteractionsAndCompletionsDoNotCount(t *testing.T) {
 	same(t, `{"input":"q"}`, `{"input":[{"type":"text","text":"q"}]}`, "a string and one block")
 	same(t, `{"input":"q"}`, `{"input":[{"role":"user","content":[{"type":"text","text":"q"}]}]}`, "and a turn")
 	same(t, `{"input":"q"}`, `{"input":[{"type":"user_input","content":[{"type":"text","text":"q"}]}]}`, "and a step")

@@ -142,7 +142,7 @@ func TestThePatternRuleIsOffAndHasADenyList(t *testing.T) {
 	require.Equal(t, sessionid.KindGenericHeader, id.Signal().Kind, "what is known comes first")
 }
 
-func TestTheCensusCanBeRead(t *testing.T) {
+func TestSignalsListsEveryPlaceOnce(t *testing.T) {
 	all := sessionid.Signals()
 	require.Greater(t, len(all), 60)
 	seen := map[string]bool{}
@@ -160,9 +160,9 @@ func TestTheCensusCanBeRead(t *testing.T) {
 	require.True(t, slices.IsSorted(order), "the kinds are declared in their order")
 }
 
-// A weak id at an end must not hide a stronger one in the middle: the same
-// session would be known by one while its body is small and by the other
-// when it is large.
+// A weak id at an end must not hide a stronger one in the middle. Otherwise a
+// session would be known by the strong id while its bodies are small, and by the
+// weak one when they are large.
 func TestAGrowingBodyKeepsItsSession(t *testing.T) {
 	for name, build := range map[string]func(tools string) string{
 		"weak in front, strong at the end": func(tools string) string {

@@ -1,7 +1,7 @@
-// Package field reads what was seen in the field: the captured requests of
-// real clients and the traces of real conversations that developers and CI
-// have in ../shared. They are not part of the project: a test that wants them
-// is skipped where they are missing, and fails in CI (CI=true).
+// Package field reads what was seen in the field: captured requests of real
+// clients, and traces of real conversations. The files stand in ../shared, beside
+// the repository, and are not part of the project. A test that needs a file which
+// is missing is skipped, and fails in CI (CI=true).
 package field
 
 import (
@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// Request is one captured request of a real client. Session is the truth: the
-// conversation that it was part of.
+// Request is one captured request of a real client. Session is the conversation
+// that the request was really part of.
 type Request struct {
 	Client  string      `json:"client"`
 	Session string      `json:"session"`
@@ -25,19 +25,19 @@ type Request struct {
 	Headers [][2]string `json:"headers"`
 	Body    string      `json:"body"`
 
-	// Main tells the session's main line from its side requests (titles,
-	// memory extraction), which come with fewer tools than the agent has.
+	// Main reports that the request is part of the session's main line. Side
+	// requests (titles, memory extraction) have fewer tools than the agent.
 	Main bool `json:"-"`
 }
 
-// Conversation is one of a trace: the request before each assistant message
-// is the messages up to it.
+// Conversation is one conversation of a trace. The messages before each assistant
+// message are one request.
 type Conversation struct {
 	Session  string            `json:"session"`
 	Messages []json.RawMessage `json:"messages"`
 }
 
-// Captured are the captured requests, each session in its own order.
+// Captured returns the captured requests, each session in the order of time.
 func Captured(t testing.TB) []Request {
 	all := read[Request](t, "clients/captured.jsonl.gz")
 	tools := make([]int, len(all))
@@ -58,13 +58,13 @@ func Captured(t testing.TB) []Request {
 	return all
 }
 
-// Airline are the tau-bench conversations.
+// Airline returns the conversations of tau-bench.
 func Airline(t testing.TB) []Conversation {
 	return read[Conversation](t, "traces/tau_airline.jsonl.gz")
 }
 
-// WithoutIDs is the request without anything that names its session but the
-// messages.
+// WithoutIDs returns the request without everything but the messages that names
+// its session.
 func (r Request) WithoutIDs(t testing.TB) Request {
 	var headers [][2]string
 	for _, h := range r.Headers {
@@ -91,7 +91,7 @@ func (r Request) WithoutIDs(t testing.TB) Request {
 	return r
 }
 
-// Interleave shuffles sequences into each other, each in its own order.
+// Interleave mixes the sessions at random and keeps the order inside each session.
 func Interleave[T any](all []T, session func(T) string, rng *rand.Rand) []T {
 	queues := map[string][]T{}
 	var names []string
@@ -114,11 +114,11 @@ func Interleave[T any](all []T, session func(T) string, rng *rand.Rand) []T {
 	return out
 }
 
-// read reads a file of shared, looked for beside the repository.
+// read reads a file of ../shared.
 func read[T any](t testing.TB, name string) []T {
 	t.Helper()
 	path := filepath.Join("..", "shared", name)
-	for range 6 { // from the test's folder upwards
+	for range 6 { // upwards from the test's folder
 		if _, err := os.Stat(path); err == nil {
 			break
 		}
@@ -150,7 +150,8 @@ func read[T any](t testing.TB, name string) []T {
 	}
 }
 
-// TraceRequest is one of a trace that has the blocks of prompts, not their text.
+// TraceRequest is one request of a trace. It has the blocks of the prompt, not the
+// text.
 type TraceRequest struct {
 	Session int     `json:"session"`
 	Millis  float64 `json:"timestamp"`
@@ -158,7 +159,7 @@ type TraceRequest struct {
 	Blocks  []int   `json:"hash_ids"`
 }
 
-// ClaudeCode are the requests of 100 real Claude Code sessions.
+// ClaudeCode returns the requests of 100 real Claude Code sessions.
 func ClaudeCode(t testing.TB) []TraceRequest {
 	return read[TraceRequest](t, "traces/claude_code_100.jsonl.gz")
 }

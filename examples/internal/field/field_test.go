@@ -41,7 +41,7 @@ func headersOf(r Request) http.Header {
 	return h
 }
 
-// bySignals are the ways in which a request can be known.
+// bySignals returns the requests with all of their signals and with some of them.
 func bySignals(t *testing.T, all []Request) map[string][]Request {
 	out := map[string][]Request{"as captured": all}
 	for _, r := range all {
@@ -58,9 +58,9 @@ func bySignals(t *testing.T, all []Request) map[string][]Request {
 	return out
 }
 
-// No main line is split and no two sessions are merged, in any interleaving.
+// No main line is split and no two sessions are merged, however they are mixed.
 // By content alone, two sessions that are equal word for word so far share a
-// binding; every other one must be exact.
+// binding. Every other session must be exact.
 func TestCapturedSessionsAreNeitherSplitNorMerged(t *testing.T) {
 	const orders = 40
 	for name, requests := range bySignals(t, Captured(t)) {
@@ -76,7 +76,7 @@ func TestCapturedSessionsAreNeitherSplitNorMerged(t *testing.T) {
 						continue
 					}
 					require.NotEqual(t, affinity.OutcomeNone, d.Outcome)
-					// Whether this session knows itself by an id.
+					// A session that has an id, or no twin, must be exact.
 					exact := d.Signal.Kind != sessionid.KindContent || !isTwin(r.Session)
 					if before, ok := of[r.Session]; ok && before != d.Session {
 						require.False(t, exact, "order %d: %s was split in turn %d", seed, r.Session, r.Turn)
@@ -95,13 +95,14 @@ func TestCapturedSessionsAreNeitherSplitNorMerged(t *testing.T) {
 	}
 }
 
-// isTwin: 0 and 4 of each client begin with the same prompt.
+// isTwin reports whether another session begins with the same prompt: sessions 0
+// and 4 of each client do.
 func isTwin(session string) bool {
 	return strings.HasSuffix(session, "/0") || strings.HasSuffix(session, "/4")
 }
 
-// One session after the other, twins are exact too.
-func TestCapturedSessionsOneAfterAnother(t *testing.T) {
+// If one session runs after the other, twins are exact too.
+func TestCapturedSessionsOneAfterAnotherAreExact(t *testing.T) {
 	for name, requests := range bySignals(t, Captured(t)) {
 		t.Run(name, func(t *testing.T) {
 			s := newSticky(t)
@@ -153,7 +154,8 @@ func airline(t *testing.T) (out []followUp) {
 	return out
 }
 
-// Content only, 200 conversations at the same time: no follow-up is lost.
+// 200 conversations run at the same time and are known by content only. No
+// follow-up is lost.
 func TestAirlineConversationsLoseNoFollowUp(t *testing.T) {
 	all := airline(t)
 	followUps, lost := 0, 0

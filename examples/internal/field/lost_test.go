@@ -12,7 +12,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// rewrite makes a request of the messages that it would have without it.
+// rewrite returns the messages that a client sends in place of the whole history.
 type rewrite func(messages []json.RawMessage) []json.RawMessage
 
 func roleOf(m json.RawMessage) string {
@@ -33,9 +33,8 @@ func lastMessages(k int) rewrite {
 	}
 }
 
-// compacted puts a summary in the place of the older messages each time that
-// twelve more have come, all but the last user turns; between that the history
-// only grows.
+// compacted replaces the older messages by a summary after every twelve messages,
+// and keeps the last user turns. Between two summaries the history only grows.
 func compacted(turns int) rewrite {
 	return func(all []json.RawMessage) []json.RawMessage {
 		at := len(all) / 12 * 12
@@ -56,7 +55,7 @@ func compacted(turns int) rewrite {
 	}
 }
 
-// trimmed blanks all but the last k tool results, as agents do that prune.
+// trimmed clears all tool results but the last k. Some agents do that.
 func trimmed(k int) rewrite {
 	return func(all []json.RawMessage) []json.RawMessage {
 		out := append([]json.RawMessage(nil), all...)
@@ -82,10 +81,10 @@ func trimmed(k int) rewrite {
 	}
 }
 
-// TestI14_HistoriesThatLostTheirHead measures, on the airline conversations,
-// all at once and by content alone, how many requests find their session
-// again. None may find one that did not begin as theirs did.
-func TestI14_HistoriesThatLostTheirHead(t *testing.T) {
+// The airline conversations run at the same time and are known by content only.
+// The test measures how many requests find their session again. None may find a
+// session that began with other words.
+func TestHistoriesThatLostTheirHeadFindTheirSession(t *testing.T) {
 	conversations := Airline(t)
 	opening := map[string]string{}
 	for _, c := range conversations {
@@ -94,7 +93,7 @@ func TestI14_HistoriesThatLostTheirHead(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		re    rewrite
-		least float64 // per cent that must be kept
+		least float64 // per cent of the follow-ups that must find their session
 	}{
 		{"untouched", func(all []json.RawMessage) []json.RawMessage { return all }, 99.9},
 		{"last 4 messages", lastMessages(4), 0},
@@ -152,9 +151,9 @@ func TestI14_HistoriesThatLostTheirHead(t *testing.T) {
 	}
 }
 
-// The last turn edited and sent again, and a fork: both know their session by
-// what came before.
-func TestI14_AnEditedTurnAndAFork(t *testing.T) {
+// A request with an edited last turn and a fork both find their session by what
+// came before.
+func TestAnEditedTurnAndAForkKeepTheirSession(t *testing.T) {
 	for _, conv := range Airline(t) {
 		s := newSticky(t)
 		request := func(messages ...json.RawMessage) affinity.Decision {

@@ -16,11 +16,13 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// outcome is what a policy makes of a trace, by the measure that stands beside
+// outcome is how well a policy does on a trace. The measure is described beside
 // the traces.
 type outcome struct {
-	quality, uncached, imbalance float64 // of perfect placement, times it, max/mean
-	moved                        uint64
+	quality   float64 // cached tokens, as a share of those with perfect placement
+	uncached  float64 // uncached tokens, in multiples of those with perfect placement
+	imbalance float64 // the most loaded auth's load, in multiples of the mean
+	moved     uint64  // sessions that changed their auth
 }
 
 const (
@@ -32,7 +34,7 @@ const (
 // promptCache holds blocks for traceTTL after their last use.
 type promptCache map[int]time.Time
 
-// hit is how many tokens of a prompt are there; all are, afterwards.
+// hit returns how many tokens of a prompt are cached, and caches the prompt.
 func (c promptCache) hit(r TraceRequest) (tokens int) {
 	now, leading := time.Now(), true
 	for i, block := range r.Blocks {
@@ -45,8 +47,8 @@ func (c promptCache) hit(r TraceRequest) (tokens int) {
 	return tokens
 }
 
-// play runs a trace in its own time. choose is told of the load: the prompt
-// tokens that each auth has been sent.
+// play runs a trace in its own time. load is how many prompt tokens each auth has
+// been sent.
 func play(t *testing.T, trace []TraceRequest, choose func(load []float64, r TraceRequest) (auth int, served func())) outcome {
 	caches, shared := make([]promptCache, traceAuths), promptCache{}
 	for i := range caches {
@@ -71,11 +73,11 @@ func play(t *testing.T, trace []TraceRequest, choose func(load []float64, r Trac
 	}
 }
 
-// withPauses gives the trace back what was cut from it: in the file no pause
-// inside a session is longer than a few minutes, so that no prompt cache is ever
-// cold. Each pause of more than half a minute, in which a person may have thought,
-// is taken for one of ten minutes; the rest of the session comes later by as
-// much. These are not the real pauses, which nobody has.
+// withPauses puts long pauses into the trace. Long pauses were cut from the file:
+// none inside a session is longer than a few minutes, so no prompt cache is ever
+// cold. withPauses makes each pause of more than half a minute, in which a person
+// may have thought, ten minutes long, and the rest of the session comes later by
+// as much. The real pauses are not known.
 func withPauses(trace []TraceRequest) (out []TraceRequest, pauses int) {
 	last, later := map[int]float64{}, map[int]float64{}
 	for _, r := range trace {
@@ -92,12 +94,13 @@ func withPauses(trace []TraceRequest) (out []TraceRequest, pauses int) {
 	return out, pauses
 }
 
+// inTime sorts a trace by time.
 func inTime(trace []TraceRequest) {
 	slices.SortStableFunc(trace, func(a, b TraceRequest) int { return cmp.Compare(a.Millis, b.Millis) })
 }
 
-// Cold sessions that are placed anew balance the load, and it costs nothing: the
-// same share of the prompts is cached.
+// Placing cold sessions anew balances the load and costs nothing: the same share
+// of the prompts is cached.
 func TestColdSessionsBalanceARealTrace(t *testing.T) {
 	trace := ClaudeCode(t)
 	inTime(trace)
