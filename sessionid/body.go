@@ -97,12 +97,3 @@ func (b *body) whole(m *nameTable, text []byte, ch *content.Chain) bool {
 	}
 	return false
 }
-
-// value returns the raw value that stands at a slot's path.
-func (b *body) value(s *slot) []byte {
-	raw := b.raw[s.top]
-	for _, name := range s.sub {
-		raw = jsontext.Lookup(raw, name)
-	}
-	return raw
-}

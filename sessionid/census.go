@@ -149,12 +149,12 @@ func Signals() []Signal { return signalsOf(census) }
 func signalsOf(rows []row) []Signal {
 	out := make([]Signal, 0, len(rows)+1)
 	for i := range rows {
-		out = append(out, rows[i].signal())
+		out = append(out, rows[i].asSignal())
 	}
-	return append(out, contentRow.signal())
+	return append(out, contentRow.asSignal())
 }
 
-func (r *row) signal() Signal { return Signal{Name: r.name, Kind: r.kind, Client: r.client} }
+func (r *row) asSignal() Signal { return Signal{Name: r.name, Kind: r.kind, Client: r.client} }
 
 // replacesHistory reports whether the row's state stands for messages that are
 // not in the request.

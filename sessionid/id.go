@@ -98,7 +98,7 @@ func (id *ID) Signal() Signal {
 	if id.slot == nil {
 		return Signal{}
 	}
-	return id.slot.signal()
+	return id.slot.asSignal()
 }
 
 // String returns the signal's name and a digest, or "none". It contains no part

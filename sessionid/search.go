@@ -107,10 +107,13 @@ func (s *search) answer(ch *content.Chain) bool {
 // value reads the id of a slot whose member is there. The id may share memory
 // with the body or buf.
 func (s *search) value(at *slot, limit int, buf *jsontext.Scratch) (id string, ok bool) {
-	if !at.isSure(s.header) {
+	if at.terms != nil && !at.isSure(s.header) {
 		return "", false
 	}
-	raw := s.body.value(at)
+	raw := s.body.raw[at.top]
+	for _, name := range at.sub {
+		raw = jsontext.Lookup(raw, name)
+	}
 	// Ids are short, so a long member is not decoded. An escape takes at most 12
 	// bytes for a byte of the id, and JSON inside JSON takes more.
 	if len(raw) == 0 || len(raw) > 16*limit {

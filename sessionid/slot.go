@@ -32,9 +32,9 @@ func (r *row) first(header http.Header, limit int) (id string, ok bool) {
 	return "", false
 }
 
-// isSure reports whether the header meets the row's terms.
+// isSure reports whether the header meets the row's terms, which are not nil.
 func (r *row) isSure(header http.Header) bool {
-	if r.terms == nil || r.terms.agent == "" {
+	if r.terms.agent == "" {
 		return true
 	}
 	agent := header["User-Agent"]

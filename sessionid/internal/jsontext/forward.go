@@ -163,7 +163,7 @@ func (c *Cursor) name() (name []byte, ok bool) {
 	if end >= 0 {
 		name = b[i+1 : end-1]
 	} else {
-		if end, _ = StringEnd(b, i); end < 0 {
+		if end, _ = longEnd(b, i+1); end < 0 {
 			c.fail()
 			return nil, false
 		}
@@ -214,7 +214,7 @@ func formOf(plain bool) Form {
 // skipSpace returns the index of the first byte at or after i that is not white
 // space.
 func skipSpace(b []byte, i int) int {
-	for i < len(b) && b[i] <= ' ' && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
 		i++
 	}
 	return i
@@ -228,6 +228,11 @@ func StringEnd(b []byte, i int) (end int, plain bool) {
 	if end = shortEnd(b, i); end >= 0 {
 		return end, true
 	}
+	return longEnd(b, i)
+}
+
+// longEnd does what StringEnd does, from behind the opening quote.
+func longEnd(b []byte, i int) (end int, plain bool) {
 	if !vector || i+64 > len(b) {
 		return stringRest(b, i, 0)
 	}
