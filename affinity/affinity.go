@@ -69,7 +69,7 @@ func (a *Affinity[T]) use(s *settings[T]) {
 // (Options.Failback, ColdAnew) stays. If nobody may serve, next is not called and
 // the error is a [NoAuthError]. What next returns is taken at its word, also if it
 // is no candidate. Two candidates of the same name are an error if one of them is
-// chosen.
+// chosen. If [WithRequest] made ctx, [PickFrom] returns the pick afterwards.
 func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next selector.Func[T]) (p Pick[T], err error) {
 	if next == nil {
 		return p, errors.New("affinity: no function that chooses")
@@ -83,6 +83,7 @@ func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next 
 		if b := &f.session; b.Bound() && b.Memo == "" && !o.restless && r.Force == "" && len(id.Owners()) == 0 && a.shortest(o, &r, &at, &f, candidates, &p) {
 			p.Decision.Signal = id.Signal()
 			a.decided(&o.policy, &p.Decision)
+			made(ctx, &p)
 			return p, nil
 		}
 	}
@@ -158,12 +159,7 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 	p := &v.p
 	p.Decision.Signal = id.Signal()
 	p.visit = visitor{core: &a.core, scope: at.scope, model: at.model}
-	var err error
-	if f.err == nil {
-		err = v.decide(f.session, f.known)
-	} else {
-		err = v.alone() // the store is away
-	}
+	err := v.decide(f)
 	if err != nil {
 		v.letGo()
 		p.Decision.Outcome, p.Decision.Auth = OutcomeRefused, ""
@@ -175,21 +171,22 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 	if err != nil {
 		return Pick[T]{}, err
 	}
+	made(ctx, p)
 	return *p, nil
 }
 
-// decide chooses the way of a request whose session is b, if known.
-func (v *visit[T]) decide(b cache.Binding, known bool) error {
-	if known {
-		v.know(b)
+// decide chooses the way of a request.
+func (v *visit[T]) decide(f *found) error {
+	if f.known {
+		v.know(f.session)
 		if !v.r.Side && v.r.Force == "" {
-			v.hold(b)
+			v.hold(f.session)
 		}
 	}
-	if v.r.Force != "" {
+	switch {
+	case v.r.Force != "":
 		return v.forced()
-	}
-	if v.r.Off {
+	case v.r.Off, f.err != nil:
 		return v.alone()
 	}
 	v.keys = keysOf(&v.id)
@@ -215,7 +212,8 @@ func (v *visit[T]) decide(b cache.Binding, known bool) error {
 	return v.place(why)
 }
 
-// alone serves a request that has no session.
+// alone serves a request that has no session, or whose session cannot be looked up
+// because the store is away.
 func (v *visit[T]) alone() error {
 	c, err := v.anybody(-1)
 	if err != nil {

@@ -386,6 +386,11 @@ func TestSelectTakesItsRequestFromTheContext(t *testing.T) {
 	other, ok := affinity.PickFrom[string](ctx)
 	require.True(t, ok)
 	require.NotEqual(t, p.Decision.Session, other.Decision.Session, "a pick without Select is found as well")
+	q, err := s.Affinity.Pick(ctx, session("z"), abc, selector.Random[string]().Select)
+	require.NoError(t, err)
+	other, ok = affinity.PickFrom[string](ctx)
+	require.True(t, ok)
+	require.Equal(t, q.Decision, other.Decision)
 	p.Report(affinity.Terminal)
 	bound := look(t, s, session("x")) != ""
 	require.False(t, bound, "the report found its pick")

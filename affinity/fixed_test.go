@@ -413,6 +413,9 @@ func TestWithoutAStoreRendezvousStillAgrees(t *testing.T) {
 		used[p.Auth] = true
 	}
 	require.Len(t, used, 3)
+	forced := session("s0")
+	forced.Force = "B"
+	require.Equal(t, "B", pick(t, one, forced, abc).Auth, "a request that names its auth needs no store")
 	require.NoError(t, well.Close())
 	require.Equal(t, pick(t, one, session("s0"), abc).Auth, pick(t, well, session("s0"), abc).Auth, "after Close, too")
 }
@@ -434,6 +437,10 @@ func (s *broken) wait(ctx context.Context) error {
 }
 
 func (s *broken) Get(ctx context.Context, _ cache.Scope, _ cache.Keys) (cache.Binding, bool, error) {
+	return cache.Binding{}, false, s.wait(ctx)
+}
+
+func (s *broken) Peek(ctx context.Context, _ cache.Scope, _ cache.Keys) (cache.Binding, bool, error) {
 	return cache.Binding{}, false, s.wait(ctx)
 }
 

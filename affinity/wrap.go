@@ -45,25 +45,17 @@ var errNoSelector = errors.New("affinity: no selector to wrap")
 // Select chooses one of the candidates for the request that [WithRequest] has put
 // into ctx. Without a request the wrapped selector chooses.
 func (s *Selector[T]) Select(ctx context.Context, candidates []T) (T, error) {
-	c, ok := ctx.Value(callKey{}).(*call)
-	if !ok {
+	c := callOf(ctx)
+	if c == nil {
 		return s.next.Load().Select(ctx, candidates)
 	}
 	p, err := s.Pick(ctx, c.request, candidates)
 	return p.Auth, err
 }
 
-// Pick is [Affinity.Pick] with the wrapped selector as the balancer. If
-// [WithRequest] was used to make ctx, [PickFrom] returns this pick afterwards.
+// Pick is [Affinity.Pick] with the wrapped selector as the balancer.
 func (s *Selector[T]) Pick(ctx context.Context, r Request, candidates []T) (Pick[T], error) {
-	p, err := s.Affinity.Pick(ctx, r, candidates, s.next.Load().choose)
-	if c, ok := ctx.Value(callKey{}).(*call); ok && err == nil {
-		made := p // a copy, so that only this one goes to the heap
-		c.mu.Lock()
-		c.pick = &made
-		c.mu.Unlock()
-	}
-	return p, err
+	return s.Affinity.Pick(ctx, r, candidates, s.next.Load().choose)
 }
 
 // Reconfigure makes next the balancer and o the options from now on, see
@@ -90,38 +82,4 @@ func (s *Selector[T]) Close() error {
 		}
 	})
 	return err
-}
-
-// call is one request on its way through a host that hands on a context and
-// nothing else.
-type call struct {
-	request Request
-
-	mu   sync.Mutex
-	pick any // *Pick[T], the last one
-}
-
-type callKey struct{}
-
-// WithRequest puts a request into a context, for hosts whose balancer gets a
-// context and nothing else: [Selector.Select] finds the request there, and
-// [PickFrom] the pick.
-func WithRequest(ctx context.Context, r Request) context.Context {
-	return context.WithValue(ctx, callKey{}, &call{request: r})
-}
-
-// PickFrom returns the last pick that a Selector has made with this context, to
-// report how the request went. ok is false if there is none of this type.
-func PickFrom[T any](ctx context.Context) (p Pick[T], ok bool) {
-	c, ok := ctx.Value(callKey{}).(*call)
-	if !ok {
-		return p, false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	made, ok := c.pick.(*Pick[T])
-	if ok {
-		p = *made
-	}
-	return p, ok
 }

@@ -23,23 +23,26 @@ func (k keyed) Value(of any) any {
 	return k.Context.Value(of)
 }
 
-// WithKey says what a choice is for, to selectors that place equal things
-// equally. Package affinity says it of every session that it has placed.
+// WithKey puts a key into a context: the same number for the same session.
+// Selectors that place equal keys on equal auths find the key there. Package
+// affinity calls WithKey for every session that it lets a balancer place.
 func WithKey(ctx context.Context, key uint64) context.Context { return keyed{ctx, key} }
 
-// KeyOf is what WithKey has said.
+// KeyOf returns the key that WithKey has put into a context.
 func KeyOf(ctx context.Context) (key uint64, ok bool) {
 	key, ok = ctx.Value(keyKey{}).(uint64)
 	return key, ok
 }
 
-// Rendezvous takes the candidate that has drawn the highest number for the key
-// in the context (highest random weight, Thaler and Ravishankar 1998): replicas
-// that share nothing agree, and of all keys only those change their auth whose
-// auth goes, or for which one that comes has drawn more. name is the auth's
-// lasting name. weight is its share, finite, relative to the others; nil is 1 for all, and
-// an auth of weight 0 or less is taken only if there is no other. Without a key
-// it takes any candidate, all with the same probability.
+// Rendezvous places by the key in the context (highest random weight, Thaler and
+// Ravishankar 1998): each candidate draws a number that depends on the key and the
+// candidate's name, and the highest number wins. So replicas that share nothing
+// agree. If an auth goes, only its own keys change their place. If an auth comes, it
+// takes its share of the keys, and no others change.
+//
+// name is the auth's lasting name. weight is the auth's share relative to the
+// others, a finite number; nil is 1 for all. An auth of weight 0 or less is taken
+// only if there is no other. Without a key, Rendezvous takes a candidate at random.
 func Rendezvous[T any](name func(T) string, weight func(T) float64) Selector[T] {
 	return Func[T](func(ctx context.Context, candidates []T) (T, error) {
 		if len(candidates) == 0 {
@@ -63,8 +66,8 @@ func Rendezvous[T any](name func(T) string, weight func(T) float64) Selector[T] 
 	})
 }
 
-// draw is the number that an auth has drawn for a key: the larger its weight,
-// the larger it is likely to be.
+// draw is the number that an auth draws for a key. An auth of more weight is likely
+// to draw a larger number.
 func draw(key uint64, name string, weight float64) float64 {
 	h := (xxhash.Sum64String(name) ^ key) * 0x9e3779b97f4a7c15
 	h ^= h >> 32

@@ -1,14 +1,13 @@
-// Package selector answers: which auth would a plain balancer take? It knows
-// nothing of sessions. [Selector] is the one interface that a host's own
-// balancer has to satisfy to be wrapped by package affinity; [Func] makes one
-// of a function. Round robin, fill first, random and rendezvous hashing are here
-// for hosts that have none.
+// Package selector answers one question: which auth would a plain balancer take?
+// An auth is whatever a gateway chooses among: a credential, an account, a
+// deployment, a replica. The package knows nothing of sessions.
 //
-//	next := selector.RoundRobin[*Auth]()
-//	auth, err := next.Select(ctx, candidates)
+// [Selector] is the interface that package affinity wraps. [Func] makes a Selector
+// of a function. For hosts without a balancer of their own there are round robin,
+// fill first, random and rendezvous hashing.
 //
-// T is whatever the host chooses among: a credential, an account, a
-// deployment, a replica.
+//	next := selector.RoundRobin[*Account]()
+//	account, err := next.Select(ctx, candidates)
 package selector
 
 import (
@@ -22,10 +21,10 @@ import (
 // nothing to choose from.
 var ErrNoCandidates = errors.New("selector: no candidates")
 
-// Selector chooses one of the candidates. candidates are those auths that may
-// serve the request now; they are the caller's: an implementation reads them
-// and does not keep or change the slice. It must be safe for concurrent use,
-// and it returns one of the candidates or an error.
+// Selector chooses one of the candidates, or returns an error. The candidates are
+// the auths that may serve the request now. The slice is the caller's: Select reads
+// it and neither changes nor keeps it. Any number of goroutines may call Select at
+// once.
 type Selector[T any] interface {
 	Select(ctx context.Context, candidates []T) (T, error)
 }
@@ -38,8 +37,8 @@ func (f Func[T]) Select(ctx context.Context, candidates []T) (T, error) {
 	return f(ctx, candidates)
 }
 
-// RoundRobin takes the candidates in turn. It counts calls, not auths, so a
-// candidate that comes or goes shifts the turn but starves nobody for long.
+// RoundRobin takes the candidates in turn. It counts calls, not auths: a candidate
+// that comes or goes shifts the turn, and nobody waits for long.
 func RoundRobin[T any]() Selector[T] {
 	var n atomic.Uint64
 	return Func[T](func(_ context.Context, candidates []T) (T, error) {
@@ -50,8 +49,8 @@ func RoundRobin[T any]() Selector[T] {
 	})
 }
 
-// FillFirst takes the first candidate, always: the host's order is the
-// preference, and the next auth is used when the first is no candidate.
+// FillFirst takes the first candidate. The host's order is the preference: an auth
+// is used when none before it is a candidate.
 func FillFirst[T any]() Selector[T] {
 	return Func[T](func(_ context.Context, candidates []T) (T, error) {
 		if len(candidates) == 0 {
@@ -61,7 +60,7 @@ func FillFirst[T any]() Selector[T] {
 	})
 }
 
-// Random takes any candidate with the same probability.
+// Random takes a candidate at random, each with the same probability.
 func Random[T any]() Selector[T] {
 	return Func[T](func(_ context.Context, candidates []T) (T, error) {
 		if len(candidates) == 0 {

@@ -1,0 +1,56 @@
+package affinity
+
+import (
+	"context"
+	"sync"
+)
+
+// call is one request on its way through a host that hands on a context and
+// nothing else.
+type call struct {
+	request Request
+
+	mu   sync.Mutex
+	pick any // *Pick[T], the last one
+}
+
+type callKey struct{}
+
+// callOf is the call in a context, nil if there is none.
+func callOf(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
+// made notes a pick.
+func made[T any](ctx context.Context, p *Pick[T]) {
+	if c := callOf(ctx); c != nil {
+		last := *p // the copy goes to the heap, and only where there is a call
+		c.mu.Lock()
+		c.pick = &last
+		c.mu.Unlock()
+	}
+}
+
+// WithRequest puts a request into a context, for hosts whose balancer gets a
+// context and nothing else: [Selector.Select] finds the request there, and
+// [PickFrom] the pick.
+func WithRequest(ctx context.Context, r Request) context.Context {
+	return context.WithValue(ctx, callKey{}, &call{request: r})
+}
+
+// PickFrom returns the last pick that was made with this context, in whatever way,
+// to report how the request went. ok is false if there is none of this type.
+func PickFrom[T any](ctx context.Context) (p Pick[T], ok bool) {
+	c := callOf(ctx)
+	if c == nil {
+		return p, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last, ok := c.pick.(*Pick[T])
+	if ok {
+		p = *last
+	}
+	return p, ok
+}
