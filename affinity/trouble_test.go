@@ -92,16 +92,16 @@ func TestWhatIsKnownOfSpeedsAndAbsencesIsBounded(t *testing.T) {
 	var s speeds
 	p := SlowPolicy{Above: time.Second}
 	require.NoError(t, p.complete())
-	for i := range 3 * maxSpeeds {
+	for i := range 12_000 {
 		s.sample(&p, speedKey{"auth", string(rune('a'+i%26)) + string(rune(i))}, time.Minute, true)
 	}
-	require.Equal(t, maxSpeeds, s.lru.Len())
+	require.Equal(t, 4096, s.lru.Len())
 	var a absences
-	for i := range 3 * maxAbsences {
+	for i := range 3000 {
 		a.away(string(rune(i+1)), time.Minute)
 	}
-	require.Equal(t, maxAbsences, a.lru.Len())
-	require.Len(t, *a.gone.of.Load(), maxAbsences)
+	require.Equal(t, 1024, a.lru.Len())
+	require.Len(t, *a.gone.of.Load(), 1024)
 }
 
 // A memo comes from a store that others can write to.

@@ -224,3 +224,20 @@ func TestBoundariesAreBoundedAndKeepBothEnds(t *testing.T) {
 		require.True(t, n == 1 || slices.Contains(id.Fallbacks(), first.End()))
 	}
 }
+
+// A request that ends with messages that say little has no tail of its own: the tail
+// of an earlier boundary is looked up and not bound.
+func TestARequestThatEndsWithLittleHasNoTailOfItsOwn(t *testing.T) {
+	messages := []string{`{"role":"user","content":"` + strings.Repeat("much ", 100) + `"}`}
+	for i := range 12 {
+		role := []string{"assistant", "user"}[i%2]
+		messages = append(messages, fmt.Sprintf(`{"role":%q,"content":"%d"}`, role, i))
+	}
+	id := sessionid.Extract(nil, []byte(`{"messages":[`+strings.Join(messages, ",")+`]}`))
+	require.NotZero(t, id.End())
+	require.Zero(t, id.Tail())
+	require.Equal(t, 12, id.Boundaries())
+	require.Greater(t, len(id.Fallbacks()), 12, "earlier requests had tails")
+	short := sessionid.Extract(nil, []byte(`{"messages":[`+strings.Join(messages[:5], ",")+`]}`))
+	require.Contains(t, id.Fallbacks()[12:], short.Tail())
+}
