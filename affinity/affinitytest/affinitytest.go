@@ -1,5 +1,6 @@
-// Package affinitytest tells a gateway whether its balancer, wrapped as it has
-// wrapped it, keeps sessions where they belong: for the test suite of a host.
+// Package affinitytest is for the test suite of a gateway. It tells whether the
+// gateway's balancer, as the gateway has wrapped it, keeps sessions where they
+// belong.
 //
 //	func TestAffinity(t *testing.T) {
 //		affinitytest.Test(t, func(auths []string) (affinitytest.Host, error) {
@@ -7,7 +8,7 @@
 //		})
 //	}
 //
-// Each check has a name that says what is wrong with a host that fails it.
+// The name of a check says what a host must do. Its error says what the host did.
 package affinitytest
 
 import (
@@ -42,11 +43,13 @@ func Checks() []Check {
 	return []Check{
 		{"a-session-stays", stays},
 		{"a-burst-ends-on-one-auth", burst},
+		{"a-cancelled-request-splits-no-burst", cancelled},
 		{"sessions-spread", spread},
 		{"no-session-is-bound-to-nothing", none},
 		{"content-is-a-session", content},
 		{"tenants-do-not-meet", tenants},
 		{"an-auth-that-is-down-gets-nothing", down},
+		{"when-all-are-down-nobody-is-chosen", allDown},
 		{"failover-is-sticky", failover},
 		{"a-terminal-result-unbinds", terminal},
 		{"a-late-result-changes-nothing", late},
@@ -152,6 +155,32 @@ func burst(r *run) {
 	}
 }
 
+func cancelled(r *run) {
+	for i := range 20 {
+		q := session(fmt.Sprint("s", i))
+		var reports []func(affinity.Result)
+		first := ""
+		for j := range 8 {
+			auth, report := r.pick(q)
+			if j == 0 {
+				first = auth
+			}
+			r.check(auth == first, "of a burst of one session one request went to %s and one to %s", first, auth)
+			reports = append(reports, report)
+		}
+		for j, report := range reports {
+			if j != i%len(reports) {
+				continue
+			}
+			report(affinity.Cancelled)
+			r.serve(session(fmt.Sprint("other", i))) // the balancer's turn goes on
+			auth, report := r.pick(q)
+			report(affinity.Served)
+			r.check(auth == first, "one request of a burst on %s was cancelled, and the next one went to %s", first, auth)
+		}
+	}
+}
+
 func spread(r *run) {
 	const n = 200
 	perAuth := map[string]int{}
@@ -215,6 +244,21 @@ func down(r *run) {
 		auth = r.serve(session(fmt.Sprint("before", i%40)))
 		r.check(auth != auths[1], "a bound session went to its auth, which is down")
 	}
+}
+
+func allDown(r *run) {
+	q := session("s")
+	first := r.serve(q)
+	for _, a := range auths {
+		r.Down(a, true)
+	}
+	for _, q := range []affinity.Request{q, session("new"), {Tenant: "tenant", Pool: "pool", Model: "model"}} {
+		auth, _, err := r.Pick(context.Background(), q)
+		r.check(err != nil, "all auths are down, and Pick chose %s", auth)
+	}
+	r.Down(first, false)
+	auth := r.serve(q)
+	r.check(auth == first, "of all auths %s alone is back, and its session was sent to %s", first, auth)
 }
 
 func failover(r *run) {

@@ -103,6 +103,23 @@ func TestWrongHostsAreNamed(t *testing.T) {
 			p, err := h.sticky.Pick(ctx, r, h.auths)
 			return h.auths[h.n.Add(1)%4], p.Report, err
 		}},
+		"a request that is cancelled takes its session along": {"a-cancelled-request-splits-no-burst", func(h *host, ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
+			auth, report, err := h.Pick(ctx, r)
+			return auth, func(res affinity.Result) {
+				if report(res); res == affinity.Cancelled {
+					if _, err := h.sticky.InvalidateSession(ctx, r); err != nil {
+						panic(err)
+					}
+				}
+			}, err
+		}},
+		"one that is down is better than none": {"when-all-are-down-nobody-is-chosen", func(h *host, ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
+			auth, report, err := h.Pick(ctx, r)
+			if err != nil {
+				return h.auths[0], nothing, nil
+			}
+			return auth, report, nil
+		}},
 		"everything on the first": {"sessions-spread", func(h *host, ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
 			p, err := h.sticky.Affinity.Pick(ctx, r, h.auths, selector.FillFirst[string]().Select)
 			return p.Auth, p.Report, err
