@@ -24,7 +24,7 @@ func (a *Affinity[T]) Look(ctx context.Context, r Request) (auth string, bound b
 	if id.IsZero() || a.closed.Load() {
 		return "", false, nil
 	}
-	b, _, err := a.store.Peek(ctx, o.place(&r).scope, keysOf(&id))
+	b, _, err := a.store.Peek(ctx, o.where(&r).scope, keysOf(&id))
 	if err != nil || !b.Bound() {
 		return "", false, err
 	}
@@ -43,7 +43,7 @@ func (a *Affinity[T]) InvalidateSession(ctx context.Context, r Request) (bool, e
 	if err != nil {
 		return false, err
 	}
-	return store.InvalidateSession(ctx, o.place(&r).scope, keysOf(&id))
+	return store.InvalidateSession(ctx, o.where(&r).scope, keysOf(&id))
 }
 
 // InvalidateAuth takes an auth, which was removed or has lost its credential,

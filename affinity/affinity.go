@@ -76,7 +76,7 @@ func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next 
 	}
 	o := a.conf.Load()
 	id := o.identify(&r)
-	at := o.place(&r)
+	at := o.where(&r)
 	f := found{own: -1}
 	if !id.IsZero() && !r.Off {
 		a.find(ctx, &r, &at.scope, &id, &f)
@@ -115,7 +115,7 @@ func (a *Affinity[T]) find(ctx context.Context, r *Request, scope *cache.Scope, 
 
 // shortest serves the usual case: a session without any trouble, bound to an auth
 // that is fit. In all other cases it notes what it has learned of that auth.
-func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *place, f *found, candidates []T, p *Pick[T]) bool {
+func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *where, f *found, candidates []T, p *Pick[T]) bool {
 	b := &f.session
 	own := 0
 	for own < len(candidates) && a.name(candidates[own]) != b.Auth {
@@ -137,28 +137,28 @@ func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *place, f *found, 
 	a.absences.there(b.Auth)
 	p.Auth = candidates[own]
 	p.Decision.Outcome, p.Decision.Auth, p.Decision.Session = OutcomeHit, b.Auth, b.Session
-	p.visit = visitor{core: &a.core, scope: at.scope, model: at.model, warm: b.Served && b.SinceServed <= warm}
+	p.visitor = visitor{core: &a.core, scope: at.scope, model: at.model, warm: b.Served && b.SinceServed <= warm}
 	if !r.Side {
-		p.visit.binding = *b
+		p.visitor.binding = *b
 		if !b.Served {
-			p.visit.use = newUse()
+			p.visitor.use = newUse()
 		}
 	}
 	return true
 }
 
 // longer serves all other cases.
-func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at *place, id *sessionid.ID, f *found, candidates []T, next selector.Func[T]) (Pick[T], error) {
+func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at *where, id *sessionid.ID, f *found, auths []T, next selector.Func[T]) (Pick[T], error) {
 	v := visit[T]{
-		board: board[T]{core: &a.core, o: o, name: a.name, r: *r, place: *at, auths: candidates, now: time.Now().UnixNano()},
-		ctx:   ctx, id: *id, next: next,
+		candidates: candidates[T]{core: &a.core, o: o, name: a.name, r: *r, where: *at, auths: auths, now: time.Now().UnixNano()},
+		ctx:        ctx, id: *id, next: next,
 	}
 	if f.own >= 0 {
-		*v.seat(f.own) = seat{name: f.session.Auth, state: f.state, asked: true}
+		*v.candidate(f.own) = candidate{name: f.session.Auth, state: f.state, asked: true}
 	}
 	p := &v.p
 	p.Decision.Signal = id.Signal()
-	p.visit = visitor{core: &a.core, scope: at.scope, model: at.model}
+	p.visitor = visitor{core: &a.core, scope: at.scope, model: at.model}
 	err := v.decide(f)
 	if err != nil {
 		v.letGo()

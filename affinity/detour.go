@@ -34,7 +34,7 @@ func (v *visit[T]) elsewhere(bound int, l level, away bool, below float64) (c ch
 // around serves this request as a guest of another auth.
 func (v *visit[T]) around(c chosen[T], why Reason, what Outcome) {
 	if t := v.trouble; t.detour == c.name && t.served != 0 {
-		v.p.visit.warm = v.now-t.served <= int64(v.warm(v.find(c.name)))
+		v.p.visitor.warm = v.now-t.served <= int64(v.warm(v.find(c.name)))
 	}
 	v.serve(c, what, why, v.session, false)
 }

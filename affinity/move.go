@@ -50,7 +50,7 @@ func (v *visit[T]) move(c chosen[T], what Outcome, why Reason) error {
 	}
 	if i := v.serving(b.Auth, rankSlow); i >= 0 {
 		v.session = b
-		v.p.visit.warm = b.Served
+		v.p.visitor.warm = b.Served
 		v.serve(v.at(i), OutcomeHit, ReasonNone, b, true)
 		return nil
 	}

@@ -194,8 +194,8 @@ func (p *policy) identify(r *Request) sessionid.ID {
 	return p.extract(r.Header, r.Body)
 }
 
-// place puts a request into its scope.
-func (p *policy) place(r *Request) place {
+// where puts a request into its scope.
+func (p *policy) where(r *Request) where {
 	scope := cache.Scope{Tenant: r.Tenant, Pool: r.Pool, Model: r.Model}
 	if p.scopeOf != nil {
 		scope.Pool, scope.Model = p.scopeOf(*r)
@@ -205,5 +205,5 @@ func (p *policy) place(r *Request) place {
 	if p.allModels {
 		scope.Model = ""
 	}
-	return place{scope, model}
+	return where{scope, model}
 }

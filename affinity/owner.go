@@ -12,7 +12,7 @@ func (v *visit[T]) owner() (done bool, err error) {
 		if !v.check(err) || !ok {
 			continue
 		}
-		i := v.serving(auth, rankDry)
+		i := v.serving(auth, rankDrained)
 		if i >= 0 {
 			return true, v.own(i)
 		}
@@ -36,7 +36,7 @@ func (v *visit[T]) own(i int) error {
 	}
 	resident := b.Bound() && b.Auth == c.name
 	if resident {
-		v.p.visit.warm = b.Served && !v.cold(i)
+		v.p.visitor.warm = b.Served && !v.cold(i)
 	}
 	v.serve(c, OutcomeOwner, ReasonNone, b, resident)
 	return nil

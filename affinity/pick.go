@@ -19,7 +19,7 @@ type Pick[T any] struct {
 	// Decision says how the choice came about.
 	Decision Decision
 
-	visit visitor
+	visitor visitor
 }
 
 // visitor is what a pick knows of the session when results are reported.
@@ -58,7 +58,7 @@ func (p Pick[T]) Report(r Result) { p.ReportAway(r, 0) }
 // auth itself says holds; Options.Away is a guess, which ends when no other auth
 // is left.
 func (p Pick[T]) ReportAway(r Result, away time.Duration) {
-	v := &p.visit
+	v := &p.visitor
 	if v.core == nil || v.binding.Gen == 0 {
 		return
 	}
@@ -76,8 +76,8 @@ func (p Pick[T]) ReportAway(r Result, away time.Duration) {
 // auth after Transient and Terminal.
 func (p Pick[T]) ReportResponse(resp *http.Response, err error) Result {
 	classify := Classify
-	if p.visit.core != nil {
-		classify = p.visit.core.policy.Load().classify
+	if p.visitor.core != nil {
+		classify = p.visitor.core.policy.Load().classify
 	}
 	r, away := classify(resp, err)
 	p.ReportAway(r, away)
@@ -87,7 +87,7 @@ func (p Pick[T]) ReportResponse(resp *http.Response, err error) Result {
 // FirstToken says how long the auth took to the first token of its answer, for
 // Options.Slow. Any goroutine may call it.
 func (p Pick[T]) FirstToken(took time.Duration) {
-	v := &p.visit
+	v := &p.visitor
 	if v.core == nil || p.Decision.Auth == "" {
 		return
 	}
@@ -102,7 +102,7 @@ func (p Pick[T]) FirstToken(took time.Duration) {
 // lives as long as an idle session does. It takes no room from sessions. An id
 // that is none is ignored.
 func (p Pick[T]) Owns(ctx context.Context, name, id string) error {
-	v := &p.visit
+	v := &p.visitor
 	key := sessionid.OwnerKey(name, id)
 	if v.core == nil || p.Decision.Auth == "" || key == (sessionid.Key{}) {
 		return nil

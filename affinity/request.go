@@ -45,8 +45,8 @@ type Request struct {
 	Tried []string
 }
 
-// place is where a request belongs.
-type place struct {
+// where is where a request belongs.
+type where struct {
 	scope cache.Scope // of the session
 	model string      // the request's, also if scope has none
 }

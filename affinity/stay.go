@@ -43,7 +43,7 @@ func (v *visit[T]) stay() (done bool, why Reason, err error) {
 
 // hit serves the session where it is bound.
 func (v *visit[T]) hit(bound int) {
-	v.p.visit.warm = v.session.Served && !v.cold(bound)
+	v.p.visitor.warm = v.session.Served && !v.cold(bound)
 	v.serve(v.at(bound), OutcomeHit, ReasonNone, v.session, true)
 }
 

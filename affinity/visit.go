@@ -13,7 +13,7 @@ import (
 
 // visit is one pick on its way, after the shortest way was not enough.
 type visit[T any] struct {
-	board[T]
+	candidates[T]
 	ctx  context.Context
 	id   sessionid.ID
 	keys cache.Keys
@@ -109,15 +109,15 @@ func (v *visit[T]) serve(c chosen[T], what Outcome, why Reason, b cache.Binding,
 	p.Auth = c.auth
 	p.Decision.Outcome, p.Decision.Reason = what, why
 	p.Decision.Auth, p.Decision.Session = c.name, b.Session
-	p.visit.binding, p.visit.guest = b, !resident
+	p.visitor.binding, p.visitor.guest = b, !resident
 	if v.r.Side {
-		p.visit.binding = cache.Binding{}
+		p.visitor.binding = cache.Binding{}
 	}
 	if v.held.Gen == 0 {
 		return
 	}
 	if resident && b.Gen == v.held.Gen {
-		p.visit.use = newUse()
+		p.visitor.use = newUse()
 	} else {
 		v.letGo()
 	}
