@@ -131,3 +131,42 @@ func ExampleInFlight() {
 	// three key-1
 	// one key-1
 }
+
+// The host says what it knows of its accounts. Candidates are all of them, also those
+// that rest: then a session comes back when its own account does.
+func ExampleOptions_state() {
+	resting := map[string]bool{}
+	sticky, err := affinity.Wrap(selector.RoundRobin[string](), func(name string) string { return name },
+		&affinity.Options[string]{State: func(name string, _ affinity.Request) (s affinity.State) {
+			if resting[name] {
+				s.Fitness = affinity.Away
+			}
+			return s
+		}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer sticky.Close()
+	turn := func() {
+		pick, err := sticky.Pick(context.Background(), affinity.Request{Header: http.Header{"X-Session-Id": {"a conversation"}}}, []string{"key-1", "key-2"})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		pick.Report(affinity.Served)
+		fmt.Printf("%s %s %q\n", pick.Auth, pick.Decision.Outcome, pick.Decision.Reason)
+	}
+	turn()
+	resting["key-1"] = true
+	turn()
+	resting["key-2"] = true
+	turn()
+	clear(resting)
+	turn()
+	// Output:
+	// key-1 new ""
+	// key-2 detour "away"
+	// affinity: no auth can serve this request: all candidates are away
+	// key-1 hit ""
+}

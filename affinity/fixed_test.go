@@ -844,3 +844,34 @@ func TestTheHostIsAskedOnceForEachAuth(t *testing.T) {
 	fitness[d.Auth] = affinity.Away
 	once("away, after the short way", abc)
 }
+
+// Processes on one store know of a session's trouble: all take the same detour.
+func TestTwoProcessesOnOneStoreTakeOneDetour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := cache.New(nil)
+		require.NoError(t, err)
+		defer m.Close()
+		var processes []*affinity.Selector[string]
+		for range 3 {
+			s, err := affinity.Wrap(selector.Random[string](), same, &affinity.Options[string]{Store: m})
+			require.NoError(t, err)
+			processes = append(processes, s)
+		}
+		many := []string{"A", "B", "C", "D", "E", "F", "G", "H"}
+		for i := range 50 {
+			r := session(fmt.Sprint("s", i))
+			home := served(t, processes[0], r, many)
+			require.Equal(t, home, served(t, processes[1], r, many))
+			pick(t, processes[1], r, many).ReportAway(affinity.Transient, time.Minute)
+			detour := served(t, processes[2], r, many)
+			require.NotEqual(t, home, detour)
+			for _, p := range processes {
+				require.Equal(t, detour, served(t, p, r, many))
+			}
+		}
+		time.Sleep(time.Minute)
+		for i := range 50 {
+			require.Equal(t, affinity.OutcomeHit, pick(t, processes[i%3], session(fmt.Sprint("s", i)), many).Decision.Outcome)
+		}
+	})
+}
