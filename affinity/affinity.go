@@ -71,23 +71,33 @@ func (a *Affinity[T]) use(s *settings[T]) {
 // is no candidate. Two candidates of the same name are an error if one of them is
 // chosen. If [WithRequest] made ctx, [PickFrom] returns the pick afterwards.
 func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next selector.Func[T]) (p Pick[T], err error) {
+	err = a.pick(ctx, &r, candidates, next, &p)
+	return p, err
+}
+
+// pick fills p, which is zero. After an error it is zero again.
+func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next selector.Func[T], p *Pick[T]) error {
 	if next == nil {
-		return p, errors.New("affinity: no function that chooses")
+		return errors.New("affinity: no function that chooses")
 	}
 	o := a.conf.Load()
-	id := o.identify(&r)
-	at := o.where(&r)
+	id := o.identify(r)
+	at := o.where(r)
 	f := found{own: -1}
+	b := &p.visitor.binding
 	if !id.IsZero() && !r.Off {
-		a.find(ctx, &r, &at.scope, &id, &f)
-		if b := &f.session; b.Bound() && b.Memo == "" && !o.restless && r.Force == "" && len(id.Owners()) == 0 && a.shortest(o, &r, &at, &f, candidates, &p) {
+		f.known, f.err = a.find(ctx, r, &at.scope, &id, b)
+		if b.Bound() && b.Memo == "" && !o.restless && r.Force == "" && len(id.Owners()) == 0 && a.shortest(o, r, &at, &f, candidates, p) {
 			p.Decision.Signal = id.Signal()
 			a.decided(&o.policy, &p.Decision)
-			made(ctx, &p)
-			return p, nil
+			made(ctx, p)
+			return nil
 		}
 	}
-	return a.longer(ctx, o, &r, &at, &id, &f, candidates, next)
+	f.session = *b
+	var err error
+	*p, err = a.longer(ctx, o, r, &at, &id, &f, candidates, next)
+	return err
 }
 
 // found is what is known of a session before anything is decided.
@@ -101,22 +111,23 @@ type found struct {
 
 // find looks the session up. A side request changes nothing by that, nor does a
 // request that names its auth.
-func (a *Affinity[T]) find(ctx context.Context, r *Request, scope *cache.Scope, id *sessionid.ID, f *found) {
+func (a *Affinity[T]) find(ctx context.Context, r *Request, scope *cache.Scope, id *sessionid.ID, b *cache.Binding) (known bool, err error) {
 	switch {
 	case a.closed.Load():
-		f.err = cache.ErrClosed
+		err = cache.ErrClosed
 	case r.Side || r.Force != "":
-		f.session, f.known, f.err = a.store.Peek(ctx, *scope, keysOf(id))
+		*b, known, err = a.store.Peek(ctx, *scope, keysOf(id))
 	default:
-		f.session, f.known, f.err = a.store.Get(ctx, *scope, keysOf(id))
+		*b, known, err = a.store.Get(ctx, *scope, keysOf(id))
 	}
-	a.check(f.err)
+	a.check(err)
+	return known, err
 }
 
 // shortest serves the usual case: a session without any trouble, bound to an auth
 // that is fit. In all other cases it notes what it has learned of that auth.
 func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *where, f *found, candidates []T, p *Pick[T]) bool {
-	b := &f.session
+	b := &p.visitor.binding
 	own := 0
 	for own < len(candidates) && a.name(candidates[own]) != b.Auth {
 		own++
@@ -137,12 +148,14 @@ func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *where, f *found, 
 	a.absences.there(b.Auth)
 	p.Auth = candidates[own]
 	p.Decision.Outcome, p.Decision.Auth, p.Decision.Session = OutcomeHit, b.Auth, b.Session
-	p.visitor = visitor{core: &a.core, scope: at.scope, model: at.model, warm: b.Served && b.SinceServed <= warm}
-	if !r.Side {
-		p.visitor.binding = *b
-		if !b.Served {
-			p.visitor.use = newUse()
-		}
+	v := &p.visitor
+	v.core, v.scope, v.model = &a.core, at.scope, at.model
+	v.warm = b.Served && b.SinceServed <= warm
+	switch {
+	case r.Side:
+		v.binding = cache.Binding{}
+	case !b.Served:
+		v.use = newUse()
 	}
 	return true
 }

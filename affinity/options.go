@@ -194,14 +194,20 @@ func (p *policy) identify(r *Request) sessionid.ID {
 	return p.extract(r.Header, r.Body)
 }
 
+// longModel is how long the name of a model may be that is used as it is. The store
+// bounds the names of a scope by itself.
+const longModel = 128
+
 // where puts a request into its scope.
 func (p *policy) where(r *Request) where {
 	scope := cache.Scope{Tenant: r.Tenant, Pool: r.Pool, Model: r.Model}
 	if p.scopeOf != nil {
 		scope.Pool, scope.Model = p.scopeOf(*r)
 	}
-	scope = scope.Short()
 	model := scope.Model
+	if len(model) > longModel {
+		model = cache.Scope{Model: model}.Short().Model
+	}
 	if p.allModels {
 		scope.Model = ""
 	}

@@ -48,7 +48,7 @@ type Request struct {
 // where is where a request belongs.
 type where struct {
 	scope cache.Scope // of the session
-	model string      // the request's, also if scope has none
+	model string      // the request's, also if scope has none; a digest if the name is long
 }
 
 // keysOf are the keys that the store knows a session by.

@@ -2,6 +2,7 @@ package affinity
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,6 +117,9 @@ func (s *speeds) put(k speedKey, v speed) {
 	if v == (speed{}) {
 		s.lru.Remove(k)
 	} else {
+		if !s.lru.Contains(k) {
+			k.model = strings.Clone(k.model) // it may be a small part of a large body
+		}
 		s.lru.Add(k, v)
 	}
 	s.known.Store(int64(s.lru.Len()))

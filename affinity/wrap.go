@@ -54,8 +54,9 @@ func (s *Selector[T]) Select(ctx context.Context, candidates []T) (T, error) {
 }
 
 // Pick is [Affinity.Pick] with the wrapped selector as the balancer.
-func (s *Selector[T]) Pick(ctx context.Context, r Request, candidates []T) (Pick[T], error) {
-	return s.Affinity.Pick(ctx, r, candidates, s.next.Load().choose)
+func (s *Selector[T]) Pick(ctx context.Context, r Request, candidates []T) (p Pick[T], err error) {
+	err = s.pick(ctx, &r, candidates, s.next.Load().choose, &p)
+	return p, err
 }
 
 // Reconfigure makes next the balancer and o the options from now on, see
