@@ -10,7 +10,9 @@ func (m *Memory) InvalidateSession(_ context.Context, scope Scope, keys Keys) (r
 	if keys.IsZero() {
 		return false, nil
 	}
-	scope.shorten()
+	if !scope.fits() {
+		scope = scope.Short()
+	}
 	return m.sessions.invalidate(&scope, &keys), nil
 }
 

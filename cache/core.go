@@ -79,9 +79,14 @@ func (c *core) name(n uint64) (k Key) {
 }
 
 // binding is what callers see of a record whose state is st.
-func (c *core) binding(r *record, st state, now moment) Binding {
-	return Binding{
-		Session: c.name(r.born), Auth: c.auths.name(r.auth), Lost: st.cause(), Gen: r.gen,
-		Served: st.served(), SinceServed: st.since(now), Idle: r.idle(now), Memo: r.memo(), Ref: r.home,
-	}
+func (c *core) binding(r *record, st state, now moment) (b Binding) {
+	c.fill(&b, r, st, now)
+	return b
+}
+
+// fill is binding without copying, for hits.
+func (c *core) fill(b *Binding, r *record, st state, now moment) {
+	b.Session, b.Auth, b.Gen, b.Ref = c.name(r.born), c.auths.name(r.auth), r.gen, r.home
+	b.Served, b.SinceServed, b.Lost = st.served(), st.since(now), st.cause()
+	b.Idle, b.Memo = r.idle(now), r.memo()
 }

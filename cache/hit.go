@@ -1,35 +1,35 @@
 package cache
 
-// quick answers for a request with one explicit id and nothing else, the usual
-// case, under a read lock. done is false if that is not the case, or if the key
-// is an alias.
-func (t *table) quick(scope *Scope, keys *Keys, use bool) (b Binding, ok, done bool) {
+// quick answers into b for a request with one explicit id and nothing else, the
+// usual case, under a read lock. done is false if that is not the case, or if the
+// key is an alias.
+func (t *table) quick(b *Binding, scope *Scope, keys *Keys, use bool) (ok, done bool) {
 	if keys.Names[1] != (Key{}) || keys.End != (Key{}) || keys.Also != [2]Key{} || keys.Names[0] == (Key{}) {
-		return b, false, false
+		return false, false
 	}
 	k := in(t.mix(scope), keys.Names[0])
 	now := t.now()
-	s := t.shard(k)
+	s, h := t.locate(k)
 	s.mu.RLock()
-	r := s.home(k)
+	r := s.hashed(k, h)
 	if r == nil || !r.live(now) || s.scopes.at(r.scope).name != *scope {
 		_, aliased := s.aliases[k]
 		s.mu.RUnlock()
-		return b, false, !aliased
+		return false, !aliased
 	}
-	stale := false
-	if use {
-		b = t.binding(r, r.open(), now)
-		r.used.Store(now.at)
-		stale = s.stale(r)
-	} else {
-		b = t.binding(r, r.load(), now)
+	if !use {
+		t.fill(b, r, r.load(), now)
+		s.mu.RUnlock()
+		return true, true
 	}
+	t.fill(b, r, r.open(), now)
+	r.used.Store(now.at)
+	stale := s.stale(r)
 	s.mu.RUnlock()
 	if stale {
 		t.promote(k)
 	}
-	return b, true, true
+	return true, true
 }
 
 // promote makes the session with a home the most recently used one of its shard.
@@ -49,9 +49,9 @@ func (t *table) touch(b *Binding, served bool) (memo string, current bool, err e
 		return "", false, ErrClosed
 	}
 	now := t.now()
-	s := t.shard(b.Ref)
+	s, h := t.locate(b.Ref)
 	s.mu.RLock()
-	r := s.home(b.Ref)
+	r := s.hashed(b.Ref, h)
 	if r == nil || r.gen != b.Gen || !r.live(now) || served && r.load().cause() != 0 {
 		s.mu.RUnlock()
 		return "", false, nil

@@ -86,7 +86,7 @@ func (t *table) set(o *Options) {
 // Get implements [Store]. Cost: one look-up per key until the first hit; a
 // session of one explicit id is found under a read lock of its shard, without
 // an allocation.
-func (m *Memory) Get(_ context.Context, scope Scope, keys Keys) (Binding, bool, error) {
+func (m *Memory) Get(_ context.Context, scope Scope, keys Keys) (b Binding, ok bool, err error) {
 	t := &m.sessions
 	if t.closed.Load() {
 		return Binding{}, false, ErrClosed
@@ -94,15 +94,17 @@ func (m *Memory) Get(_ context.Context, scope Scope, keys Keys) (Binding, bool, 
 	if keys.IsZero() {
 		return Binding{}, false, nil
 	}
-	scope.shorten()
-	if b, ok, done := t.quick(&scope, &keys, true); done {
+	if !scope.fits() {
+		scope = scope.Short()
+	}
+	if ok, done := t.quick(&b, &scope, &keys, true); done {
 		return b, ok, nil
 	}
 	return t.getOrBind(&scope, &keys, "")
 }
 
 // Peek implements [Store].
-func (m *Memory) Peek(_ context.Context, scope Scope, keys Keys) (Binding, bool, error) {
+func (m *Memory) Peek(_ context.Context, scope Scope, keys Keys) (b Binding, ok bool, err error) {
 	t := &m.sessions
 	if t.closed.Load() {
 		return Binding{}, false, ErrClosed
@@ -110,8 +112,10 @@ func (m *Memory) Peek(_ context.Context, scope Scope, keys Keys) (Binding, bool,
 	if keys.IsZero() {
 		return Binding{}, false, nil
 	}
-	scope.shorten()
-	if b, ok, done := t.quick(&scope, &keys, false); done {
+	if !scope.fits() {
+		scope = scope.Short()
+	}
+	if ok, done := t.quick(&b, &scope, &keys, false); done {
 		return b, ok, nil
 	}
 	return t.peek(&scope, &keys)
@@ -125,7 +129,9 @@ func (m *Memory) Bind(_ context.Context, scope Scope, keys Keys, auth string) (B
 	if auth == "" || keys.IsZero() {
 		return Binding{}, false, nil
 	}
-	scope.shorten()
+	if !scope.fits() {
+		scope = scope.Short()
+	}
 	return m.sessions.getOrBind(&scope, &keys, short(auth))
 }
 
@@ -174,13 +180,17 @@ func (m *Memory) Remember(_ context.Context, scope Scope, key Key, auth string) 
 	if key == (Key{}) || auth == "" {
 		return nil
 	}
-	scope.shorten()
+	if !scope.fits() {
+		scope = scope.Short()
+	}
 	return m.notes.note(&scope, key, short(auth))
 }
 
 // Recall implements [Store].
 func (m *Memory) Recall(_ context.Context, scope Scope, key Key) (auth string, ok bool, err error) {
-	scope.shorten()
+	if !scope.fits() {
+		scope = scope.Short()
+	}
 	return m.notes.recall(&scope, key)
 }
 

@@ -44,6 +44,7 @@ func (t *table) recall(scope *Scope, key Key) (auth string, ok bool, err error) 
 	if t.closed.Load() {
 		return "", false, ErrClosed
 	}
-	b, ok, _ := t.quick(scope, &Keys{Names: [MaxNames]Key{key}}, true)
+	var b Binding
+	ok, _ = t.quick(&b, scope, &Keys{Names: [MaxNames]Key{key}}, true)
 	return b.Auth, ok, nil
 }

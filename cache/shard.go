@@ -48,6 +48,16 @@ func (s *shard) home(k Key) *record {
 	return r
 }
 
+// hashed is home for a key whose hash is known.
+func (s *shard) hashed(k Key, h uint64) *record {
+	if i, ok := s.lru.Peek(h); ok {
+		if r := s.slab.at(i); r.home == k {
+			return r
+		}
+	}
+	return nil
+}
+
 // number is home with the record's number, by which it is linked.
 func (s *shard) number(k Key) (uint32, *record) {
 	if i, ok := s.lru.Peek(hash(k, s.secret)); ok {

@@ -22,13 +22,16 @@ const (
 // shortens by itself what it is given, so give it the names themselves: a name
 // that is shortened twice is a third name.
 func (s Scope) Short() Scope {
-	s.shorten()
-	return s
+	if s.fits() {
+		return s
+	}
+	return Scope{Tenant: short(s.Tenant), Pool: short(s.Pool), Model: short(s.Model)}
 }
 
-func (s *Scope) shorten() {
-	s.Tenant, s.Pool, s.Model = short(s.Tenant), short(s.Pool), short(s.Model)
-}
+// fits reports whether all names stay as they are.
+func (s *Scope) fits() bool { return fits(s.Tenant) && fits(s.Pool) && fits(s.Model) }
+
+func fits(name string) bool { return len(name) <= maxName && !strings.HasPrefix(name, marker) }
 
 // clone copies the names, which may be small parts of large strings.
 func (s Scope) clone() Scope {
@@ -37,13 +40,9 @@ func (s Scope) clone() Scope {
 
 // short is one name as a store keeps it.
 func short(name string) string {
-	if len(name) <= maxName && !strings.HasPrefix(name, marker) {
+	if fits(name) {
 		return name
 	}
-	return digest(name)
-}
-
-func digest(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return marker + hex.EncodeToString(sum[:])
 }

@@ -34,7 +34,8 @@ import (
 type Key = [16]byte
 
 // Scope separates sessions that must never meet: the same key in two scopes is
-// two sessions. A store compares scopes, it does not only hash them.
+// two sessions. A store compares scopes, it does not only hash them. It copies
+// the names that it keeps, and bounds their length: see [Scope.Short].
 type Scope struct {
 	Tenant string // who is calling
 	Pool   string // which set of auths, such as the provider
@@ -54,13 +55,16 @@ type Keys struct {
 	// End is the end of this request's conversation. It finds a session only if
 	// it is the latest End of that session: then the request is a retry.
 	// Otherwise another conversation has come to the same words. End is bound to
-	// the session of this request, and taken from any other.
+	// the session of this request, and taken from any other session unless that
+	// has it as one of its Names.
 	End Key
 	// Past are keys that earlier requests of this session may have bound as End
-	// or Also. They find the session and are not bound.
+	// or Also. They find the session and are not bound. With Names they are not
+	// looked at.
 	Past []Key
-	// Also are bound to the session, and taken from any other session unless it
-	// has them as Names. They do not find the session of this request.
+	// Also are bound to the session of this request, and taken from any other
+	// session unless that has them as Names. They do not find the session of this
+	// request. Zero Keys are none.
 	Also [2]Key
 }
 
@@ -75,7 +79,8 @@ type Binding struct {
 	// the session, and it stays the same for as long as the session lives.
 	Session Key
 	// Auth is the auth that the session is bound to. If Lost is set, the session
-	// is bound to none, and Auth is the last one it had.
+	// is bound to none, and Auth is the last one it had. A name of more than 128
+	// bytes is here in its short form: Scope{Pool: name}.Short().Pool.
 	Auth string
 	// Lost is why the session has no auth: Unbound, Released or AuthInvalidated.
 	// It is 0 while the session is bound.
@@ -94,7 +99,8 @@ type Binding struct {
 	// besides its auth. The store does not look into it. It stays when the
 	// session moves or loses its auth.
 	Memo string
-	// Ref is the store's own. It helps the store to find the session again.
+	// Ref is for the store that made the Binding. It helps that store to find the
+	// session again.
 	Ref Key
 }
 
@@ -119,11 +125,13 @@ const (
 // store could not answer, because it is away or ctx is done; the other results
 // are then zero and nothing is known. A session that is not there is no error.
 //
-// A provisional binding has open uses. Get, Bind and Move open one on each
-// provisional binding that they return, and Release ends one.
+// A provisional binding has open uses. Get, Bind and Move open one if the binding
+// that they return is provisional, and Release ends one. Confirm ends all of them,
+// because the binding is not provisional any more.
 //
 // A store bounds the keys of each session. It keeps at least: 4 Names, the
-// first 2 and the latest 6 Ends, the latest 4 Also.
+// first 2 and the latest 6 Ends, the latest 4 Also. An Also that comes again is
+// the latest again. The names of auths are copied and bounded as those of scopes.
 type Store interface {
 	// Get finds the session that keys name and uses it: the session's TTL starts
 	// again, and the keys that are to be bound are bound to it. ok is true for a
@@ -143,8 +151,8 @@ type Store interface {
 	// Move binds the session of b to another auth, or to the same one anew, if b
 	// is current. The new binding is provisional. If b is not current, moved is
 	// false and now is the current binding, with a use opened if that is
-	// provisional. now is zero if the session is gone. With an empty auth nothing
-	// happens.
+	// provisional. now is zero if the session is gone. The TTL does not start
+	// again. With an empty auth nothing happens, and now is zero.
 	Move(ctx context.Context, b Binding, auth string) (now Binding, moved bool, err error)
 
 	// Confirm says that the auth of b has just served the session: the binding is
@@ -153,7 +161,8 @@ type Store interface {
 	// session's memo.
 	Confirm(ctx context.Context, b Binding) (memo string, current bool, err error)
 
-	// Touch starts the TTL of the session again, if b is current.
+	// Touch starts the TTL of the session again, if b is current. The session may
+	// have lost its auth.
 	Touch(ctx context.Context, b Binding) (current bool, err error)
 
 	// Amend replaces the session's memo, if b is current and the memo is still
@@ -161,20 +170,22 @@ type Store interface {
 	// session is gone. No use is opened and the TTL does not start again.
 	Amend(ctx context.Context, b Binding, memo string) (now Binding, amended bool, err error)
 
-	// Unbind takes the auth from the session, if b is current: Lost is then
-	// Unbound.
+	// Unbind takes the auth from the session, if b is current and bound: Lost is
+	// then Unbound. The TTL does not start again.
 	Unbind(ctx context.Context, b Binding) (unbound bool, err error)
 
-	// Release ends one use of b, if b is current and provisional. If it was the
-	// last one, and failed is true, the session loses its auth: Lost is then
-	// Released. So a binding that has never served leaves no auth behind, and one
+	// Release ends one use of b, if b is current and provisional and has an open
+	// use. If that was the last one, and failed is true, the session loses its
+	// auth: Lost is then Released. If failed is false, the binding stays, without
+	// an open use. So a binding that has never served leaves no auth behind, and one
 	// failure does not take the auth from others that are still waiting for their
 	// answer.
 	Release(ctx context.Context, b Binding, failed bool) (unbound bool, err error)
 
 	// Remember notes an auth under a key: which auth holds an earlier response,
 	// for example. Notes live as long as sessions, have a bound of their own, and
-	// are never sessions. The last Remember wins.
+	// are never sessions. The last Remember wins. With a zero key or an empty auth
+	// nothing is noted.
 	Remember(ctx context.Context, scope Scope, key Key, auth string) error
 
 	// Recall returns the auth that was noted under a key and starts its TTL
@@ -196,18 +207,22 @@ type Admin interface {
 
 	// InvalidateTenant removes all sessions and notes of a tenant. With an auth it
 	// does to the tenant's sessions and notes of that auth what InvalidateAuth
-	// does, and to no others. It returns how many sessions were concerned.
+	// does, and to no others. It returns how many sessions were removed or lost
+	// their auth.
 	InvalidateTenant(ctx context.Context, tenant, auth string) (n int, err error)
 
 	// RenameAuth gives an auth another name, in bindings and notes. Generations
-	// and TTLs stay. It returns how many bindings these were. A binding that
-	// is made under the old name meanwhile keeps the old name.
+	// and TTLs stay. It returns how many sessions were bound to from. A binding that
+	// is made under the old name meanwhile keeps the old name. If to is empty, or is
+	// from, nothing happens.
 	RenameAuth(ctx context.Context, from, to string) (renamed int, err error)
 
-	// CountAuth returns how many sessions are bound to auth.
+	// CountAuth returns how many sessions are bound to auth. Sessions that have
+	// expired and were not freed yet may count.
 	CountAuth(ctx context.Context, auth string) (bound int, err error)
 
 	// EditMemos calls edit with each session that has a memo, and replaces the memo
-	// by what edit returns. If the session changes meanwhile, edit is called again.
+	// by what edit returns. edit may be called again for a session that has changed
+	// meanwhile. It is called with no lock held.
 	EditMemos(ctx context.Context, edit func(b Binding) (memo string)) error
 }

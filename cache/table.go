@@ -52,6 +52,12 @@ func (t *table) at(k Key) int {
 
 func (t *table) shard(k Key) *shard { return &t.shards[t.at(k)] }
 
+// locate is the shard of a key and the hash of the key, for hits.
+func (t *table) locate(k Key) (*shard, uint64) {
+	h := hash(k, t.spread)
+	return &t.shards[h>>1>>(t.shift-1)], h // a shift by 64 in two steps
+}
+
 // each runs do with each shard locked, one after another.
 func (t *table) each(do func(s *shard, now moment, gone *leavings)) error {
 	if t.closed.Load() {

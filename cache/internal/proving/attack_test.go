@@ -12,7 +12,7 @@ import (
 )
 
 func memory(b *testing.B, size int) *cache.Memory {
-	m, err := cache.New(cache.Options{TTL: ttl, MaxSessions: size})
+	m, err := cache.New(&cache.Options{TTL: ttl, MaxSessions: size})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -115,8 +115,8 @@ func BenchmarkInvalidateAuth(b *testing.B) {
 	b.Run("full-scan", func(b *testing.B) {
 		for b.Loop() {
 			n := 0
-			for info := range m.All() {
-				if info.Binding.Auth == "account-7" {
+			for _, b := range m.All() {
+				if b.Auth == "account-7" {
 					n++
 				}
 			}

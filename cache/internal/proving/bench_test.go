@@ -54,7 +54,7 @@ var auths = func() (names []string) {
 
 var peers = []peer{
 	{"memory", func(n int) (func(int), func(int) bool) {
-		m, err := cache.New(cache.Options{TTL: ttl, MaxSessions: n + n/4})
+		m, err := cache.New(&cache.Options{TTL: ttl, MaxSessions: n + n/4})
 		if err != nil {
 			panic(err)
 		}

@@ -273,7 +273,7 @@ func TestMemoryIsLinearizable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(histories(t)) / 2 {
-				m, err := cache.New(cache.Options{MaxSessions: c.size})
+				m, err := cache.New(&cache.Options{MaxSessions: c.size})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -320,7 +320,7 @@ func TestARaceIsFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(20 * histories(t)) {
-				m, err := cache.New(cache.Options{MaxSessions: 1000})
+				m, err := cache.New(&cache.Options{MaxSessions: 1000})
 				if err != nil {
 					t.Fatal(err)
 				}
