@@ -27,13 +27,13 @@ func (t *table) evict(tenant string, where shardSet, near int, keep Key, why Cau
 	return false
 }
 
-// choose is the shard to evict from: near, if the tenant has many records there,
-// so that the oldest of them is among the oldest of all. Otherwise it is the one
-// with the oldest record of those that are looked at, which are all if the tenant
-// is in a few only. It is -1 if there is none.
+// choose is the shard to evict from, -1 if there is none. It looks at the shard
+// near and at those behind it, and takes the one with the oldest record. If the
+// tenant has many records in the first two, so that the older of the oldest two
+// is among the oldest of all, these are enough.
 func (t *table) choose(tenant string, where shardSet, near int, keep Key) int {
 	const many, few = 16, 32
-	best, oldest, seen := -1, int64(0), 0
+	best, oldest, seen, full := -1, int64(0), 0, 0
 	for j := range t.shards {
 		i := (near + j) % len(t.shards)
 		if !where.has(i) {
@@ -43,7 +43,10 @@ func (t *table) choose(tenant string, where shardSet, near int, keep Key) int {
 		if n > 0 && (best < 0 || used < oldest) {
 			best, oldest = i, used
 		}
-		if seen++; seen == few || i == near && n >= many {
+		if n >= many {
+			full++
+		}
+		if seen++; seen == few || seen == 2 && full == 2 {
 			break
 		}
 	}
