@@ -469,7 +469,7 @@ func (h *history) step() {
 		}
 	case 18:
 		if rng.IntN(2) == 0 {
-			require.NoError(h, c.EditMemos(h.Context(), func(memo string) string { return memo + "!" }))
+			require.NoError(h, c.EditMemos(h.Context(), func(b cache.Binding) string { return b.Memo + "!" }))
 			for _, s := range m.live() {
 				if s.memo != "" {
 					s.memo += "!"
