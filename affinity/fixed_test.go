@@ -875,3 +875,16 @@ func TestTwoProcessesOnOneStoreTakeOneDetour(t *testing.T) {
 		}
 	})
 }
+
+// An auth's name may be as long as the host likes.
+func TestAnAuthWithALongNameKeepsItsSessions(t *testing.T) {
+	s := wrap(t, nil)
+	long := []string{strings.Repeat("projects/x/", 50) + "a", strings.Repeat("projects/x/", 50) + "b"}
+	home := served(t, s, session("x"), long)
+	for range 4 {
+		p := pick(t, s, session("x"), long)
+		require.Equal(t, home, p.Auth)
+		require.Equal(t, home, p.Decision.Auth)
+		require.Equal(t, affinity.OutcomeHit, p.Decision.Outcome)
+	}
+}

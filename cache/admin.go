@@ -19,7 +19,6 @@ func (m *Memory) InvalidateSession(_ context.Context, scope Scope, keys Keys) (r
 // InvalidateAuth implements [Admin]. Cost: what it concerns, and a look at each
 // shard.
 func (m *Memory) InvalidateAuth(_ context.Context, auth string) (unbound int, err error) {
-	auth = short(auth)
 	if err := m.notes.removeAuth(auth); err != nil {
 		return 0, err
 	}
@@ -29,7 +28,7 @@ func (m *Memory) InvalidateAuth(_ context.Context, auth string) (unbound int, er
 // InvalidateTenant implements [Admin]. Cost: the sessions and notes of the
 // tenant, and a look at each shard.
 func (m *Memory) InvalidateTenant(_ context.Context, tenant, auth string) (n int, err error) {
-	tenant, auth = short(tenant), short(auth)
+	tenant = short(tenant)
 	if _, err := m.notes.removeTenant(tenant, auth); err != nil {
 		return 0, err
 	}
@@ -48,7 +47,6 @@ func (m *Memory) RenameAuth(_ context.Context, from, to string) (renamed int, er
 	if from == to || to == "" {
 		return 0, nil
 	}
-	from, to = short(from), short(to)
 	if _, err := m.notes.renameAuth(from, to); err != nil {
 		return 0, err
 	}
@@ -62,7 +60,7 @@ func (m *Memory) CountAuth(_ context.Context, auth string) (bound int, err error
 	if t.closed.Load() {
 		return 0, ErrClosed
 	}
-	a, ok := t.auths.find(short(auth))
+	a, ok := t.auths.find(auth)
 	if !ok {
 		return 0, nil
 	}

@@ -16,7 +16,7 @@ func (m *Memory) All() iter.Seq2[Scope, Binding] {
 func (m *Memory) OfAuth(auth string) iter.Seq2[Scope, Binding] {
 	return func(yield func(Scope, Binding) bool) {
 		t := &m.sessions
-		a, ok := t.auths.find(short(auth))
+		a, ok := t.auths.find(auth)
 		if !ok {
 			return
 		}

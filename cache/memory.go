@@ -132,7 +132,7 @@ func (m *Memory) Bind(_ context.Context, scope Scope, keys Keys, auth string) (B
 	if !scope.fits() {
 		scope = scope.Short()
 	}
-	return m.sessions.getOrBind(&scope, &keys, short(auth))
+	return m.sessions.getOrBind(&scope, &keys, auth)
 }
 
 // Move implements [Store].
@@ -143,7 +143,7 @@ func (m *Memory) Move(_ context.Context, b Binding, auth string) (now Binding, m
 	if auth == "" {
 		return Binding{}, false, nil
 	}
-	return m.sessions.move(&b, short(auth))
+	return m.sessions.move(&b, auth)
 }
 
 // Confirm implements [Store].
@@ -183,7 +183,7 @@ func (m *Memory) Remember(_ context.Context, scope Scope, key Key, auth string) 
 	if !scope.fits() {
 		scope = scope.Short()
 	}
-	return m.notes.note(&scope, key, short(auth))
+	return m.notes.note(&scope, key, auth)
 }
 
 // Recall implements [Store].

@@ -79,8 +79,7 @@ type Binding struct {
 	// the session, and it stays the same for as long as the session lives.
 	Session Key
 	// Auth is the auth that the session is bound to. If Lost is set, the session
-	// is bound to none, and Auth is the last one it had. A name of more than 128
-	// bytes is here in its short form: Scope{Pool: name}.Short().Pool.
+	// is bound to none, and Auth is the last one it had.
 	Auth string
 	// Lost is why the session has no auth: Unbound, Released or AuthInvalidated.
 	// It is 0 while the session is bound.
