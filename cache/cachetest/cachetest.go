@@ -1,5 +1,5 @@
-// Package cachetest tells whether a [cache.Store] keeps the contract: for
-// anyone who writes one, over a shared database for example.
+// Package cachetest checks a [cache.Store] against its contract. It is for
+// whoever writes a store, over a shared database for example.
 //
 //	func TestStore(t *testing.T) {
 //		cachetest.Test(t, cachetest.Harness{
@@ -8,35 +8,37 @@
 //		})
 //	}
 //
-// A store whose clock is the process's own can be tested in a synctest bubble,
-// where nothing has to wait. Each check has a name that says what a store gets
-// wrong that fails it; [Checks] gives them one by one.
+// A store that uses the clock of this process can be tested in a synctest bubble,
+// where nothing has to wait. The name of a check says what it demands; [Checks]
+// gives the checks one by one. A store that is a [cache.Admin] is checked for that,
+// too. A store that is an [io.Closer] is closed, and checked for what it says then.
 package cachetest
 
 import (
 	"context"
 	"fmt"
+	"io"
 	"testing"
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// Harness is how the checks get at a store.
+// Harness gives the checks a store.
 type Harness struct {
-	// New makes an empty store whose bindings live for ttl after their last
-	// use, and which has room for a thousand sessions. Each check asks for one
-	// and closes it.
+	// New makes an empty store. Its sessions live for ttl after their last use,
+	// and it has room for a thousand sessions and a thousand notes. Each check
+	// asks for one store.
 	New func(ttl time.Duration) (cache.Store, error)
-	// Sleep lets this much time pass for the store. The longest that the
-	// checks ask for at once is 1.5 times the TTL, which is one minute.
+	// Sleep lets this much time pass for the store. The longest time that a check
+	// asks for at once is 1.5 times the TTL.
 	Sleep func(time.Duration)
 }
 
-// TTL is what the checks ask New for.
+// TTL is the TTL that the checks ask New for.
 const TTL = time.Minute
 
-// Check is one property of a store.
+// Check is one demand on a store.
 type Check struct {
 	Name string // such as "touch-does-not-resurrect"
 	run  func(*run)
@@ -53,7 +55,7 @@ func Test(t *testing.T, h Harness) {
 	}
 }
 
-// Run runs one check; the error says what the store did and what it should have
+// Run runs one check. The error says what the store did and what it should have
 // done.
 func (c Check) Run(h Harness) (err error) {
 	defer func() {
@@ -70,7 +72,10 @@ func (c Check) Run(h Harness) (err error) {
 		return fmt.Errorf("%s: New: %w", c.Name, err)
 	}
 	r := &run{Harness: h, s: s, ctx: context.Background()}
-	defer s.Close()
+	r.admin, _ = s.(cache.Admin)
+	if closer, ok := s.(io.Closer); ok {
+		defer closer.Close()
+	}
 	c.run(r)
 	return nil
 }
@@ -78,8 +83,9 @@ func (c Check) Run(h Harness) (err error) {
 // run is one check at work.
 type run struct {
 	Harness
-	s   cache.Store
-	ctx context.Context
+	s     cache.Store
+	admin cache.Admin // nil if the store is none
+	ctx   context.Context
 }
 
 // failure is what a check panics with, on its own goroutine.
@@ -112,10 +118,18 @@ func named(names ...string) (k cache.Keys) {
 
 // content is a request that only its content names: its own end, and those
 // before it.
-func content(end string, earlier ...string) cache.Keys {
+func content(end string, past ...string) cache.Keys {
 	k := cache.Keys{End: key(end)}
-	for _, e := range earlier {
-		k.Earlier = append(k.Earlier, key(e))
+	for _, p := range past {
+		k.Past = append(k.Past, key(p))
+	}
+	return k
+}
+
+// with is a request with other keys that are bound besides.
+func with(k cache.Keys, also ...string) cache.Keys {
+	for i, a := range also {
+		k.Also[i] = key(a)
 	}
 	return k
 }
@@ -126,10 +140,10 @@ func (r *run) bind(sc cache.Scope, k cache.Keys, auth string) (cache.Binding, bo
 	return b, existed
 }
 
-// bound binds a session that must be new.
+// bound binds a session that must not be bound.
 func (r *run) bound(k cache.Keys, auth string) cache.Binding {
 	b, existed := r.bind(scope, k, auth)
-	r.check(!existed && b.Auth == auth, "a new session was bound to %q, existed %v, want %q", b.Auth, existed, auth)
+	r.check(!existed && b.Bound() && b.Auth == auth, "a session without an auth was bound to %q, existed %v, want %q", b.Auth, existed, auth)
 	return b
 }
 
@@ -139,23 +153,64 @@ func (r *run) get(sc cache.Scope, k cache.Keys) (cache.Binding, bool) {
 	return b, ok
 }
 
-// at demands where a session is bound, "" for nowhere; it looks and does not
+func (r *run) peek(k cache.Keys) (cache.Binding, bool) {
+	b, ok, err := r.s.Peek(r.ctx, scope, k)
+	r.noError("Peek", err)
+	return b, ok
+}
+
+// at demands where a session is bound, "" for no session; it looks and does not
 // touch.
 func (r *run) at(sc cache.Scope, k cache.Keys, auth, why string) {
 	b, ok, err := r.s.Peek(r.ctx, sc, k)
 	r.noError("Peek", err)
-	r.check(ok == (auth != "") && b.Auth == auth, "%s: bound to %q, want %q", why, b.Auth, auth)
+	r.check(ok == (auth != "") && b.Auth == auth && b.Bound() == ok, "%s: bound to %q, lost %v, want %q", why, b.Auth, b.Lost, auth)
 }
 
-func (r *run) swap(b cache.Binding, auth string) (cache.Binding, bool) {
-	now, swapped, err := r.s.Swap(r.ctx, b, auth)
-	r.noError("Swap", err)
-	return now, swapped
+func (r *run) move(b cache.Binding, auth string) (cache.Binding, bool) {
+	now, moved, err := r.s.Move(r.ctx, b, auth)
+	r.noError("Move", err)
+	return now, moved
 }
 
-// does demands what one of the operations on a binding answers.
-func (r *run) does(what string, op func(context.Context, cache.Binding) (bool, error), b cache.Binding, want bool, why string) {
-	got, err := op(r.ctx, b)
-	r.noError(what, err)
-	r.check(got == want, "%s: %s says %v", why, what, got)
+func (r *run) amend(b cache.Binding, memo string) (cache.Binding, bool) {
+	now, amended, err := r.s.Amend(r.ctx, b, memo)
+	r.noError("Amend", err)
+	return now, amended
+}
+
+func (r *run) confirm(b cache.Binding, want bool, why string) (memo string) {
+	memo, current, err := r.s.Confirm(r.ctx, b)
+	r.noError("Confirm", err)
+	r.check(current == want, "%s: Confirm says %v", why, current)
+	return memo
+}
+
+func (r *run) touch(b cache.Binding, want bool, why string) {
+	current, err := r.s.Touch(r.ctx, b)
+	r.noError("Touch", err)
+	r.check(current == want, "%s: Touch says %v", why, current)
+}
+
+func (r *run) unbind(b cache.Binding, want bool, why string) {
+	unbound, err := r.s.Unbind(r.ctx, b)
+	r.noError("Unbind", err)
+	r.check(unbound == want, "%s: Unbind says %v", why, unbound)
+}
+
+func (r *run) release(b cache.Binding, failed, want bool, why string) {
+	unbound, err := r.s.Release(r.ctx, b, failed)
+	r.noError("Release", err)
+	r.check(unbound == want, "%s: Release(failed %v) says %v", why, failed, unbound)
+}
+
+func (r *run) remember(sc cache.Scope, k, auth string) {
+	r.noError("Remember", r.s.Remember(r.ctx, sc, key(k), auth))
+}
+
+// noted demands what was noted under a key, "" for nothing.
+func (r *run) noted(sc cache.Scope, k, auth, why string) {
+	got, ok, err := r.s.Recall(r.ctx, sc, key(k))
+	r.noError("Recall", err)
+	r.check(got == auth && ok == (auth != ""), "%s: Recall says %q, %v, want %q", why, got, ok, auth)
 }

@@ -1,0 +1,192 @@
+package cachetest
+
+import (
+	"fmt"
+	"maps"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+)
+
+// Checks of a store that is a cache.Admin. Other stores pass them.
+
+func invalidateSession(r *run) {
+	if r.admin == nil {
+		return
+	}
+	invalidate := func(sc cache.Scope, k cache.Keys, want bool, why string) {
+		removed, err := r.admin.InvalidateSession(r.ctx, sc, k)
+		r.noError("InvalidateSession", err)
+		r.check(removed == want, "%s: InvalidateSession says %v", why, removed)
+	}
+	b := r.bound(named("one", "two"), "A")
+	r.confirm(b, true, "current")
+	invalidate(cache.Scope{Tenant: "other"}, named("two"), false, "another tenant")
+	invalidate(scope, cache.Keys{}, false, "zero keys")
+	invalidate(scope, named("two"), true, "its other name")
+	r.at(scope, named("one"), "", "invalidated by its other name")
+	invalidate(scope, named("two"), false, "the second time")
+	b = r.bound(named("s"), "A")
+	r.unbind(b, true, "current")
+	invalidate(scope, named("s"), true, "a session without an auth")
+	_, ok := r.peek(named("s"))
+	r.check(!ok, "a session without an auth is there after InvalidateSession")
+	again := r.bound(named("s"), "A")
+	r.check(again.Session != b.Session, "a session that was invalidated has kept its name")
+}
+
+// lost demands that sessions have lost their auth, and are there.
+func (r *run) lost(sc cache.Scope, k cache.Keys, auth, why string) {
+	b, ok, err := r.s.Peek(r.ctx, sc, k)
+	r.noError("Peek", err)
+	r.check(ok && b.Lost == cache.AuthInvalidated && b.Auth == auth, "%s: there %v, lost %v, auth %q, want AuthInvalidated", why, ok, b.Lost, b.Auth)
+}
+
+func invalidateAuth(r *run) {
+	if r.admin == nil {
+		return
+	}
+	for i := range 30 {
+		r.bound(named(fmt.Sprint("s", i), fmt.Sprint("alias", i)), string("ABC"[i%3]))
+	}
+	b, _ := r.get(scope, named("s0"))
+	r.move(b, "B") // has left A in time
+	b, _ = r.get(scope, named("s3"))
+	r.unbind(b, true, "current") // has lost A in time
+	invalidate := func(want int) {
+		n, err := r.admin.InvalidateAuth(r.ctx, "A")
+		r.noError("InvalidateAuth", err)
+		r.check(n == want, "InvalidateAuth says %d, want %d, which are bound to it", n, want)
+	}
+	invalidate(8)
+	for i := range 30 {
+		for _, name := range []string{"s", "alias"} {
+			k := named(fmt.Sprint(name, i))
+			switch {
+			case i == 0:
+				r.at(scope, k, "B", "moved before A was invalidated")
+			case i == 3:
+				b, _ := r.peek(k)
+				r.check(b.Lost == cache.Unbound, "a session that had lost its auth before says %v", b.Lost)
+			case i%3 == 0:
+				r.lost(scope, k, "A", "A was invalidated")
+			default:
+				r.at(scope, k, string("ABC"[i%3]), "after A was invalidated")
+			}
+		}
+	}
+	invalidate(0)
+	r.bound(named("s6"), "A")
+	r.at(scope, named("s6"), "A", "bound to it again")
+}
+
+func invalidateTenant(r *run) {
+	if r.admin == nil {
+		return
+	}
+	other := cache.Scope{Tenant: "other"}
+	for i := range 10 {
+		r.bound(named(fmt.Sprint("s", i)), string("AB"[i%2]))
+		r.bind(other, named(fmt.Sprint("s", i)), string("AB"[i%2]))
+	}
+	invalidate := func(auth string, want int) {
+		n, err := r.admin.InvalidateTenant(r.ctx, scope.Tenant, auth)
+		r.noError("InvalidateTenant", err)
+		r.check(n == want, "InvalidateTenant with the auth %q says %d, want %d", auth, n, want)
+	}
+	invalidate("A", 5)
+	r.lost(scope, named("s0"), "A", "the tenant's on A")
+	r.at(scope, named("s1"), "B", "the tenant's on B")
+	r.at(other, named("s0"), "A", "another tenant's on A")
+	invalidate("A", 0)
+	invalidate("", 10)
+	for i := range 10 {
+		_, ok := r.peek(named(fmt.Sprint("s", i)))
+		r.check(!ok, "a session of the tenant is left")
+		r.at(other, named(fmt.Sprint("s", i)), string("AB"[i%2]), "another tenant's")
+	}
+}
+
+func renameAuth(r *run) {
+	if r.admin == nil {
+		return
+	}
+	b := r.bound(named("s"), "old")
+	r.bound(named("other"), "new")
+	lost := r.bound(named("lost"), "old")
+	r.unbind(lost, true, "current")
+	rename := func(from, to string, want int) {
+		n, err := r.admin.RenameAuth(r.ctx, from, to)
+		r.noError("RenameAuth", err)
+		r.check(n == want, "RenameAuth of %q says %d, want %d", from, n, want)
+	}
+	rename("old", "", 0)
+	rename("old", "old", 0)
+	r.Sleep(TTL * 6 / 10)
+	rename("old", "new", 1)
+	r.at(scope, named("s"), "new", "renamed")
+	got, _ := r.peek(named("s"))
+	r.check(got.Gen == b.Gen && got.Session == b.Session, "RenameAuth has changed the generation")
+	r.release(b, false, false, "its use")
+	r.Sleep(TTL * 6 / 10)
+	_, ok := r.peek(named("s"))
+	r.check(!ok, "RenameAuth has started the TTL again")
+	rename("old", "new", 0)
+}
+
+func countAuth(r *run) {
+	if r.admin == nil {
+		return
+	}
+	is := func(auth string, want int, why string) {
+		n, err := r.admin.CountAuth(r.ctx, auth)
+		r.noError("CountAuth", err)
+		r.check(n == want, "%s: CountAuth of %q says %d, want %d", why, auth, n, want)
+	}
+	is("A", 0, "nothing is bound")
+	var all []cache.Binding
+	for i := range 6 {
+		all = append(all, r.bound(named(fmt.Sprint("s", i)), "A"))
+	}
+	r.bind(cache.Scope{Tenant: "other"}, named("s"), "A")
+	is("A", 7, "of all tenants")
+	r.move(all[0], "B")
+	r.unbind(all[1], true, "current")
+	r.release(all[2], true, true, "the only use")
+	is("A", 4, "one has moved, two have lost it")
+	is("B", 1, "one has moved to it")
+	r.bound(named("s1"), "B")
+	is("B", 2, "one was bound again")
+}
+
+func editMemos(r *run) {
+	if r.admin == nil {
+		return
+	}
+	for i := range 10 {
+		b := r.bound(named(fmt.Sprint("s", i)), "A")
+		if i%2 == 0 {
+			r.amend(b, fmt.Sprint("memo ", i))
+		}
+		if i%4 == 0 {
+			r.unbind(b, true, "current")
+		}
+	}
+	seen := map[string]bool{}
+	r.noError("EditMemos", r.admin.EditMemos(r.ctx, func(memo string) string {
+		seen[memo] = true
+		if memo == "memo 2" {
+			return ""
+		}
+		return "edited " + memo
+	}))
+	want := map[string]bool{"memo 0": true, "memo 2": true, "memo 4": true, "memo 6": true, "memo 8": true}
+	r.check(maps.Equal(seen, want), "EditMemos has seen %v, want %v", seen, want)
+	for i := range 10 {
+		want := ""
+		if i%2 == 0 && i != 2 {
+			want = fmt.Sprint("edited memo ", i)
+		}
+		b, _ := r.peek(named(fmt.Sprint("s", i)))
+		r.check(b.Memo == want, "after EditMemos the memo of session %d is %q, want %q", i, b.Memo, want)
+	}
+}

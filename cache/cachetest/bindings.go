@@ -1,0 +1,260 @@
+package cachetest
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+)
+
+// Checks of generations, of the life of a binding, and of what outlives it.
+
+func generations(r *run) {
+	seen := map[uint64]bool{0: true}
+	fresh := func(what string, b cache.Binding) {
+		r.check(!seen[b.Gen], "%s has generation %d, which is 0 or was there before", what, b.Gen)
+		seen[b.Gen] = true
+	}
+	b := r.bound(named("s"), "A")
+	fresh("a new binding", b)
+	for range 300 {
+		b, _ = r.move(b, "A")
+		fresh("a move", b)
+		fresh("a session that begins meanwhile", r.bound(named(fmt.Sprint("other", len(seen))), "A"))
+	}
+	r.unbind(b, true, "the current binding")
+	got, _ := r.get(scope, named("s"))
+	fresh("a session that has lost its auth", got)
+	fresh("a binding after Unbind", r.bound(named("s"), "A"))
+	r.bind(scope, named("s"), "B")
+	got, _ = r.get(scope, named("s"))
+	r.check(seen[got.Gen], "looking has changed the generation")
+	got, _ = r.amend(got, "memo")
+	r.check(seen[got.Gen], "Amend has changed the generation")
+	r.confirm(got, true, "current")
+	got, _ = r.get(scope, named("s"))
+	r.check(seen[got.Gen], "Confirm has changed the generation")
+}
+
+func stableName(r *run) {
+	b := r.bound(named("s"), "A")
+	r.check(b.Session != cache.Key{}, "a session without a name")
+	moved, _ := r.move(b, "B")
+	got, _ := r.get(scope, named("s", "more"))
+	r.check(moved.Session == b.Session && got.Session == b.Session, "the name changes with a move")
+	other := r.bound(named("other"), "A")
+	r.check(other.Session != b.Session, "two sessions have one name")
+	r.Sleep(TTL * 3 / 2)
+	again := r.bound(named("s"), "A")
+	r.check(again.Session != b.Session, "a session that begins anew has its old name")
+}
+
+func late(r *run) {
+	old := r.bound(named("s"), "A")
+	now, moved := r.move(old, "B")
+	r.check(moved && now.Auth == "B" && now.Bound(), "Move of the current binding says %v, %q", moved, now.Auth)
+	got, moved := r.move(old, "C")
+	r.check(!moved && got.Auth == "B" && got.Gen == now.Gen, "Move of an old binding says %v and %q, want the current one", moved, got.Auth)
+	r.release(now, false, false, "the use that the late Move has opened")
+	r.confirm(old, false, "a late success")
+	r.touch(old, false, "a late touch")
+	r.release(old, true, false, "a late failure")
+	r.unbind(old, false, "a late failure")
+	got, amended := r.amend(old, "late")
+	r.check(!amended && got.Gen == now.Gen && got.Memo == "", "Amend of an old binding says %v and %q", amended, got.Memo)
+	got, ok := r.get(scope, named("s"))
+	r.check(ok && got.Auth == "B" && got.Gen == now.Gen && !got.Served, "after late results the session is on %q, served %v", got.Auth, got.Served)
+	// Nor do they start another binding's TTL again.
+	r.Sleep(TTL * 6 / 10)
+	r.confirm(old, false, "a late success")
+	r.Sleep(TTL * 6 / 10)
+	r.at(scope, named("s"), "", "idle but for a late success")
+}
+
+func oneMove(r *run) {
+	for round := range 20 {
+		b := r.bound(named(fmt.Sprint("s", round)), "A")
+		won := make([]bool, 16)
+		now := make([]cache.Binding, len(won))
+		errs := make([]error, len(won))
+		var wg sync.WaitGroup
+		for i := range won {
+			wg.Go(func() { now[i], won[i], errs[i] = r.s.Move(r.ctx, b, fmt.Sprint("auth", i)) })
+		}
+		wg.Wait()
+		winners := 0
+		for i := range won {
+			r.noError("Move", errs[i])
+			r.check(now[i].Auth == now[0].Auth, "after concurrent moves one is told %q, another one %q", now[i].Auth, now[0].Auth)
+			if won[i] {
+				winners++
+			}
+		}
+		r.check(winners == 1, "%d of 16 moves of one binding have won", winners)
+	}
+}
+
+func provisional(r *run) {
+	b := r.bound(named("s"), "A")
+	r.check(!b.Served, "a new binding counts as served")
+	r.release(b, true, true, "never served")
+	got, ok := r.get(scope, named("s"))
+	r.check(ok && got.Lost == cache.Released && !got.Bound(), "never served and failed: there %v, lost %v, want Released", ok, got.Lost)
+	b = r.bound(named("s"), "A")
+	r.check(!b.Served, "a session that was bound again counts as served")
+	r.confirm(b, true, "the current binding")
+	got, _ = r.get(scope, named("s"))
+	r.check(got.Served && got.Gen == b.Gen, "a confirmed binding is not served, or another one")
+	r.release(b, true, false, "served")
+	r.at(scope, named("s"), "A", "served, then released")
+	b, _ = r.move(got, "B")
+	r.check(!b.Served, "a move counts as served")
+	r.release(b, true, true, "moved and never served")
+}
+
+func uses(r *run) {
+	b := r.bound(named("s"), "A")     // one use
+	r.get(scope, named("s"))          // two
+	r.bind(scope, named("s"), "B")    // three
+	r.get(scope, named("s", "alias")) // four
+	r.peek(named("s"))                // none
+	r.touch(b, true, "current")       // none
+	for i := range 3 {
+		r.release(b, i != 1, false, fmt.Sprintf("use %d of 4 has ended", i+1))
+		r.at(scope, named("s"), "A", "a failed use takes the auth from those that still wait for their answer")
+	}
+	r.release(b, true, true, "the last of 4 uses has failed")
+	r.release(b, true, false, "the auth is lost already")
+
+	b = r.bound(named("s"), "A")
+	r.release(b, false, false, "the only use has ended without a failure")
+	r.at(scope, named("s"), "A", "its only use has not failed")
+	r.release(b, true, false, "no use is open")
+	r.at(scope, named("s"), "A", "a Release without a use")
+	r.get(scope, named("s"))
+	r.release(b, true, true, "the use that Get has opened has failed")
+
+	b = r.bound(named("s"), "A")
+	r.get(scope, named("s"))
+	r.confirm(b, true, "one of two uses has served")
+	r.release(b, true, false, "the other one has failed")
+	r.at(scope, named("s"), "A", "served")
+}
+
+// losses are the ways of a store to take a session's auth.
+func (r *run) losses() map[cache.Cause]func(cache.Binding) {
+	all := map[cache.Cause]func(cache.Binding){
+		cache.Unbound:  func(b cache.Binding) { r.unbind(b, true, "current") },
+		cache.Released: func(b cache.Binding) { r.release(b, true, true, "the only use") },
+	}
+	if r.admin != nil {
+		all[cache.AuthInvalidated] = func(b cache.Binding) {
+			n, err := r.admin.InvalidateAuth(r.ctx, b.Auth)
+			r.noError("InvalidateAuth", err)
+			r.check(n == 1, "InvalidateAuth says %d, want 1", n)
+		}
+	}
+	return all
+}
+
+func lostAuth(r *run) {
+	for why, lose := range r.losses() {
+		name := "s " + why.String()
+		first := r.bound(with(named(name, name+" alias"), name+" also"), "A")
+		r.amend(first, "memo")
+		lose(first)
+		b, ok := r.get(scope, named(name+" alias"))
+		r.check(ok, "%v: the session is gone with its auth", why)
+		r.check(b.Session == first.Session, "%v: the session has another name", why)
+		r.check(b.Lost == why && !b.Bound() && b.Auth == "A", "%v: lost %v, auth %q, want the last one it had", why, b.Lost, b.Auth)
+		r.check(!b.Served && b.SinceServed == 0 && b.Memo == "memo", "%v: served %v, for %v, memo %q", why, b.Served, b.SinceServed, b.Memo)
+		r.check(b.Gen != first.Gen && b.Gen != 0, "%v: the generation has not changed", why)
+		again, existed := r.bind(scope, named(name), "B")
+		r.check(!existed && again.Auth == "B" && again.Bound(), "%v: bound again to %q, existed %v", why, again.Auth, existed)
+		r.check(again.Session == first.Session && again.Memo == "memo", "%v: bound again, it has another name, or no memo", why)
+		r.at(scope, content("unknown", name+" also"), "B", "the keys stay")
+		r.unbind(again, true, "current")
+		lost, moved := r.move(again, "C")
+		r.check(!moved && lost.Lost == cache.Unbound, "%v: Move of an old binding says %v, lost %v", why, moved, lost.Lost)
+		now, moved := r.move(lost, "C")
+		r.check(moved && now.Bound() && now.Auth == "C" && now.Session == first.Session, "%v: Move does not bind it again: %v, %q", why, moved, now.Auth)
+		r.confirm(now, true, "bound again")
+	}
+}
+
+func lostServes(r *run) {
+	for why, lose := range r.losses() {
+		name := "s " + why.String()
+		first := r.bound(named(name), "A")
+		lose(first)
+		r.confirm(first, false, "a result of the auth that was lost")
+		b, _ := r.get(scope, named(name))
+		r.confirm(b, false, "a session without an auth")
+		r.unbind(b, false, "a session without an auth")
+		r.release(b, true, false, "a session without an auth")
+		r.touch(b, true, "current, without an auth")
+		r.Sleep(TTL * 6 / 10)
+		_, ok := r.peek(named(name))
+		r.check(ok, "%v: it was used", why)
+		r.Sleep(TTL * 6 / 10)
+		_, ok = r.peek(named(name))
+		r.check(!ok, "%v: a session without an auth does not expire", why)
+	}
+}
+
+func memo(r *run) {
+	b := r.bound(named("s"), "A")
+	r.check(b.Memo == "", "a new session has the memo %q", b.Memo)
+	one, amended := r.amend(b, "one")
+	r.check(amended && one.Memo == "one" && one.Gen == b.Gen, "Amend says %v, %q", amended, one.Memo)
+	now, amended := r.amend(b, "two")
+	r.check(!amended && now.Memo == "one", "Amend of a memo that has changed says %v, %q", amended, now.Memo)
+	now, amended = r.amend(now, "two")
+	r.check(amended && now.Memo == "two", "Amend of the memo it was given says %v, %q", amended, now.Memo)
+	r.release(b, true, true, "Amend opens no use")
+	lost, _ := r.get(scope, named("s"))
+	lost, amended = r.amend(lost, "three")
+	r.check(amended && lost.Memo == "three" && lost.Lost == cache.Released, "Amend of a session without an auth says %v, %q", amended, lost.Memo)
+
+	won := make([]bool, 16)
+	errs := make([]error, len(won))
+	var wg sync.WaitGroup
+	for i := range won {
+		wg.Go(func() { _, won[i], errs[i] = r.s.Amend(r.ctx, lost, fmt.Sprint("of ", i)) })
+	}
+	wg.Wait()
+	winners := 0
+	for i := range won {
+		r.noError("Amend", errs[i])
+		if won[i] {
+			winners++
+		}
+	}
+	r.check(winners == 1, "%d of 16 concurrent Amends of one memo have won", winners)
+
+	r.Sleep(TTL * 6 / 10)
+	lost, _ = r.peek(named("s"))
+	r.amend(lost, "in time")
+	r.Sleep(TTL * 6 / 10)
+	_, ok := r.peek(named("s"))
+	r.check(!ok, "Amend has started the TTL again")
+	gone, amended := r.amend(lost, "too late")
+	r.check(!amended && gone == cache.Binding{}, "Amend of a session that is gone says %v, %q", amended, gone.Memo)
+}
+
+func memoSurvives(r *run) {
+	b := r.bound(named("s"), "A")
+	b, _ = r.amend(b, "memo")
+	b, _ = r.move(b, "B")
+	r.check(b.Memo == "memo", "after a move the memo is %q", b.Memo)
+	r.check(r.confirm(b, true, "current") == "memo", "Confirm does not know the memo")
+	r.unbind(b, true, "current")
+	b, _ = r.get(scope, named("s"))
+	r.check(b.Memo == "memo", "after Unbind the memo is %q", b.Memo)
+	b, _ = r.bind(scope, named("s", "other name"), "C")
+	r.check(b.Memo == "memo", "bound again, the memo is %q", b.Memo)
+	b, _ = r.peek(named("other name"))
+	r.check(b.Memo == "memo", "under another name the memo is %q", b.Memo)
+	b, amended := r.amend(b, "")
+	r.check(amended && b.Memo == "", "the memo cannot be taken away")
+}

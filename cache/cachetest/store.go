@@ -1,0 +1,196 @@
+package cachetest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+)
+
+// Checks of Bind and Get, of scopes, and of the end of a store.
+
+func firstWins(r *run) {
+	b := r.bound(named("s"), "A")
+	again, existed := r.bind(scope, named("s"), "B")
+	r.check(existed && again.Auth == "A" && again.Gen == b.Gen, "the second Bind got %q, generation %d, existed %v, want the first one's A, %d", again.Auth, again.Gen, existed, b.Gen)
+	r.at(scope, named("s"), "A", "after two binds")
+}
+
+func burst(r *run) {
+	for round := range 20 {
+		k := named(fmt.Sprint("s", round), "shared"+fmt.Sprint(round))
+		got := make([]string, 16)
+		errs := make([]error, len(got))
+		start := make(chan struct{})
+		var wg sync.WaitGroup
+		for i := range got {
+			wg.Go(func() {
+				<-start
+				var b cache.Binding
+				b, _, errs[i] = r.s.Bind(r.ctx, scope, k, fmt.Sprint("auth", i))
+				got[i] = b.Auth
+			})
+		}
+		close(start)
+		wg.Wait()
+		for i := range got {
+			r.noError("Bind", errs[i])
+			r.check(got[i] == got[0], "one of 16 first binds got %q, another one %q", got[i], got[0])
+		}
+	}
+}
+
+func readYourWrite(r *run) {
+	for i := range 500 {
+		k := named(fmt.Sprint("s", i))
+		r.bound(k, "A")
+		_, ok := r.get(scope, k)
+		r.check(ok, "binding %d is not there for the next request", i)
+	}
+	for i := range 500 {
+		r.at(scope, named(fmt.Sprint("s", i)), "A", "a store with room for a thousand")
+	}
+}
+
+func zero(r *run) {
+	none := []cache.Keys{{}, {Past: []cache.Key{key("p")}}, {Also: [2]cache.Key{key("a")}}}
+	for _, k := range none {
+		b, existed := r.bind(scope, k, "A")
+		r.check(!existed && b == cache.Binding{}, "keys without Names and End were bound")
+		_, ok := r.get(scope, k)
+		r.check(!ok, "keys without Names and End name a session")
+	}
+	b, existed := r.bind(scope, named("s"), "")
+	r.check(!existed && b == cache.Binding{}, "an empty auth was bound")
+	r.at(scope, named("s"), "", "bound to an empty auth")
+	current := r.bound(named("s"), "A")
+	b = cache.Binding{}
+	r.confirm(b, false, "the zero Binding")
+	r.touch(b, false, "the zero Binding")
+	r.unbind(b, false, "the zero Binding")
+	r.release(b, true, false, "the zero Binding")
+	now, moved := r.move(b, "B")
+	r.check(!moved && now == b, "the zero Binding was moved")
+	now, amended := r.amend(b, "memo")
+	r.check(!amended && now == b, "the zero Binding was amended")
+	now, moved = r.move(current, "")
+	r.check(!moved && now == b, "a move to an empty auth says %v and %q", moved, now.Auth)
+	r.at(scope, named("s"), "A", "after all that")
+	r.release(current, true, true, "none of that has opened a use")
+}
+
+func scopes(r *run) {
+	all := []cache.Scope{
+		{Tenant: "tenant", Pool: "pool", Model: "model"},
+		{Tenant: "other", Pool: "pool", Model: "model"},
+		{Tenant: "tenant", Pool: "other", Model: "model"},
+		{Tenant: "tenant", Pool: "pool", Model: "other"},
+		{Tenant: "tenantpool", Model: "model"},
+		{Tenant: "tenant", Pool: "poolmodel"},
+		{Tenant: "pool", Pool: "tenant", Model: "model"},
+		{},
+	}
+	r.apart(all)
+	b, _ := r.get(all[0], named("s"))
+	r.unbind(b, true, "current")
+	for i, sc := range all[1:] {
+		r.at(sc, named("s"), fmt.Sprint("auth", i+1), "another scope's has lost its auth")
+	}
+	if r.admin == nil {
+		return
+	}
+	removed, err := r.admin.InvalidateSession(r.ctx, all[0], named("s"))
+	r.noError("InvalidateSession", err)
+	r.check(removed, "the session was not there")
+	for i, sc := range all[1:] {
+		r.at(sc, named("s"), fmt.Sprint("auth", i+1), "another scope's was invalidated")
+	}
+}
+
+// apart demands that scopes do not meet, and leaves a session in each.
+func (r *run) apart(all []cache.Scope) {
+	name := func(i int) string { return fmt.Sprint("auth", i) }
+	for i, sc := range all {
+		for _, k := range []cache.Keys{named("s"), content("e")} {
+			b, existed := r.bind(sc, k, name(i))
+			r.check(!existed, "scope %d has found %q, another scope's", i, b.Auth)
+		}
+		r.remember(sc, "n", name(i))
+	}
+	for i, sc := range all {
+		r.at(sc, named("s"), name(i), "its own")
+		r.at(sc, content("next", "e"), name(i), "its own content")
+		r.noted(sc, "n", name(i), "its own note")
+	}
+}
+
+func longNames(r *run) {
+	var all []cache.Scope
+	var auths []string
+	for i := range 3 {
+		long := strings.Repeat("x", 1<<20) + fmt.Sprint(i) // told apart at the end only
+		auths = append(auths, long)
+		all = append(all, cache.Scope{Tenant: long}, cache.Scope{Pool: long}, cache.Scope{Model: long}, cache.Scope{Tenant: long}.Short())
+	}
+	r.apart(all)
+	for i, auth := range auths {
+		short := cache.Scope{Pool: auth}.Short().Pool
+		b, _ := r.bind(scope, named(fmt.Sprint("s", i)), auth)
+		r.check(b.Auth == short, "a Binding has the name of an auth of a megabyte as %.20q…, %d bytes, want its short form", b.Auth, len(b.Auth))
+		b, _ = r.move(b, auths[(i+1)%3])
+		r.check(b.Auth == cache.Scope{Pool: auths[(i+1)%3]}.Short().Pool, "Move has the name of an auth of a megabyte as %.20q…", b.Auth)
+		r.remember(scope, "n", auth)
+		r.noted(scope, "n", short, "an auth of a megabyte")
+		if r.admin != nil {
+			n, err := r.admin.CountAuth(r.ctx, auths[(i+1)%3])
+			r.noError("CountAuth", err)
+			r.check(n == 1, "CountAuth of a name of a megabyte says %d, want 1", n)
+		}
+	}
+}
+
+func closed(r *run) {
+	b := r.bound(named("s"), "A")
+	closer, ok := r.s.(io.Closer)
+	if !ok {
+		return
+	}
+	for range 3 {
+		r.noError("Close", closer.Close())
+	}
+	is := func(what string, err error) {
+		r.check(errors.Is(err, cache.ErrClosed), "%s after Close says %v", what, err)
+	}
+	_, _, err := r.s.Bind(r.ctx, scope, named("s"), "A")
+	is("Bind", err)
+	_, ok, err = r.s.Get(r.ctx, scope, named("s"))
+	is("Get", err)
+	r.check(!ok, "Get after Close has found a session")
+	_, _, err = r.s.Peek(r.ctx, scope, named("s"))
+	is("Peek", err)
+	_, _, err = r.s.Move(r.ctx, b, "B")
+	is("Move", err)
+	_, _, err = r.s.Confirm(r.ctx, b)
+	is("Confirm", err)
+	_, err = r.s.Touch(r.ctx, b)
+	is("Touch", err)
+	_, _, err = r.s.Amend(r.ctx, b, "memo")
+	is("Amend", err)
+	_, err = r.s.Unbind(r.ctx, b)
+	is("Unbind", err)
+	_, err = r.s.Release(r.ctx, b, true)
+	is("Release", err)
+	is("Remember", r.s.Remember(r.ctx, scope, key("n"), "A"))
+	_, _, err = r.s.Recall(r.ctx, scope, key("n"))
+	is("Recall", err)
+	if r.admin != nil {
+		n, err := r.admin.InvalidateAuth(r.ctx, "A")
+		is("InvalidateAuth", err)
+		r.check(n == 0, "InvalidateAuth after Close says %d", n)
+		_, err = r.admin.CountAuth(r.ctx, "A")
+		is("CountAuth", err)
+	}
+}

@@ -1,0 +1,149 @@
+package cachetest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+)
+
+// Checks of what happens as time passes. The clock of the harness may be a real
+// one, and go on while a check looks.
+
+func near(got, want time.Duration) bool {
+	return got >= want-time.Second && got <= want+5*time.Second
+}
+
+func sinceServed(r *run) {
+	b := r.bound(named("s"), "A")
+	r.Sleep(TTL / 3)
+	is := func(b cache.Binding, want time.Duration, why string) {
+		r.check(near(b.SinceServed, want), "%s: not served for %v, want %v", why, b.SinceServed, want)
+	}
+	got, _ := r.get(scope, named("s"))
+	r.check(got.SinceServed == 0 && !got.Served, "never served, and not served for %v", got.SinceServed)
+	r.confirm(b, true, "current")
+	r.Sleep(TTL / 3)
+	got, _ = r.get(scope, named("s"))
+	is(got, TTL/3, "by Get")
+	r.touch(b, true, "current")
+	r.Sleep(TTL / 3)
+	got, _ = r.get(scope, named("s"))
+	is(got, 2*TTL/3, "used since, but not served")
+	r.confirm(b, true, "current")
+	got, _ = r.get(scope, named("s"))
+	is(got, 0, "served again")
+	now, _ := r.move(got, "B")
+	r.check(now.SinceServed == 0, "the auth that it was moved to has not served for %v", now.SinceServed)
+}
+
+func idle(r *run) {
+	b := r.bound(named("s"), "A")
+	r.check(near(b.Idle, 0), "a new session is idle for %v", b.Idle)
+	is := func(what string, b cache.Binding, want time.Duration) {
+		r.check(near(b.Idle, want), "%s: idle for %v before it, want %v", what, b.Idle, want)
+	}
+	r.Sleep(TTL / 3)
+	got, _ := r.peek(named("s"))
+	is("Peek", got, TTL/3)
+	got, _ = r.get(scope, named("s"))
+	is("Get", got, TTL/3)
+	r.Sleep(TTL / 3)
+	got, _ = r.bind(scope, named("s"), "B")
+	is("Bind", got, TTL/3)
+	r.Sleep(TTL / 3)
+	got, _ = r.amend(got, "memo")
+	is("Amend", got, TTL/3)
+	got, _ = r.move(got, "B")
+	is("Move", got, TTL/3)
+	r.confirm(got, true, "current")
+	got, _ = r.peek(named("s"))
+	is("Confirm, then Peek", got, 0)
+}
+
+func sliding(r *run) {
+	for _, use := range []struct {
+		name string
+		use  func(cache.Binding)
+	}{
+		{"Get", func(cache.Binding) { r.get(scope, named("s")) }},
+		{"Bind", func(cache.Binding) { r.bind(scope, named("s"), "B") }},
+		{"Confirm", func(b cache.Binding) { r.confirm(b, true, "in use") }},
+		{"Touch", func(b cache.Binding) { r.touch(b, true, "in use") }},
+	} {
+		b := r.bound(named("s"), "A")
+		for i := range 5 {
+			r.Sleep(TTL * 9 / 10)
+			r.at(scope, named("s"), "A", fmt.Sprintf("used %d times by %s, each within the TTL", i, use.name))
+			use.use(b)
+		}
+		r.Sleep(TTL * 11 / 10)
+		r.at(scope, named("s"), "", "idle for more than the TTL")
+		_, ok := r.get(scope, named("s"))
+		r.check(!ok, "Get returns what has expired")
+	}
+}
+
+func together(r *run) {
+	r.bound(with(named("one", "two"), "also"), "A")
+	for range 5 {
+		r.Sleep(TTL * 9 / 10)
+		_, ok := r.get(scope, named("two"))
+		r.check(ok, "used under one of its names, the session has expired")
+	}
+	r.at(scope, named("one"), "A", "the other name")
+	r.at(scope, content("x", "also"), "A", "the Also")
+	r.Sleep(TTL * 3 / 2)
+	r.at(scope, named("one"), "", "idle")
+	r.at(scope, named("two"), "", "idle, the other name")
+	r.at(scope, content("x", "also"), "", "idle, the Also")
+	r.bound(named("two"), "B")
+	r.at(scope, named("one"), "", "a name that was not bound again")
+}
+
+func peek(r *run) {
+	r.bound(named("s"), "A")
+	r.Sleep(TTL * 6 / 10)
+	r.at(scope, named("s", "new"), "A", "in time")
+	r.at(scope, named("new"), "", "a name that came with Peek")
+	r.Sleep(TTL * 6 / 10)
+	r.at(scope, named("s"), "", "Peek has started the TTL again")
+}
+
+func resurrect(r *run) {
+	all := map[string]func(cache.Binding){
+		"idleness": func(cache.Binding) { r.Sleep(TTL * 3 / 2) },
+	}
+	if r.admin != nil {
+		all["InvalidateSession"] = func(cache.Binding) {
+			_, err := r.admin.InvalidateSession(r.ctx, scope, named("s"))
+			r.noError("InvalidateSession", err)
+		}
+		all["InvalidateTenant"] = func(cache.Binding) {
+			_, err := r.admin.InvalidateTenant(r.ctx, scope.Tenant, "")
+			r.noError("InvalidateTenant", err)
+		}
+	}
+	for how, remove := range all {
+		b := r.bound(named("s"), "A")
+		remove(b)
+		r.touch(b, false, "after "+how)
+		r.confirm(b, false, "after "+how)
+		r.unbind(b, false, "after "+how)
+		r.release(b, true, false, "after "+how)
+		now, moved := r.move(b, "B")
+		r.check(!moved && now == cache.Binding{}, "Move brings a session back after %s", how)
+		now, amended := r.amend(b, "memo")
+		r.check(!amended && now == cache.Binding{}, "Amend brings a session back after %s", how)
+		r.at(scope, named("s"), "", "touched after "+how)
+		// Nor do they reach the session that comes after it.
+		next := r.bound(named("s"), "C")
+		r.check(next.Memo == "", "the next session has the memo of the one before, after %s", how)
+		r.confirm(b, false, "the binding before, after "+how)
+		r.unbind(b, false, "the binding before, after "+how)
+		now, moved = r.move(b, "B")
+		r.check(!moved && now == cache.Binding{}, "Move of the session before says %v, %q after %s", moved, now.Auth, how)
+		r.at(scope, named("s"), "C", "the next session after "+how)
+		r.Sleep(TTL * 3 / 2)
+	}
+}
