@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,37 +19,61 @@ import (
 
 // One operation of a concurrent history, and what it said.
 type input struct {
-	op    string
-	names []byte // in their order
-	weak  byte   // 0 for none
-	auth  string
-	b     cache.Binding
+	op     string
+	names  []byte // in their order
+	also   byte   // 0 for none
+	auth   string // or the new memo
+	failed bool
+	b      cache.Binding
 }
 
 type output struct {
-	b  cache.Binding
-	ok bool
-	n  int
+	b    cache.Binding
+	ok   bool
+	n    int
+	memo string
 }
 
 // session is one of the reference's, which has no locks and no time.
 type session struct {
-	keys   string // names, and the weak one in upper case
+	names  string
+	also   string
 	name   cache.Key
 	auth   string
-	gen    uint64
+	lost   cache.Cause
+	gen    uint64 // 0 if nobody has seen it
+	before uint64 // the generation that was lost
 	served bool
+	uses   int
+	memo   string
 }
 
 func (s *session) is(b cache.Binding) bool {
-	return b.Session == s.name && b.Auth == s.auth && b.Gen == s.gen && b.Served == s.served
+	return b.Session == s.name && b.Auth == s.auth && b.Lost == s.lost && b.Gen == s.gen && b.Served == s.served && b.Memo == s.memo
+}
+
+// open opens a use, if the binding is provisional.
+func (s *session) open() {
+	if s.lost == 0 && !s.served {
+		s.uses++
+	}
+}
+
+// bound is what a new binding says.
+func (s *session) bound(b cache.Binding, auth string) {
+	s.auth, s.lost, s.gen, s.served, s.uses = auth, 0, b.Gen, false, 0
+}
+
+// lose takes the auth. The generation is not known before somebody sees it.
+func (s *session) lose(why cache.Cause) {
+	s.before, s.lost, s.gen, s.served = s.gen, why, 0, false
 }
 
 // state is a list of sessions; it is never changed, only copied.
 type state []session
 
 func (st state) owner(k byte) int {
-	return slices.IndexFunc(st, func(s session) bool { return slices.Contains([]byte(s.keys), k) })
+	return slices.IndexFunc(st, func(s session) bool { return strings.IndexByte(s.names+s.also, k) >= 0 })
 }
 
 func (st state) find(in *input) int {
@@ -57,78 +82,134 @@ func (st state) find(in *input) int {
 			return i
 		}
 	}
-	if len(in.names) == 0 && in.weak != 0 {
-		return st.owner(in.weak)
-	}
 	return -1
 }
 
-// use gives the session the keys that nobody has.
-func (st state) use(i int, in *input) state {
-	st = slices.Clone(st)
+// use gives a session of a copied state its keys.
+func (st state) use(i int, in *input) {
 	for _, k := range in.names {
-		if st.owner(k) < 0 {
-			st[i].keys += string(k)
+		switch st.owner(k) {
+		case -1:
+			st[i].names += string(k)
+		case i:
+			if strings.IndexByte(st[i].also, k) >= 0 {
+				st[i].names += string(k)
+				st[i].also = strings.ReplaceAll(st[i].also, string(k), "")
+			}
 		}
 	}
-	if in.weak != 0 && st.owner(in.weak) < 0 {
-		st[i].keys += string(in.weak)
+	if in.also == 0 {
+		return
 	}
-	return st
+	if o := st.owner(in.also); o >= 0 {
+		if strings.IndexByte(st[o].names, in.also) >= 0 {
+			return
+		}
+		st[o].also = strings.ReplaceAll(st[o].also, string(in.also), "")
+	}
+	st[i].also += string(in.also)
 }
 
 func (st state) without(i int) state { return slices.Delete(slices.Clone(st), i, i+1) }
 
+// learn notes the generation of a session that has lost its auth, which is seen
+// for the first time.
+func (s *session) learn(b cache.Binding) {
+	if s.gen == 0 && b.Session == s.name && b.Lost == s.lost && b.Gen > s.before {
+		s.gen = b.Gen
+	}
+}
+
 // step is the contract: whether an operation may say what it said in a state,
 // and the state after it.
-func step(st state, in *input, out *output) (bool, state) {
-	current := slices.IndexFunc(st, func(s session) bool { return s.name == in.b.Session && s.gen == in.b.Gen })
+func step(was state, in *input, out *output) (bool, state) {
+	st := slices.Clone(was)
+	// The session of the binding, and whether the binding is current.
+	i := slices.IndexFunc(st, func(s session) bool { return s.name == in.b.Session })
+	if i >= 0 {
+		st[i].learn(out.b)
+		if st[i].gen == 0 { // or it is in.b that has seen it
+			st[i].learn(in.b)
+		}
+	}
+	current := i >= 0 && in.b.Gen != 0 && st[i].gen == in.b.Gen
 	switch in.op {
 	case "bind":
-		if i := st.find(in); i >= 0 {
-			return out.ok && st[i].is(out.b), st.use(i, in)
+		i := st.find(in)
+		if i >= 0 && st[i].lost == 0 {
+			ok := out.ok && st[i].is(out.b)
+			st[i].open()
+			st.use(i, in)
+			return ok, st
 		}
-		ok := !out.ok && out.b.Auth == in.auth && out.b.Gen != 0 && !out.b.Served
-		st = append(slices.Clone(st), session{name: out.b.Session, auth: in.auth, gen: out.b.Gen})
-		return ok, st.use(len(st)-1, in)
+		ok := !out.ok && out.b.Auth == in.auth && out.b.Gen != 0 && !out.b.Served && out.b.Lost == 0
+		if i < 0 {
+			i = len(st)
+			st = append(st, session{name: out.b.Session})
+		}
+		ok = ok && out.b.Session == st[i].name && out.b.Memo == st[i].memo
+		st[i].bound(out.b, in.auth)
+		st[i].open()
+		st.use(i, in)
+		return ok, st
 	case "get", "peek":
 		i := st.find(in)
 		if i < 0 || !out.ok {
-			return (i >= 0) == out.ok, st
+			return (i >= 0) == out.ok, was
 		}
+		st[i].learn(out.b)
 		ok := st[i].is(out.b)
 		if in.op == "get" {
-			st = st.use(i, in)
+			st[i].open()
+			st.use(i, in)
 		}
 		return ok, st
-	case "swap":
-		if current < 0 {
-			i := slices.IndexFunc(st, func(s session) bool { return s.name == in.b.Session })
-			return !out.ok && (i < 0 && out.b == cache.Binding{} || i >= 0 && st[i].is(out.b)), st
+	case "move":
+		if i < 0 {
+			return !out.ok && out.b == cache.Binding{}, was
 		}
-		ok := out.ok && out.b.Auth == in.auth && out.b.Gen > in.b.Gen && !out.b.Served
-		st = slices.Clone(st)
-		st[current].auth, st[current].gen, st[current].served = in.auth, out.b.Gen, false
+		if !current {
+			ok := !out.ok && st[i].is(out.b)
+			st[i].open()
+			return ok, st
+		}
+		ok := out.ok && out.b.Session == st[i].name && out.b.Auth == in.auth && out.b.Gen != in.b.Gen && !out.b.Served && out.b.Memo == st[i].memo
+		st[i].bound(out.b, in.auth)
+		st[i].open()
 		return ok, st
 	case "confirm":
-		if current < 0 {
+		if !current || st[i].lost != 0 {
 			return !out.ok, st
 		}
-		st = slices.Clone(st)
-		st[current].served = true
-		return out.ok, st
+		st[i].served = true
+		return out.ok && out.memo == st[i].memo, st
 	case "touch":
-		return out.ok == (current >= 0), st
-	case "delete":
-		if current < 0 {
+		return out.ok == current, st
+	case "amend":
+		if i < 0 {
+			return !out.ok && out.b == cache.Binding{}, was
+		}
+		amended := current && st[i].memo == in.b.Memo
+		if amended {
+			st[i].memo = in.auth
+		}
+		return out.ok == amended && st[i].is(out.b), st
+	case "unbind":
+		if !current || st[i].lost != 0 {
 			return !out.ok, st
 		}
-		return out.ok, st.without(current)
+		st[i].lose(cache.Unbound)
+		return out.ok, st
 	case "release":
-		if current < 0 || st[current].served {
+		if !current || st[i].lost != 0 || st[i].served || st[i].uses == 0 {
 			return !out.ok, st
 		}
-		return out.ok, st.without(current)
+		if in.failed && st[i].uses == 1 {
+			st[i].lose(cache.Released)
+			return out.ok, st
+		}
+		st[i].uses--
+		return !out.ok, st
 	case "invalidate":
 		i := st.find(in)
 		if i < 0 {
@@ -136,8 +217,14 @@ func step(st state, in *input, out *output) (bool, state) {
 		}
 		return out.ok, st.without(i)
 	case "invalidate-auth":
-		left := slices.DeleteFunc(slices.Clone(st), func(s session) bool { return s.auth == in.auth })
-		return out.n == len(st)-len(left), left
+		n := 0
+		for i := range st {
+			if st[i].lost == 0 && st[i].auth == in.auth {
+				st[i].lose(cache.AuthInvalidated)
+				n++
+			}
+		}
+		return out.n == n, st
 	}
 	panic(in.op)
 }
@@ -155,14 +242,14 @@ func keys(in *input) (k cache.Keys) {
 	for i, n := range in.names {
 		k.Names[i] = cache.Key{n}
 	}
-	if in.weak != 0 {
-		k.Weak = cache.Key{in.weak}
+	if in.also != 0 {
+		k.Also[0] = cache.Key{in.also}
 	}
 	return k
 }
 
 // do runs an operation.
-func do(s cache.Store, in *input) (out output, err error) {
+func do(s store, in *input) (out output, err error) {
 	switch in.op {
 	case "bind":
 		out.b, out.ok, err = s.Bind(ctx, scope, keys(in), in.auth)
@@ -170,16 +257,18 @@ func do(s cache.Store, in *input) (out output, err error) {
 		out.b, out.ok, err = s.Get(ctx, scope, keys(in))
 	case "peek":
 		out.b, out.ok, err = s.Peek(ctx, scope, keys(in))
-	case "swap":
-		out.b, out.ok, err = s.Swap(ctx, in.b, in.auth)
+	case "move":
+		out.b, out.ok, err = s.Move(ctx, in.b, in.auth)
 	case "confirm":
-		out.ok, err = s.Confirm(ctx, in.b)
+		out.memo, out.ok, err = s.Confirm(ctx, in.b)
 	case "touch":
 		out.ok, err = s.Touch(ctx, in.b)
-	case "delete":
-		out.ok, err = s.Delete(ctx, in.b)
+	case "amend":
+		out.b, out.ok, err = s.Amend(ctx, in.b, in.auth)
+	case "unbind":
+		out.ok, err = s.Unbind(ctx, in.b)
 	case "release":
-		out.ok, err = s.Release(ctx, in.b)
+		out.ok, err = s.Release(ctx, in.b, in.failed)
 	case "invalidate":
 		out.ok, err = s.InvalidateSession(ctx, scope, keys(in))
 	case "invalidate-auth":
@@ -189,7 +278,7 @@ func do(s cache.Store, in *input) (out output, err error) {
 }
 
 // run lets clients loose on a store and writes down what they did and when.
-func run(t *testing.T, s cache.Store, seed uint64, ops []string) []porcupine.Operation {
+func run(t *testing.T, s store, seed uint64, ops []string) []porcupine.Operation {
 	const clients, each = 4, 6
 	var mu sync.Mutex
 	var history []porcupine.Operation
@@ -208,8 +297,15 @@ func run(t *testing.T, s cache.Store, seed uint64, ops []string) []porcupine.Ope
 				for _, i := range rng.Perm(3)[:rng.IntN(3)] {
 					in.names = append(in.names, "abc"[i])
 				}
-				if rng.IntN(2) == 0 || len(in.names) == 0 {
-					in.weak = 'W'
+				in.failed = rng.IntN(3) > 0
+				if rng.IntN(2) == 0 {
+					in.also = "aW"[rng.IntN(2)]
+				}
+				if rng.IntN(6) == 0 {
+					in.names = append(in.names, 'W') // as a name
+				}
+				if len(in.names) == 0 {
+					in.names = []byte("a")
 				}
 				op := porcupine.Operation{ClientId: c, Input: in, Call: clock()}
 				out, err := do(s, in)
@@ -234,7 +330,7 @@ func run(t *testing.T, s cache.Store, seed uint64, ops []string) []porcupine.Ope
 	return history
 }
 
-var operations = []string{"bind", "bind", "bind", "get", "get", "peek", "swap", "confirm", "touch", "delete", "release", "invalidate"}
+var operations = []string{"bind", "bind", "bind", "get", "get", "peek", "move", "confirm", "touch", "amend", "amend", "unbind", "release", "release", "invalidate"}
 
 // histories is how many are checked; HISTORIES says otherwise.
 func histories(t *testing.T) int {
@@ -248,7 +344,7 @@ func histories(t *testing.T) int {
 	return 10_000
 }
 
-func linearizable(t *testing.T, s cache.Store, seed uint64, ops []string) bool {
+func linearizable(t *testing.T, s store, seed uint64, ops []string) bool {
 	h := run(t, s, seed, ops)
 	switch porcupine.CheckOperationsTimeout(contract, h, time.Minute) {
 	case porcupine.Ok:
@@ -285,6 +381,11 @@ func TestMemoryIsLinearizable(t *testing.T) {
 	}
 }
 
+type store interface {
+	cache.Store
+	cache.Admin
+}
+
 // racy binds in two steps, each of them atomic.
 type racy struct{ *cache.Memory }
 
@@ -299,24 +400,40 @@ func (s racy) Bind(c ctxType, sc cache.Scope, k cache.Keys, auth string) (cache.
 	return s.Memory.Bind(c, sc, k, auth)
 }
 
-// stale reads the binding, and confirms in a second step.
+// stale looks at the binding, and confirms in a second step.
 type stale struct{ *cache.Memory }
 
-func (s stale) Confirm(c ctxType, b cache.Binding) (bool, error) {
+func (s stale) Confirm(c ctxType, b cache.Binding) (string, bool, error) {
 	current, err := s.Touch(c, b)
 	runtime.Gosched()
 	if !current || err != nil {
-		return current, err
+		return "", current, err
 	}
-	_, err = s.Memory.Confirm(c, b)
-	return true, err
+	memo, _, err := s.Memory.Confirm(c, b)
+	return memo, true, err
+}
+
+// uncounted releases a use and takes the auth in a second step.
+type uncounted struct{ *cache.Memory }
+
+func (s uncounted) Release(c ctxType, b cache.Binding, failed bool) (bool, error) {
+	if unbound, err := s.Memory.Release(c, b, false); unbound || err != nil || !failed {
+		return unbound, err
+	}
+	runtime.Gosched()
+	now, _, err := s.Amend(c, b, b.Memo)
+	if err != nil || now.Gen != b.Gen || now.Served {
+		return false, err
+	}
+	return s.Unbind(c, b)
 }
 
 // A store with a race in it is rejected.
 func TestARaceIsFound(t *testing.T) {
-	for name, wrap := range map[string]func(*cache.Memory) cache.Store{
-		"bind in two steps":    func(m *cache.Memory) cache.Store { return racy{m} },
-		"confirm in two steps": func(m *cache.Memory) cache.Store { return stale{m} },
+	for name, wrap := range map[string]func(*cache.Memory) store{
+		"bind in two steps":    func(m *cache.Memory) store { return racy{m} },
+		"confirm in two steps": func(m *cache.Memory) store { return stale{m} },
+		"release in two steps": func(m *cache.Memory) store { return uncounted{m} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(20 * histories(t)) {
