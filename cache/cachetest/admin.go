@@ -172,7 +172,8 @@ func editMemos(r *run) {
 		}
 	}
 	seen := map[string]bool{}
-	r.noError("EditMemos", r.admin.EditMemos(r.ctx, func(memo string) string {
+	r.noError("EditMemos", r.admin.EditMemos(r.ctx, func(b cache.Binding) string {
+		memo := b.Memo
 		seen[memo] = true
 		if memo == "memo 2" {
 			return ""

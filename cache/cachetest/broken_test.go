@@ -3,7 +3,6 @@ package cachetest_test
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +24,7 @@ var broken = map[string]struct {
 	"leaking tenant":             {"scopes-never-meet", func(m *cache.Memory, _ time.Duration) cache.Store { return &leakingTenant{m} }},
 	"joined scope":               {"scopes-never-meet", func(m *cache.Memory, _ time.Duration) cache.Store { return &joinedScope{m} }},
 	"cut names":                  {"long-names-are-told-apart", func(m *cache.Memory, _ time.Duration) cache.Store { return &cutNames{m} }},
-	"whole auths":                {"long-names-are-told-apart", func(m *cache.Memory, _ time.Duration) cache.Store { return &wholeAuths{m} }},
+	"short auths":                {"long-names-are-told-apart", func(m *cache.Memory, _ time.Duration) cache.Store { return &shortAuths{m} }},
 	"lost alias":                 {"aliases-lead-to-one-binding", func(m *cache.Memory, _ time.Duration) cache.Store { return &lostAlias{m} }},
 	"deaf to new names":          {"aliases-are-learned", func(m *cache.Memory, _ time.Duration) cache.Store { return &deaf{m} }},
 	"also as names":              {"also-merges-nobody", func(m *cache.Memory, _ time.Duration) cache.Store { return &alsoAsNames{m} }},
@@ -149,14 +148,10 @@ func (s *cutNames) Bind(c ctx, sc cache.Scope, k cache.Keys, auth string) (cache
 	return s.Memory.Bind(c, cache.Scope{Tenant: cut(sc.Tenant), Pool: cut(sc.Pool), Model: cut(sc.Model)}, k, auth)
 }
 
-type wholeAuths struct{ *cache.Memory }
+type shortAuths struct{ *cache.Memory }
 
-func (s *wholeAuths) Bind(c ctx, sc cache.Scope, k cache.Keys, auth string) (cache.Binding, bool, error) {
-	b, existed, err := s.Memory.Bind(c, sc, k, auth)
-	if strings.HasPrefix(b.Auth, "sha256:") {
-		b.Auth = auth
-	}
-	return b, existed, err
+func (s *shortAuths) Bind(c ctx, sc cache.Scope, k cache.Keys, auth string) (cache.Binding, bool, error) {
+	return s.Memory.Bind(c, sc, k, cache.Scope{Pool: auth}.Short().Pool)
 }
 
 type lostAlias struct{ *cache.Memory }
@@ -560,12 +555,12 @@ func (s *countsLost) CountAuth(_ ctx, auth string) (n int, err error) {
 
 type editsBound struct{ *cache.Memory }
 
-func (s *editsBound) EditMemos(c ctx, edit func(string) string) error {
+func (s *editsBound) EditMemos(c ctx, edit func(cache.Binding) string) error {
 	for _, b := range s.All() {
 		if !b.Bound() || b.Memo == "" {
 			continue
 		}
-		if _, _, err := s.Amend(c, b, edit(b.Memo)); err != nil {
+		if _, _, err := s.Amend(c, b, edit(b)); err != nil {
 			return err
 		}
 	}
