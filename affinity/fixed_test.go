@@ -249,7 +249,7 @@ func TestTroubleEndsWithItsSession(t *testing.T) {
 			pick(t, s, session(fmt.Sprint("s", i)), abc).Report(affinity.Transient)
 		}
 		require.Equal(t, 10, memos())
-		time.Sleep(tenSeconds)
+		time.Sleep(longerThanAway)
 		for i := range 5 {
 			served(t, s, session(fmt.Sprint("s", i)), abc)
 		}
@@ -260,7 +260,7 @@ func TestTroubleEndsWithItsSession(t *testing.T) {
 	})
 }
 
-const tenSeconds = 10 * time.Second
+const longerThanAway = 10 * time.Second
 
 // Two thousand turns of one session that each note their response take nobody's
 // binding.

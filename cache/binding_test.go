@@ -3,6 +3,7 @@ package cache_test
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -205,8 +206,8 @@ func TestReleaseOfAServedBindingDoesNothing(t *testing.T) {
 // All uses of a burst fail at once; the auth is lost once, with the last one.
 func TestABurstOfFailedUsesLosesTheAuthOnce(t *testing.T) {
 	for round := range 300 / thorough {
-		lost := 0
-		c := newCache(t, cache.Options{OnRemove: func(cache.Scope, cache.Binding, cause) { lost++ }})
+		var lost atomic.Int64
+		c := newCache(t, cache.Options{OnRemove: func(cache.Scope, cache.Binding, cause) { lost.Add(1) }})
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		unbound, open := 0, 0
@@ -225,7 +226,7 @@ func TestABurstOfFailedUsesLosesTheAuthOnce(t *testing.T) {
 		wg.Wait()
 		require.Equal(t, 16, open)
 		require.GreaterOrEqual(t, unbound, 1, round)
-		require.Equal(t, unbound, lost)
+		require.EqualValues(t, unbound, lost.Load())
 		b, _ := c.Peek(scope, named("s"))
 		require.Equal(t, cache.Released, b.Lost, "all have failed")
 	}
