@@ -18,7 +18,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"testing"
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
@@ -42,17 +41,6 @@ const TTL = time.Minute
 type Check struct {
 	Name string // such as "touch-does-not-resurrect"
 	run  func(*run)
-}
-
-// Test runs all checks as subtests.
-func Test(t *testing.T, h Harness) {
-	for _, c := range Checks() {
-		t.Run(c.Name, func(t *testing.T) {
-			if err := c.Run(h); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
 }
 
 // Run runs one check. The error says what the store did and what it should have

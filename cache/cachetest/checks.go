@@ -1,5 +1,7 @@
 package cachetest
 
+import "testing"
+
 // Checks are all demands on a store.
 func Checks() []Check {
 	return []Check{
@@ -49,5 +51,16 @@ func Checks() []Check {
 		{"count-auth", countAuth},
 		{"edit-memos", editMemos},
 		{"closed", closed},
+	}
+}
+
+// Test runs all checks as subtests.
+func Test(t *testing.T, h Harness) {
+	for _, c := range Checks() {
+		t.Run(c.Name, func(t *testing.T) {
+			if err := c.Run(h); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
