@@ -68,8 +68,8 @@ func (a *Affinity[T]) use(s *settings[T]) {
 // Pick's error, and then nothing was bound; but a session that could have stayed
 // (Options.Failback, ColdAnew) stays. If nobody may serve, next is not called and
 // the error is a [NoAuthError]. What next returns is taken at its word, also if it
-// is no candidate. Two candidates of the same name are an error if one of them is
-// chosen. If [WithRequest] made ctx, [PickFrom] returns the pick afterwards.
+// is no candidate. Two candidates of the same name are an error if next chooses one
+// of them. With an error the Pick is zero; Options.OnDecision is told why. If [WithRequest] made ctx, [PickFrom] returns the pick afterwards.
 func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next selector.Func[T]) (p Pick[T], err error) {
 	err = a.pick(ctx, &r, candidates, next, &p)
 	return p, err
@@ -90,13 +90,14 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 		if b.Bound() && b.Memo == "" && !o.restless && r.Force == "" && len(id.Owners()) == 0 && a.shortest(o, r, &at, &f, candidates, p) {
 			p.Decision.Signal = id.Signal()
 			a.decided(&o.policy, &p.Decision)
-			made(ctx, p)
+			made(ctx, p, nil)
 			return nil
 		}
 	}
 	f.session = *b
 	var err error
 	*p, err = a.longer(ctx, o, r, &at, &id, &f, candidates, next)
+	made(ctx, p, err)
 	return err
 }
 
@@ -184,7 +185,6 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 	if err != nil {
 		return Pick[T]{}, err
 	}
-	made(ctx, p)
 	return *p, nil
 }
 

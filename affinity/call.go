@@ -22,13 +22,17 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
-// made notes a pick.
-func made[T any](ctx context.Context, p *Pick[T]) {
-	if c := callOf(ctx); c != nil {
+// made notes a pick, or that the last one was refused.
+func made[T any](ctx context.Context, p *Pick[T], err error) {
+	c := callOf(ctx)
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pick = nil; err == nil {
 		last := *p // the copy goes to the heap, and only where there is a call
-		c.mu.Lock()
 		c.pick = &last
-		c.mu.Unlock()
 	}
 }
 
@@ -40,7 +44,8 @@ func WithRequest(ctx context.Context, r Request) context.Context {
 }
 
 // PickFrom returns the last pick that was made with this context, in whatever way,
-// to report how the request went. ok is false if there is none of this type.
+// to report how the request went. ok is false if there is none of this type, or if
+// the last one was refused.
 func PickFrom[T any](ctx context.Context) (p Pick[T], ok bool) {
 	c := callOf(ctx)
 	if c == nil {

@@ -205,7 +205,7 @@ func (c *candidates[T]) choices(l level, without int, below float64) []T {
 // indifferent reports whether there is nothing that tells the candidates apart.
 // The balancer then gets the caller's slice as it is.
 func (c *candidates[T]) indifferent() bool {
-	return c.o.state == nil && c.trouble == (trouble{}) && len(c.r.Tried) == 0 && c.o.slow.Above == 0 && c.drained.empty()
+	return c.o.state == nil && c.trouble.isZero() && len(c.r.Tried) == 0 && c.o.slow.Above == 0 && c.drained.empty()
 }
 
 // nobody is the error when no candidate may serve.

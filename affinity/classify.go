@@ -112,8 +112,10 @@ func byBody(r Result, away time.Duration, body []byte) (Result, time.Duration) {
 		if d.Get("reason").String() == "API_KEY_INVALID" {
 			return Terminal, 0
 		}
-		if v, err := time.ParseDuration(d.Get("retryDelay").String()); err == nil && v > 0 && away == 0 {
-			away = min(v, mostAway)
+		// A google.protobuf.Duration in JSON: seconds, and an s.
+		delay, ok := strings.CutSuffix(d.Get("retryDelay").String(), "s")
+		if v, err := strconv.ParseFloat(delay, 64); ok && err == nil && v > 0 && away == 0 {
+			away = seconds(v)
 		}
 	}
 	if e.Get("type").String() == "usage_limit_reached" && away == 0 {

@@ -17,12 +17,14 @@ const (
 	// request of a session that is not bound, or the store is away. The balancer
 	// chose, and nothing was bound.
 	OutcomeNone Outcome = iota
-	// OutcomeNew: the session was not bound; the balancer chose, and it is now.
+	// OutcomeNew: the session was not bound, or has lost its auth before that ever
+	// served it. It is bound now.
 	OutcomeNew
 	// OutcomeHit: the session went to its auth.
 	OutcomeHit
 	// OutcomeMoved: the session has left its auth for good, for the Reason, and is
-	// bound to the auth that serves this request.
+	// bound to the auth that serves this request. If there was no other, that can be
+	// the same auth again.
 	OutcomeMoved
 	// OutcomeDetour: the session's auth is away for a moment. Another auth serves
 	// all of its requests meanwhile; the session stays bound.
@@ -79,6 +81,7 @@ func (r Reason) String() string { return nameOf(reasonNames[:], int(r)) }
 type Decision struct {
 	Outcome Outcome
 	// Reason is why a bound session was no OutcomeHit, or why the pick was refused.
+	// The balancer's own error has no Reason.
 	Reason Reason
 	// Signal is the place in the request that named the session.
 	Signal sessionid.Signal
@@ -113,7 +116,7 @@ func (d Decision) LogValue() slog.Value {
 // candidates are away, full or unfit, or the one auth that had to serve cannot.
 // The balancer was not called. It is a selector.ErrNoCandidates to errors.Is.
 type NoAuthError struct {
-	// Reason is ReasonAway if a candidate will come back, otherwise ReasonFull,
+	// Reason is ReasonAway if a candidate is away or was tried, otherwise ReasonFull,
 	// ReasonUnfit, or ReasonGone if there are no candidates. It is ReasonForced or
 	// ReasonOwner if the request had to go to one auth.
 	Reason Reason
@@ -129,13 +132,14 @@ func (e *NoAuthError) Error() string {
 	s := "affinity: no auth can serve this request: "
 	switch e.Reason {
 	case ReasonForced:
-		return s + fmt.Sprintf("%q is no candidate", e.Auth)
+		s += fmt.Sprintf("%q is no candidate, or was tried", e.Auth)
 	case ReasonOwner:
-		return s + fmt.Sprintf("%q holds what it names and cannot serve", e.Auth)
+		s += fmt.Sprintf("%q holds what it names and cannot serve", e.Auth)
 	case ReasonGone:
-		return s + "there are no candidates"
+		s += "there are no candidates"
+	default:
+		s += "all candidates are " + e.Reason.String()
 	}
-	s += "all candidates are " + e.Reason.String()
 	if !e.Until.IsZero() {
 		s += " until " + e.Until.UTC().Format(time.RFC3339)
 	}

@@ -46,9 +46,12 @@
 // has been. [Affinity.Back] says that an auth is well again before its time.
 //
 // An auth that is away for a moment again and again would make its sessions go to
-// and fro. So a session comes back at once after the first absence; after the
-// second one its auth must have been there for 30 seconds, and twice as long after
-// each further one.
+// and fro. So its sessions come back at once after its first absence. After the second
+// one the auth must have been there for 30 seconds, and twice as long after each
+// further one, up to Options.Warm. Absences are counted for each auth, over all
+// sessions, and forgotten when the auth was not away for as long as Options.Warm.
+//
+// A session remembers up to 64 auths that have failed it.
 //
 // # Where sessions go
 //
@@ -73,8 +76,8 @@
 // are about the pick that they belong to; a late one changes nothing. Tenants, pools
 // and models never share a binding.
 //
-// The balancer is called with no lock held, and only when there is a choice to make.
-// Pick retries nothing, never sleeps, never changes the request and starts no
+// The balancer is called with no lock held, and only if the session's binding does not
+// settle the matter. Pick retries nothing, never sleeps, never changes the request and starts no
 // goroutine.
 //
 // What the client sent as its session is never kept, logged or returned; digests of

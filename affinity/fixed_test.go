@@ -888,3 +888,102 @@ func TestAnAuthWithALongNameKeepsItsSessions(t *testing.T) {
 		require.Equal(t, affinity.OutcomeHit, p.Decision.Outcome)
 	}
 }
+
+// Two first requests find their auth failing, one after the other: the second one
+// follows the first one to its detour.
+func TestAFirstBurstOnAFailingAuthEndsOnOneAuth(t *testing.T) {
+	many := []string{"A", "B", "C", "D"}
+	for _, result := range []affinity.Result{affinity.Transient, affinity.Terminal, affinity.Cancelled} {
+		for _, away := range []time.Duration{0, time.Minute} {
+			for _, first := range []bool{true, false} { // is served before the second one fails
+				synctest.Test(t, func(t *testing.T) {
+					s := wrap(t, nil)
+					one, two := session("x"), session("x")
+					p1, p2 := pick(t, s, one, many), pick(t, s, two, many)
+					p1.ReportAway(affinity.Transient, away)
+					one.Tried = []string{p1.Auth}
+					q1 := pick(t, s, one, many)
+					if first {
+						q1.Report(affinity.Served)
+					}
+					p2.ReportAway(result, away)
+					two.Tried = []string{p2.Auth}
+					q2 := pick(t, s, two, many)
+					require.Equal(t, q1.Auth, q2.Auth)
+					q2.Report(affinity.Served)
+					q1.Report(affinity.Served)
+					require.Equal(t, q1.Auth, served(t, s, session("x"), many))
+				})
+			}
+		}
+	}
+}
+
+// However many auths have said for how long to leave them alone, each is.
+func TestASessionRemembersAllAuthsThatAskedToBeLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := wrap(t, nil)
+		var many []string
+		for i := range 20 {
+			many = append(many, fmt.Sprint("auth-", i))
+		}
+		served(t, s, session("x"), many)
+		seen := map[string]bool{}
+		for range many {
+			p := pick(t, s, session("x"), many)
+			require.False(t, seen[p.Auth], p.Auth)
+			seen[p.Auth] = true
+			p.ReportAway(affinity.Transient, 10*time.Minute)
+		}
+		_, err := s.Pick(t.Context(), session("x"), many)
+		var none *affinity.NoAuthError
+		require.ErrorAs(t, err, &none)
+		require.Equal(t, 10*time.Minute, time.Until(none.Until))
+	})
+}
+
+func TestAForcedRequestIsNotSentToWhereItWas(t *testing.T) {
+	s := wrap(t, nil)
+	r := session("x")
+	r.Force, r.Tried = "A", []string{"A"}
+	_, err := s.Pick(t.Context(), r, abc)
+	var none *affinity.NoAuthError
+	require.ErrorAs(t, err, &none)
+	require.Equal(t, affinity.ReasonForced, none.Reason)
+}
+
+// A time that is too long to be added is long.
+func TestAnAuthCanBeAwayForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := wrap(t, nil)
+		home := served(t, s, session("x"), abc)
+		pick(t, s, session("x"), abc).ReportAway(affinity.Transient, 1<<63-1)
+		require.NotEqual(t, home, served(t, s, session("x"), abc))
+	})
+	_, away := affinity.Classify(answer(429, `{"error":{"details":[{"retryDelay":"99999999999999s"}]}}`), nil)
+	require.Equal(t, time.Hour, away)
+}
+
+func TestTheOwnersErrorSaysUntilWhen(t *testing.T) {
+	h := newHost(t, affinity.Options[string]{RequireOwner: true})
+	p := h.pick(content(`{"input":"begin"}`))
+	require.NoError(t, p.Owns(t.Context(), "previous_response_id", "resp_1"))
+	h.fitness[p.Auth] = affinity.Away
+	h.until = map[string]time.Time{p.Auth: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)}
+	_, err := h.Pick(t.Context(), follows("resp_1"), abc)
+	require.ErrorContains(t, err, "until 2100-01-01T00:00:00Z")
+}
+
+// A refused pick is not the one that PickFrom returns, nor is the one before.
+func TestAfterARefusedPickThereIsNoneToReport(t *testing.T) {
+	s := wrap(t, nil)
+	ctx := affinity.WithRequest(t.Context(), session("x"))
+	_, err := s.Select(ctx, abc)
+	require.NoError(t, err)
+	_, ok := affinity.PickFrom[string](ctx)
+	require.True(t, ok)
+	_, err = s.Select(ctx, nil)
+	require.Error(t, err)
+	_, ok = affinity.PickFrom[string](ctx)
+	require.False(t, ok)
+}

@@ -20,7 +20,7 @@ func (v *visit[T]) place(why Reason) error {
 			return v.move(v.at(i), OutcomeMoved, why)
 		}
 	}
-	c, err := v.anybody(-1)
+	c, err := v.follow()
 	if err != nil {
 		return err
 	}
@@ -28,6 +28,18 @@ func (v *visit[T]) place(why Reason) error {
 		return v.move(c, OutcomeNew, ReasonNone)
 	}
 	return v.move(c, OutcomeMoved, why)
+}
+
+// follow is the auth where other requests of a session are that has lost its own.
+// Otherwise the balancer chooses.
+func (v *visit[T]) follow() (chosen[T], error) {
+	if v.session.Lost != 0 && v.trouble.detour != "" {
+		l := v.level(-1)
+		if i := v.serving(v.trouble.detour, max(l.rank, rankBusy)); i >= 0 && l.rank != rankNone {
+			return v.at(i), nil
+		}
+	}
+	return v.anybody(-1)
 }
 
 // move binds the session to an auth and serves the request there. If another

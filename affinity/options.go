@@ -21,7 +21,8 @@ type Options[T any] struct {
 	Memory cache.Options
 	// Store, if not nil, keeps the bindings instead, and Memory must be zero. The
 	// caller closes the store. When the store fails, the balancer chooses and
-	// nothing is bound. A report gives the store one second.
+	// nothing is bound. A pick waits for the store as long as the pick's context
+	// allows. A report gives the store one second.
 	Store cache.Store
 
 	// Which session a request is part of.

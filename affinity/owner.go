@@ -1,5 +1,7 @@
 package affinity
 
+import "slices"
+
 // owner serves a request by the auth that holds what the request names. It
 // returns false if nobody is known to hold it, or if that auth cannot serve and
 // the request may go on without.
@@ -45,7 +47,7 @@ func (v *visit[T]) own(i int) error {
 // forced serves a request by the auth that it names.
 func (v *visit[T]) forced() error {
 	i := v.find(v.r.Force)
-	if i < 0 {
+	if i < 0 || slices.Contains(v.r.Tried, v.r.Force) {
 		return &NoAuthError{Reason: ReasonForced, Auth: v.r.Force}
 	}
 	v.serve(v.at(i), OutcomeForced, ReasonNone, v.session, false)

@@ -116,12 +116,15 @@ func (p Pick[T]) Owns(ctx context.Context, name, id string) error {
 // to a model.
 func ownerScope(s cache.Scope) cache.Scope { return cache.Scope{Tenant: s.Tenant, Pool: s.Pool} }
 
+// maxWait bounds what a host can say, so that times can be added.
+const maxWait = 10 * 365 * 24 * time.Hour
+
 // wait is how long to leave an auth alone after a result, and whether the auth
 // itself has said so.
 func (p *policy) wait(r Result, away time.Duration) (wait time.Duration, asked bool) {
 	switch {
 	case away > 0:
-		return away, true
+		return min(away, maxWait), true
 	case r == Terminal:
 		return p.warm, false
 	}
@@ -152,8 +155,9 @@ func (k *core) resident(ctx context.Context, v *visitor, r Result, away time.Dur
 		}
 	case Cancelled:
 		if v.end(useEnded) {
-			_, err := k.store.Release(ctx, b, true)
-			k.check(err)
+			if unbound, err := k.store.Release(ctx, b, true); k.check(err) && unbound {
+				k.part(ctx, b, func(*trouble, string, int64) {})
+			}
 		}
 	case Transient:
 		first := v.end(useEnded)
@@ -202,14 +206,21 @@ func (k *core) resident(ctx context.Context, v *visitor, r Result, away time.Dur
 // blame makes a session that has just lost its auth leave that auth alone for a
 // while.
 func (k *core) blame(ctx context.Context, b cache.Binding, wait time.Duration, asked bool) {
+	k.part(ctx, b, func(t *trouble, auth string, now int64) { t.leave(auth, now+int64(wait), asked) })
+}
+
+// part changes what a session remembers that has just lost its auth. If other
+// requests of the session are on a detour, the session is to follow them.
+func (k *core) part(ctx context.Context, b cache.Binding, edit func(t *trouble, auth string, now int64)) {
 	k.amend(ctx, b, departed, func(is *cache.Binding, t *trouble) {
+		now := time.Now().UnixNano()
 		auth := b.Auth
 		if is.Lost != 0 {
-			auth = is.Auth
+			auth = is.Auth // it may have been renamed
+			t.calm(now, t.gen == is.Gen)
+			t.carry(is, b.Gen, now)
 		}
-		now := time.Now().UnixNano()
-		t.calm(now, false)
-		t.leave(auth, now+int64(wait), asked)
+		edit(t, auth, now)
 	})
 }
 

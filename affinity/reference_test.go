@@ -295,7 +295,7 @@ func (m *reference) pick(r *refRequest) (p refPick, ok bool) {
 	}
 	switch {
 	case r.force != "":
-		if !slices.Contains(r.candidates, r.force) {
+		if !slices.Contains(r.candidates, r.force) || slices.Contains(r.tried, r.force) {
 			p.reason = affinity.ReasonForced
 			return p, false
 		}
@@ -343,8 +343,10 @@ func (m *reference) place(r *refRequest, p refPick, why affinity.Reason) (refPic
 		p.reason = m.refusal(r)
 		return p, false
 	}
-	to, ok := r.choose(l.from)
-	if !ok {
+	to, ok := "", true
+	if t := p.of.trouble(); p.of != nil && !p.of.bound() && t.detour != "" && m.rank(r, t.detour) <= max(l.rank, 1) {
+		to = t.detour
+	} else if to, ok = r.choose(l.from); !ok {
 		return p, false
 	}
 	what := affinity.OutcomeMoved
@@ -560,6 +562,9 @@ func (m *reference) report(p *refPick, r affinity.Result, away time.Duration) {
 	}
 	lose := func(why affinity.Reason, never, blamed bool) {
 		auth := s.auth
+		if t := s.trouble(); t.detour != "" { // other requests are there
+			s.t = refTrouble{gen: m.gen + 1, since: time.Now(), detour: t.detour, last: t.last}
+		}
 		m.gen++
 		s.gen, s.lost, s.never, s.served, s.uses = m.gen, why, never, false, 0
 		if blamed {

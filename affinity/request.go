@@ -36,8 +36,8 @@ type Request struct {
 	// Off says that this request has no session: the balancer chooses, and
 	// nothing is looked up or bound.
 	Off bool
-	// Force names the auth that serves this request. If it is no candidate, Pick
-	// returns a NoAuthError. Nothing is bound.
+	// Force names the auth that serves this request, whatever State says. If it is
+	// no candidate, or among Tried, Pick returns a NoAuthError. Nothing is bound.
 	Force string
 	// Tried names the auths that this request was sent to already and that could
 	// not serve it. Pick chooses none of them. A session that is bound to one of

@@ -4,25 +4,27 @@ package affinity
 type Result uint8
 
 const (
-	// Unlisted: nobody knows what the answer means. Nothing changes until it has
-	// come Options.Unlisted times in a row; then the session leaves the auth.
+	// Unlisted: nobody knows what the answer means. Nothing changes until it was
+	// reported Options.Unlisted times in a row; then the session leaves the auth.
 	Unlisted Result = iota
 	// Served: the auth answered. The binding is confirmed and its TTL starts
 	// again.
 	Served
 	// Transient: the auth failed in a way that passes (408, 429, 5xx, a broken
-	// connection). A session that was served before stays bound and takes a detour
-	// for a while. A session that never was loses its auth, unless another request
-	// of it is still under way.
+	// connection). If the auth has served the session before, the session stays bound
+	// and takes a detour for a while. If this is one of the session's first requests
+	// at the auth, the others count: when none of them was served and none is under way
+	// any more, the session loses the auth. As long as one is, nothing changes, unless
+	// the auth has said for how long to leave it alone.
 	Transient
 	// Terminal: the auth cannot serve the session any more (401, 402, 403, unknown
 	// model). The session leaves the auth.
 	Terminal
 	// Rejected: the request itself is at fault (400, 413, 422 …). Nothing changes.
 	Rejected
-	// Cancelled: the client went away. The auth is not to blame. A session that
-	// was served before stays bound. A session that never was loses its auth,
-	// unless another request of it is still under way.
+	// Cancelled: the client went away. The auth is not to blame. If the auth has never
+	// served the session, and no other request of the session is under way, the session
+	// loses the auth.
 	Cancelled
 )
 

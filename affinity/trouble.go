@@ -24,8 +24,10 @@ type trouble struct {
 	served int64  // when the detour served the session last
 
 	// avoid outlives a move.
-	avoid [maxAvoid]avoided
+	avoid []avoided
 }
+
+func (t *trouble) isZero() bool { return t.gen == 0 && len(t.avoid) == 0 }
 
 // avoided is an auth that has failed the session and is not its own.
 type avoided struct {
@@ -34,8 +36,9 @@ type avoided struct {
 	asked bool
 }
 
-// maxAvoid is how many a session remembers. A request tries about as many.
-const maxAvoid = 4
+// maxAvoid is how many a session remembers. Beyond it the one whose time is over
+// first is forgotten.
+const maxAvoid = 64
 
 // troubleOf reads a binding's memo. What it says of an older generation of the
 // binding is over.
@@ -71,20 +74,28 @@ func (t *trouble) leave(auth string, until int64, asked bool) {
 	if t.detour == auth {
 		t.detour, t.served = "", 0
 	}
-	// In place of the same auth, or else of the one whose time is over first.
-	at := 0
+	if at := t.find(auth); at >= 0 {
+		if t.avoid[at].until < until {
+			t.avoid[at] = avoided{auth, until, asked}
+		}
+		return
+	}
+	if len(t.avoid) < maxAvoid {
+		t.avoid = append(t.avoid, avoided{auth, until, asked})
+		return
+	}
+	first := 0
 	for i, a := range t.avoid {
-		if a.auth == auth {
-			at = i
-			break
-		}
-		if a.until < t.avoid[at].until {
-			at = i
+		if a.until < t.avoid[first].until {
+			first = i
 		}
 	}
-	if t.avoid[at].auth != auth || t.avoid[at].until < until {
-		t.avoid[at] = avoided{auth, until, asked}
-	}
+	t.avoid[first] = avoided{auth, until, asked}
+}
+
+// find is the place of an auth that is to be avoided, -1 if it is not.
+func (t *trouble) find(auth string) int {
+	return slices.IndexFunc(t.avoid, func(a avoided) bool { return a.auth == auth })
 }
 
 // left reports until when an auth is to be left alone, 0 if it is not, and
@@ -93,10 +104,8 @@ func (t *trouble) left(auth string, now int64) (until int64, asked bool) {
 	if auth == t.auth && now < t.until {
 		return t.until, t.asked
 	}
-	for _, a := range t.avoid {
-		if a.auth == auth && now < a.until {
-			return a.until, a.asked
-		}
+	if at := t.find(auth); at >= 0 && now < t.avoid[at].until {
+		return t.avoid[at].until, t.avoid[at].asked
 	}
 	return 0, false
 }
@@ -107,11 +116,7 @@ func (t *trouble) calm(now int64, keep bool) {
 	if !keep {
 		*t = trouble{avoid: t.avoid}
 	}
-	for i, a := range t.avoid {
-		if now >= a.until {
-			t.avoid[i] = avoided{}
-		}
-	}
+	t.avoid = slices.DeleteFunc(t.avoid, func(a avoided) bool { return now >= a.until })
 }
 
 // rename gives an auth another name.
@@ -119,18 +124,17 @@ func (t *trouble) rename(from, to string) {
 	if t.detour == from {
 		t.detour = to
 	}
-	at := slices.IndexFunc(t.avoid[:], func(a avoided) bool { return a.auth == from })
-	if at < 0 {
+	old, have := t.find(from), t.find(to)
+	switch {
+	case old < 0 || from == to:
 		return
-	}
-	t.avoid[at].auth = to
-	for i, a := range t.avoid { // what lasts longer counts
-		if i != at && a.auth == to {
-			if a.until > t.avoid[at].until {
-				t.avoid[at] = a
-			}
-			t.avoid[i] = avoided{}
-		}
+	case have >= 0 && t.avoid[have].until < t.avoid[old].until: // what lasts longer counts
+		t.avoid[have].until, t.avoid[have].asked = t.avoid[old].until, t.avoid[old].asked
+		fallthrough
+	case have >= 0:
+		t.avoid = slices.Delete(t.avoid, old, old+1)
+	default:
+		t.avoid[old].auth = to
 	}
 }
 
@@ -139,10 +143,17 @@ func (t *trouble) forgive(auth string) {
 	if t.auth == auth {
 		t.until, t.asked, t.failed = 0, false, 0
 	}
-	for i, a := range t.avoid {
-		if a.auth == auth {
-			t.avoid[i] = avoided{}
-		}
+	if at := t.find(auth); at >= 0 {
+		t.avoid = slices.Delete(t.avoid, at, at+1)
+	}
+}
+
+// carry takes over, for a session that has lost its auth, the detour that it had on
+// the generation before: its other requests are there.
+func (t *trouble) carry(b *cache.Binding, before uint64, now int64) {
+	if old := decodeTrouble(b.Memo); old.gen == before && old.detour != "" {
+		t.begin(b, now)
+		t.detour, t.served = old.detour, old.served
 	}
 }
 
@@ -151,7 +162,7 @@ func (t *trouble) forgive(auth string) {
 const troubleVersion = 1
 
 func (t *trouble) encode() string {
-	if t.gen == 0 && t.avoid == [maxAvoid]avoided{} {
+	if t.isZero() {
 		return ""
 	}
 	b := make([]byte, 0, 128)
@@ -164,11 +175,9 @@ func (t *trouble) encode() string {
 	b = appendString(b, t.detour)
 	b = binary.AppendVarint(b, t.served)
 	for _, a := range t.avoid {
-		if a != (avoided{}) {
-			b = appendString(b, a.auth)
-			b = binary.AppendVarint(b, a.until)
-			b = append(b, flag(a.asked))
-		}
+		b = appendString(b, a.auth)
+		b = binary.AppendVarint(b, a.until)
+		b = append(b, flag(a.asked))
 	}
 	return string(b)
 }
@@ -199,11 +208,8 @@ func decodeTrouble(memo string) (t trouble) {
 	t.failed = int(min(m.uvarint(), 1<<20))
 	t.detour = m.string()
 	t.served = m.varint()
-	for i := range t.avoid {
-		if m.s == "" {
-			break
-		}
-		t.avoid[i] = avoided{m.string(), m.varint(), m.byte()&1 != 0}
+	for m.s != "" && len(t.avoid) < maxAvoid {
+		t.avoid = append(t.avoid, avoided{m.string(), m.varint(), m.byte()&1 != 0})
 	}
 	if m.bad || m.s != "" {
 		return trouble{}

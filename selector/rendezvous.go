@@ -42,7 +42,8 @@ func KeyOf(ctx context.Context) (key uint64, ok bool) {
 //
 // name is the auth's lasting name. weight is the auth's share relative to the
 // others, a finite number; nil is 1 for all. An auth of weight 0 or less is taken
-// only if there is no other. Without a key, Rendezvous takes a candidate at random.
+// only if there is no other. Without a key, Rendezvous draws one at random, so that
+// weights count there, too.
 func Rendezvous[T any](name func(T) string, weight func(T) float64) Selector[T] {
 	return Func[T](func(ctx context.Context, candidates []T) (T, error) {
 		if len(candidates) == 0 {
@@ -50,7 +51,7 @@ func Rendezvous[T any](name func(T) string, weight func(T) float64) Selector[T] 
 		}
 		key, ok := KeyOf(ctx)
 		if !ok {
-			return candidates[rand.IntN(len(candidates))], nil
+			key = rand.Uint64()
 		}
 		best, most := 0, math.Inf(-1)
 		for i, c := range candidates {

@@ -164,3 +164,15 @@ func ExampleRendezvous() {
 	// key-2 <nil>
 	// key-2 <nil>
 }
+
+func TestRendezvousWithoutAKeyKeepsToTheWeights(t *testing.T) {
+	s := selector.Rendezvous(func(a string) string { return a }, func(a string) float64 { return map[string]float64{"B": 1, "C": 3}[a] })
+	got := map[string]int{}
+	for range 4000 {
+		a, err := s.Select(t.Context(), []string{"A", "B", "C"})
+		require.NoError(t, err)
+		got[a]++
+	}
+	require.Zero(t, got["A"], "of weight 0")
+	require.InDelta(t, 1000, got["B"], 200)
+}
