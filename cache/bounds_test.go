@@ -180,14 +180,16 @@ func TestABoundPerTenant(t *testing.T) {
 // A tenant with few sessions in a large store: what it uses stays, although a use
 // does not move a session to the front each time.
 func TestAUsedSessionOfASmallTenantSurvives(t *testing.T) {
-	c := newCache(t, cache.Options{MaxSessions: 100_000, MaxPerTenant: 20})
-	c.Bind(scope, named("live"), "A")
-	for i := range 5000 {
-		_, ok := c.Get(scope, named("live"))
-		require.True(t, ok, i)
-		c.Bind(scope, named(fmt.Sprint("s", i)), "A")
+	for _, o := range []cache.Options{{MaxSessions: 100_000, MaxPerTenant: 20}, {MaxSessions: 512, MaxPerTenant: 10}} {
+		c := newCache(t, o)
+		c.Bind(scope, named("live"), "A")
+		for i := range 5000 {
+			_, ok := c.Get(scope, named("live"))
+			require.True(t, ok, i)
+			c.Bind(scope, named(fmt.Sprint("s", i)), "A")
+		}
+		require.Equal(t, o.MaxPerTenant, c.Len())
 	}
-	require.Equal(t, 20, c.Len())
 }
 
 // Large stores find a session that is among the oldest.

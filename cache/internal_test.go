@@ -278,6 +278,12 @@ func TestANumberIsFreedOnce(t *testing.T) {
 	require.Equal(t, "b", r.name(r.use("b")))
 	_, ok = r.find("a")
 	require.False(t, ok)
+	// Nor a name that was given again.
+	again := r.use("a")
+	r.forget(a)
+	_, ok = r.find("a")
+	require.True(t, ok)
+	require.Equal(t, "a", r.name(again))
 }
 
 func TestTheRegistryForgetsEachNameThatIsDropped(t *testing.T) {
@@ -390,6 +396,45 @@ func TestTwoKeysOfOneHashDoNotMeet(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, ok)
 	require.Equal(t, 1, m.Len())
+}
+
+// A session that lies where a key of another scope leads is not found: as if the
+// hashes of two scopes were equal, which nobody can bring about.
+func TestScopesAreComparedNotOnlyHashed(t *testing.T) {
+	for _, size := range []int{100, 100_000} {
+		m, err := New(&Options{MaxSessions: size})
+		require.NoError(t, err)
+		ctx, one, two := context.Background(), Scope{Tenant: "one"}, Scope{Tenant: "two"}
+		for _, table := range []*table{&m.sessions, &m.notes} {
+			home := in(table.mix(&two), testKey("s", 1))
+			var gone leavings
+			s := table.shard(home)
+			r, _ := s.insert(&one, home, table.next(), "A", table.now(), &gone)
+			e := in(table.mix(&two), testKey("e", 1))
+			r.extras().ends = []Key{e}
+			table.shard(e).aliases[e] = alias{home, r.born}
+		}
+		for _, k := range []Keys{
+			{Names: [MaxNames]Key{testKey("s", 1)}},
+			{Names: [MaxNames]Key{testKey("other", 1), testKey("s", 1)}},
+			{End: testKey("e", 1)},
+			{End: testKey("x", 1), Past: []Key{testKey("e", 1)}},
+			{End: testKey("x", 1), Past: []Key{testKey("s", 1)}},
+		} {
+			_, ok, err := m.Get(ctx, two, k)
+			require.NoError(t, err)
+			require.False(t, ok)
+			_, ok, err = m.Peek(ctx, two, k)
+			require.NoError(t, err)
+			require.False(t, ok)
+			removed, err := m.InvalidateSession(ctx, two, k)
+			require.NoError(t, err)
+			require.False(t, removed)
+		}
+		_, ok, err := m.Recall(ctx, two, testKey("s", 1))
+		require.NoError(t, err)
+		require.False(t, ok)
+	}
 }
 
 // If the homes of the keys change each time that they are looked for, the set of
