@@ -11,8 +11,8 @@
 //	-		return away, true
 //	+		return p.away, false
 //
-// The lines behind "-" must stand exactly once in the file. A block can also have
-// the line
+// The text behind "-", one or more lines or a part of one, must stand exactly once in
+// the file. A block can also have the line
 //
 //	survives: no test can see it, because …
 //
@@ -154,12 +154,9 @@ func (m *mutation) run(root string) (by string, err error) {
 	if err != nil {
 		return "", err
 	}
-	old, mutated := strings.Join(m.old, "\n")+"\n", ""
-	if len(m.new) > 0 {
-		mutated = strings.Join(m.new, "\n") + "\n"
-	}
-	if n := strings.Count("\n"+string(text), "\n"+old); n != 1 {
-		return "", fmt.Errorf("%s: the old lines stand %d times in the file, not once", m.at, n)
+	old := strings.Join(m.old, "\n")
+	if n := strings.Count(string(text), old); n != 1 {
+		return "", fmt.Errorf("%s: the old text stands %d times in the file, not once", m.at, n)
 	}
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
@@ -170,7 +167,7 @@ func (m *mutation) run(root string) (by string, err error) {
 	if strings.HasSuffix(m.file, ".s") {
 		changed = filepath.Join(dir, "mutated.s")
 	}
-	broken := strings.Replace("\n"+string(text), "\n"+old, "\n"+mutated, 1)[1:]
+	broken := strings.Replace(string(text), old, strings.Join(m.new, "\n"), 1)
 	overlay := filepath.Join(dir, "overlay.json")
 	spec, err := json.Marshal(map[string]any{"Replace": map[string]string{path: changed}})
 	if err != nil {
