@@ -180,12 +180,15 @@ func TestABoundPerTenant(t *testing.T) {
 // A tenant with few sessions in a large store: what it uses stays, although a use
 // does not move a session to the front each time.
 func TestAUsedSessionOfASmallTenantSurvives(t *testing.T) {
-	for _, o := range []cache.Options{{MaxSessions: 100_000, MaxPerTenant: 20}, {MaxSessions: 512, MaxPerTenant: 10}} {
+	for _, o := range []cache.Options{
+		{MaxSessions: 100_000, MaxPerTenant: 20}, {MaxSessions: 100_000, MaxPerTenant: 5000},
+		{MaxSessions: 512, MaxPerTenant: 10}, {MaxSessions: 512, MaxPerTenant: 35}, {MaxSessions: 512, MaxPerTenant: 100},
+	} {
 		c := newCache(t, o)
 		c.Bind(scope, named("live"), "A")
-		for i := range 5000 {
+		for i := range 8000 {
 			_, ok := c.Get(scope, named("live"))
-			require.True(t, ok, i)
+			require.True(t, ok, "%+v %d", o, i)
 			c.Bind(scope, named(fmt.Sprint("s", i)), "A")
 		}
 		require.Equal(t, o.MaxPerTenant, c.Len())

@@ -61,15 +61,17 @@ func (t *table) release(b *Binding, failed bool) (unbound bool, err error) {
 	return unbound, err
 }
 
-func (t *table) invalidate(scope *Scope, keys *Keys) (removed bool) {
-	o := op{t: t, scope: *scope, keys: *keys, write: true}
-	o.begin()
-	if s, r := o.acquire(); r != nil {
-		i, _ := s.number(r.home)
-		s.remove(i, Invalidated, o.now, &o.gone)
-		removed = true
+// closeUse ends a use of a current, provisional binding. lose says that it is the
+// last one, is still open, and has failed: the session is to lose its auth.
+func (t *table) closeUse(b *Binding, failed bool) (lose bool, err error) {
+	if t.closed.Load() {
+		return false, ErrClosed
 	}
-	o.release()
-	t.clean(&o.gone)
-	return removed
+	s := t.shard(b.Ref)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if r := s.home(b.Ref); r != nil && r.gen == b.Gen && r.live(t.now()) {
+		lose = r.close(failed)
+	}
+	return lose, nil
 }

@@ -31,10 +31,6 @@ func (c *core) init(o *Options) {
 	c.tenants.init()
 }
 
-// moment is a time since base, and the one before it after which a live session
-// was used. It does not go back, whatever the wall clock does.
-type moment struct{ at, alive int64 }
-
 func (c *core) now() moment {
 	at := int64(time.Since(c.base))
 	return moment{at, at - c.ttl.Load()}

@@ -184,3 +184,17 @@ func (t *table) peek(scope *Scope, keys *Keys) (Binding, bool, error) {
 	}
 	return t.binding(r, r.load(), o.now), true, nil
 }
+
+// invalidate finds a session and removes it.
+func (t *table) invalidate(scope *Scope, keys *Keys) (removed bool) {
+	o := op{t: t, scope: *scope, keys: *keys, write: true}
+	o.begin()
+	if s, r := o.acquire(); r != nil {
+		i, _ := s.number(r.home)
+		s.remove(i, Invalidated, o.now, &o.gone)
+		removed = true
+	}
+	o.release()
+	t.clean(&o.gone)
+	return removed
+}

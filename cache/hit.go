@@ -68,18 +68,3 @@ func (t *table) touch(b *Binding, served bool) (memo string, current bool, err e
 	}
 	return memo, true, nil
 }
-
-// closeUse ends a use of a current, provisional binding. lose says that it is the
-// last one, is still open, and has failed: the session is to lose its auth.
-func (t *table) closeUse(b *Binding, failed bool) (lose bool, err error) {
-	if t.closed.Load() {
-		return false, ErrClosed
-	}
-	s := t.shard(b.Ref)
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if r := s.home(b.Ref); r != nil && r.gen == b.Gen && r.live(t.now()) {
-		lose = r.close(failed)
-	}
-	return lose, nil
-}

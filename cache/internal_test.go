@@ -325,6 +325,30 @@ func TestAClaimThatFindsNothingIsGivenBack(t *testing.T) {
 	require.Nil(t, again)
 }
 
+// Other tenants may have grown after a tenant that has only the record that it has
+// just been given. Its record is not the one to go all the same.
+func TestTheOnlyRecordOfATenantIsNotClaimedForItself(t *testing.T) {
+	for others := range 4 {
+		var l ledger
+		l.init()
+		l.limit(&Options{MaxSessions: 1})
+		a := l.open("a", 0)
+		l.add(a)
+		for i := range others {
+			l.add(l.open(fmt.Sprint("other", i), 0))
+		}
+		for i := range others {
+			from, _, _ := l.claim(a)
+			require.NotNil(t, from)
+			require.Equal(t, fmt.Sprint("other", i), from.name, "who has not grown for the longest time")
+			l.remove(from, 0, true, true)
+			l.settle(from, true)
+		}
+		from, _, _ := l.claim(a)
+		require.Nil(t, from)
+	}
+}
+
 // A session that is removed between the claim and the eviction is not missed.
 func TestEvictionTriesAllShardsOfATenant(t *testing.T) {
 	m, err := New(&Options{MaxSessions: 100_000})

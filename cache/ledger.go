@@ -158,13 +158,26 @@ func (l *ledger) claim(a *account) (from *account, where shardSet, why Cause) {
 		from, why = a, Evicted
 	// There are more than max records, so who has the most is over its share.
 	default:
-		from, why = l.most[0], Evicted
+		from, why = l.first(a), Evicted
 	}
 	from.n--
 	from.claimed++
 	l.total--
 	heap.Fix(&l.most, from.index)
 	return from, from.shards, why
+}
+
+// first is the account that has the most. If that is a, with the record that was
+// just added and no other, all have one record, and it is the next.
+func (l *ledger) first(a *account) *account {
+	h := l.most
+	switch {
+	case h[0] != a || a.n > 1 || len(h) == 1:
+		return h[0]
+	case len(h) > 2 && h.Less(2, 1):
+		return h[2]
+	}
+	return h[1]
 }
 
 // settle says how a claim has ended: the record is gone, or none was found.

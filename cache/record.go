@@ -30,6 +30,11 @@ type record struct {
 
 type links struct{ prev, next uint32 }
 
+// moment is a time in nanoseconds since the store was made, and the one before it
+// after which a live session was used. It does not go back, whatever the wall
+// clock does.
+type moment struct{ at, alive int64 }
+
 // live reports whether a session was used within the TTL.
 func (r *record) live(now moment) bool { return r.used.Load() > now.alive }
 

@@ -91,8 +91,9 @@ func (s *shard) tenantOf(r *record) *entry[string] {
 }
 
 // oldest is the tenant's least recently used record here, but not the one whose
-// home is keep. Among records that may have been used without being moved to the
-// front, it takes a few and compares the times.
+// home is keep. A record may have been used without being moved to the front: so
+// the times of a few are compared, unless the last one was used long ago in any
+// case.
 func (s *shard) oldest(tenant *entry[string], keep Key) (number uint32, found *record) {
 	const few = 16
 	for i, seen := tenant.list.tail, 0; i != 0 && seen < few; seen++ {
@@ -101,8 +102,8 @@ func (s *shard) oldest(tenant *entry[string], keep Key) (number uint32, found *r
 			if found == nil || r.used.Load() < found.used.Load() {
 				number, found = i, r
 			}
-			if s.slack == 0 || s.stale(r) {
-				break // the order is right here
+			if s.slack == 0 || tenant.list.n > few && (s.moves-r.stamp)/2 > s.slack {
+				break
 			}
 		}
 		i = r.byUse.prev
