@@ -1,0 +1,102 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A claim whose record was removed by somebody else is given back, and the counts
+// are right again.
+func TestAClaimThatFindsNothingIsGivenBack(t *testing.T) {
+	var l ledger
+	l.init()
+	l.limit(&Options{MaxSessions: 1})
+	a := l.open("a", 0)
+	require.False(t, l.add(a))
+	b := l.open("b", 0)
+	require.True(t, l.add(b))
+	from, where, why := l.claim(b)
+	require.Same(t, a, from, "b has one only, and a has not grown for longer")
+	require.True(t, where.has(0))
+	require.Equal(t, Evicted, why)
+	again, _, _ := l.claim(b)
+	require.Nil(t, again, "two operations do not evict for one that is too many")
+	l.remove(a, 0, true, false)
+	require.Contains(t, l.accounts, "a", "as long as the claim is open")
+	l.settle(a, false)
+	require.NotContains(t, l.accounts, "a")
+	require.Equal(t, 1, l.total)
+	require.Equal(t, 1, b.n)
+	again, _, _ = l.claim(b)
+	require.Nil(t, again)
+}
+
+// Other tenants may have grown after a tenant that has only the record that it has
+// just been given. Its record is not the one to go all the same.
+func TestTheOnlyRecordOfATenantIsNotClaimedForItself(t *testing.T) {
+	for others := range 4 {
+		var l ledger
+		l.init()
+		l.limit(&Options{MaxSessions: 1})
+		a := l.open("a", 0)
+		l.add(a)
+		for i := range others {
+			l.add(l.open(fmt.Sprint("other", i), 0))
+		}
+		for i := range others {
+			from, _, _ := l.claim(a)
+			require.NotNil(t, from)
+			require.Equal(t, fmt.Sprint("other", i), from.name, "who has not grown for the longest time")
+			l.remove(from, 0, true, true)
+			l.settle(from, true)
+		}
+		from, _, _ := l.claim(a)
+		require.Nil(t, from)
+	}
+}
+
+// A session that is removed between the claim and the eviction is not missed.
+func TestEvictionTriesAllShardsOfATenant(t *testing.T) {
+	m, err := New(&Options{MaxSessions: 100_000})
+	require.NoError(t, err)
+	ctx, scope := context.Background(), Scope{Tenant: "t"}
+	b, _, err := m.Bind(ctx, scope, Keys{Names: [MaxNames]Key{testKey("s", 1)}}, "A")
+	require.NoError(t, err)
+	var all shardSet
+	for i := range m.sessions.shards {
+		all.add(i)
+	}
+	near := m.sessions.at(b.Ref)
+	var gone leavings
+	m.sessions.tenants.most[0].n-- // as claim does
+	m.sessions.tenants.most[0].claimed++
+	account := m.sessions.tenants.most[0]
+	require.False(t, m.sessions.evict("t", all, near, b.Ref, Evicted, &gone), "not the one that is to be kept")
+	require.True(t, m.sessions.evict("t", all, near+1, Key{}, Evicted, &gone))
+	m.sessions.tenants.settle(account, true)
+	require.Zero(t, m.Len())
+	require.Empty(t, m.sessions.tenants.accounts)
+}
+
+// Evicted, expired sessions are told as expired.
+func TestAnExpiredSessionIsNotEvicted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var causes []Cause
+		m, err := New(&Options{TTL: time.Minute, MaxSessions: 1000, OnRemove: func(_ Scope, _ Binding, why Cause) { causes = append(causes, why) }})
+		require.NoError(t, err)
+		ctx := context.Background()
+		for i := range 10 {
+			_, _, err := m.Bind(ctx, Scope{Tenant: "t"}, Keys{Names: [MaxNames]Key{testKey("s", i)}}, "A")
+			require.NoError(t, err)
+		}
+		time.Sleep(2 * time.Minute)
+		require.NoError(t, m.SetOptions(&Options{TTL: time.Minute, MaxSessions: 5}))
+		require.Equal(t, []Cause{Expired, Expired, Expired, Expired, Expired}, causes)
+		require.Equal(t, 5, m.Len())
+	})
+}
