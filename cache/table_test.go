@@ -203,7 +203,7 @@ func TestOperationsAtOnceLeaveTheTableConsistent(t *testing.T) {
 						case 2:
 							_, err = m.InvalidateTenant(ctx, "t1", "")
 						case 3:
-							err = m.EditMemos(ctx, func(memo string) string { return memo + "!" })
+							err = m.EditMemos(ctx, func(b Binding) string { return b.Memo + "!" })
 						case 4:
 							err = m.SetOptions(&Options{MaxSessions: 1 + rng.IntN(size), MaxPerTenant: rng.IntN(size)})
 						}
