@@ -209,7 +209,11 @@ func decodeTrouble(memo string) (t trouble) {
 	t.detour = m.string()
 	t.served = m.varint()
 	for m.s != "" && len(t.avoid) < maxAvoid {
-		t.avoid = append(t.avoid, avoided{m.string(), m.varint(), m.byte()&1 != 0})
+		a := avoided{m.string(), m.varint(), m.byte()&1 != 0}
+		if t.find(a.auth) >= 0 { // encode writes no auth twice
+			return trouble{}
+		}
+		t.avoid = append(t.avoid, a)
 	}
 	if m.bad || m.s != "" {
 		return trouble{}

@@ -95,6 +95,7 @@ func FuzzMemo(f *testing.F) {
 	f.Add(tr.encode(), "B", "C")
 	f.Add("\x01\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80", "", "")
 	f.Add("\x01\x01\xff", "a", "a")
+	f.Add("\x0100000\x0100\x01000\x01000", "", "0") // one auth twice
 	f.Fuzz(func(t *testing.T, memo, from, to string) {
 		got := decodeTrouble(memo)
 		if again := decodeTrouble(got.encode()); got.gen != 0 && !reflect.DeepEqual(again.avoid, got.avoid) {
