@@ -28,11 +28,11 @@ func (t *table) evict(tenant string, where shardSet, near int, keep Key, why Cau
 }
 
 // choose is the shard to evict from, -1 if there is none. It looks at the shard
-// near and at those behind it, and takes the one with the oldest record. If the
-// tenant has many records in the first two, so that the older of the oldest two
-// is among the oldest of all, these are enough.
+// near and at those behind it, and takes the one with the oldest record. It looks
+// at some of the tenant's shards, or at two if the tenant has many records in each
+// of them.
 func (t *table) choose(tenant string, where shardSet, near int, keep Key) int {
-	const many, few = 16, 32
+	const some, many = 32, 64
 	best, oldest, seen, full := -1, int64(0), 0, 0
 	for j := range t.shards {
 		i := (near + j) % len(t.shards)
@@ -46,7 +46,7 @@ func (t *table) choose(tenant string, where shardSet, near int, keep Key) int {
 		if n >= many {
 			full++
 		}
-		if seen++; seen == few || seen == 2 && full == 2 {
+		if seen++; seen == some || full == 2 {
 			break
 		}
 	}

@@ -22,8 +22,8 @@ type Options struct {
 	// may exceed the bound by one session each, until they return.
 	//
 	// Up to 511 sessions the order of use is exact. A larger store has up to 256
-	// parts by the session's key, and each part has an order of its own. There it
-	// may be a session among the oldest sixteenth of the tenant's that goes.
+	// parts by the session's key, each with an order of its own. There the session
+	// that goes is one of the tenant's oldest, not always the very oldest.
 	MaxSessions int
 	// MaxPerTenant is how many sessions one tenant may have, and how many notes.
 	// Beyond it the tenant's least recently used session goes. 0 means no bound

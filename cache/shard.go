@@ -102,7 +102,7 @@ func (s *shard) oldest(tenant *entry[string], keep Key) (number uint32, found *r
 			if found == nil || r.used.Load() < found.used.Load() {
 				number, found = i, r
 			}
-			if s.slack == 0 || tenant.list.n > few && (s.moves-r.stamp)/2 > s.slack {
+			if s.slack == 0 || (s.moves-r.stamp)/2 > s.slack {
 				break
 			}
 		}
