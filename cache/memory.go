@@ -82,7 +82,8 @@ func (m *Memory) Peek(_ context.Context, scope Scope, keys Keys) (b Binding, ok 
 	return t.peek(&scope, &keys)
 }
 
-// Bind implements [Store].
+// Bind implements [Store]. Cost: that of Get. In a full store another session has to
+// go: then also a look at up to 32 parts of the store.
 func (m *Memory) Bind(_ context.Context, scope Scope, keys Keys, auth string) (Binding, bool, error) {
 	if m.sessions.closed.Load() {
 		return Binding{}, false, ErrClosed

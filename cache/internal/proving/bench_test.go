@@ -168,3 +168,49 @@ func BenchmarkMemory(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkNewInAFullStore: a session that was never there is bound in a store that
+// is full, so that another one has to go: of one tenant, of 100, of 10,000. Beside it
+// what golang-lru's Add costs, which knows no tenants.
+func BenchmarkNewInAFullStore(b *testing.B) {
+	const n = 100_000
+	for _, tenants := range []int{1, 100, 10_000} {
+		b.Run(fmt.Sprintf("memory/%d-tenants", tenants), func(b *testing.B) {
+			m, err := cache.New(&cache.Options{TTL: ttl, MaxSessions: n})
+			if err != nil {
+				b.Fatal(err)
+			}
+			scopes := make([]cache.Scope, tenants)
+			for i := range scopes {
+				scopes[i] = cache.Scope{Tenant: fmt.Sprint("tenant-", i), Pool: scope.Pool, Model: scope.Model}
+			}
+			i := 0
+			bind := func() {
+				if _, existed, err := m.Bind(ctx, scopes[i%tenants], cache.Keys{Names: [cache.MaxNames]cache.Key{keyOf(i)}}, auth(i)); err != nil || existed {
+					b.Fatal(existed, err)
+				}
+				i++
+			}
+			for range n + n/4 {
+				bind()
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				bind()
+			}
+		})
+	}
+	b.Run("golang-lru-without-ttl", func(b *testing.B) {
+		c, err := lru.New[cache.Key, string](n)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range n + n/4 {
+			c.Add(keyOf(i), auth(i))
+		}
+		b.ReportAllocs()
+		for i := n + n/4; b.Loop(); i++ {
+			c.Add(keyOf(i), auth(i))
+		}
+	})
+}
