@@ -57,7 +57,7 @@ var (
 //   - machines, windows and projects: VScode-SessionId,
 //     x-codex-installation-id, X-KILOCODE-PROJECTID;
 //   - ids of servers: Mcp-Session-Id, x-session-token;
-//   - users: user, safety_identifier.
+//   - users: user, safety_identifier, X-Resource-Id.
 var census = []row{
 	{KindNativeHeader, spaceClaude, "X-Claude-Code-Session-Id", "Claude Code (C)", asItIs, nil},
 	{KindNativeHeader, spaceCodex, "Session-Id", "Codex (C), OpenCode's OpenAI plugin (S)", asItIs, nil},
@@ -84,6 +84,7 @@ var census = []row{
 	{KindGenericHeader, spaceSession, "Helicone-Session-Id", "Helicone users (D)", asItIs, nil},
 	{KindGenericHeader, spaceSession, "X-Bf-Session-Id", "Bifrost users (D)", asItIs, nil},
 	{KindGenericHeader, spaceSession, "X-Ms-Session-Id", "Azure users (D)", asItIs, nil},
+	{KindGenericHeader, spaceSession, "X-Thread-Id", "Mastra with memory (C)", asItIs, nil},
 	{KindGenericHeader, spaceSession, "X-Merge-Thread-Id", "Merge users (D)", asItIs, nil},
 	{KindGenericHeader, spaceSession, "X-Dynamo-Session-Id", "Dynamo users (D)", asItIs, nil},
 	{KindGenericHeader, spaceSession, "X-Smg-Routing-Key", "SGLang gateway users (D)", asItIs, nil},
@@ -107,7 +108,8 @@ var census = []row{
 	{KindBody, spaceSession, "request.session_id", "Gemini CLI on Code Assist (S)", asItIs, nil},
 	{KindBody, spaceSession, "user_prompt_id", "Gemini CLI on Code Assist (S)", beforeHashes, nil},
 
-	{KindCacheKey, spaceCacheKey, "prompt_cache_key", "Codex (C), OpenCode, pi, Kimi, Zed, VS Code Copilot (S)", cacheKey, nil},
+	{KindCacheKey, spaceCacheKey, "prompt_cache_key", "VS Code Copilot (S): <conversation>:<model family>", copilotCacheKey, &terms{agent: "GitHubCopilotChat/"}},
+	{KindCacheKey, spaceCacheKey, "prompt_cache_key", "Codex, Copilot CLI, Kimi Code (C), OpenCode, pi, Zed (S)", cacheKey, nil},
 
 	// These name a session only on their terms.
 	{KindGuarded, spaceCacheKey, "X-Client-Request-Id", "Codex, pi (C): only if it is the prompt_cache_key as well", asItIs, &terms{isCacheKey: true}},
@@ -149,7 +151,12 @@ func Signals() []Signal { return signalsOf(census) }
 func signalsOf(rows []row) []Signal {
 	out := make([]Signal, 0, len(rows)+1)
 	for i := range rows {
-		out = append(out, rows[i].asSignal())
+		s := rows[i].asSignal()
+		if n := len(out) - 1; n >= 0 && out[n].Kind == s.Kind && out[n].Name == s.Name { // read in two ways
+			out[n].Client += "; " + s.Client
+			continue
+		}
+		out = append(out, s)
 	}
 	return append(out, contentRow.asSignal())
 }

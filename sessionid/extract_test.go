@@ -83,7 +83,7 @@ func TestEveryBodyPathOfTheCensusNamesASession(t *testing.T) {
 		"chat_id":                         `{"chat_id":"%s"}`,
 		"request.session_id":              `{"request":{"session_id":"%s"}}`,
 		"prompt_cache_key":                `{"prompt_cache_key":"%s"}`,
-		"prompt_cache_key (copilot)":      `{"prompt_cache_key":"%s:gpt-5"}`,
+		"prompt_cache_key (guardian)":     `{"prompt_cache_key":"guardian:%s"}`,
 		"prompt_cache_key (agents sdk)":   `{"prompt_cache_key":"agents-sdk:session:%s"}`,
 		"escaped member name":             `{"sess\u0069on_id":"%s"}`,
 		"the last of duplicates":          `{"session_id":"other","session_id":"%s"}`,
@@ -143,13 +143,13 @@ func TestStrongerSignalsComeFirst(t *testing.T) {
 		require.Equal(t, onlyClaude, primary(t, headers("X-Claude-Code-Session-Id", uuidA), ""))
 	})
 	t.Run("a header wins over weaker body members", func(t *testing.T) {
-		body := `{"conversation_id":"c-77","metadata":{"user_id":"bob"},"prompt_cache_key":"app"}`
+		body := `{"conversation_id":"c-77","metadata":{"user_id":"bob"},"prompt_cache_key":"` + uuidB + `"}`
 		require.Equal(t, primary(t, headers("X-Session-ID", "s-1"), ""), primary(t, headers("X-Session-ID", "s-1"), body))
 	})
 	t.Run("a conversation wins over the cache key, which is kept as weak", func(t *testing.T) {
-		id := extract(t, nil, `{"prompt_cache_key":"app","conversation_id":"c-77"}`)
+		id := extract(t, nil, `{"prompt_cache_key":"`+uuidB+`","conversation_id":"c-77"}`)
 		require.Equal(t, primary(t, nil, `{"conversation_id":"c-77"}`), id.Primary())
-		weak := extract(t, nil, `{"prompt_cache_key":"app"}`)
+		weak := extract(t, nil, `{"prompt_cache_key":"`+uuidB+`"}`)
 		require.Equal(t, weak.Primary(), id.Weak())
 		require.Empty(t, weak.Names())
 	})

@@ -153,11 +153,11 @@ func FuzzGate(f *testing.F) {
 // isClean does what the documentation of the package says of ids.
 func isClean(v string) bool {
 	v = strings.Trim(v, " \t")
-	if v == "" || len(v) > MaxIDBytes || !utf8.ValidString(v) || strings.Trim(v, "0-") == "" || placeholders[strings.ToLower(v)] {
+	if v == "" || len(v) > MaxIDBytes || !utf8.ValidString(v) || strings.Trim(v, "0-") == "" || placeholders[strings.ToLower(v)] || isBlankUUID(v) && len(v) == 36 {
 		return false
 	}
 	for _, r := range v {
-		if r < 0x20 || r == 0x7f {
+		if r < 0x20 || r == 0x7f || r == utf8.RuneError {
 			return false
 		}
 	}

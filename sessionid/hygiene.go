@@ -9,12 +9,13 @@ import (
 // placeholders are values, in lower case, that clients and templates send when
 // they have no session. Taken for ids they would put everybody on one auth.
 var placeholders = map[string]bool{
-	"null": true, "nil": true, "none": true, "undefined": true, "nan": true,
-	"default": true, "unknown": true, "anonymous": true, "n/a": true,
-	"true": true, "false": true, "0": true, "-1": true, "-": true,
+	"null": true, "nil": true, "none": true, "undefined": true, "nan": true, "empty": true,
+	"default": true, "unknown": true, "anonymous": true, "n/a": true, "new": true,
+	"true": true, "false": true, "0": true, "-1": true, "-": true, `''`: true, `""`: true,
 	"string": true, "[object object]": true,
-	"session_id": true, "session-id": true, "sessionid": true,
-	"your-session-id": true, "conversation_id": true,
+	"test": true, "example": true, "sample": true, "placeholder": true, "changeme": true, "change-me": true, "todo": true,
+	"session": true, "session_id": true, "session-id": true, "sessionid": true,
+	"your-session-id": true, "conversation": true, "conversation_id": true,
 }
 
 // clean returns the id without the blanks around it, or false if the value is no
@@ -49,7 +50,8 @@ func clean(v string, limit int) (string, bool) {
 		high&highs != 0 && (!utf8.ValidString(v) || strings.IndexFunc(v, isControl) >= 0),
 		v[0] <= '0' && strings.Trim(v, "0-") == "",
 		len(v) <= 16 && placeholders[strings.ToLower(v)],
-		(brace&highs != 0 || v[0] == '<' || v[0] == '%') && isTemplate(v):
+		len(v) == 36 && isBlankUUID(v),
+		(brace&highs != 0 || v[0] == '<' || v[0] == '%' || v[0] == '$') && isTemplate(v):
 		return "", false
 	}
 	return v, true
@@ -70,18 +72,39 @@ func isByte(w uint64, c byte) uint64 {
 	return (w - ones) &^ w
 }
 
-// isControl reports whether no id may contain r.
-func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
+// isControl reports whether no id may contain r. U+FFFD stands for what could not
+// be decoded, such as half of a surrogate pair, so two ids that have it may have
+// been different.
+func isControl(r rune) bool { return r < 0x20 || r == 0x7f || r == utf8.RuneError }
+
+// isBlankUUID reports whether v has the shape of a uuid, and all its digits are the
+// same one: zeros, as many libraries write for none, or f or x.
+func isBlankUUID(v string) bool {
+	for i := 0; i < len(v); i++ {
+		switch i {
+		case 8, 13, 18, 23:
+			if v[i] != '-' {
+				return false
+			}
+		default:
+			if v[i] != v[0] {
+				return false
+			}
+		}
+	}
+	return true
+}
 
 // isTemplate reports whether v is a variable that nobody filled in: {{x}}, ${x},
-// {x}, <x> or %x%.
+// $(x), $X, {x}, <x> or %x%.
 func isTemplate(v string) bool {
 	if len(v) < 3 {
 		return false
 	}
 	first, last := v[0], v[len(v)-1]
 	return strings.Contains(v, "{{") || strings.Contains(v, "${") ||
-		first == '<' && last == '>' || first == '{' && last == '}' || first == '%' && last == '%'
+		first == '<' && last == '>' || first == '{' && last == '}' || first == '%' && last == '%' ||
+		first == '$' && (v[1] == '(' && last == ')' || strings.Trim(v[1:], "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") == "")
 }
 
 // isUUID reports whether v has the shape 8-4-4-4-12 in hex digits.

@@ -52,7 +52,7 @@ func TestAMistakeInTheOptionsIsAnErrorThatNamesTheField(t *testing.T) {
 
 func TestNilOptionsAreTheDefaults(t *testing.T) {
 	e := extractor(t, nil)
-	h, body := headers("X-Session-Id", "s", "X-Other-Session-Id", "o"), []byte(`{"prompt_cache_key":"k"}`)
+	h, body := headers("X-Session-Id", "s", "X-Other-Session-Id", "o"), []byte(`{"prompt_cache_key":"`+uuidB+`"}`)
 	require.Equal(t, sessionid.Extract(h, body).String(), e.Extract(h, body).String())
 }
 
@@ -67,7 +67,7 @@ func TestTheOperatorsOwnSignalsComeFirst(t *testing.T) {
 	require.Equal(t, "acme.chat.id", name(h, body))
 	require.Equal(t, "X-Acme-Old", name(h, `{"session_id":"s"}`))
 	require.Equal(t, "X-Claude-Code-Session-Id", name(headers("X-Claude-Code-Session-Id", uuidA), `{"acme":{"chat":7}}`))
-	h.Set("X-Acme-Chat", "new")
+	h.Set("X-Acme-Chat", "c-2")
 	require.Equal(t, "X-Acme-Chat", name(h, body))
 }
 
@@ -87,7 +87,7 @@ func TestAnOwnPathIsFoundWhereverItStandsInALargeBody(t *testing.T) {
 
 func TestSignalsAreSwitchedOffAndReordered(t *testing.T) {
 	h := headers("X-Session-Id", "h", "X-Session-Affinity", "a")
-	body := `{"conversation_id":"c","prompt_cache_key":"p","messages":[{"role":"user","content":"q"}]}`
+	body := `{"conversation_id":"c","prompt_cache_key":"` + uuidB + `","messages":[{"role":"user","content":"q"}]}`
 	name := func(o *sessionid.Options) string {
 		id := extractor(t, o).Extract(h, []byte(body))
 		return id.Signal().Name
@@ -166,13 +166,13 @@ func TestSignalsListsEveryPlaceOnce(t *testing.T) {
 func TestAGrowingBodyKeepsItsSession(t *testing.T) {
 	for name, build := range map[string]func(tools string) string{
 		"weak in front, strong at the end": func(tools string) string {
-			return `{"prompt_cache_key":"app","messages":[],"tools":[` + tools + `],"session_id":"s"}`
+			return `{"prompt_cache_key":"` + uuidB + `","messages":[],"tools":[` + tools + `],"session_id":"s"}`
 		},
 		"strong in the middle, weak at the end": func(tools string) string {
-			return `{"messages":[{"role":"user","content":` + tools + `}],"session_id":"s","tools":[` + tools + `],"prompt_cache_key":"app"}`
+			return `{"messages":[{"role":"user","content":` + tools + `}],"session_id":"s","tools":[` + tools + `],"prompt_cache_key":"` + uuidB + `"}`
 		},
 		"strong in the middle, weak in front": func(tools string) string {
-			return `{"prompt_cache_key":"app","messages":[{"role":"user","content":` + tools + `}],"session_id":"s","tools":[` + tools + `]}`
+			return `{"prompt_cache_key":"` + uuidB + `","messages":[{"role":"user","content":` + tools + `}],"session_id":"s","tools":[` + tools + `]}`
 		},
 	} {
 		small, big := extract(t, nil, build(`"x"`)), extract(t, nil, build(quote(strings.Repeat("words ", 3000))))

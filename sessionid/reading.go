@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/llmaffinity/llmaffinity/sessionid/internal/content"
 	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
 )
 
@@ -17,7 +18,8 @@ const (
 	sessionIDInJSON            // the session_id of JSON inside a string
 	claudeUserID               // Claude Code's metadata.user_id, in both forms
 	last12Hex                  // the part of Mistral Vibe's id that stays the same
-	cacheKey                   // prompt_cache_key, without what names no conversation
+	cacheKey                   // prompt_cache_key, if it names a conversation
+	copilotCacheKey            // <conversation>:<model family>
 	beforeHashes               // <session>########<n>
 	bareUUID                   // a uuid and nothing else
 	openAIConversation         // conv_…
@@ -34,7 +36,12 @@ func (r reading) id(v string, limit int) (string, bool) {
 	case last12Hex:
 		v, ok = readLast12Hex(v, limit)
 	case cacheKey:
-		v, ok = readCacheKey(v)
+		ok = namesConversation(v)
+	case copilotCacheKey:
+		if i := strings.LastIndexByte(v, ':'); i >= 0 {
+			v = v[:i]
+		}
+		ok = namesConversation(v)
 	case beforeHashes:
 		v, _, ok = strings.Cut(v, "####")
 	case bareUUID:
@@ -88,19 +95,41 @@ func readLast12Hex(v string, limit int) (string, bool) {
 	return strings.ToLower(v), true
 }
 
-// readCacheKey reads a conversation out of prompt_cache_key. VS Code Copilot
-// appends a colon and the model family, which is cut off. The OpenAI Agents SDK
-// writes agents-sdk:<session|conversation|group>:<id>, and agents-sdk:run:<id>
-// for a single run, which is no conversation. Other keys with several colons are
-// an application's buckets, which many conversations share.
-func readCacheKey(v string) (string, bool) {
-	switch n := strings.Count(v, ":"); {
-	case strings.HasPrefix(v, "agents-sdk:"):
-		return v, !strings.HasPrefix(v, "agents-sdk:run:")
-	case n == 0:
-		return v, true
-	case n == 1:
-		return v[:strings.IndexByte(v, ':')], true
+// namesConversation reports whether a prompt_cache_key names a conversation.
+// Clients that mean a conversation send an id that a machine has made: a uuid, hex
+// digits, ses_…. Applications send words, such as "support-bot" or
+// "tenant:acme:v1", for a bucket that many conversations share. An id behind a word
+// such as "user" names whoever the word says. The OpenAI Agents SDK writes
+// agents-sdk:<session|conversation|group>:<id>, and agents-sdk:run:<id> for a single
+// run, which is no conversation.
+func namesConversation(v string) bool {
+	if rest, ok := strings.CutPrefix(v, "agents-sdk:"); ok {
+		return !strings.HasPrefix(rest, "run:")
 	}
-	return "", false
+	made := 0
+	for part := range strings.SplitSeq(v, ":") {
+		if namesWho(part) {
+			made--
+		}
+		if content.IsMade(part) {
+			made++
+		}
+	}
+	return made > 0
+}
+
+// whose are words before the id of somebody who has many conversations.
+var whose = [...]string{
+	"user", "usr", "uid", "customer", "tenant", "org", "organization", "account", "acct", "team", "workspace", "project", "app",
+}
+
+// namesWho reports whether a part of a key is one of the words, or begins with one.
+func namesWho(part string) bool {
+	for _, word := range whose {
+		if len(part) >= len(word) && strings.EqualFold(part[:len(word)], word) &&
+			(len(part) == len(word) || strings.IndexByte("-_/=.", part[len(word)]) >= 0) {
+			return true
+		}
+	}
+	return false
 }

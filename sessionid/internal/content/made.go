@@ -1,0 +1,64 @@
+package content
+
+// IsMade reports whether an id looks as if a machine had made it so that no other
+// id is equal: a uuid, or digits and letters in no order (toolu_01A2b3…, hex). Words,
+// numbers, dates and counters (call_0, functions.bash:1, run_shell_command_<ms>_0)
+// do not look so.
+//
+// It counts where a digit stands beside a letter, and where letters of two cases
+// meet. Words with a version have one or two such places; 16 hex digits have seven
+// on average.
+func IsMade(id string) bool {
+	if len(id) < 9 {
+		return false
+	}
+	const (
+		other = iota
+		digit
+		lower
+		upper
+	)
+	digits, cases, hex, last := 0, 0, 0, other
+	for i := 0; i < len(id); i++ {
+		is := other
+		switch c := id[i]; {
+		case '0' <= c && c <= '9':
+			is = digit
+		case 'a' <= c && c <= 'z':
+			is = lower
+		case 'A' <= c && c <= 'Z':
+			is = upper
+		}
+		switch {
+		case is == last || is == other || last == other:
+		case is == digit || last == digit:
+			digits++
+		default:
+			cases++
+		}
+		if isHex(id[i]) || id[i] == '-' {
+			hex++
+		} else {
+			hex = 0
+		}
+		if hex >= 36 && isUUID(id[i-35:i+1]) {
+			return true // nearly all have many changes, but a uuid is one in any case
+		}
+		last = is
+	}
+	return digits >= 3 && digits+cases >= 5
+}
+
+// isUUID reports whether 36 hex digits and dashes have the shape 8-4-4-4-12.
+func isUUID(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if (s[i] == '-') != (i == 8 || i == 13 || i == 18 || i == 23) {
+			return false
+		}
+	}
+	return true
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
