@@ -23,10 +23,17 @@ type Request struct {
 	Turn    int         `json:"turn"`
 	Path    string      `json:"path"`
 	Headers [][2]string `json:"headers"`
-	Body    string      `json:"body"`
+	Body    string      `json:"body"` // empty if the request has none
 
-	// Main reports that the request is part of the session's main line. Side
-	// requests (titles, memory extraction) have fewer tools than the agent.
+	// The second capture says these of each request: whether it stands beside the
+	// conversation, which subagent sent it, and which session its own is a fork of.
+	Side   bool   `json:"side"`
+	Lane   string `json:"lane"`
+	Parent string `json:"parent"`
+
+	// Main reports that the request is part of the session's main line. In the first
+	// capture, side requests (titles, memory extraction) have fewer tools than the
+	// agent. In the second, neither a side request nor a subagent's is.
 	Main bool `json:"-"`
 }
 
@@ -58,29 +65,44 @@ func Captured(t testing.TB) []Request {
 	return all
 }
 
+// Captured2 returns the requests of the second capture in the order of time. Some
+// of its sessions ran at the same time.
+func Captured2(t testing.TB) []Request {
+	all := read[Request](t, "clients/captured2.jsonl.gz")
+	for i := range all {
+		all[i].Main = !all[i].Side && all[i].Lane == ""
+	}
+	return all
+}
+
 // Airline returns the conversations of tau-bench.
 func Airline(t testing.TB) []Conversation {
 	return read[Conversation](t, "traces/tau_airline.jsonl.gz")
 }
 
 // WithoutIDs returns the request without everything but the messages that names
-// its session.
+// its session. What names state behind one auth stays (previous_response_id,
+// thread), unless it names the whole conversation.
 func (r Request) WithoutIDs(t testing.TB) Request {
 	var headers [][2]string
 	for _, h := range r.Headers {
 		switch name := strings.ToLower(h[0]); {
 		case strings.Contains(name, "session"), strings.Contains(name, "thread"), strings.Contains(name, "codex"),
-			name == "x-client-request-id":
+			strings.HasPrefix(name, "x-claude-code-"), strings.HasPrefix(name, "x-opencode-"),
+			name == "x-client-request-id", name == "x-resource-id":
 		default:
 			headers = append(headers, h)
 		}
 	}
 	r.Headers = headers
+	if r.Body == "" {
+		return r
+	}
 	var body map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(r.Body), &body); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"metadata", "prompt_cache_key", "client_metadata"} {
+	for _, name := range []string{"metadata", "prompt_cache_key", "client_metadata", "conversation"} {
 		delete(body, name)
 	}
 	text, err := json.Marshal(body)
