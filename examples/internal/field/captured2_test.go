@@ -1,0 +1,332 @@
+package field
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// owned is state that the answer to a request has created, as a later request
+// names it.
+type owned struct{ name, id string }
+
+// statesOf returns the state that a body names.
+func statesOf(t testing.TB, body string) (out []owned) {
+	if body == "" {
+		return nil
+	}
+	var b struct {
+		Previous     string          `json:"previous_response_id"`
+		Conversation json.RawMessage `json:"conversation"`
+		Thread       struct {
+			Previous string `json:"previous_message_id"`
+		} `json:"thread"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(body), &b))
+	var conversation struct {
+		ID string `json:"id"`
+	}
+	if len(b.Conversation) > 0 && json.Unmarshal(b.Conversation, &conversation.ID) != nil {
+		require.NoError(t, json.Unmarshal(b.Conversation, &conversation))
+	}
+	for _, o := range []owned{
+		{"previous_response_id", b.Previous},
+		{"conversation", conversation.ID},
+		{"thread.previous_message_id", b.Thread.Previous},
+	} {
+		if o.id != "" {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// ownsOf returns, for each request of one session, the state that its answer has
+// created. The answers were not captured. But a later request names the state, and
+// the request before that one has created it. A conversation comes from the request
+// that asked for one.
+func ownsOf(t testing.TB, session []Request) [][]owned {
+	out := make([][]owned, len(session))
+	seen := map[owned]bool{}
+	for i, r := range session {
+		for _, o := range statesOf(t, r.Body) {
+			if seen[o] {
+				continue
+			}
+			seen[o] = true
+			for j := i - 1; j >= 0; j-- {
+				made := session[j].Lane == r.Lane && !session[j].Side
+				if o.name == "conversation" {
+					made = session[j].Path == "/v1/conversations"
+				}
+				if made {
+					out[j] = append(out[j], o)
+					break
+				}
+			}
+		}
+	}
+	return out
+}
+
+// sent is a request with the state that its answer creates.
+type sent struct {
+	Request
+	owns []owned
+}
+
+// inSessions returns the requests session by session, in the order of the file, with
+// what their answers create. change is applied to each request first.
+func inSessions(t testing.TB, all []Request, change func(Request) Request) (out []sent) {
+	sessions := map[string][]Request{}
+	var names []string
+	for _, r := range all {
+		if sessions[r.Session] == nil {
+			names = append(names, r.Session)
+		}
+		sessions[r.Session] = append(sessions[r.Session], change(r))
+	}
+	for _, name := range names {
+		owns := ownsOf(t, sessions[name])
+		for i, r := range sessions[name] {
+			out = append(out, sent{r, owns[i]})
+		}
+	}
+	return out
+}
+
+// fate is what became of one session.
+type fate struct {
+	client, session, parent string
+
+	keys    []sessionid.Key // that its main requests had, without repetitions in a row
+	splits  []string        // where it got another one
+	unnamed int             // main requests that had none
+	merged  []string        // other sessions that had one of its keys
+	asFork  bool            // it is a fork and stayed in its parent's session
+	homes   map[string]bool // auths that its main requests went to
+}
+
+func (f *fate) exact() bool { return f.whole() && len(f.merged) == 0 }
+
+func (f *fate) whole() bool { return len(f.keys) == 1 && f.unnamed == 0 }
+
+// exactInClient is exact as if the other clients had not been there. The setups of
+// the second capture ask the same questions, which real clients' users do not.
+func (f *fate) exactInClient() bool {
+	return f.whole() && !slices.ContainsFunc(f.merged, func(other string) bool { return strings.HasPrefix(other, f.client+"/") })
+}
+
+// replay sends the requests through one Selector and returns the fate of each
+// session. A fork may have its parent's key.
+func replay(t *testing.T, requests []sent) []*fate {
+	s := newSticky(t)
+	of := map[string]*fate{}
+	var fates []*fate
+	has := map[sessionid.Key]map[string]bool{} // key -> sessions that had it in their main line
+	for _, r := range requests {
+		p, err := s.Pick(t.Context(), affinity.Request{Header: headersOf(r.Request), Body: []byte(r.Body)}, auths)
+		require.NoError(t, err)
+		for _, o := range r.owns {
+			require.NoError(t, p.Owns(t.Context(), o.name, o.id))
+		}
+		p.Report(affinity.Served)
+		if !r.Main {
+			continue
+		}
+		f := of[r.Session]
+		if f == nil {
+			f = &fate{client: r.Client, session: r.Session, parent: r.Parent, homes: map[string]bool{}}
+			of[r.Session] = f
+			fates = append(fates, f)
+		}
+		d := p.Decision
+		f.homes[d.Auth] = true
+		if d.Session == (sessionid.Key{}) {
+			f.unnamed++
+			f.splits = append(f.splits, fmt.Sprintf("%d (%s)", r.Turn, d.Outcome))
+			continue
+		}
+		if n := len(f.keys); n == 0 || f.keys[n-1] != d.Session {
+			if n > 0 {
+				f.splits = append(f.splits, fmt.Sprint(r.Turn))
+			}
+			f.keys = append(f.keys, d.Session)
+		}
+		if has[d.Session] == nil {
+			has[d.Session] = map[string]bool{}
+		}
+		has[d.Session][r.Session] = true
+	}
+	for _, f := range fates {
+		others := map[string]bool{}
+		for _, key := range f.keys {
+			maps.Copy(others, has[key])
+		}
+		delete(others, f.session)
+		for _, other := range slices.Sorted(maps.Keys(others)) {
+			switch {
+			case other == f.parent:
+				f.asFork = true
+			case of[other].parent == f.session:
+			default:
+				f.merged = append(f.merged, other)
+			}
+		}
+	}
+	return fates
+}
+
+// report logs what became of the sessions of each client.
+func report(t *testing.T, fates []*fate) {
+	exact, inClient, oneAuth := 0, 0, 0
+	clients := map[string][]*fate{}
+	for _, f := range fates {
+		clients[f.client] = append(clients[f.client], f)
+	}
+	for _, client := range slices.Sorted(maps.Keys(clients)) {
+		good, split, merged, forks, stayed := 0, 0, 0, 0, 0
+		var notes []string
+		for _, f := range clients[client] {
+			if f.exact() {
+				good++
+			}
+			_, short, _ := strings.Cut(f.session, "/")
+			if len(f.splits) > 0 {
+				split++
+				notes = append(notes, fmt.Sprintf("%s split in turn %s", short, strings.Join(f.splits, ", ")))
+			}
+			if len(f.merged) > 0 {
+				merged++
+				notes = append(notes, fmt.Sprintf("%s met %s", short, strings.Join(f.merged, ", ")))
+			}
+			if f.asFork {
+				forks++
+			}
+			if f.exactInClient() {
+				inClient++
+			}
+			if len(f.homes) == 1 {
+				stayed++
+			}
+		}
+		t.Logf("%-21s %d of %d exact, %d split, %d merged, %d with one auth, %d forks with their parent; %s", client, good, len(clients[client]), split, merged, stayed, forks, strings.Join(notes, "; "))
+		exact, oneAuth = exact+good, oneAuth+stayed
+	}
+	t.Logf("%d of %d sessions are exact, %d if those that met another client's are, %d had one auth", exact, len(fates), inClient, oneAuth)
+}
+
+// byIDs returns the ways to send a request in these tests.
+func byIDs(t *testing.T) map[string]func(Request) Request {
+	return map[string]func(Request) Request{
+		"as captured":    func(r Request) Request { return r },
+		"messages alone": func(r Request) Request { return r.WithoutIDs(t) },
+	}
+}
+
+// bothCaptures returns the requests of both captures.
+func bothCaptures(t *testing.T) []Request {
+	second := Captured2(t)
+	require.Len(t, second, 359)
+	return append(Captured(t), second...)
+}
+
+// The sessions of both captures run one after another. A session is exact if all
+// requests of its main line have one key, and no other session's main line has it.
+// A fork may have its own key or its parent's. The test measures how many are.
+func TestBothCapturesOneAfterAnother(t *testing.T) {
+	all := bothCaptures(t)
+	for name, change := range byIDs(t) {
+		t.Run(name, func(t *testing.T) {
+			fates := replay(t, inSessions(t, all, change))
+			require.Len(t, fates, sessionsOf(all))
+			report(t, fates)
+		})
+	}
+}
+
+// sessionsOf returns how many sessions there are.
+func sessionsOf(all []Request) int {
+	names := map[string]bool{}
+	for _, r := range all {
+		names[r.Session] = true
+	}
+	return len(names)
+}
+
+// The sessions of both captures run at the same time, in many orders. A fork begins
+// when its parent has ended, as it really did. The test measures how many sessions
+// are exact.
+func TestBothCapturesInManyOrders(t *testing.T) {
+	const orders = 40
+	all := bothCaptures(t)
+	for name, change := range byIDs(t) {
+		t.Run(name, func(t *testing.T) {
+			requests := inSessions(t, all, change)
+			good := map[string]int{} // client -> exact sessions in all orders
+			total := map[string]int{}
+			exact, inClient, least, sessions := 0, 0, len(requests), 0
+			for seed := range uint64(orders) {
+				mixed := Interleave(requests, func(r sent) string {
+					if r.Parent != "" {
+						return r.Parent
+					}
+					return r.Session
+				}, rand.New(rand.NewPCG(seed, 9)))
+				fates, now := replay(t, mixed), 0
+				for _, f := range fates {
+					total[f.client]++
+					if f.exact() {
+						good[f.client]++
+						now++
+					}
+					if f.exactInClient() {
+						inClient++
+					}
+				}
+				exact, least, sessions = exact+now, min(least, now), len(fates)
+			}
+			for _, client := range slices.Sorted(maps.Keys(total)) {
+				t.Logf("%-21s %.2f of %d exact", client, float64(good[client])/orders, total[client]/orders)
+			}
+			t.Logf("in %d orders, %.2f of %d sessions are exact in the mean, %d at least; %.2f if those that met another client's are", orders, float64(exact)/orders, sessions, least, float64(inClient)/orders)
+		})
+	}
+}
+
+// Each state that a request of the second capture names was created by a request
+// before it, and the request goes to the auth that has it.
+func TestCapturedStatesGoToTheirOwner(t *testing.T) {
+	requests := inSessions(t, Captured2(t), func(r Request) Request { return r })
+	s := newSticky(t)
+	created := map[string]int{}
+	at := map[owned]string{}
+	named := 0
+	for _, r := range requests {
+		p, err := s.Pick(t.Context(), affinity.Request{Header: headersOf(r.Request), Body: []byte(r.Body)}, auths)
+		require.NoError(t, err)
+		for _, o := range statesOf(t, r.Body) {
+			require.Contains(t, at, o, "%s, turn %d", r.Session, r.Turn)
+			require.Equal(t, affinity.OutcomeOwner, p.Decision.Outcome, "%s, turn %d", r.Session, r.Turn)
+			require.Equal(t, at[o], p.Decision.Auth)
+			named++
+		}
+		for _, o := range r.owns {
+			created[o.name]++
+			at[o] = p.Decision.Auth
+			require.NoError(t, p.Owns(t.Context(), o.name, o.id))
+		}
+		p.Report(affinity.Served)
+	}
+	require.Equal(t, map[string]int{"previous_response_id": 12, "conversation": 3, "thread.previous_message_id": 3}, created)
+	require.Equal(t, 12+15+3, named)
+}
