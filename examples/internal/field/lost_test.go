@@ -1,9 +1,11 @@
 package field
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,6 +32,83 @@ func lastMessages(k int) rewrite {
 			return all
 		}
 		return append(all[:1:1], all[len(all)-k:]...)
+	}
+}
+
+// windowFromUser keeps the system prompt and, of the last k messages, those from the
+// first user message on, as LangChain's trim_messages(strategy="last",
+// start_on="human") does. If there is no user message among them, it keeps all k.
+func windowFromUser(k int) rewrite {
+	return func(all []json.RawMessage) []json.RawMessage {
+		window := all[max(1, len(all)-k):]
+		for i, m := range window {
+			if roleOf(m) == "user" {
+				window = window[i:]
+				break
+			}
+		}
+		return append(all[:1:1], window...)
+	}
+}
+
+// answersIn returns how many answers a history has.
+func answersIn(all []json.RawMessage) (n int) {
+	for _, m := range all {
+		if roleOf(m) == "assistant" {
+			n++
+		}
+	}
+	return n
+}
+
+// withContent returns a message with another content.
+func withContent(m json.RawMessage, content any) json.RawMessage {
+	var v map[string]any
+	if err := json.Unmarshal(m, &v); err != nil {
+		panic(err)
+	}
+	v["content"] = content
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func textOf(m json.RawMessage) string {
+	var v struct{ Content string }
+	if err := json.Unmarshal(m, &v); err != nil {
+		panic(err)
+	}
+	return v.Content
+}
+
+// firstEdited changes the text of the first user message from some answer on. All
+// else stays.
+func firstEdited(answers int) rewrite {
+	return func(all []json.RawMessage) []json.RawMessage {
+		if answersIn(all) < answers {
+			return all
+		}
+		out := append([]json.RawMessage(nil), all...)
+		out[1] = withContent(all[1], "Today is Friday. "+textOf(all[1]))
+		return out
+	}
+}
+
+// imageDropped puts an image into the first user message, and takes it out from some
+// answer on.
+func imageDropped(answers int) rewrite {
+	return func(all []json.RawMessage) []json.RawMessage {
+		text := textOf(all[1])
+		parts := []any{map[string]any{"type": "text", "text": text}}
+		if answersIn(all) < answers {
+			image := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("image of "+text, 20)))
+			parts = append(parts, map[string]any{"type": "image_url", "image_url": map[string]any{"url": "data:image/png;base64," + image}})
+		}
+		out := append([]json.RawMessage(nil), all...)
+		out[1] = withContent(all[1], parts)
+		return out
 	}
 }
 
@@ -101,10 +180,16 @@ func TestHistoriesThatLostTheirHeadFindTheirSession(t *testing.T) {
 		{"last 8 messages", lastMessages(8), 98},
 		{"last 12 messages", lastMessages(12), 99},
 		{"last 20 messages", lastMessages(20), 99},
+		{"last 4 messages from a user's on", windowFromUser(4), 0},
+		{"last 6 messages from a user's on", windowFromUser(6), 0},
+		{"last 8 messages from a user's on", windowFromUser(8), 0},
 		{"summary and last turn", compacted(1), 85},
+		{"summary and last 2 turns", compacted(2), 0},
 		{"summary and last 3 turns", compacted(3), 99},
 		{"old tool results cleared but 2", trimmed(2), 99},
 		{"old tool results cleared but 4", trimmed(4), 99},
+		{"first message edited", firstEdited(3), 0},
+		{"image dropped from the first message", imageDropped(2), 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var all []followUp
@@ -123,7 +208,7 @@ func TestHistoriesThatLostTheirHeadFindTheirSession(t *testing.T) {
 			s := newSticky(t)
 			home := map[string]sessionid.Key{}  // conversation -> its binding
 			owner := map[sessionid.Key]string{} // binding -> the conversation that made it
-			follow, kept, twins, lost := 0, 0, 0, 0
+			follow, kept, twins, strangers, lost := 0, 0, 0, 0, 0
 			for _, r := range Interleave(all, func(r followUp) string { return r.session }, rand.New(rand.NewPCG(1, 1))) {
 				d := served(t, s, nil, r.body)
 				if r.turn > 0 {
@@ -136,6 +221,7 @@ func TestHistoriesThatLostTheirHeadFindTheirSession(t *testing.T) {
 					case opening[owner[d.Session]] == opening[r.session]:
 						twins++
 					default:
+						strangers++
 						t.Errorf("%s, request %d: found the session of %s", r.session, r.turn, owner[d.Session])
 					}
 				}
@@ -145,7 +231,7 @@ func TestHistoriesThatLostTheirHeadFindTheirSession(t *testing.T) {
 				}
 			}
 			share := 100 * float64(kept) / float64(follow)
-			t.Logf("%d follow-ups: %d kept their session (%.1f %%), %d began anew, %d went to one that began with the same words", follow, kept, share, lost, twins)
+			t.Logf("%d follow-ups: %d kept their session (%.1f %%), %d began anew, %d went to one that began with the same words, %d to a stranger's", follow, kept, share, lost, twins, strangers)
 			require.GreaterOrEqual(t, share, c.least)
 		})
 	}
