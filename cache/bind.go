@@ -23,6 +23,7 @@ func (o *op) locked(auth string) (b Binding, found bool, over *account, err erro
 	}
 	s, r := o.acquire()
 	defer o.release()
+	made := r == nil
 	switch {
 	case o.t.closed.Load():
 		return Binding{}, false, nil, ErrClosed
@@ -40,6 +41,12 @@ func (o *op) locked(auth string) (b Binding, found bool, over *account, err erro
 		found = true
 	}
 	b = o.t.binding(r, r.open(), o.now)
+	b.Opening = o.opening
+	if !made {
+		for _, k := range o.marks {
+			o.bindMark(r, k)
+		}
+	}
 	o.use(s, r)
 	return b, found, over, nil
 }
@@ -81,7 +88,7 @@ func (o *op) use(s *shard, r *record) {
 	}
 	o.bindEnd(r, o.end())
 	for _, k := range o.also() {
-		o.bindAlso(r, k)
+		o.bindOther(r, &r.extras().also, recentAlso, k)
 	}
 }
 
@@ -104,22 +111,52 @@ func (o *op) bindName(r *record, k Key) {
 
 // bindEnd makes a key the latest end of r, unless a session has it as a name.
 func (o *op) bindEnd(r *record, k Key) {
-	if k == (Key{}) || r.more.latest() == k || !o.take(k) {
+	if k == (Key{}) || r.more.latest() == k {
 		return
 	}
-	o.push(r, &r.extras().ends, firstEnds, firstEnds+recentEnds, k)
+	elder := o.elder(k)
+	if !o.take(k) {
+		return
+	}
+	e := r.extras()
+	e.goOn(o.by, o.now)
+	e.adopt(elder, k)
+	e.answered = false
+	o.push(r, &e.ends, firstEnds, firstEnds+recentEnds, k)
 }
 
-// bindAlso makes a key the latest Also of r, unless a session has it as a name,
-// or r as an end.
-func (o *op) bindAlso(r *record, k Key) {
-	if k == (Key{}) || r.more != nil && r.more.renew(k) {
+// bindOther makes a key the latest of one of r's lists, unless a session has it as a
+// name, or r in another list.
+func (o *op) bindOther(r *record, list *[]Key, limit int, k Key) {
+	if k == (Key{}) || renew(*list, k) {
 		return
 	}
 	if _, other := o.owner(k); other == r && r.more.has(k) || !o.take(k) {
 		return
 	}
-	o.push(r, &r.extras().also, 0, recentAlso, k)
+	o.push(r, list, 0, limit, k)
+}
+
+// bindMark makes a key the latest mark of r. If another session has it, it leads to
+// neither from then on.
+func (o *op) bindMark(r *record, k Key) {
+	if k == (Key{}) || r.more != nil && renew(r.more.marks, k) {
+		return
+	}
+	s := o.t.shard(k)
+	switch _, other := o.owner(k); {
+	case other == nil:
+		if a := s.aliases[k]; a.born&dead != 0 {
+			at := o.t.shard(a.home)
+			if o.valid(at, at.home(a.home), a.born&^dead) {
+				return
+			}
+		}
+		o.vacate(k)
+		o.push(r, &r.extras().marks, 0, recentMarks, k)
+	case other != r && !other.hasName(k):
+		s.aliases[k] = alias{other.home, other.born | dead}
+	}
 }
 
 // take takes a key from whoever has it, unless as a name.

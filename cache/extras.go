@@ -1,6 +1,9 @@
 package cache
 
-import "slices"
+import (
+	"slices"
+	"sync/atomic"
+)
 
 // Bounds of the keys of one session, so that an endless session cannot fill the
 // store.
@@ -9,19 +12,38 @@ const (
 	firstEnds    = 2 // kept for histories that fall back to their beginning
 	recentEnds   = 6
 	recentAlso   = 6
+	recentMarks  = 8
+	answerKeys   = 8
 )
 
 // extras are what only some sessions have: keys besides the home, and a memo.
 // The methods that only read work on nil, too.
 type extras struct {
-	memo  string
-	names []Key
-	ends  []Key // oldest first
-	also  []Key // oldest first
+	memo     string
+	names    []Key
+	ends     []Key // oldest first, like the others
+	also     []Key
+	marks    []Key
+	answers  []Key
+	served   atomic.Uint32 // requests that ended in the latest end
+	answered bool          // the latest end
+	twin     *twin         // nil for nearly all sessions
 }
 
 func (e *extras) has(k Key) bool {
-	return e != nil && (slices.Contains(e.names, k) || slices.Contains(e.ends, k) || slices.Contains(e.also, k))
+	if e == nil {
+		return false
+	}
+	for _, list := range e.lists() {
+		if slices.Contains(*list, k) {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *extras) lists() [5]*[]Key {
+	return [...]*[]Key{&e.names, &e.ends, &e.also, &e.marks, &e.answers}
 }
 
 func (e *extras) hasName(k Key) bool { return e != nil && slices.Contains(e.names, k) }
@@ -37,24 +59,27 @@ func (e *extras) latest() Key {
 // forget takes a key away that is not a name.
 func (e *extras) forget(k Key) {
 	is := func(have Key) bool { return have == k }
-	e.ends = slices.DeleteFunc(e.ends, is)
-	e.also = slices.DeleteFunc(e.also, is)
+	for i, list := range e.lists() {
+		if i > 0 {
+			*list = slices.DeleteFunc(*list, is)
+		}
+	}
 }
 
-// renew makes a key the latest of also. It reports whether the key was there.
-func (e *extras) renew(k Key) bool {
-	i := slices.Index(e.also, k)
+// renew makes a key the latest of a list. It reports whether the key was there.
+func renew(list []Key, k Key) bool {
+	i := slices.Index(list, k)
 	if i < 0 {
 		return false
 	}
-	copy(e.also[i:], e.also[i+1:])
-	e.also[len(e.also)-1] = k
+	copy(list[i:], list[i+1:])
+	list[len(list)-1] = k
 	return true
 }
 
 func (e *extras) each(do func(Key)) {
-	for _, list := range [...][]Key{e.names, e.ends, e.also} {
-		for _, k := range list {
+	for _, list := range e.lists() {
+		for _, k := range *list {
 			do(k)
 		}
 	}

@@ -8,11 +8,15 @@ type op struct {
 	scope Scope
 	keys  Keys
 	mix   uint64
-	names [MaxNames]Key // keys.Names inside the scope
-	other [3]Key        // End and Also inside the scope
-	past  alias         // the session that Past leads to
-	born  uint64        // of the session that is made, if that has to be known before
+	names [MaxNames]Key      // keys.Names inside the scope
+	other [1 + MaxAnswer]Key // End and Also inside the scope, or the keys of an answer
+	marks [MaxMarks]Key      // keys.Marks inside the scope
+	past  alias              // the session that Past leads to
+	by    Key                // the key that leads there
+	born  uint64             // of the session that is made, if that has to be known before
 	now   moment
+
+	opening bool // the session that was found is Opening
 
 	write bool
 	set   lockset
@@ -32,13 +36,24 @@ func (o *op) begin() {
 		o.names[i] = in(o.mix, k)
 		o.set.add(o.t.at(o.names[i]))
 	}
-	for i, k := range [...]Key{o.keys.End, o.keys.Also[0], o.keys.Also[1]} {
-		if k != (Key{}) {
-			o.other[i] = in(o.mix, k)
-			o.set.add(o.t.at(o.other[i]))
+	o.hold(&o.other[0], o.keys.End)
+	for i, k := range o.keys.Also {
+		o.hold(&o.other[1+i], k)
+	}
+	if o.write {
+		for i, k := range o.keys.Marks {
+			o.hold(&o.marks[i], k)
 		}
 	}
 	o.foresee()
+}
+
+// hold takes a key that the operation may bind.
+func (o *op) hold(at *Key, k Key) {
+	if k != (Key{}) {
+		*at = in(o.mix, k)
+		o.set.add(o.t.at(*at))
+	}
 }
 
 // foresee looks for the session by Past, one key after the other, each under the
@@ -66,16 +81,21 @@ func (o *op) leads(k Key) bool {
 	}
 	s.mu.RUnlock()
 	if ok {
+		var elder alias
 		s = o.t.shard(a.home)
 		s.mu.RLock()
-		if o.valid(s, s.home(a.home), a.born) {
-			o.past = a
+		if r := s.home(a.home); o.valid(s, r, a.born) {
+			o.past, elder = a, r.more.elder(k)
 		}
 		s.mu.RUnlock()
+		if elder.born != 0 && o.awaits(elder, k) {
+			o.past = elder
+		}
 	}
 	if o.past.born == 0 {
 		return false
 	}
+	o.by = k
 	o.set.add(o.t.at(o.past.home))
 	return true
 }
@@ -96,6 +116,9 @@ func (o *op) acquire() (s *shard, r *record) {
 				o.reach(k)
 			}
 			for _, k := range o.other {
+				o.reach(k)
+			}
+			for _, k := range o.marks {
 				o.reach(k)
 			}
 		}
@@ -120,19 +143,23 @@ func (o *op) find() (*shard, *record) {
 			return s, r
 		}
 	}
-	if o.names[0] != (Key{}) {
+	if o.opening = o.names[0] == (Key{}); !o.opening {
 		return nil, nil
 	}
-	if s, r := o.owner(o.end()); r != nil && r.more.latest() == o.end() {
-		return s, r
-	}
+	var s *shard
+	var r *record
 	if o.past.born != 0 {
-		s := o.t.shard(o.past.home)
-		if r := s.home(o.past.home); o.valid(s, r, o.past.born) {
-			return s, r
+		s = o.t.shard(o.past.home)
+		if r = s.home(o.past.home); !o.valid(s, r, o.past.born) {
+			s, r = nil, nil
 		}
 	}
-	return nil, nil
+	// A retry of what Past leads to anyway is no opening.
+	if home, has := o.owner(o.end()); has != nil && has != r && has.more.latest() == o.end() && !has.more.answered {
+		return home, has
+	}
+	o.opening = r == nil
+	return s, r
 }
 
 // reach notes the shard of whoever may have a key, if it is not locked.
@@ -182,7 +209,9 @@ func (t *table) peek(scope *Scope, keys *Keys) (Binding, bool, error) {
 	if r == nil {
 		return Binding{}, false, nil
 	}
-	return t.binding(r, r.load(), o.now), true, nil
+	b := t.binding(r, r.load(), o.now)
+	b.Opening = o.opening
+	return b, true, nil
 }
 
 // invalidate finds a session and removes it.

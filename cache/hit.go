@@ -4,7 +4,7 @@ package cache
 // usual case, under a read lock. done is false if that is not the case, or if the
 // key is an alias.
 func (t *table) quick(b *Binding, scope *Scope, keys *Keys, use bool) (ok, done bool) {
-	if keys.Names[1] != (Key{}) || keys.End != (Key{}) || keys.Also != [2]Key{} || keys.Names[0] == (Key{}) {
+	if keys.Names[1] != (Key{}) || keys.End != (Key{}) || keys.Also != [MaxAlso]Key{} || keys.Marks[0] != (Key{}) || keys.Names[0] == (Key{}) {
 		return false, false
 	}
 	k := in(t.mix(scope), keys.Names[0])
@@ -59,6 +59,9 @@ func (t *table) touch(b *Binding, served bool) (memo string, current bool, err e
 	r.used.Store(now.at)
 	if served {
 		r.serve(now)
+		if r.more != nil {
+			r.more.served.Add(1)
+		}
 	}
 	memo = r.memo()
 	stale := s.stale(r)

@@ -5,7 +5,7 @@ package cache
 type leavings struct {
 	removals []removal
 	aliases  []leaving
-	dropped  [3]drop // of one End and two Also
+	dropped  [1 + MaxAlso + MaxMarks]drop // of one End and all others, or of an answer
 	n        int
 }
 
@@ -33,6 +33,13 @@ type alias struct {
 	home Key
 	born uint64
 }
+
+// dead is a bit in the birth of an alias. It makes a mark that two sessions came
+// with lead nowhere.
+const dead = 1 << 63
+
+// of reports whether the alias is of the session with this birth, dead or not.
+func (a alias) of(born uint64) bool { return a.born&^dead == born }
 
 func (l *leavings) drop(d drop) {
 	l.dropped[l.n] = d

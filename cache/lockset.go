@@ -10,10 +10,10 @@ type lockset struct {
 	at      [maxLocked]uint8
 }
 
-// maxLocked is room for the shards of all keys of a request (four names, three
-// others), of all homes that these can lead to at one moment, and of some more
-// that they have led to before.
-const maxLocked = 24
+// maxLocked is room for the shards of all keys of a request (four names, nine
+// others, four marks), of all homes that these can lead to at one moment, and of
+// some more that they have led to before.
+const maxLocked = 40
 
 func (l *lockset) has(i int) bool { return slices.Contains(l.at[:l.n], uint8(i)) }
 

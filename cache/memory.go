@@ -134,6 +134,11 @@ func (m *Memory) Release(_ context.Context, b Binding, failed bool) (unbound boo
 	return m.sessions.release(&b, failed)
 }
 
+// Extend implements [Store].
+func (m *Memory) Extend(_ context.Context, b Binding, end Key, keys []Key) (extended bool, err error) {
+	return m.sessions.extend(&b, end, keys)
+}
+
 // Remember implements [Store].
 func (m *Memory) Remember(_ context.Context, scope Scope, key Key, auth string) error {
 	if m.notes.closed.Load() {

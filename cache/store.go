@@ -53,19 +53,30 @@ type Keys struct {
 	// has.
 	Names [MaxNames]Key
 	// End is the end of this request's conversation. It finds a session only if
-	// it is the latest End of that session: then the request is a retry.
-	// Otherwise another conversation has come to the same words. End is bound to
-	// the session of this request, and taken from any other session unless that
-	// has it as one of its Names.
+	// it is the latest End of that session, and no answer to it is known (Extend):
+	// then the request is a retry. Otherwise another conversation has come to the
+	// same words, unless Past leads to the session. End is bound to the session of
+	// this request, and taken from any other session unless that has it as one of
+	// its Names.
+	//
+	// Two conversations that begin with the same words share a session until one of
+	// them goes on. If a third one takes their common End, the one that has not gone
+	// on is still led to their session by it, for a few minutes.
 	End Key
-	// Past are keys that earlier requests of this session may have bound as End
-	// or Also. They find the session and are not bound. With Names they are not
-	// looked at.
+	// Past are keys that earlier requests of this session, or the answers to them,
+	// may have bound. They find the session and are not bound. With Names they are
+	// not looked at.
 	Past []Key
 	// Also are bound to the session of this request, and taken from any other
 	// session unless that has them as Names. They do not find the session of this
 	// request. Zero Keys are none.
-	Also [2]Key
+	Also [MaxAlso]Key
+	// Marks are ids inside the conversation that no other session should have, such
+	// as those of tool calls. They are bound to the session of this request if that
+	// was there before, and do not find it. A mark that two sessions come with is no
+	// mark: from then on it leads to neither, for as long as the first of them has
+	// it. Zero Keys are none.
+	Marks [MaxMarks]Key
 }
 
 // IsZero reports whether nothing here names a session: without Names and End
@@ -101,6 +112,10 @@ type Binding struct {
 	// Ref is for the store that made the Binding. It helps that store to find the
 	// session again.
 	Ref Key
+	// Opening says that Past leads to nothing: the session is new, or is known by
+	// the End of this request alone. So another conversation may have begun with
+	// the same words. It is set by Get, Peek and Bind, and only without Names.
+	Opening bool
 }
 
 // Bound reports whether the session has an auth.
@@ -117,6 +132,11 @@ const (
 	DefaultMaxSessions = 100_000
 	// MaxNames is how many explicit ids one request can carry.
 	MaxNames = 4
+	// MaxAlso and MaxMarks are how many keys of these kinds one request can carry,
+	// and MaxAnswer is how many keys one answer can have.
+	MaxAlso   = 4
+	MaxMarks  = 4
+	MaxAnswer = 8
 )
 
 // Store holds bindings. Any number of goroutines may call its methods at once.
@@ -129,8 +149,9 @@ const (
 // because the binding is not provisional any more.
 //
 // A store bounds the keys of each session. It keeps at least: 4 Names, the
-// first 2 and the latest 6 Ends, the latest 4 Also. An Also that comes again is
-// the latest again. The names of auths are copied and bounded as those of scopes.
+// first 2 and the latest 6 Ends, the latest 4 Also, the latest 8 Marks, and the
+// latest 8 keys of answers. An Also, a Mark or a key of an answer that comes again
+// is the latest again. The names of auths are copied and bounded as those of scopes.
 type Store interface {
 	// Get finds the session that keys name and uses it: the session's TTL starts
 	// again, and the keys that are to be bound are bound to it. ok is true for a
@@ -180,6 +201,18 @@ type Store interface {
 	// failure does not take the auth from others that are still waiting for their
 	// answer.
 	Release(ctx context.Context, b Binding, failed bool) (unbound bool, err error)
+
+	// Extend says that a request was answered: the one that got b, and that ended in
+	// end. The keys are what the next request will show of that answer as Past, at
+	// most MaxAnswer; more are not looked at, and zero Keys are none. They are bound
+	// to the session of b, whatever its generation, and taken from any other session
+	// unless that has them as Names.
+	//
+	// If b is Opening, the answer may be another conversation's that began with the
+	// same words. So extended is false, and nothing is bound, if end was answered
+	// before or is not the session's latest End any more. extended is false, too, if
+	// the session is gone.
+	Extend(ctx context.Context, b Binding, end Key, keys []Key) (extended bool, err error)
 
 	// Remember notes an auth under a key: which auth holds an earlier response,
 	// for example. Notes live as long as sessions, have a bound of their own, and

@@ -120,7 +120,7 @@ func (t *table) clean(gone *leavings) {
 		l.keys.each(func(k Key) {
 			s := t.shard(k)
 			s.mu.Lock()
-			if s.aliases[k].born == l.born {
+			if s.aliases[k].of(l.born) {
 				delete(s.aliases, k)
 			}
 			s.mu.Unlock()
@@ -144,7 +144,7 @@ func (t *table) forget(d drop) {
 	t.lock(&set, true)
 	defer t.unlock(&set, true)
 	s := t.shard(d.key)
-	if s.aliases[d.key].born != d.of.born {
+	if !s.aliases[d.key].of(d.of.born) {
 		return
 	}
 	if r := t.shard(d.of.home).home(d.of.home); r != nil && r.born == d.of.born && r.more.has(d.key) {

@@ -24,6 +24,7 @@ type terms struct {
 	isCacheKey bool   // KindGuarded: a header that counts only if its value is the cache key's id
 	means      string // owners: the row names the same state as the row of this name
 	history    bool   // owners: the state stands for the messages before those in the request
+	fork       bool   // parents: what a session was forked from, not what a subagent came from
 }
 
 var (
@@ -124,6 +125,10 @@ var census = []row{
 	{KindParent, spaceClaude, "X-Claude-Code-Parent-Agent-Id", "Claude Code's subagents (S)", asItIs, nil},
 	{KindParent, spaceCodex, "X-Codex-Parent-Thread-Id", "Codex's subagents (S)", asItIs, nil},
 	{KindParent, nil, "X-Parent-Session-Id", "OpenCode's subagents (S)", asItIs, nil},
+	{KindParent, spaceCodex, "X-Codex-Turn-Metadata", "Codex's forks (C): forked_from_thread_id", forkedFromInJSON, &terms{fork: true}},
+
+	// Requests beside a conversation.
+	{KindSide, spaceCodex, "X-Codex-Turn-Metadata", "Codex (C): request_kind is compaction", compactionInJSON, nil},
 
 	// State that exists behind one auth only.
 	{KindOwnerHeader, spaceCodex, "X-Codex-Turn-State", "Codex, inside one turn (S)", asItIs, nil},
@@ -135,7 +140,8 @@ var census = []row{
 	{KindOwner, nil, "container.id", "Anthropic (D)", asItIs, &terms{means: "container"}},
 	{KindOwner, nil, "cachedContent", "Gemini (D)", asItIs, nil},
 	{KindOwner, nil, "cached_content", "Gemini (D)", asItIs, &terms{means: "cachedContent"}},
-	{KindOwner, nil, "thread.previous_message_id", "third parties (D)", asItIs, &terms{history: true}},
+	{KindOwner, nil, "thread.previous_message_id", "Anthropic, message threads (C)", asItIs, &terms{history: true}},
+	{KindOwner, nil, "diagnostics.previous_message_id", "Anthropic's SDKs (S)", asItIs, &terms{means: "thread.previous_message_id"}},
 	{KindOwner, nil, "session_params.id", "SGLang (D)", asItIs, &terms{history: true}},
 }
 

@@ -102,7 +102,7 @@ func TestAddingAClientIsAddingRows(t *testing.T) {
 func TestHeadersOfTheCensusHaveCanonicalNames(t *testing.T) {
 	for _, r := range census {
 		switch {
-		case r.kind.inHeader(), r.kind == KindLane, r.kind == KindParent, r.kind == KindOwnerHeader, r.terms != nil && r.terms.isCacheKey:
+		case r.kind.inHeader(), r.kind == KindLane, r.kind == KindParent, r.kind == KindOwnerHeader, r.kind == KindSide, r.terms != nil && r.terms.isCacheKey:
 			require.Equal(t, textproto.CanonicalMIMEHeaderKey(r.name), r.name)
 		default:
 			require.NotContains(t, r.name, "X-")

@@ -236,7 +236,7 @@ func TestARequestThatEndsWithLittleHasNoTailOfItsOwn(t *testing.T) {
 	id := sessionid.Extract(nil, []byte(`{"messages":[`+strings.Join(messages, ",")+`]}`))
 	require.NotZero(t, id.End())
 	require.Zero(t, id.Tail())
-	require.Equal(t, 12, id.Boundaries())
+	require.Len(t, id.Boundaries(), 12)
 	require.Greater(t, len(id.Fallbacks()), 12, "earlier requests had tails")
 	short := sessionid.Extract(nil, []byte(`{"messages":[`+strings.Join(messages[:5], ",")+`]}`))
 	require.Contains(t, id.Fallbacks()[12:], short.Tail())

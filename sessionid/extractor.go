@@ -253,6 +253,10 @@ func (e *Extractor) addLanes(rows []row, o *Options) {
 		}
 		e.standsBeside(r.space, func(session *slot) {
 			switch {
+			case r.kind == KindSide:
+				session.side = r
+			case r.kind == KindParent && r.terms != nil && r.terms.fork:
+				session.fork = r
 			case r.kind == KindLane && r.space != nil:
 				session.lane = r
 			case r.kind == KindParent && (r.space != nil || session.parent == nil):

@@ -35,6 +35,9 @@ type says struct {
 	Tail       string   `json:"tail,omitempty"`
 	Fallbacks  []string `json:"fallbacks,omitempty"`
 	Boundaries int      `json:"boundaries,omitempty"`
+	Marks      []string `json:"marks,omitempty"`
+	Past       string   `json:"past,omitempty"`
+	Side       bool     `json:"side,omitempty"`
 	Lane       string   `json:"lane,omitempty"`
 	Parent     string   `json:"parent,omitempty"`
 	Owners     []string `json:"owners,omitempty"`
@@ -57,7 +60,7 @@ func saysOf(id ID) says {
 	s := says{
 		Signal: id.Signal().Kind.String() + " " + id.Signal().Name, Primary: inHex(id.Primary()), Names: all(id.Names()),
 		Weak: inHex(id.Weak()), End: inHex(id.End()), Tail: inHex(id.Tail()), Fallbacks: all(id.Fallbacks()),
-		Boundaries: id.Boundaries(), Lane: inHex(id.Lane()), Parent: inHex(id.Parent()),
+		Boundaries: len(id.Boundaries()), Marks: all(id.Marks()), Past: id.Past().String(), Side: id.Side(), Lane: inHex(id.Lane()), Parent: inHex(id.Parent()),
 	}
 	for _, o := range id.Owners() {
 		s.Owners = append(s.Owners, o.Name+" "+inHex(o.Key))
@@ -92,9 +95,12 @@ func TestIdentitiesNeverChange(t *testing.T) {
 				name, _, _ := bytes.Cut([]byte(o), []byte(" "))
 				seen["owner "+string(name)] = true
 			}
-			if s.Lane != "" || s.Parent != "" {
-				for name := range want.Header {
+			for name := range want.Header {
+				if s.Lane != "" || s.Parent != "" {
 					seen["lane "+name], seen["parent "+name] = true, true
+				}
+				if s.Side {
+					seen["side "+name] = true
 				}
 			}
 		}

@@ -17,6 +17,7 @@ type ID struct {
 	weak    Key
 	lane    Key
 	parent  Key
+	side    bool
 	owners  []Owner
 	history content.History
 }
@@ -62,18 +63,31 @@ func (id *ID) End() Key { return id.history.End() }
 // others.
 func (id *ID) Tail() Key { return id.history.Tail() }
 
-// Fallbacks returns the keys that earlier requests of the conversation may have
-// been bound under. Look them up in this order; never bind them. First stand the
-// boundaries before End, the longest first: the latest ones and the first 8.
-// [ID.Boundaries] says how many. Behind them stand the tails at the latest 23 of
-// these boundaries, the latest first, less those that say too little. The slice
-// is nil if the ID does not come from content. All copies of the ID share it:
-// read it, do not write to it.
+// Fallbacks returns the keys that earlier requests of the conversation, or the
+// answers to them, may have been bound under. Look them up in this order; never bind
+// them. The surest stand first: state that stands for earlier messages, ids that the
+// latest answer may have given, the boundaries before End with the longest first,
+// tails with the latest first, [ID.Marks] of the latest messages, and ids in earlier
+// messages. There are at most some 230. The slice is nil if the ID does not come from
+// content. All copies of the ID share it: read it, do not write to it.
 func (id *ID) Fallbacks() []Key { return id.history.Earlier() }
 
-// Boundaries returns how many of the Fallbacks are boundaries, at most
-// MaxBoundaries-1.
-func (id *ID) Boundaries() int { return id.history.Boundaries() }
+// Boundaries returns those of the Fallbacks that are boundaries, the longest first:
+// the latest ones and the first 8, at most MaxBoundaries-1. All copies of the ID
+// share the slice: read it, do not write to it.
+func (id *ID) Boundaries() []Key { return id.history.Boundaries() }
+
+// Marks returns keys of single messages that no other conversation should have:
+// those with an id that a machine has made, such as a tool's call, and words of some
+// length. They are of the latest answer in the request and what stands behind that,
+// at most 4. Bind them, unless the session is new: then they may stand in an opening
+// that many conversations share. A mark that two sessions come with is none. The slice
+// is shared as that of Fallbacks.
+func (id *ID) Marks() []Key { return id.history.Marks() }
+
+// Past says what the messages show of a conversation that goes on. If no session is
+// known by the ID, that is lost. It is PastNone if the ID does not come from content.
+func (id *ID) Past() Past { return Past(id.history.Past()) }
 
 // Lane returns the key of the subagent that sent the request. All requests of
 // one subagent have the same one, and no other session has it. It is the zero
@@ -82,9 +96,14 @@ func (id *ID) Boundaries() int { return id.history.Boundaries() }
 func (id *ID) Lane() Key { return id.lane }
 
 // Parent returns what a subagent came from: the Lane of another subagent, or the
-// Primary of a session. It is the zero Key if there is no parent or the client
-// does not tell. It never names the session of this request.
+// Primary of a session. Of a session that Codex has forked from another one it is
+// the Primary of that. It is the zero Key if there is no parent or the client does
+// not tell. It never names the session of this request.
 func (id *ID) Parent() Key { return id.parent }
+
+// Side reports whether the client says that the request stands beside the
+// conversation. Codex says it of its compactions. The others do not tell.
+func (id *ID) Side() bool { return id.side }
 
 // Owners returns the state that the request names and that only the auth has
 // which made the state: at most 3. Options.OwnersEverywhere decides how much of

@@ -6,6 +6,9 @@ import "net/http"
 // from.
 func (e *Extractor) lane(id *ID, header http.Header) {
 	s := id.slot
+	if s.side != nil {
+		_, id.side = s.side.first(header, e.maxID)
+	}
 	if s.lane == nil && s.parent == nil {
 		return
 	}
@@ -20,7 +23,12 @@ func (e *Extractor) lane(id *ID, header http.Header) {
 	}
 	v, ok := s.lane.first(header, e.maxID)
 	if !ok || s.space.key(v) == session {
-		return // the main line
+		if s.fork != nil { // the main line
+			if v, ok := s.fork.first(header, e.maxID); ok && s.space.key(v) != session {
+				id.parent = s.space.key(v)
+			}
+		}
+		return
 	}
 	id.lane = laneKey(session, v)
 	id.parent = session

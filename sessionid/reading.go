@@ -16,6 +16,8 @@ type reading uint8
 const (
 	asItIs             reading = iota
 	sessionIDInJSON            // the session_id of JSON inside a string
+	forkedFromInJSON           // the forked_from_thread_id of such JSON
+	compactionInJSON           // the request_kind of such JSON, if that is compaction
 	claudeUserID               // Claude Code's metadata.user_id, in both forms
 	last12Hex                  // the part of Mistral Vibe's id that stays the same
 	cacheKey                   // prompt_cache_key, if it names a conversation
@@ -30,7 +32,12 @@ func (r reading) id(v string, limit int) (string, bool) {
 	ok := true
 	switch r {
 	case sessionIDInJSON:
-		v, ok = readJSON(v)
+		v, ok = readJSON(v, "session_id")
+	case forkedFromInJSON:
+		v, ok = readJSON(v, "forked_from_thread_id")
+	case compactionInJSON:
+		v, ok = readJSON(v, "request_kind")
+		ok = ok && v == "compaction"
 	case claudeUserID:
 		v, ok = readClaudeUserID(v)
 	case last12Hex:
@@ -55,10 +62,10 @@ func (r reading) id(v string, limit int) (string, bool) {
 	return clean(v, limit)
 }
 
-// readJSON reads session_id out of JSON inside a string. No client sends an id
-// that needs escapes there.
-func readJSON(v string) (string, bool) {
-	raw := jsontext.Lookup(bytesOf(v), "session_id")
+// readJSON reads a member of JSON inside a string. No client sends an id that needs
+// escapes there.
+func readJSON(v, name string) (string, bool) {
+	raw := jsontext.Lookup(bytesOf(v), name)
 	if len(raw) <= 2 || raw[0] != '"' || bytes.IndexByte(raw, '\\') >= 0 {
 		return "", false
 	}
@@ -70,7 +77,7 @@ func readJSON(v string) (string, bool) {
 // older versions. Anything else is a user, not a session.
 func readClaudeUserID(v string) (string, bool) {
 	if strings.HasPrefix(v, "{") {
-		return readJSON(v)
+		return readJSON(v, "session_id")
 	}
 	if i := strings.LastIndex(v, "_session_"); i >= 0 && strings.HasPrefix(v, "user_") {
 		s := v[i+len("_session_"):]

@@ -27,11 +27,12 @@ const (
 	KindParent                    // what a subagent came from, see ID.Parent; names no session
 	KindOwner                     // state behind one auth, in the body, see ID.Owners; names no session
 	KindOwnerHeader               // state behind one auth, in a header; names no session
+	KindSide                      // says that the request stands beside the conversation, see ID.Side; names no session
 )
 
 var kindNames = [...]string{
 	"none", "own", "native-header", "native-body", "generic-header", "body", "cache-key", "guarded", "content",
-	"pattern", "user", "lane", "parent", "owner", "owner-header",
+	"pattern", "user", "lane", "parent", "owner", "owner-header", "side",
 }
 
 // String returns the kind's name in lower case with dashes, fit for a metric

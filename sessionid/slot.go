@@ -13,6 +13,7 @@ type slot struct {
 
 	// What may stand beside an id of this slot.
 	lane, parent *row // the headers of subagents; nil: none
+	fork, side   *row // the headers of forks and of side requests
 	ownerHeaders []*slot
 }
 

@@ -240,7 +240,7 @@ func (s *endsAsNames) Peek(c ctx, sc cache.Scope, k cache.Keys) (cache.Binding, 
 type noAlso struct{ *cache.Memory }
 
 func (s *noAlso) Bind(c ctx, sc cache.Scope, k cache.Keys, auth string) (cache.Binding, bool, error) {
-	k.Also = [2]cache.Key{}
+	k.Also = [cache.MaxAlso]cache.Key{}
 	return s.Memory.Bind(c, sc, k, auth)
 }
 

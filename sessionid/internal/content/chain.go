@@ -45,6 +45,11 @@ type Chain struct {
 	first  [firstBoundaries]Key
 	recent [MaxBoundaries - firstBoundaries]Key // a ring
 	latest window
+	ids    ids
+	run    int  // the first message of the latest run of a model's messages
+	model  bool // the latest message is a model's
+	begun  bool // the first message is a user's words, or of an unknown kind
+	spoke  int  // bytes of the longest model's message, or 0; calls are long
 }
 
 // Empty reports whether no message said anything.
@@ -84,7 +89,10 @@ func (ch *Chain) Walk(i int, c *jsontext.Cursor, v jsontext.Value) bool {
 	return true
 }
 
-func (ch *Chain) restart() { ch.end, ch.n = pair{}, 0 }
+func (ch *Chain) restart() {
+	ch.end, ch.n, ch.run, ch.model = pair{}, 0, 0, false
+	ch.ids.n, ch.ids.message, ch.ids.summary = 0, 0, false
+}
 
 // request walks over the contents inside Code Assist's request. An object with
 // more than maxFields members is no request.
@@ -110,7 +118,7 @@ func (ch *Chain) request(c *jsontext.Cursor) {
 // string, which is one message of a user.
 func (ch *Chain) messages(c *jsontext.Cursor, v jsontext.Value) {
 	if v.Raw[0] != '[' {
-		ch.add(messageOf(c, v))
+		ch.add(messageOf(c, v, &ch.ids))
 		return
 	}
 	for n := 1; ; n++ {
@@ -121,7 +129,7 @@ func (ch *Chain) messages(c *jsontext.Cursor, v jsontext.Value) {
 		case n > maxMessages:
 			ch.add(asSpelled(c, v))
 		default:
-			ch.add(messageOf(c, v))
+			ch.add(messageOf(c, v, &ch.ids))
 		}
 	}
 }
@@ -141,5 +149,19 @@ func (ch *Chain) add(m message) {
 		ch.recent[(ch.n-len(ch.first))%len(ch.recent)] = k
 	}
 	ch.latest[ch.n%len(ch.latest)] = m
+	if ch.n == 0 {
+		ch.begun, ch.spoke = m.kind == userWords || m.kind == otherKind, 0
+	}
+	switch {
+	case m.kind == modelCalls:
+		ch.spoke = longAnswer
+	case m.kind == modelWords:
+		ch.spoke = max(ch.spoke, m.weight)
+	}
+	if m.kind.fromModel() && !ch.model {
+		ch.run = ch.n
+	}
+	ch.model = m.kind.fromModel()
 	ch.n++
+	ch.ids.message = ch.n
 }

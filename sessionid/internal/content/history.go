@@ -5,20 +5,32 @@ import "encoding/binary"
 // History is what a request's messages tell of its conversation. The zero
 // History has no messages. Copies share memory.
 type History struct {
-	// keys are the end, its tail or the zero Key, the boundaries before the end,
-	// and the tails before the end. Nil if there are no messages.
+	// keys are the end, its tail or the zero Key, what finds the conversation, and
+	// what is bound besides. Nil if there are no messages.
 	keys       []Key
+	first      int // of what finds the conversation
+	lead       int // keys that stand before the boundaries
 	boundaries int // before the end
+	marks      int // at the end of keys: bound besides
+	past       Past
+	tip        pair    // the chain at the end, without any state
+	last       message // of the conversation
 }
 
 // Places in keys.
 const (
 	endKey = iota
 	tailKey
-	earlierKeys
+
+	maxStates      = 2 // that stand for messages that are not in the request
+	foundKeys      = tailKey + 1 + maxStates
+	maxBoundMarks  = 4
+	maxLookedMarks = 24
 )
 
-// History returns the boundaries and tails of the messages walked so far.
+// History returns what finds the conversation of the messages walked so far, the
+// surest first: ids that an answer may have given in the latest run of a model's
+// messages, the boundaries, the tails, marks, and the ids in earlier messages.
 func (ch *Chain) History() (h History) {
 	if ch.n == 0 {
 		return h
@@ -26,8 +38,9 @@ func (ch *Chain) History() (h History) {
 	inFirst := min(ch.n, len(ch.first))
 	inRecent := min(ch.n-inFirst, len(ch.recent))
 	tails := min(ch.n, maxTails)
-	h.boundaries = inFirst + inRecent - 1
-	h.keys = make([]Key, earlierKeys, earlierKeys+h.boundaries+tails-1)
+	h.boundaries, h.first, h.past = inFirst+inRecent-1, foundKeys, ch.past()
+	h.tip, h.last = ch.end, ch.latest[(ch.n-1)%len(ch.latest)]
+	h.keys = make([]Key, foundKeys, foundKeys+h.boundaries+tails-1+min(ch.ids.n, maxIDs)+ch.likelyMarks())
 	boundary := func(i int) Key { // counted back from the end
 		if i < inRecent {
 			return ch.recent[(ch.n-inFirst-1-i)%len(ch.recent)]
@@ -35,6 +48,8 @@ func (ch *Chain) History() (h History) {
 		return ch.first[inFirst-1-(i-inRecent)]
 	}
 	h.keys[endKey] = boundary(0)
+	h.keys = ch.answered(h.keys, ch.run, false)
+	h.lead = len(h.keys) - foundKeys
 	for i := range h.boundaries {
 		h.keys = append(h.keys, boundary(i+1))
 	}
@@ -48,7 +63,16 @@ func (ch *Chain) History() (h History) {
 			h.keys = append(h.keys, MakeKey(p.lo, p.hi))
 		}
 	}
+	h.keys = ch.answered(ch.sought(h.keys), ch.run, true)
+	at := len(h.keys)
+	h.keys = ch.fresh(h.keys)
+	h.marks = len(h.keys) - at
 	return h
+}
+
+// likelyMarks is room for the marks of most conversations.
+func (ch *Chain) likelyMarks() int {
+	return min(ch.n+min(ch.ids.n, maxIDs), maxLookedMarks) + maxBoundMarks
 }
 
 // End returns the boundary after the last message, or the zero Key.
@@ -67,29 +91,59 @@ func (h *History) Tail() (k Key) {
 	return k
 }
 
-// Earlier returns the boundaries before the end, longest first, and behind them
-// the tails before the end, latest first. The slice is shared.
+// Earlier returns what finds the conversation, the surest first. The slice is
+// shared.
 func (h *History) Earlier() []Key {
 	if h.keys == nil {
 		return nil
 	}
-	return h.keys[earlierKeys:len(h.keys):len(h.keys)]
+	to := len(h.keys) - h.marks
+	return h.keys[h.first:to:to]
 }
 
-// Boundaries returns how many boundaries stand before the end.
-func (h *History) Boundaries() int { return h.boundaries }
+// Marks returns the marks of the messages from the latest run of a model's messages
+// on. The slice is shared.
+func (h *History) Marks() []Key {
+	if h.keys == nil {
+		return nil
+	}
+	return h.keys[len(h.keys)-h.marks:]
+}
+
+// Boundaries returns the boundaries before the end, longest first. The slice is
+// shared.
+func (h *History) Boundaries() []Key {
+	if h.keys == nil {
+		return nil
+	}
+	from := foundKeys + h.lead
+	return h.keys[from : from+h.boundaries : from+h.boundaries]
+}
+
+// Past returns what the messages show of a conversation that goes on.
+func (h *History) Past() Past { return h.past }
 
 // Behind marks all boundaries as following on a history that is not part of the
 // request and that state names. Equal words behind two such histories are two
-// conversations. Tails do not reach back to the beginning and stay.
+// conversations. Tails do not reach back to the beginning and stay. The state itself
+// stands where the boundary before the first message would, and finds the
+// conversation before all others.
 func (h *History) Behind(state Key) {
 	if h.keys == nil {
 		return
 	}
 	h.keys[endKey] = Join(h.keys[endKey], state)
-	for i := range h.boundaries {
-		k := &h.keys[earlierKeys+i]
-		*k = Join(*k, state)
+	for i, k := range h.Boundaries() {
+		h.keys[foundKeys+h.lead+i] = Join(k, state)
+	}
+	if h.first > tailKey+1 {
+		h.first--
+		h.keys[h.first] = state
+	}
+	h.last = message{} // what is said next follows on another state
+	h.tip = pair{}
+	if h.past == PastNone {
+		h.past = PastTurns
 	}
 }
 

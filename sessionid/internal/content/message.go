@@ -16,7 +16,22 @@ import (
 type message struct {
 	sum    uint64 // 0: nothing
 	weight int    // bytes of JSON of its texts, arguments and results
+	kind   kind
 }
+
+// kind is who says a message, and whether it is more than words.
+type kind uint8
+
+const (
+	otherKind kind = iota
+	userWords
+	modelWords
+	modelCalls  // a model's message with tool calls, and perhaps words
+	toolResults // a user's or a tool's message with results
+)
+
+// fromModel reports whether a model says it.
+func (k kind) fromModel() bool { return k == modelWords || k == modelCalls }
 
 // Tags keep sums of different kinds apart.
 const (
@@ -73,51 +88,66 @@ type item struct {
 	functionCall, functionResponse          uint64
 	media                                   uint64
 	thought                                 bool
+	rawID                                   []byte // the last of the ids above, as it is spelled
 }
 
 // walker sums up what its cursor walks over.
 type walker struct {
 	*jsontext.Cursor
-	weight int // bytes of JSON that were weighed
+	weight         int // bytes of JSON that were weighed
+	calls, results int
+	ids            *ids // of the conversation; nil: not gathered
 }
 
 // messageOf sums up the message v, which c has just returned. The sum is 0 for
 // what is no part of the conversation's identity: system and developer
 // messages, reasoning, and messages that say nothing.
-func messageOf(c *jsontext.Cursor, v jsontext.Value) message {
-	w := walker{Cursor: c}
-	sum := w.message(v)
-	return message{sum, w.weight}
+func messageOf(c *jsontext.Cursor, v jsontext.Value, ids *ids) message {
+	w := walker{Cursor: c, ids: ids}
+	sum, role := w.message(v)
+	m := message{sum, w.weight, otherKind}
+	switch {
+	case w.results > 0, role == tagTool:
+		m.kind = toolResults
+	case w.calls > 0:
+		m.kind = modelCalls
+	case role == tagModel:
+		m.kind = modelWords
+	case role == tagUser:
+		m.kind = userWords
+	}
+	return m
 }
 
 // asSpelled sums up a message without taking it apart.
 func asSpelled(c *jsontext.Cursor, v jsontext.Value) message {
 	w := walker{Cursor: c}
 	sum := Fold(tagOther, w.weigh(v))
-	return message{sum, w.weight}
+	return message{sum, w.weight, otherKind}
 }
 
-func (w *walker) message(v jsontext.Value) uint64 {
+// message sums up a message, and returns the role that says it.
+func (w *walker) message(v jsontext.Value) (sum, role uint64) {
 	switch v.Raw[0] {
 	case '"': // a bare string is what a user says
 		if sum := w.content(v, 0); sum != 0 {
-			return Fold(tagUser, Fold(0, sum))
+			return Fold(tagUser, Fold(0, sum)), tagUser
 		}
-		return 0
+		return 0, 0
 	case '{':
 	default:
 		w.whole(v)
-		return 0
+		return 0, 0
 	}
 	start := w.At
 	m := w.item(0)
 	if w.Failed {
-		return 0
+		return 0, 0
 	}
-	role := uint64(tagUser)
+	role = uint64(tagUser)
 	switch {
 	case is(m.role.Raw, "system"), is(m.role.Raw, "developer"):
-		return 0
+		return 0, 0
 	case is(m.role.Raw, "assistant"), is(m.role.Raw, "model"), is(m.typ, "model_output"):
 		role = tagModel
 	case is(m.typ, "user_input"): // Interactions
@@ -129,11 +159,10 @@ func (w *walker) message(v jsontext.Value) uint64 {
 		// An item of the Responses API that is not a message: a call, its
 		// output, reasoning.
 		sum, _ := w.block(&m, start)
-		return sum
+		return sum, 0
 	case m.role.Raw != nil && !is(m.role.Raw, "user"):
 		role = Fold(tagRole, sumOf(m.role))
 	}
-	sum := uint64(0)
 	add := func(x uint64) {
 		if x != 0 {
 			sum = Fold(sum, x)
@@ -141,7 +170,7 @@ func (w *walker) message(v jsontext.Value) uint64 {
 	}
 	switch {
 	case m.toolCallID != 0: // chat's role "tool"
-		add(result(m.toolCallID, 0, m.content))
+		add(w.result(&m, result(m.toolCallID, 0, m.content)))
 	case is(m.role.Raw, "function"):
 		add(result(m.name, 0, m.content))
 	default:
@@ -149,11 +178,17 @@ func (w *walker) message(v jsontext.Value) uint64 {
 		add(m.parts)
 	}
 	add(m.toolCalls)
-	add(m.functionCall) // chat's older form
-	if sum == 0 {
-		return 0
+	if m.functionCall != 0 { // chat's older form
+		add(w.call(&m, m.functionCall))
 	}
-	return Fold(role, sum)
+	if sum == 0 {
+		return 0, 0
+	}
+	sum = Fold(role, sum)
+	if m.id != 0 {
+		w.ids.note(m.rawID, sum)
+	}
+	return sum, role
 }
 
 // content sums up a string, a list of blocks, or a single block.
@@ -207,8 +242,13 @@ func (w *walker) content(v jsontext.Value, depth int) (sum uint64) {
 	return Fold(tagOther, w.weigh(w.SkipFrom(start)))
 }
 
-// text sums up a text; an empty one says nothing.
+// text sums up a text; an empty one says nothing, nor does one that a client moves
+// from message to message.
 func (w *walker) text(v jsontext.Value) uint64 {
+	if moves(v.Raw) {
+		return 0
+	}
+	w.ids.read(v.Raw)
 	v = w.whole(v)
 	sum := w.weigh(v)
 	if len(v.Raw) <= 2 || v.Raw[0] != '"' {
@@ -269,21 +309,23 @@ func (w *walker) block(p *item, start int) (sum uint64, isResult bool) {
 	case p.thought, is(t, "thinking"), is(t, "redacted_thinking"), is(t, "reasoning"), is(t, "thought"):
 		return 0, false // clients drop and re-sign these between turns
 	case p.functionCall != 0:
-		return p.functionCall, false
+		return w.call(p, p.functionCall), false
 	case p.functionResponse != 0:
-		return p.functionResponse, true
+		return w.result(p, p.functionResponse), true
 	case p.function != 0: // chat's tool_calls
-		return Fold(Fold(tagCall, p.id), p.function), false
+		return w.call(p, Fold(Fold(tagCall, p.id), p.function)), false
 	case p.toolUseID != 0:
-		return result(p.toolUseID, 0, p.content), true
+		return w.result(p, result(p.toolUseID, 0, p.content)), true
 	case p.callID != 0 && (p.output != 0 || is(t, "function_result")):
-		return result(p.callID, 0, Fold(p.output, p.response)), true
+		return w.result(p, result(p.callID, 0, Fold(p.output, p.response))), true
 	case p.callID != 0, is(t, "tool_use"), is(t, "server_tool_use"), is(t, "mcp_tool_use"), is(t, "function_call"):
 		id := p.callID
 		if id == 0 {
 			id = p.id
 		}
-		return call(id, p.name, Fold(Fold(p.args, p.input), p.action)), false
+		return w.call(p, call(id, p.name, Fold(Fold(p.args, p.input), p.action))), false
+	case is(t, "compaction") && p.content == 0:
+		return w.compaction(p, start), false
 	case p.media != 0:
 		return p.media, false
 	case p.text != 0:
@@ -294,6 +336,44 @@ func (w *walker) block(p *item, start int) (sum uint64, isResult bool) {
 		return p.content, false
 	}
 	return w.unknown(start), false
+}
+
+// call takes the sum of a tool call, and notes the id.
+func (w *walker) call(p *item, sum uint64) uint64 {
+	w.calls++
+	w.ids.note(p.rawID, sum)
+	return sum
+}
+
+// result takes the sum of a tool's result, and notes the id.
+func (w *walker) result(p *item, sum uint64) uint64 {
+	w.results++
+	w.ids.note(p.rawID, sum)
+	return sum
+}
+
+// compaction sums up what stands for all earlier messages in a form that only the
+// provider can read, by its id, or as a whole.
+func (w *walker) compaction(p *item, start int) uint64 {
+	if w.ids != nil {
+		w.ids.summary = true
+	}
+	if p.id != 0 {
+		w.ids.note(p.rawID, p.id)
+		return Fold(tagOther, p.id)
+	}
+	again := w.Again(start)
+	o := walker{Cursor: &again}
+	sum := uint64(tagOther)
+	for {
+		name, v, ok := o.Member()
+		if !ok {
+			return sum
+		}
+		if x := o.sum(v); string(name) == "encrypted_content" {
+			sum = Fold(sum, x)
+		}
+	}
 }
 
 // call sums up a tool call. Its id is what tells two conversations with equal
@@ -330,13 +410,15 @@ func (w *walker) item(depth int) (m item) {
 		case "refusal":
 			m.refusal = w.text(v)
 		case "id":
-			m.id = w.sum(v)
+			if m.id = w.sum(v); m.callID == 0 {
+				m.rawID = v.Raw
+			}
 		case "call_id":
-			m.callID = w.sum(v)
+			m.callID, m.rawID = w.sum(v), v.Raw
 		case "tool_use_id":
-			m.toolUseID = w.sum(v)
+			m.toolUseID, m.rawID = w.sum(v), v.Raw
 		case "tool_call_id":
-			m.toolCallID = w.sum(v)
+			m.toolCallID, m.rawID = w.sum(v), v.Raw
 		case "name":
 			m.name = w.sum(v)
 		case "args", "arguments":
@@ -361,11 +443,11 @@ func (w *walker) item(depth int) (m item) {
 			}
 		case "functionCall", "function_call":
 			if f, ok := w.inner(v, depth); ok {
-				m.functionCall = call(f.id, f.name, f.args)
+				m.functionCall, m.rawID = call(f.id, f.name, f.args), f.rawID
 			}
 		case "functionResponse", "function_response":
 			if f, ok := w.inner(v, depth); ok {
-				m.functionResponse = result(f.id, f.name, f.response)
+				m.functionResponse, m.rawID = result(f.id, f.name, f.response), f.rawID
 			}
 		case "thought":
 			m.thought = string(w.whole(v).Raw) == "true"

@@ -1,0 +1,52 @@
+package cache
+
+// extend binds the keys of an answer to the session of b.
+func (t *table) extend(b *Binding, end Key, keys []Key) (extended bool, err error) {
+	if t.closed.Load() {
+		return false, ErrClosed
+	}
+	o := op{t: t, write: true, now: t.now()}
+	if !o.target(b) {
+		return false, nil
+	}
+	o.mix = t.mix(&o.scope)
+	end = in(o.mix, end)
+	for i, k := range keys[:min(len(keys), MaxAnswer)] {
+		o.hold(&o.other[1+i], k)
+	}
+	extended = o.extend(b.Opening, end)
+	t.clean(&o.gone)
+	return extended, nil
+}
+
+// target takes the session of a binding for the one that Past leads to.
+func (o *op) target(b *Binding) bool {
+	s := o.t.shard(b.Ref)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r := s.home(b.Ref)
+	if r == nil || !r.live(o.now) || o.t.name(r.born) != b.Session {
+		return false
+	}
+	o.scope, o.past = s.scopes.at(r.scope).name, alias{r.home, r.born}
+	o.set.add(o.t.at(r.home))
+	return true
+}
+
+func (o *op) extend(opening bool, end Key) bool {
+	_, r := o.acquire()
+	defer o.release()
+	if r == nil || o.t.closed.Load() {
+		return false
+	}
+	latest := end != (Key{}) && r.more.latest() == end
+	if opening && (!latest || r.more.answered) {
+		return false
+	}
+	e := r.extras()
+	e.answered = e.answered || latest
+	for _, k := range o.also() {
+		o.bindOther(r, &e.answers, answerKeys, k)
+	}
+	return true
+}
