@@ -85,10 +85,24 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 	at := o.where(r)
 	f := found{own: -1}
 	b := &p.visitor.binding
+	if byContent(&id) && a.doubts.has(at.scope) {
+		id = id.WithoutIDMarks()
+	}
+	if id.Side() && !r.Side {
+		side := *r
+		side.Side, r = true, &side
+	}
 	if !id.IsZero() && !r.Off {
 		f.known, f.err = a.find(ctx, r, &at.scope, &id, b)
+		if byContent(&id) {
+			f.session = *b // a side request's pick forgets it
+			a.doubt(&at.scope, &id, b.Shared)
+		}
 		if b.Bound() && b.Memo == "" && !o.restless && r.Force == "" && len(id.Owners()) == 0 && a.shortest(o, r, &at, &f, candidates, p) {
 			p.Decision.Signal = id.Signal()
+			if byContent(&id) {
+				p.visitor.asked = &asked{id, f.session, f.session.Opening}
+			}
 			a.decided(&o.policy, &p.Decision)
 			made(ctx, p, nil)
 			return nil
@@ -190,6 +204,9 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 
 // decide chooses the way of a request.
 func (v *visit[T]) decide(f *found) error {
+	if byContent(&v.id) {
+		v.asked = &asked{id: v.id, opening: !f.known || f.session.Opening}
+	}
 	if f.known {
 		v.know(f.session)
 		if !v.r.Side && v.r.Force == "" {

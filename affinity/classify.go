@@ -32,6 +32,8 @@ import (
 //	OAuth: error "invalid_grant" (RFC 6749, 5.2: a 400)                    Terminal
 //	OpenAI: code "insufficient_quota" (a 429), "invalid_api_key",
 //	  "account_deactivated"                                                Terminal
+//	Anthropic: error_code "thread_not_found" (a 404 for a message thread that
+//	  was idle too long: the client sends everything again)                Rejected
 //	Anthropic: a message that begins with "Your credit balance is too low"
 //	  (a 400)                                                              Terminal
 //	Google: reason "API_KEY_INVALID" (a 400)                               Terminal
@@ -98,6 +100,9 @@ func byBody(r Result, away time.Duration, body []byte) (Result, time.Duration) {
 	}
 	if e = e.Get("error"); !e.Exists() {
 		return r, away
+	}
+	if e.Get("details.error_code").String() == "thread_not_found" {
+		return Rejected, 0
 	}
 	for _, v := range [...]string{e.String(), e.Get("code").String(), e.Get("type").String()} {
 		switch v {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // core is what picks and their reports share, whatever an auth is: where
@@ -18,9 +19,10 @@ type core struct {
 	drained  nameSet
 	speeds   speeds
 	absences absences
+	doubts   doubts
 
 	counts [outcomes]atomic.Uint64
-	lost   atomic.Uint64
+	lost   [sessionid.PastSummary + 1]atomic.Uint64 // by what is seen of it
 	failed atomic.Uint64
 }
 
@@ -89,7 +91,7 @@ func (k *core) amend(ctx context.Context, saw cache.Binding, still func(saw, now
 func (k *core) decided(p *policy, d *Decision) {
 	k.counts[d.Outcome].Add(1)
 	if d.LostHistory {
-		k.lost.Add(1)
+		k.lost[d.Past].Add(1)
 	}
 	if p.onDecision != nil {
 		p.onDecision(*d)
@@ -100,10 +102,12 @@ func (k *core) decided(p *policy, d *Decision) {
 // apart.
 func (k *core) Stats() Stats {
 	n := func(o Outcome) uint64 { return k.counts[o].Load() }
+	turns, cut, summary := k.lost[sessionid.PastTurns].Load(), k.lost[sessionid.PastCut].Load(), k.lost[sessionid.PastSummary].Load()
 	return Stats{
 		None: n(OutcomeNone), New: n(OutcomeNew), Hit: n(OutcomeHit), Moved: n(OutcomeMoved),
 		Detour: n(OutcomeDetour), Spill: n(OutcomeSpill), Forced: n(OutcomeForced), Owner: n(OutcomeOwner),
 		Inherited: n(OutcomeInherited), Refused: n(OutcomeRefused),
-		LostHistory: k.lost.Load(), StoreFailed: k.failed.Load(),
+		LostHistory: turns + cut + summary, LostTurns: turns, LostCut: cut, LostSummary: summary,
+		StoreFailed: k.failed.Load(),
 	}
 }

@@ -36,8 +36,8 @@ const (
 	OutcomeForced
 	// OutcomeOwner: the request names state that this auth has.
 	OutcomeOwner
-	// OutcomeInherited: a subagent's session is new, and bound where its parent's
-	// session is.
+	// OutcomeInherited: the session of a subagent or a fork is new, and bound where
+	// the session is that it came from.
 	OutcomeInherited
 	// OutcomeRefused: Pick returned an error and nobody serves the request.
 	OutcomeRefused
@@ -92,15 +92,12 @@ type Decision struct {
 	// Session is the session's stable name: random, and the same for as long as the
 	// session lives. It is zero if the session is not known.
 	Session sessionid.Key
-	// LostHistory says that a new session's content has a history of at least four
-	// messages of which nothing is known: it was not sent through this gateway, or
-	// not lately, or the client has rewritten it (a compaction).
+	// LostHistory says that a new session's content has a history of which nothing is
+	// known: it was not sent through this gateway, or not lately, or the client has
+	// rewritten it. Past says what the content shows of that history.
 	LostHistory bool
+	Past        sessionid.Past
 }
-
-// lostHistory is how many messages are a history: clients put up to three
-// messages of boilerplate before the first prompt.
-const lostHistory = 4
 
 // LogValue groups the decision's parts.
 func (d Decision) LogValue() slog.Value {
@@ -160,8 +157,9 @@ func (e *NoAuthError) because(r Reason) {
 // Stats counts the picks of an Affinity since it was made, by outcome.
 type Stats struct {
 	None, New, Hit, Moved, Detour, Spill, Forced, Owner, Inherited, Refused uint64
-	// LostHistory are those of New whose Decision says so.
-	LostHistory uint64
+	// LostHistory are those of New whose Decision says so. By what their content
+	// shows they are LostTurns, LostCut (a window) and LostSummary (a compaction).
+	LostHistory, LostTurns, LostCut, LostSummary uint64
 	// StoreFailed counts operations that the Store could not do, also after
 	// Close. The requests went on without it.
 	StoreFailed uint64

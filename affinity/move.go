@@ -20,6 +20,11 @@ func (v *visit[T]) place(why Reason) error {
 			return v.move(v.at(i), OutcomeMoved, why)
 		}
 	}
+	if v.session.Gen == 0 && len(v.id.Names()) > 0 {
+		if i := v.origin(); i >= 0 {
+			return v.move(v.at(i), OutcomeInherited, ReasonNone)
+		}
+	}
 	c, err := v.follow()
 	if err != nil {
 		return err
@@ -82,7 +87,10 @@ func (v *visit[T]) moved(c chosen[T], what Outcome, why Reason, before, b cache.
 	if what == OutcomeMoved {
 		v.p.Decision.Before = before.Auth
 	}
-	v.p.Decision.LostHistory = what == OutcomeNew && before.Gen == 0 && v.id.Boundaries() >= lostHistory
+	if what == OutcomeNew && before.Gen == 0 {
+		v.p.Decision.Past = v.id.Past()
+		v.p.Decision.LostHistory = v.p.Decision.Past != sessionid.PastNone
+	}
 	v.serve(c, what, why, b, true)
 	return nil
 }
@@ -97,6 +105,7 @@ func (v *visit[T]) bind(name string) (b cache.Binding, won bool, err error) {
 		// The session was removed meanwhile, or has lost its auth again.
 	}
 	b, existed, err := v.store.Bind(v.ctx, v.scope, v.keys, name)
+	v.core.doubt(&v.scope, &v.id, b.Shared)
 	return b, !existed, err
 }
 

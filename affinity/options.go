@@ -192,7 +192,11 @@ func (p *policy) identify(r *Request) sessionid.ID {
 	if r.ID != nil {
 		return *r.ID
 	}
-	return p.extract(r.Header, r.Body)
+	id := p.extract(r.Header, r.Body)
+	if r.Path != "" {
+		id = id.WithPath(r.Path)
+	}
+	return id
 }
 
 // longModel is how long the name of a model may be that is used as it is. The store

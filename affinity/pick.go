@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
-	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // Pick is a choice that was made for one request. Report how it went. A pick that
@@ -31,6 +30,7 @@ type visitor struct {
 	guest   bool          // the session is bound elsewhere or was not asked
 	warm    bool          // its prompt cache can be warm at this auth
 	use     *atomic.Uint32
+	asked   *asked // nil unless the content names the session
 }
 
 // States of a visitor's use. A pick of a binding that has never served has one.
@@ -95,26 +95,6 @@ func (p Pick[T]) FirstToken(took time.Duration) {
 		v.core.speeds.sample(o, speedKey{p.Decision.Auth, v.model}, took, v.warm)
 	}
 }
-
-// Owns records that the auth of this pick holds state that a later request may
-// name. name and id are those of sessionid.OwnerKey, for example
-// "previous_response_id" and the id of the response that came back. The record
-// lives as long as an idle session does. It takes no room from sessions. An id
-// that is none is ignored.
-func (p Pick[T]) Owns(ctx context.Context, name, id string) error {
-	v := &p.visitor
-	key := sessionid.OwnerKey(name, id)
-	if v.core == nil || p.Decision.Auth == "" || key == (sessionid.Key{}) {
-		return nil
-	}
-	err := v.core.store.Remember(ctx, ownerScope(v.scope), key, p.Decision.Auth)
-	v.core.check(err)
-	return err
-}
-
-// ownerScope is where owners are noted. State belongs to a tenant and a pool, not
-// to a model.
-func ownerScope(s cache.Scope) cache.Scope { return cache.Scope{Tenant: s.Tenant, Pool: s.Pool} }
 
 // maxWait bounds what a host can say, so that times can be added.
 const maxWait = 10 * 365 * 24 * time.Hour

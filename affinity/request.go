@@ -27,7 +27,10 @@ type Request struct {
 	// compressed body names no session.
 	Header http.Header
 	Body   []byte
-	// ID, if not nil, is the session. Header and Body are then not looked at.
+	// Path, if not empty, is the path of the request. Some requests name a
+	// conversation only there, see sessionid.ID.WithPath.
+	Path string
+	// ID, if not nil, is the session. Header, Body and Path are then not looked at.
 	ID *sessionid.ID
 	// Side says that the request stands beside the conversation: a token count,
 	// a title, a quota probe. It goes where its session is bound. It makes,
@@ -59,7 +62,9 @@ func keysOf(id *sessionid.ID) (k cache.Keys) {
 		k.Names[0], weak = weak, sessionid.Key{}
 	}
 	k.End, k.Past = id.End(), id.Fallbacks()
-	k.Also = [2]cache.Key{weak, id.Tail()}
+	k.Also[0], k.Also[1] = weak, id.Tail()
+	copy(k.Marks[:], id.Marks())
+	k.Ongoing = id.Ongoing()
 	return k
 }
 

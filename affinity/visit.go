@@ -21,6 +21,7 @@ type visit[T any] struct {
 
 	session cache.Binding // the session's binding; zero if the session is not known
 	held    cache.Binding // the provisional binding on which this pick has a use
+	asked   *asked        // nil unless the content names the session
 	p       Pick[T]
 }
 
@@ -110,6 +111,10 @@ func (v *visit[T]) serve(c chosen[T], what Outcome, why Reason, b cache.Binding,
 	p.Decision.Outcome, p.Decision.Reason = what, why
 	p.Decision.Auth, p.Decision.Session = c.name, b.Session
 	p.visitor.binding, p.visitor.guest = b, !resident
+	if v.asked != nil {
+		v.asked.session = b
+		p.visitor.asked = v.asked
+	}
 	if v.r.Side {
 		p.visitor.binding = cache.Binding{}
 	}

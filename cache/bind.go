@@ -42,9 +42,11 @@ func (o *op) locked(auth string) (b Binding, found bool, over *account, err erro
 	}
 	b = o.t.binding(r, r.open(), o.now)
 	b.Opening = o.opening
-	if !made {
-		for _, k := range o.marks {
-			o.bindMark(r, k)
+	if !made || o.keys.Ongoing {
+		for i, k := range o.marks {
+			if o.bindMark(r, k) {
+				b.Shared |= 1 << i
+			}
 		}
 	}
 	o.use(s, r)
@@ -138,10 +140,10 @@ func (o *op) bindOther(r *record, list *[]Key, limit int, k Key) {
 }
 
 // bindMark makes a key the latest mark of r. If another session has it, it leads to
-// neither from then on.
-func (o *op) bindMark(r *record, k Key) {
+// neither from then on, and bindMark returns true.
+func (o *op) bindMark(r *record, k Key) (shared bool) {
 	if k == (Key{}) || r.more != nil && renew(r.more.marks, k) {
-		return
+		return false
 	}
 	s := o.t.shard(k)
 	switch _, other := o.owner(k); {
@@ -149,14 +151,16 @@ func (o *op) bindMark(r *record, k Key) {
 		if a := s.aliases[k]; a.born&dead != 0 {
 			at := o.t.shard(a.home)
 			if o.valid(at, at.home(a.home), a.born&^dead) {
-				return
+				return false
 			}
 		}
 		o.vacate(k)
 		o.push(r, &r.extras().marks, 0, recentMarks, k)
 	case other != r && !other.hasName(k):
 		s.aliases[k] = alias{other.home, other.born | dead}
+		return true
 	}
+	return false
 }
 
 // take takes a key from whoever has it, unless as a name.

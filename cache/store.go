@@ -72,11 +72,13 @@ type Keys struct {
 	// request. Zero Keys are none.
 	Also [MaxAlso]Key
 	// Marks are ids inside the conversation that no other session should have, such
-	// as those of tool calls. They are bound to the session of this request if that
-	// was there before, and do not find it. A mark that two sessions come with is no
-	// mark: from then on it leads to neither, for as long as the first of them has
-	// it. Zero Keys are none.
+	// as those of tool calls. They are bound to the session of this request and do not
+	// find it. A mark that two sessions come with is no mark: from then on it leads to
+	// neither, for as long as the first of them has it. Zero Keys are none.
 	Marks [MaxMarks]Key
+	// Ongoing says that this request is no opening of a conversation. Otherwise the
+	// Marks are not bound to a new session: many conversations may begin with them.
+	Ongoing bool
 }
 
 // IsZero reports whether nothing here names a session: without Names and End
@@ -116,6 +118,9 @@ type Binding struct {
 	// the End of this request alone. So another conversation may have begun with
 	// the same words. It is set by Get, Peek and Bind, and only without Names.
 	Opening bool
+	// Shared are those of the request's Marks that were another session's and are
+	// nobody's now: bit i for Marks[i]. It is set by Get and Bind.
+	Shared uint8
 }
 
 // Bound reports whether the session has an auth.

@@ -16,6 +16,21 @@ var standard = func() *Extractor {
 // [Options].
 func Extract(header http.Header, body []byte) ID { return standard.Extract(header, body) }
 
+// Conversation names the session that the body of a request belongs to by its content
+// alone, whatever ids are in it. It returns the zero ID if no message says anything,
+// and for a body that is not one JSON object. It costs one walk over the body that
+// hashes, and one allocation.
+func Conversation(body []byte) ID { return byContentAlone.Extract(nil, body) }
+
+// byContentAlone is what Conversation uses.
+var byContentAlone = func() *Extractor {
+	e, err := NewExtractor(&Options{Order: []Kind{KindContent}})
+	if err != nil {
+		panic(err) // as above
+	}
+	return e
+}()
+
 // Extract names the session that a request belongs to, and returns the zero ID
 // if nothing names one. header has canonical names, as in net/http. header and
 // body may be nil; Extract only reads them and does not keep them. A body that is

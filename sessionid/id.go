@@ -67,23 +67,39 @@ func (id *ID) Tail() Key { return id.history.Tail() }
 // answers to them, may have been bound under. Look them up in this order; never bind
 // them. The surest stand first: state that stands for earlier messages, ids that the
 // latest answer may have given, the boundaries before End with the longest first,
-// tails with the latest first, [ID.Marks] of the latest messages, and ids in earlier
-// messages. There are at most some 230. The slice is nil if the ID does not come from
+// tails with the latest first, [ID.Marks] of the latest messages, ids in earlier
+// messages, and boundaries behind so few words that many conversations may begin with
+// them. There are at most some 230. The slice is nil if the ID does not come from
 // content. All copies of the ID share it: read it, do not write to it.
 func (id *ID) Fallbacks() []Key { return id.history.Earlier() }
 
 // Boundaries returns those of the Fallbacks that are boundaries, the longest first:
-// the latest ones and the first 8, at most MaxBoundaries-1. All copies of the ID
-// share the slice: read it, do not write to it.
+// the latest ones and the first 8, at most MaxBoundaries-1. Do not write to the slice.
 func (id *ID) Boundaries() []Key { return id.history.Boundaries() }
 
 // Marks returns keys of single messages that no other conversation should have:
 // those with an id that a machine has made, such as a tool's call, and words of some
 // length. They are of the latest answer in the request and what stands behind that,
-// at most 4. Bind them, unless the session is new: then they may stand in an opening
+// at most 4, those with an id first. Bind them, unless the session is new: then they may stand in an opening
 // that many conversations share. A mark that two sessions come with is none. The slice
 // is shared as that of Fallbacks.
 func (id *ID) Marks() []Key { return id.history.Marks() }
+
+// IDMarks returns how many of the Marks, from the first on, are of messages with an id.
+func (id *ID) IDMarks() int { return id.history.IDMarks() }
+
+// Ongoing reports whether the messages end with the results of tool calls. Then the
+// request is no opening, and its Marks may be bound to a new session.
+func (id *ID) Ongoing() bool { return id.history.Ongoing() }
+
+// WithoutIDMarks returns the ID without the Marks that are ids in its messages, for a
+// conversation of data in which many conversations have the same ids. It makes a copy
+// of the keys.
+func (id *ID) WithoutIDMarks() ID {
+	out := *id
+	out.history = id.history.WithoutIDs()
+	return out
+}
 
 // Past says what the messages show of a conversation that goes on. If no session is
 // known by the ID, that is lost. It is PastNone if the ID does not come from content.

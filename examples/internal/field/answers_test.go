@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // itemsOf returns the messages or items of a request in the API's own shape. A plain
@@ -208,4 +211,48 @@ func TestMostAnswersAreInTheNextRequest(t *testing.T) {
 	}
 	t.Logf("%d of %d answers found", found, pairs)
 	require.Greater(t, 10*found, 8*pairs)
+}
+
+// readAnswers returns the answers to the requests of one session, as a gateway reads
+// them. An answer is what the next request repeats of it.
+func readAnswers(t testing.TB, session []Request) []sessionid.Answer {
+	out := make([]sessionid.Answer, len(session))
+	seen := map[string]bool{}
+	for i, items := range answersOf(t, session) {
+		// A compaction is the answer to a request of its own, and stands first.
+		if i+1 < len(session) {
+			for _, item := range itemsOf(t, session[i+1].Body) {
+				var v struct{ Type, ID string }
+				require.NoError(t, json.Unmarshal(item, &v))
+				if v.Type == "compaction" && !seen[v.ID] {
+					seen[v.ID] = true
+					items = append(items, item)
+				}
+			}
+		}
+		if len(items) == 0 {
+			continue
+		}
+		body := map[string]any{}
+		switch path := session[i].Path; {
+		case strings.Contains(path, "/responses"):
+			body["object"], body["output"] = "response", items
+		case strings.Contains(path, "/messages"):
+			var m struct{ Content json.RawMessage }
+			require.NoError(t, json.Unmarshal(items[0], &m))
+			body["type"], body["content"] = "message", m.Content
+			if len(m.Content) > 0 && m.Content[0] == '"' {
+				body["content"] = []map[string]any{{"type": "text", "text": m.Content}}
+			}
+		case strings.Contains(path, "generateContent"), strings.Contains(path, "GenerateContent"):
+			body["candidates"] = []map[string]any{{"content": items[0]}}
+		default:
+			body["choices"] = []map[string]any{{"message": items[0]}}
+		}
+		text, err := json.Marshal(body)
+		require.NoError(t, err)
+		out[i] = sessionid.ReadAnswer(text)
+		require.False(t, out[i].IsZero(), "%s", text)
+	}
+	return out
 }

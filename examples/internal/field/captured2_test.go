@@ -78,27 +78,44 @@ func ownsOf(t testing.TB, session []Request) [][]owned {
 	return out
 }
 
-// sent is a request with the state that its answer creates.
+// sent is a request with the state that its answer creates, and the answer, zero if
+// the gateway does not read answers.
 type sent struct {
 	Request
-	owns []owned
+	owns   []owned
+	answer sessionid.Answer
+}
+
+// way is a way to send the requests.
+type way struct {
+	name    string
+	change  func(Request) Request
+	answers bool // the gateway hands the answers back
 }
 
 // inSessions returns the requests session by session, in the order of the file, with
-// what their answers create. change is applied to each request first.
-func inSessions(t testing.TB, all []Request, change func(Request) Request) (out []sent) {
+// what their answers create.
+func inSessions(t testing.TB, all []Request, w way) (out []sent) {
 	sessions := map[string][]Request{}
 	var names []string
 	for _, r := range all {
 		if sessions[r.Session] == nil {
 			names = append(names, r.Session)
 		}
-		sessions[r.Session] = append(sessions[r.Session], change(r))
+		sessions[r.Session] = append(sessions[r.Session], w.change(r))
 	}
 	for _, name := range names {
 		owns := ownsOf(t, sessions[name])
+		var answers []sessionid.Answer
+		if w.answers {
+			answers = readAnswers(t, sessions[name])
+		}
 		for i, r := range sessions[name] {
-			out = append(out, sent{r, owns[i]})
+			s := sent{Request: r, owns: owns[i]}
+			if w.answers {
+				s.answer = answers[i]
+			}
+			out = append(out, s)
 		}
 	}
 	return out
@@ -139,6 +156,7 @@ func replay(t *testing.T, requests []sent) []*fate {
 		for _, o := range r.owns {
 			require.NoError(t, p.Owns(t.Context(), o.name, o.id))
 		}
+		require.NoError(t, p.Answered(t.Context(), r.answer))
 		p.Report(affinity.Served)
 		if !r.Main {
 			continue
@@ -225,11 +243,13 @@ func report(t *testing.T, fates []*fate) {
 	t.Logf("%d of %d sessions are exact, %d if those that met another client's are, %d had one auth", exact, len(fates), inClient, oneAuth)
 }
 
-// byIDs returns the ways to send a request in these tests.
-func byIDs(t *testing.T) map[string]func(Request) Request {
-	return map[string]func(Request) Request{
-		"as captured":    func(r Request) Request { return r },
-		"messages alone": func(r Request) Request { return r.WithoutIDs(t) },
+// ways are the ways to send the requests in these tests, with the least number of
+// sessions that are exact one after another, and mixed.
+func ways(t *testing.T) []way {
+	whole, bare := func(r Request) Request { return r }, func(r Request) Request { return r.WithoutIDs(t) }
+	return []way{
+		{"as captured", whole, false}, {"messages alone", bare, false},
+		{"as captured, with answers", whole, true}, {"messages alone, with answers", bare, true},
 	}
 }
 
@@ -245,9 +265,9 @@ func bothCaptures(t *testing.T) []Request {
 // A fork may have its own key or its parent's. The test measures how many are.
 func TestBothCapturesOneAfterAnother(t *testing.T) {
 	all := bothCaptures(t)
-	for name, change := range byIDs(t) {
-		t.Run(name, func(t *testing.T) {
-			fates := replay(t, inSessions(t, all, change))
+	for _, w := range ways(t) {
+		t.Run(w.name, func(t *testing.T) {
+			fates := replay(t, inSessions(t, all, w))
 			require.Len(t, fates, sessionsOf(all))
 			report(t, fates)
 		})
@@ -269,9 +289,9 @@ func sessionsOf(all []Request) int {
 func TestBothCapturesInManyOrders(t *testing.T) {
 	const orders = 40
 	all := bothCaptures(t)
-	for name, change := range byIDs(t) {
-		t.Run(name, func(t *testing.T) {
-			requests := inSessions(t, all, change)
+	for _, w := range ways(t) {
+		t.Run(w.name, func(t *testing.T) {
+			requests := inSessions(t, all, w)
 			good := map[string]int{} // client -> exact sessions in all orders
 			total := map[string]int{}
 			exact, inClient, least, sessions := 0, 0, len(requests), 0
@@ -306,7 +326,7 @@ func TestBothCapturesInManyOrders(t *testing.T) {
 // Each state that a request of the second capture names was created by a request
 // before it, and the request goes to the auth that has it.
 func TestCapturedStatesGoToTheirOwner(t *testing.T) {
-	requests := inSessions(t, Captured2(t), func(r Request) Request { return r })
+	requests := inSessions(t, Captured2(t), way{change: func(r Request) Request { return r }})
 	s := newSticky(t)
 	created := map[string]int{}
 	at := map[owned]string{}

@@ -43,6 +43,8 @@ type Chain struct {
 	end    pair
 	n      int // messages
 	first  [firstBoundaries]Key
+	weighs int                                  // of all messages
+	light  int                                  // how many of the first boundaries say little
 	recent [MaxBoundaries - firstBoundaries]Key // a ring
 	latest window
 	ids    ids
@@ -91,7 +93,8 @@ func (ch *Chain) Walk(i int, c *jsontext.Cursor, v jsontext.Value) bool {
 
 func (ch *Chain) restart() {
 	ch.end, ch.n, ch.run, ch.model = pair{}, 0, 0, false
-	ch.ids.n, ch.ids.message, ch.ids.summary = 0, 0, false
+	ch.weighs, ch.light = 0, 0
+	ch.ids.restart()
 }
 
 // request walks over the contents inside Code Assist's request. An object with
@@ -134,17 +137,26 @@ func (ch *Chain) messages(c *jsontext.Cursor, v jsontext.Value) {
 	}
 }
 
+// behind is the boundary p and a message behind it.
+func (p pair) behind(m message) pair {
+	p.lo ^= tagUser
+	p.hi ^= tagModel
+	return p.fold(m.sum, m.sum^tagRole)
+}
+
 // add extends the chain by one message.
 func (ch *Chain) add(m message) {
 	if m.sum == 0 {
 		return
 	}
-	ch.end.lo ^= tagUser
-	ch.end.hi ^= tagModel
-	ch.end = ch.end.fold(m.sum, m.sum^tagRole)
+	ch.end = ch.end.behind(m)
 	k := MakeKey(ch.end.lo, ch.end.hi)
+	ch.weighs += m.weight
 	if ch.n < len(ch.first) {
 		ch.first[ch.n] = k
+		if ch.weighs < lightPrefix {
+			ch.light++
+		}
 	} else {
 		ch.recent[(ch.n-len(ch.first))%len(ch.recent)] = k
 	}

@@ -109,11 +109,12 @@ func TestATailDoesNotDependOnWhatStoodBeforeIt(t *testing.T) {
 	require.Equal(t, whole.Tail(), tailOf(list(append([]string{user("a summary")}, m[30:]...)...)))
 	require.NotEqual(t, whole.Tail(), tailOf(list(m[:39]...)))
 	require.Len(t, whole.Boundaries(), 39)
+	require.Len(t, whole.part(lightOnes), 1, "the first message alone is not much")
 	require.Len(t, whole.Earlier(), 39+maxTails-1+maxMarked-1, "and a mark for each message of many words but the last")
 	for back := 1; back < maxTails; back++ {
 		before := walked(list(m[:40-back]...)).History()
-		require.Equal(t, before.End(), whole.Earlier()[back-1])
-		require.Equal(t, before.Tail(), whole.Earlier()[39+back-1])
+		require.Equal(t, before.End(), whole.Boundaries()[back-1])
+		require.Equal(t, before.Tail(), whole.part(tailsPart)[back-1])
 	}
 }
 

@@ -1,36 +1,67 @@
 package content
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // History is what a request's messages tell of its conversation. The zero
 // History has no messages. Copies share memory.
 type History struct {
-	// keys are the end, its tail or the zero Key, what finds the conversation, and
-	// what is bound besides. Nil if there are no messages.
-	keys       []Key
-	first      int // of what finds the conversation
-	lead       int // keys that stand before the boundaries
-	boundaries int // before the end
-	marks      int // at the end of keys: bound besides
-	past       Past
-	tip        pair    // the chain at the end, without any state
-	last       message // of the conversation
+	// keys are the end, its tail or the zero Key, and then the parts. Nil if there
+	// are no messages.
+	keys  []Key
+	first uint8        // of what finds the conversation: the states stand before the parts
+	parts [parts]uint8 // how many keys each part has
+	past  Past
+	calls bool    // the last message has the results of tool calls
+	tip   pair    // the chain at the end, without any state
+	last  message // of the conversation
 }
 
 // Places in keys.
 const (
 	endKey = iota
 	tailKey
-
-	maxStates      = 2 // that stand for messages that are not in the request
-	foundKeys      = tailKey + 1 + maxStates
-	maxBoundMarks  = 4
-	maxLookedMarks = 24
+	maxStates = 2 // places for states that stand for messages that are not in the request
+	foundKeys = tailKey + 1 + maxStates
 )
 
-// History returns what finds the conversation of the messages walked so far, the
-// surest first: ids that an answer may have given in the latest run of a model's
-// messages, the boundaries, the tails, marks, and the ids in earlier messages.
+// Parts of keys. What finds the conversation is there with the surest first.
+const (
+	givenIDs   = iota // ids that an answer may have given, in the latest run of a model's messages
+	boundaries        // before the end
+	tailsPart
+	wordsSought
+	idsSought
+	olderIDs   // as givenIDs, in earlier messages
+	lightOnes  // boundaries behind few words, with which many conversations begin
+	idsFresh   // to be bound
+	wordsFresh // to be bound
+	parts
+)
+
+// lightPrefix is how many bytes of JSON the messages before a boundary have at least
+// if it is surer than a mark.
+const lightPrefix = 150
+
+// at is where a part begins.
+func (h *History) at(part int) int {
+	at := foundKeys
+	for _, n := range h.parts[:part] {
+		at += int(n)
+	}
+	return at
+}
+
+// part is a part of the keys.
+func (h *History) part(part int) []Key {
+	at := h.at(part)
+	to := at + int(h.parts[part])
+	return h.keys[at:to:to]
+}
+
+// History returns what finds the conversation of the messages walked so far.
 func (ch *Chain) History() (h History) {
 	if ch.n == 0 {
 		return h
@@ -38,9 +69,9 @@ func (ch *Chain) History() (h History) {
 	inFirst := min(ch.n, len(ch.first))
 	inRecent := min(ch.n-inFirst, len(ch.recent))
 	tails := min(ch.n, maxTails)
-	h.boundaries, h.first, h.past = inFirst+inRecent-1, foundKeys, ch.past()
-	h.tip, h.last = ch.end, ch.latest[(ch.n-1)%len(ch.latest)]
-	h.keys = make([]Key, foundKeys, foundKeys+h.boundaries+tails-1+min(ch.ids.n, maxIDs)+ch.likelyMarks())
+	h.first, h.past = foundKeys, ch.past()
+	h.tip, h.last = ch.end, ch.latest.message(ch.n-1)
+	h.keys = make([]Key, foundKeys, foundKeys+inFirst+inRecent+tails-2+ch.likelyMarks())
 	boundary := func(i int) Key { // counted back from the end
 		if i < inRecent {
 			return ch.recent[(ch.n-inFirst-1-i)%len(ch.recent)]
@@ -48,11 +79,19 @@ func (ch *Chain) History() (h History) {
 		return ch.first[inFirst-1-(i-inRecent)]
 	}
 	h.keys[endKey] = boundary(0)
-	h.keys = ch.answered(h.keys, ch.run, false)
-	h.lead = len(h.keys) - foundKeys
-	for i := range h.boundaries {
+	begun := foundKeys
+	ends := func(part int) {
+		h.parts[part] = uint8(len(h.keys) - begun)
+		begun = len(h.keys)
+	}
+	h.keys = ch.ids.answered(h.keys, ch.run, false)
+	ends(givenIDs)
+	inner := inFirst + inRecent - 1
+	light := min(ch.light, inner)
+	for i := range inner - light {
 		h.keys = append(h.keys, boundary(i+1))
 	}
+	ends(boundaries)
 	for back := range tails {
 		p, ok := ch.latest.tail(ch.n-1-back, ch.n)
 		switch {
@@ -63,16 +102,50 @@ func (ch *Chain) History() (h History) {
 			h.keys = append(h.keys, MakeKey(p.lo, p.hi))
 		}
 	}
-	h.keys = ch.answered(ch.sought(h.keys), ch.run, true)
-	at := len(h.keys)
-	h.keys = ch.fresh(h.keys)
-	h.marks = len(h.keys) - at
+	ends(tailsPart)
+	h.keys = ch.latest.sought(h.keys, ch.n)
+	ends(wordsSought)
+	h.keys = ch.ids.marks(h.keys, max(0, ch.n-maxMarked), ch.n-2)
+	ends(idsSought)
+	h.keys = ch.ids.answered(h.keys, ch.run, true)
+	ends(olderIDs)
+	for i := inner - light; i < inner; i++ {
+		h.keys = append(h.keys, boundary(i+1))
+	}
+	ends(lightOnes)
+	first := ch.run
+	if ch.spoke == 0 {
+		first = ch.n - 1
+	}
+	h.calls = h.last.kind == toolResults
+	h.keys = ch.ids.marks(h.keys, first, ch.n)
+	h.keys = h.keys[:min(len(h.keys), begun+maxBoundMarks)]
+	ends(idsFresh)
+	if !h.calls {
+		h.keys = ch.latest.fresh(h.keys, ch.n, first)
+		h.keys = h.keys[:min(len(h.keys), begun+maxBoundMarks-int(h.parts[idsFresh]))]
+	}
+	ends(wordsFresh)
 	return h
+}
+
+func (ch *Chain) past() Past {
+	switch {
+	case ch.n == 0:
+		return PastNone
+	case ch.ids.summary:
+		return PastSummary
+	case !ch.begun:
+		return PastCut
+	case ch.n >= longTurns || ch.spoke >= longAnswer:
+		return PastTurns
+	}
+	return PastNone
 }
 
 // likelyMarks is room for the marks of most conversations.
 func (ch *Chain) likelyMarks() int {
-	return min(ch.n+min(ch.ids.n, maxIDs), maxLookedMarks) + maxBoundMarks
+	return min(ch.n, maxMarked) + min(ch.ids.n, maxIDs) + maxBoundMarks
 }
 
 // End returns the boundary after the last message, or the zero Key.
@@ -97,27 +170,46 @@ func (h *History) Earlier() []Key {
 	if h.keys == nil {
 		return nil
 	}
-	to := len(h.keys) - h.marks
+	to := h.at(idsFresh)
 	return h.keys[h.first:to:to]
 }
 
-// Marks returns the marks of the messages from the latest run of a model's messages
-// on. The slice is shared.
+// Marks returns the marks that this request is the first to show. The slice is
+// shared.
 func (h *History) Marks() []Key {
 	if h.keys == nil {
 		return nil
 	}
-	return h.keys[len(h.keys)-h.marks:]
+	return h.keys[h.at(idsFresh):]
 }
 
-// Boundaries returns the boundaries before the end, longest first. The slice is
-// shared.
+// IDMarks returns how many of the Marks, from the first on, are ids.
+func (h *History) IDMarks() int { return int(h.parts[idsFresh]) }
+
+// Ongoing reports whether the conversation surely goes on: its last message has the
+// results of tool calls.
+func (h *History) Ongoing() bool { return h.calls }
+
+// WithoutIDs returns the History without the marks that are ids.
+func (h *History) WithoutIDs() History {
+	if h.keys == nil || h.parts[idsSought] == 0 && h.parts[idsFresh] == 0 {
+		return *h
+	}
+	out := *h
+	out.keys = slices.Concat(h.keys[:h.at(idsSought)], h.keys[h.at(olderIDs):h.at(idsFresh)], h.part(wordsFresh))
+	out.parts[idsSought], out.parts[idsFresh] = 0, 0
+	return out
+}
+
+// Boundaries returns the boundaries before the end, longest first.
 func (h *History) Boundaries() []Key {
 	if h.keys == nil {
 		return nil
 	}
-	from := foundKeys + h.lead
-	return h.keys[from : from+h.boundaries : from+h.boundaries]
+	if h.parts[lightOnes] == 0 {
+		return h.part(boundaries)
+	}
+	return slices.Concat(h.part(boundaries), h.part(lightOnes))
 }
 
 // Past returns what the messages show of a conversation that goes on.
@@ -133,8 +225,10 @@ func (h *History) Behind(state Key) {
 		return
 	}
 	h.keys[endKey] = Join(h.keys[endKey], state)
-	for i, k := range h.Boundaries() {
-		h.keys[foundKeys+h.lead+i] = Join(k, state)
+	for _, part := range [...]int{boundaries, lightOnes} {
+		for i, k := range h.part(part) {
+			h.part(part)[i] = Join(k, state)
+		}
 	}
 	if h.first > tailKey+1 {
 		h.first--

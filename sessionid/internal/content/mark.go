@@ -18,89 +18,45 @@ const (
 	leastFollowUp = 200 // a model's words and the user's behind them
 )
 
-// maxIDs is how many of the latest ids are looked at, and maxMarked in how many of
-// the latest messages words are.
+// maxMarked is in how many of the latest messages marks are looked for, and
+// maxBoundMarks how many are bound.
 const (
-	maxIDs    = 32
-	maxMarked = 16
+	maxMarked     = 16
+	maxBoundMarks = 4
 )
 
-// id is an id of a message, a tool's call or a result.
-type id struct {
-	raw     []byte // as it is spelled
-	sum     uint64 // of all that it stands for
-	message int    // in which it stands
-}
-
-// ids are the latest ids of a conversation, in a ring.
-type ids struct {
-	ring    [maxIDs]id
-	n       int
-	message int  // that is walked now
-	summary bool // the first messages stand for others
-}
-
-func (s *ids) note(raw []byte, sum uint64) {
-	if s != nil && len(raw) > 2 && raw[0] == '"' {
-		s.ring[s.n%maxIDs] = id{raw, sum, s.message}
-		s.n++
+// sought appends the marks of words that an earlier request may have bound, those of
+// the newest of n messages first. What the last message says is new.
+func (w *window) sought(to []Key, n int) []Key {
+	for i := n - 2; i >= max(0, n-maxMarked); i-- {
+		to = appendWords(to, w.before(i), w.message(i), true)
 	}
+	return to
 }
 
-// sought appends the marks that an earlier request may have bound, those of the
-// newest message first. What the last message says is new.
-func (ch *Chain) sought(to []Key) []Key {
-	at := len(to)
-	next := ch.ids.n - 1
-	for i := ch.n - 2; i >= max(0, ch.n-maxMarked); i-- {
-		to = appendWords(to, ch.before(i), ch.message(i), true)
-		to, next = ch.ids.marks(to, next, i, i)
+// fresh appends the marks of words that this request is the first to show: of the
+// messages from first on, which are the latest answer and what stands behind it.
+// Where no model has spoken that is to be the last message alone: others may be an
+// opening that many conversations share. For the same reason the words of a user
+// count only in the last message: before these a client may put an opening again.
+func (w *window) fresh(to []Key, n, first int) []Key {
+	for i := n - 1; i >= max(first, n-maxMarked); i-- {
+		m := w.message(i)
+		to = appendWords(to, w.before(i), m, i == n-1 || m.kind.fromModel())
 	}
-	return to[:min(len(to), at+maxLookedMarks)]
+	return to
 }
 
-// fresh appends the marks that this request is the first to show, those of the
-// newest message first: of the latest answer and what stands behind it. Where no
-// model has spoken that is the last message alone: others may be an opening that
-// many conversations share. For the same reason the words of a user count only in the
-// last message: before these a client may put an opening again.
-func (ch *Chain) fresh(to []Key) []Key {
-	at := len(to)
-	first := ch.run
-	if ch.spoke == 0 {
-		first = ch.n - 1
-	}
-	next := ch.ids.n - 1
-	for i := ch.n - 1; i >= max(first, ch.n-maxMarked); i-- {
-		to = appendWords(to, ch.before(i), ch.message(i), i == ch.n-1 || ch.message(i).kind.fromModel())
-		to, next = ch.ids.marks(to, next, i, ch.n)
-	}
-	return to[:min(len(to), at+maxBoundMarks)]
-}
-
-func (ch *Chain) message(i int) message { return ch.latest[i%len(ch.latest)] }
-
-// before is the message before i; none says nothing.
-func (ch *Chain) before(i int) (m message) {
-	if i > 0 {
-		m = ch.message(i - 1)
-	}
-	return m
-}
-
-// marks appends the marks of the ids in the messages from first to last. next is
-// where to go on among the ids, backwards, and is returned for the message before.
-func (s *ids) marks(to []Key, next, first, last int) ([]Key, int) {
-	for ; next >= max(0, s.n-maxIDs); next-- {
-		at := &s.ring[next%maxIDs]
-		if at.message < first {
-			break
-		}
-		if at.message <= last && IsMade(string(at.raw[1:len(at.raw)-1])) {
+// marks appends the marks of the ids in the messages from first to last, those of
+// the newest message first.
+func (s *ids) marks(to []Key, first, last int) []Key {
+	for j := s.n - 1; j >= max(0, s.n-maxIDs); j-- {
+		at := &s.ring[j%maxIDs]
+		if at.message >= first && at.message <= last && IsMade(string(at.raw[1:len(at.raw)-1])) {
 			to = add(to, markOf(tagCall, at.sum))
 		}
 	}
-	return to, next
+	return to
 }
 
 // appendWords appends the marks of a message that are words: those of the message
@@ -130,9 +86,9 @@ func add(to []Key, k Key) []Key {
 
 // answered appends the keys of ids that an answer may have given, in the messages
 // from first on, or before first.
-func (ch *Chain) answered(to []Key, first int, before bool) []Key {
-	for j := ch.ids.n - 1; j >= max(0, ch.ids.n-maxIDs); j-- {
-		at := &ch.ids.ring[j%maxIDs]
+func (s *ids) answered(to []Key, first int, before bool) []Key {
+	for j := s.n - 1; j >= max(0, s.n-maxIDs); j-- {
+		at := &s.ring[j%maxIDs]
 		if at.message < first == before && IsMade(string(at.raw[1:len(at.raw)-1])) {
 			to = add(to, answerID(at.raw))
 		}

@@ -186,7 +186,7 @@ func (w *walker) message(v jsontext.Value) (sum, role uint64) {
 	}
 	sum = Fold(role, sum)
 	if m.id != 0 {
-		w.ids.note(m.rawID, sum)
+		w.ids.note(m.rawID, Fold(m.id, sum))
 	}
 	return sum, role
 }

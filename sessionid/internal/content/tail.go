@@ -25,6 +25,16 @@ const (
 // index i%len. It has room for maxTails+tailMessages.
 type window [32]message
 
+func (w *window) message(i int) message { return w[i%len(w)] }
+
+// before is the message before i; none says nothing.
+func (w *window) before(i int) (m message) {
+	if i > 0 {
+		m = w.message(i - 1)
+	}
+	return m
+}
+
 // tail returns the tail that ends with message i, counted from 0, of a
 // conversation that has n messages so far. ok is false if the messages before i
 // are too few or say too little.
@@ -35,7 +45,7 @@ func (w *window) tail(i, n int) (p pair, ok bool) {
 		if at < 0 || n-at > len(w) {
 			return p, false
 		}
-		m := w[at%len(w)]
+		m := w.message(at)
 		p.lo ^= tagTail
 		p.hi ^= tagResult
 		p = p.fold(m.sum, m.sum^tagTail)

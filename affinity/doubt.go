@@ -1,0 +1,99 @@
+package affinity
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// doubts are the scopes in which ids inside conversations are no marks, because
+// several conversations have the same ones. A set of data that is replayed is like
+// that. Who believes such ids takes strangers for one session.
+type doubts struct {
+	n  atomic.Int64
+	mu sync.Mutex
+	of map[cache.Scope]doubt
+}
+
+type doubt struct {
+	seen  int
+	since time.Time
+}
+
+const (
+	// doubtAfter is how many marks were shared until all are doubted. One may be a
+	// conversation's that the client has copied.
+	doubtAfter = 2
+	// doubtTime is for how long a scope is doubted. Data that is replayed for longer
+	// is noticed again.
+	doubtTime = time.Hour
+	// maxDoubts bounds the scopes. With more the oldest are forgotten.
+	maxDoubts = 1024
+)
+
+// doubt notes which marks of a request the store has found to be two sessions'.
+// Words that are equal tell nothing of ids.
+func (k *core) doubt(scope *cache.Scope, id *sessionid.ID, shared uint8) {
+	if shared&(1<<id.IDMarks()-1) != 0 {
+		k.doubts.shared(*scope)
+	}
+}
+
+// shared notes that a mark of a scope was found to be two sessions'.
+func (d *doubts) shared(scope cache.Scope) {
+	scope = short(scope)
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.of == nil {
+		d.of = map[cache.Scope]doubt{}
+	}
+	it, ok := d.of[scope]
+	if !ok && len(d.of) == maxDoubts {
+		d.forget(now)
+	}
+	if ok && now.Sub(it.since) > doubtTime {
+		it = doubt{}
+	}
+	if it.seen++; it.seen <= doubtAfter {
+		it.since = now
+	}
+	d.of[scope] = it
+	d.n.Store(int64(len(d.of)))
+}
+
+// forget makes room: for what is over, or for the oldest half.
+func (d *doubts) forget(now time.Time) {
+	for age := doubtTime; len(d.of) > maxDoubts/2 && age > time.Second; age /= 2 {
+		for s, it := range d.of {
+			if now.Sub(it.since) >= age {
+				delete(d.of, s)
+			}
+		}
+	}
+	if len(d.of) == maxDoubts {
+		clear(d.of) // all of one moment
+	}
+}
+
+// has reports whether ids are doubted in a scope.
+func (d *doubts) has(scope cache.Scope) bool {
+	if d.n.Load() == 0 {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	it := d.of[short(scope)]
+	return it.seen >= doubtAfter && time.Since(it.since) <= doubtTime
+}
+
+// short is a scope whose names are kept.
+func short(s cache.Scope) cache.Scope {
+	if len(s.Tenant) > longModel || len(s.Pool) > longModel || len(s.Model) > longModel {
+		return s.Short()
+	}
+	return s
+}

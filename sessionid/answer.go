@@ -1,0 +1,174 @@
+package sessionid
+
+import (
+	"slices"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/llmaffinity/llmaffinity/sessionid/internal/content"
+)
+
+// Answer is what one answer of an upstream tells of its conversation. Two
+// conversations that begin with the same words are the same request, but their
+// answers differ, and the next request of each repeats its own. An Answer holds
+// digests only. The zero Answer tells nothing. It does not change, and any number of
+// goroutines may use it.
+type Answer struct {
+	reply  content.Reply
+	states []Key
+	owners []Owner
+}
+
+// IsZero reports whether the answer tells nothing.
+func (a *Answer) IsZero() bool {
+	return len(a.owners) == 0 && len(a.states) == 0 && a.reply.IsEmpty()
+}
+
+// Owners returns the state that the auth holds since it gave the answer, and that a
+// later request can name: the response, a container, a conversation. The slice is
+// part of the Answer: read it, do not write to it.
+func (a *Answer) Owners() []Owner { return a.owners }
+
+// After returns keys that the next request of the conversation has among its
+// Fallbacks, if a is the answer to the request with this ID: at most 8, the surest
+// first. Bind them to the request's session. There are none unless the ID comes from
+// content: a session with Names needs none.
+func (id *ID) After(a *Answer) []Key {
+	if id.n > 0 || (id.history.End() == Key{}) {
+		return nil
+	}
+	const most = 8
+	said := id.history.After(a.reply)
+	first := min(len(said), 1)
+	keys := slices.Concat(said[:first], a.states, said[first:])
+	return keys[:min(len(keys), most)]
+}
+
+// ReadAnswer reads the body of an answer: of the chat, Claude, Responses or Gemini
+// API, as one JSON value or as a stream of server-sent events, also one that broke
+// off. It returns the zero Answer for everything else, such as an error or a
+// compressed body. To read a stream as it passes, use an [AnswerWriter].
+func ReadAnswer(body []byte) Answer {
+	var w AnswerWriter
+	_, _ = w.Write(body)
+	return w.Answer()
+}
+
+// StateAnswer returns an Answer of which only one thing is known: state that the auth
+// holds since then. name and id are those of [OwnerKey]. It is the zero Answer if id is
+// no id.
+func StateAnswer(name, id string) (a Answer) {
+	k := OwnerKey(name, id)
+	if k == (Key{}) {
+		return a
+	}
+	a.owners = []Owner{{name, k}}
+	for i := range census {
+		if r := &census[i]; r.kind == KindOwner && r.name == name && r.replacesHistory() {
+			a.states = []Key{k}
+		}
+	}
+	return a
+}
+
+// readWhole reads an answer that is one JSON value.
+func (w *AnswerWriter) readWhole(body []byte) {
+	if !gjson.ValidBytes(body) {
+		return
+	}
+	v := gjson.ParseBytes(body)
+	if v.IsArray() { // Gemini's stream without alt=sse
+		v.ForEach(func(_, chunk gjson.Result) bool {
+			w.event(chunk)
+			return true
+		})
+		return
+	}
+	switch {
+	case v.Get("choices.0.message").IsObject():
+		w.items = append(w.items, v.Get("choices.0.message").Raw)
+	case v.Get("type").Str == "message" && v.Get("content").IsArray():
+		w.claudeMessage(v)
+		w.items = append(w.items, `{"role":"assistant","content":`+v.Get("content").Raw+`}`)
+	case v.Get("output").IsArray():
+		w.response(v)
+		v.Get("output").ForEach(func(_, item gjson.Result) bool {
+			w.items = append(w.items, item.Raw)
+			return true
+		})
+	default:
+		w.event(v)
+	}
+}
+
+// event takes one event of a stream.
+func (w *AnswerWriter) event(v gjson.Result) {
+	switch kind := v.Get("type").Str; kind {
+	case "message_start":
+		w.claudeMessage(v.Get("message"))
+	case "content_block_start":
+		w.block(int(v.Get("index").Int()), v.Get("content_block"))
+	case "content_block_delta":
+		w.delta(int(v.Get("index").Int()), v.Get("delta"))
+	case "message_delta":
+		w.container(v.Get("delta.container.id").Str)
+	case "response.output_item.done":
+		w.grow(len(v.Get("item").Raw))
+		w.items = append(w.items, v.Get("item").Raw)
+	case "response.created", "response.completed", "response.incomplete", "response.failed":
+		w.response(v.Get("response"))
+	default:
+		switch {
+		case v.Get("choices.0.delta").IsObject():
+			w.chatDelta(v.Get("choices.0.delta"))
+		case v.Get("candidates.0.content").IsObject():
+			w.geminiContent(v.Get("candidates.0.content"))
+		case v.Get("response.candidates.0.content").IsObject(): // Code Assist
+			w.geminiContent(v.Get("response.candidates.0.content"))
+		case v.Get("object").Str == "interaction" || v.Get("outputs").IsArray():
+			w.own("previous_interaction_id", v.Get("id").Str)
+		}
+	}
+}
+
+// claudeMessage takes what a message of Claude's API says of itself.
+func (w *AnswerWriter) claudeMessage(m gjson.Result) {
+	if id := m.Get("id").Str; id != "" {
+		// Only threads name it again (beta message-threads-2026-08-12), and each
+		// message has one. So it is no owner by itself.
+		w.state(OwnerKey("thread.previous_message_id", id))
+	}
+	w.container(m.Get("container.id").Str)
+}
+
+func (w *AnswerWriter) container(id string) { w.own("container", id) }
+
+// response takes what a response of the Responses API says of itself.
+func (w *AnswerWriter) response(r gjson.Result) {
+	if id := r.Get("id").Str; id != "" {
+		w.state(OwnerKey("previous_response_id", id))
+		if store := r.Get("store"); !store.Exists() || store.Bool() {
+			w.own("previous_response_id", id)
+		}
+	}
+	if c := r.Get("conversation"); c.IsObject() {
+		w.own("conversation", c.Get("id").Str)
+	} else {
+		w.own("conversation", c.Str)
+	}
+}
+
+func (w *AnswerWriter) own(name, id string) {
+	k := OwnerKey(name, id)
+	if k == (Key{}) || len(w.owners) == maxOwners || slices.ContainsFunc(w.owners, func(o Owner) bool { return o.Key == k }) {
+		return
+	}
+	w.owners = append(w.owners, Owner{name, k})
+}
+
+// state takes the key of state that stands for this answer and all before it.
+func (w *AnswerWriter) state(k Key) {
+	if k != (Key{}) && len(w.states) < maxOwners && !slices.Contains(w.states, k) {
+		w.states = append(w.states, k)
+	}
+}

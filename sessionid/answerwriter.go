@@ -1,0 +1,288 @@
+package sessionid
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/llmaffinity/llmaffinity/sessionid/internal/content"
+)
+
+// maxAnswer bounds what an AnswerWriter holds, in bytes. An answer has at most some
+// hundred thousand tokens.
+const maxAnswer = 4 << 20
+
+// AnswerWriter reads an answer as it passes. Write to it what is sent to the client,
+// decompressed, for example by an io.TeeReader. The zero AnswerWriter is ready. It
+// holds at most some MiB; of a longer answer it tells the ids and no words. Only one
+// goroutine may use it at a time.
+type AnswerWriter struct {
+	line    []byte // the JSON value, or the line of the stream that has not ended
+	kind    answerKind
+	size    int
+	over    bool // more than is held
+	skipped bool // the line is too long
+
+	items  []string // messages or items as they are
+	blocks []answerBlock
+	chat   answerBlock
+	calls  []answerBlock
+	parts  []answerBlock
+	states []Key
+	owners []Owner
+}
+
+type answerKind uint8
+
+const (
+	answerUnknown answerKind = iota
+	answerWhole              // one JSON value
+	answerStream             // server-sent events
+)
+
+// answerBlock is a block, a part or a call that a stream builds up.
+type answerBlock struct {
+	raw   string // as it is, if it does not grow
+	typ   string
+	id    string
+	name  string
+	text  []byte // words, or the JSON of arguments
+	there bool
+}
+
+// Write takes the next bytes of the answer. It never fails.
+func (w *AnswerWriter) Write(p []byte) (int, error) {
+	n := len(p)
+	if w.kind == answerUnknown {
+		if p = bytes.TrimLeft(p, " \t\r\n\ufeff"); len(p) == 0 {
+			return n, nil
+		}
+		w.kind = answerStream
+		if p[0] == '{' || p[0] == '[' {
+			w.kind = answerWhole
+		}
+	}
+	if w.kind == answerWhole {
+		w.hold(p)
+		return n, nil
+	}
+	for {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			w.hold(p)
+			return n, nil
+		}
+		w.hold(p[:i])
+		w.endLine()
+		p = p[i+1:]
+	}
+}
+
+// hold keeps bytes until their line or value ends.
+func (w *AnswerWriter) hold(p []byte) {
+	if w.skipped || len(w.line)+len(p) > maxAnswer {
+		w.skipped, w.over = true, true
+		w.line = nil
+		return
+	}
+	w.line = append(w.line, p...)
+}
+
+// endLine takes the line that has ended.
+func (w *AnswerWriter) endLine() {
+	line := w.line
+	w.line, w.skipped = w.line[:0], false
+	data, ok := bytes.CutPrefix(line, []byte("data:"))
+	if data = bytes.TrimSpace(data); !ok || len(data) == 0 || data[0] != '{' || !gjson.ValidBytes(data) {
+		return
+	}
+	// The event shares no memory with the line, which is written over.
+	w.event(gjson.Parse(string(data)))
+}
+
+// Answer returns what the answer has said so far. A stream that broke off before its
+// answer was whole tells what it has shown; its words may then find nothing.
+func (w *AnswerWriter) Answer() Answer {
+	if w.kind == answerWhole && !w.skipped {
+		w.readWhole(w.line)
+		w.line, w.skipped = nil, true // once
+	}
+	list := "[" + strings.Join(w.messages(), ",") + "]"
+	a := Answer{states: w.states, owners: w.owners}
+	if list != "[]" {
+		a.reply = content.ReplyOf([]byte(list))
+		if w.over {
+			a.reply = a.reply.OnlyIDs()
+		}
+	}
+	return a
+}
+
+// grow reports whether there is room for n more bytes.
+func (w *AnswerWriter) grow(n int) bool {
+	if w.size += n; w.size > maxAnswer {
+		w.over = true
+	}
+	return !w.over
+}
+
+const maxAnswerParts = 1024
+
+// at is block i of a list, which grows for it; nil if that is too many.
+func (w *AnswerWriter) at(list *[]answerBlock, i int) *answerBlock {
+	if i < 0 || i >= maxAnswerParts {
+		w.over = true
+		return nil
+	}
+	for len(*list) <= i {
+		*list = append(*list, answerBlock{})
+	}
+	b := &(*list)[i]
+	b.there = true
+	return b
+}
+
+// block begins a block of Claude's API.
+func (w *AnswerWriter) block(i int, v gjson.Result) {
+	b := w.at(&w.blocks, i)
+	if b == nil {
+		return
+	}
+	b.typ, b.id, b.name = v.Get("type").Str, v.Get("id").Str, v.Get("name").Str
+	switch b.typ {
+	case "text":
+		b.text = append(b.text[:0], v.Get("text").Str...)
+	case "tool_use", "server_tool_use", "mcp_tool_use":
+		if in := v.Get("input"); in.IsObject() && in.Raw != "{}" {
+			b.text = append(b.text[:0], in.Raw...)
+		}
+	default:
+		if w.grow(len(v.Raw)) {
+			b.raw = v.Raw
+		}
+	}
+}
+
+// delta goes on with a block of Claude's API.
+func (w *AnswerWriter) delta(i int, v gjson.Result) {
+	b := w.at(&w.blocks, i)
+	if b == nil {
+		return
+	}
+	for _, more := range [...]string{v.Get("text").Str, v.Get("partial_json").Str} {
+		if w.grow(len(more)) {
+			b.text = append(b.text, more...)
+		}
+	}
+}
+
+// chatDelta goes on with the message of the chat API.
+func (w *AnswerWriter) chatDelta(v gjson.Result) {
+	if more := v.Get("content").Str; w.grow(len(more)) {
+		w.chat.there = true
+		w.chat.text = append(w.chat.text, more...)
+	}
+	v.Get("tool_calls").ForEach(func(i, call gjson.Result) bool {
+		at := int(i.Int())
+		if index := call.Get("index"); index.Exists() {
+			at = int(index.Int())
+		}
+		b := w.at(&w.calls, at)
+		if b == nil {
+			return false
+		}
+		if id := call.Get("id").Str; id != "" {
+			b.id = id
+		}
+		b.name += call.Get("function.name").Str
+		if more := call.Get("function.arguments").Str; w.grow(len(more)) {
+			b.text = append(b.text, more...)
+		}
+		return true
+	})
+}
+
+// geminiContent goes on with the parts of Gemini's API. Clients keep the pieces of a
+// text as one part.
+func (w *AnswerWriter) geminiContent(v gjson.Result) {
+	v.Get("parts").ForEach(func(_, part gjson.Result) bool {
+		if !w.grow(len(part.Raw)) || len(w.parts) == maxAnswerParts {
+			w.over = true
+			return false
+		}
+		text := part.Get("text")
+		if text.Type != gjson.String || part.Get("thought").Bool() {
+			w.parts = append(w.parts, answerBlock{raw: part.Raw, there: true})
+			return true
+		}
+		if n := len(w.parts); n == 0 || w.parts[n-1].typ != "text" {
+			w.parts = append(w.parts, answerBlock{typ: "text", there: true})
+		}
+		b := &w.parts[len(w.parts)-1]
+		b.text = append(b.text, text.Str...)
+		return true
+	})
+}
+
+// messages are the answer in the shape in which requests repeat it.
+func (w *AnswerWriter) messages() []string {
+	out := w.items
+	var list []string
+	for i := range w.blocks {
+		switch b := &w.blocks[i]; {
+		case b.raw != "":
+			list = append(list, b.raw)
+		case b.typ == "text" && len(b.text) > 0:
+			list = append(list, `{"type":"text","text":`+quoted(b.text)+`}`)
+		case b.typ != "" && b.typ != "text":
+			list = append(list, `{"type":`+quoted([]byte(b.typ))+`,"id":`+quoted([]byte(b.id))+`,"name":`+quoted([]byte(b.name))+`,"input":`+arguments(b.text)+`}`)
+		}
+	}
+	if len(list) > 0 {
+		out = append(out, `{"role":"assistant","content":[`+strings.Join(list, ",")+`]}`)
+	}
+	list = nil
+	for i := range w.calls {
+		if b := &w.calls[i]; b.there {
+			list = append(list, `{"type":"function","id":`+quoted([]byte(b.id))+`,"function":{"name":`+quoted([]byte(b.name))+`,"arguments":`+quoted(b.text)+`}}`)
+		}
+	}
+	if len(list) > 0 || len(w.chat.text) > 0 {
+		m := `{"role":"assistant","content":` + quoted(w.chat.text)
+		if len(list) > 0 {
+			m += `,"tool_calls":[` + strings.Join(list, ",") + `]`
+		}
+		out = append(out, m+`}`)
+	}
+	list = nil
+	for i := range w.parts {
+		if b := &w.parts[i]; b.raw != "" {
+			list = append(list, b.raw)
+		} else {
+			list = append(list, `{"text":`+quoted(b.text)+`}`)
+		}
+	}
+	if len(list) > 0 {
+		out = append(out, `{"role":"model","parts":[`+strings.Join(list, ",")+`]}`)
+	}
+	return out
+}
+
+// arguments is the JSON of a call's arguments, empty ones for what is no JSON.
+func arguments(text []byte) string {
+	if !gjson.ValidBytes(text) {
+		return "{}"
+	}
+	return string(text)
+}
+
+// quoted is a text as a JSON string.
+func quoted(text []byte) string {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(string(text)) // a string can be encoded
+	return strings.TrimSuffix(b.String(), "\n")
+}

@@ -1,0 +1,62 @@
+package content
+
+import "bytes"
+
+// maxIDs is how many of the latest ids are looked at.
+const maxIDs = 32
+
+// id is an id of a message, a tool's call or a result.
+type id struct {
+	raw     []byte // as it is spelled
+	sum     uint64 // of all that it stands for
+	message int    // in which it stands
+}
+
+// ids are the latest ids of a conversation, in a ring, and whether its first messages
+// stand for others.
+type ids struct {
+	ring    [maxIDs]id
+	n       int
+	message int // that is walked now
+	summary bool
+}
+
+func (s *ids) note(raw []byte, sum uint64) {
+	if s != nil && len(raw) > 2 && raw[0] == '"' {
+		s.ring[s.n%maxIDs] = id{raw, sum, s.message}
+		s.n++
+	}
+}
+
+func (s *ids) restart() { s.n, s.message, s.summary = 0, 0, false }
+
+// summaryWithin is among how many first messages a summary stands.
+const summaryWithin = 9
+
+// summaries are how texts begin that clients put in place of earlier messages.
+var summaries = [...][]byte{
+	[]byte(`"This session is being continued from a previous`), // Claude Code (captured)
+	[]byte(`"Another language model started to solve this`),    // Codex (captured)
+	[]byte(`"What did we do so far?"`),                         // OpenCode (captured)
+	[]byte(`"Got it. Thanks for the additional context!"`),     // Gemini CLI, the answer to one (captured)
+	[]byte(`"Here is a summary of the conversation`),           // LangChain (captured)
+	[]byte(`"Summary of the conversation`), []byte(`"Conversation summary`), []byte(`"<summary>`), []byte(`"<conversation_summary>`),
+}
+
+// read looks whether a text among the first messages is a summary.
+func (s *ids) read(raw []byte) {
+	if s == nil || s.summary || s.message >= summaryWithin || len(raw) < 3 {
+		return
+	}
+	switch raw[1] {
+	case 'T', 'A', 'W', 'G', 'H', 'S', 'C', '<':
+	default:
+		return
+	}
+	for _, begin := range summaries {
+		if bytes.HasPrefix(raw, begin) {
+			s.summary = true
+			return
+		}
+	}
+}

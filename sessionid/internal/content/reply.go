@@ -1,0 +1,64 @@
+package content
+
+import "github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
+
+// Reply is an answer, summed up as the next request will repeat it.
+type Reply struct {
+	messages []message
+	ids      []Key
+}
+
+// ReplyOf sums up an answer: a JSON list of messages or items, in the shape in which
+// requests of its API repeat them.
+func ReplyOf(list []byte) (r Reply) {
+	const member = `{"messages":`
+	text := append(append(append(make([]byte, 0, len(member)+len(list)+1), member...), list...), '}')
+	c, _ := jsontext.NewCursor(text)
+	_, v, ok := c.Member()
+	if !ok || v.Form != jsontext.Open || v.Raw[0] != '[' {
+		return r
+	}
+	var ch Chain
+	if ch.Walk(0, &c, v); c.Failed {
+		return r
+	}
+	for i := max(0, ch.n-len(ch.latest)); i < ch.n; i++ {
+		r.messages = append(r.messages, ch.latest.message(i))
+	}
+	if ch.n > len(ch.latest) {
+		r.messages = nil // too many for a boundary behind them
+	}
+	r.ids = ch.ids.answered(nil, 0, false)
+	return r
+}
+
+// IsEmpty reports whether nothing was said.
+func (r Reply) IsEmpty() bool { return len(r.messages) == 0 && len(r.ids) == 0 }
+
+// OnlyIDs returns the reply without its words, of which some are missing.
+func (r Reply) OnlyIDs() Reply { return Reply{ids: r.ids} }
+
+const (
+	replyIDs   = 4
+	replyWords = 2
+)
+
+// After returns keys by which the next request shows that a reply was the answer to
+// this one: the boundary behind the reply, ids, and words.
+func (h *History) After(r Reply) (keys []Key) {
+	if h.keys == nil {
+		return nil
+	}
+	p, before := h.tip, h.last
+	var words []Key
+	for _, m := range r.messages {
+		p = p.behind(m)
+		words = appendWords(words, before, m, true)
+		before = m
+	}
+	if len(r.messages) > 0 && h.last.sum != 0 {
+		keys = append(keys, MakeKey(p.lo, p.hi))
+	}
+	keys = append(keys, r.ids[:min(len(r.ids), replyIDs)]...)
+	return append(keys, words[:min(len(words), replyWords)]...)
+}

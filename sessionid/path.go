@@ -1,0 +1,36 @@
+package sessionid
+
+import "strings"
+
+// pathSlot is the place of a conversation that stands only in a request's path.
+var pathSlot = slot{row: row{kind: KindBody, space: spaceSession, name: "path", client: "OpenAI Responses (C)"}}
+
+// WithPath returns the ID together with what the request's path names, which Extract
+// does not see: a conversation of the Responses API (/v1/conversations/conv_…/items)
+// or a response (/v1/responses/resp_…). Both are state behind one auth. The
+// conversation also names the session if nothing else does, as it does in a body. A
+// query behind the path does not count.
+func (id ID) WithPath(path string) ID {
+	path, _, _ = strings.Cut(path, "?")
+	at := func(folder, prefix string) (string, bool) {
+		_, rest, ok := strings.Cut(path, folder)
+		if !ok {
+			return "", false
+		}
+		name, _, _ := strings.Cut(rest, "/")
+		if !strings.HasPrefix(name, prefix) {
+			return "", false
+		}
+		return clean(name, MaxIDBytes)
+	}
+	if v, ok := at("/conversations/", "conv_"); ok {
+		if id.IsZero() {
+			id.add(&pathSlot, pathSlot.space.key(v))
+		}
+		id.owners = append(id.owners[:len(id.owners):len(id.owners)], Owner{"conversation", OwnerKey("conversation", v)})
+	}
+	if v, ok := at("/responses/", "resp_"); ok {
+		id.owners = append(id.owners[:len(id.owners):len(id.owners)], Owner{"previous_response_id", OwnerKey("previous_response_id", v)})
+	}
+	return id
+}
