@@ -91,6 +91,9 @@ type way struct {
 	name    string
 	change  func(Request) Request
 	answers bool // the gateway hands the answers back
+
+	sequence int     // so many sessions are exact at least, one after another
+	mixed    float64 // and in random orders, in the mean
 }
 
 // inSessions returns the requests session by session, in the order of the file, with
@@ -204,9 +207,10 @@ func replay(t *testing.T, requests []sent) []*fate {
 	return fates
 }
 
-// report logs what became of the sessions of each client.
-func report(t *testing.T, fates []*fate) {
-	exact, inClient, oneAuth := 0, 0, 0
+// report logs what became of the sessions of each client, and returns how many are
+// exact.
+func report(t *testing.T, fates []*fate) (exact int) {
+	inClient, oneAuth := 0, 0
 	clients := map[string][]*fate{}
 	for _, f := range fates {
 		clients[f.client] = append(clients[f.client], f)
@@ -241,6 +245,7 @@ func report(t *testing.T, fates []*fate) {
 		exact, oneAuth = exact+good, oneAuth+stayed
 	}
 	t.Logf("%d of %d sessions are exact, %d if those that met another client's are, %d had one auth", exact, len(fates), inClient, oneAuth)
+	return exact
 }
 
 // ways are the ways to send the requests in these tests, with the least number of
@@ -248,8 +253,10 @@ func report(t *testing.T, fates []*fate) {
 func ways(t *testing.T) []way {
 	whole, bare := func(r Request) Request { return r }, func(r Request) Request { return r.WithoutIDs(t) }
 	return []way{
-		{"as captured", whole, false}, {"messages alone", bare, false},
-		{"as captured, with answers", whole, true}, {"messages alone, with answers", bare, true},
+		{"as captured", whole, false, 53, 41},
+		{"messages alone", bare, false, 43, 25},
+		{"as captured, with answers", whole, true, 62, 62},
+		{"messages alone, with answers", bare, true, 52, 51},
 	}
 }
 
@@ -262,14 +269,21 @@ func bothCaptures(t *testing.T) []Request {
 
 // The sessions of both captures run one after another. A session is exact if all
 // requests of its main line have one key, and no other session's main line has it.
-// A fork may have its own key or its parent's. The test measures how many are.
+// A fork may have its own key or its parent's.
+//
+// With the answers all are, if the ids that clients send are there. Without the answers
+// those of agents-compact, LangChain and Strands lose their sessions when they cut
+// their history: what is left is the answer to the request before, or a summary that
+// another request has made. By the messages alone nothing names a conversation that the
+// server keeps (openai-conversations), and a compaction leaves a summary alone (Claude
+// Code, OpenCode).
 func TestBothCapturesOneAfterAnother(t *testing.T) {
 	all := bothCaptures(t)
 	for _, w := range ways(t) {
 		t.Run(w.name, func(t *testing.T) {
 			fates := replay(t, inSessions(t, all, w))
 			require.Len(t, fates, sessionsOf(all))
-			report(t, fates)
+			require.GreaterOrEqual(t, report(t, fates), w.sequence)
 		})
 	}
 }
@@ -284,8 +298,8 @@ func sessionsOf(all []Request) int {
 }
 
 // The sessions of both captures run at the same time, in many orders. A fork begins
-// when its parent has ended, as it really did. The test measures how many sessions
-// are exact.
+// when its parent has ended, as it really did. Two sessions of each client
+// begin with the same words: only their answers tell them apart from the beginning.
 func TestBothCapturesInManyOrders(t *testing.T) {
 	const orders = 40
 	all := bothCaptures(t)
@@ -319,6 +333,7 @@ func TestBothCapturesInManyOrders(t *testing.T) {
 				t.Logf("%-21s %.2f of %d exact", client, float64(good[client])/orders, total[client]/orders)
 			}
 			t.Logf("in %d orders, %.2f of %d sessions are exact in the mean, %d at least; %.2f if those that met another client's are", orders, float64(exact)/orders, sessions, least, float64(inClient)/orders)
+			require.GreaterOrEqual(t, float64(exact)/orders, w.mixed)
 		})
 	}
 }

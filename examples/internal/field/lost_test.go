@@ -1,10 +1,13 @@
 package field
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,81 +163,146 @@ func trimmed(k int) rewrite {
 	}
 }
 
+// withOwnIDs gives the tool calls of each conversation ids of its own, as providers
+// make them. In the airline data one id stands in up to 28 conversations.
+func withOwnIDs(all []Conversation) []Conversation {
+	out := slices.Clone(all)
+	for i, c := range out {
+		own := fmt.Sprintf("%x", sha256.Sum256([]byte(c.Session)))[:8]
+		out[i].Messages = nil
+		for _, m := range c.Messages {
+			text := regexp.MustCompile(`"call_[0-9A-Za-z]+`).ReplaceAllString(string(m), "${0}"+own)
+			out[i].Messages = append(out[i].Messages, json.RawMessage(text))
+		}
+	}
+	return out
+}
+
+// lostRequest is one request of a conversation whose history its client rewrites.
+type lostRequest struct {
+	session  string
+	turn     int
+	cut      bool // the history was rewritten
+	messages []json.RawMessage
+	answer   json.RawMessage
+}
+
 // The airline conversations run at the same time and are known by content only.
-// The test measures how many requests find their session again. None may find a
-// session that began with other words.
+// The test measures how many requests find their session again: all follow-ups, and
+// of these the ones whose history was rewritten. A few of these show nothing that was
+// seen before and cannot be found. None may find a stranger's session, which began
+// with other words than the request does.
 func TestHistoriesThatLostTheirHeadFindTheirSession(t *testing.T) {
-	conversations := Airline(t)
+	data := Airline(t)
+	own := withOwnIDs(data)
 	opening := map[string]string{}
-	for _, c := range conversations {
+	for _, c := range data {
 		opening[c.Session] = string(c.Messages[1])
 	}
 	for _, c := range []struct {
-		name  string
-		re    rewrite
-		least float64 // per cent of the follow-ups that must find their session
+		name    string
+		re      rewrite
+		data    []Conversation
+		answers bool    // the gateway hands the answers back
+		least   float64 // per cent of the follow-ups that must find their session
 	}{
-		{"untouched", func(all []json.RawMessage) []json.RawMessage { return all }, 99.9},
-		{"last 4 messages", lastMessages(4), 0},
-		{"last 6 messages", lastMessages(6), 95},
-		{"last 8 messages", lastMessages(8), 98},
-		{"last 12 messages", lastMessages(12), 99},
-		{"last 20 messages", lastMessages(20), 99},
-		{"last 4 messages from a user's on", windowFromUser(4), 0},
-		{"last 6 messages from a user's on", windowFromUser(6), 0},
-		{"last 8 messages from a user's on", windowFromUser(8), 0},
-		{"summary and last turn", compacted(1), 85},
-		{"summary and last 2 turns", compacted(2), 0},
-		{"summary and last 3 turns", compacted(3), 99},
-		{"old tool results cleared but 2", trimmed(2), 99},
-		{"old tool results cleared but 4", trimmed(4), 99},
-		{"first message edited", firstEdited(3), 0},
-		{"image dropped from the first message", imageDropped(2), 0},
+		{"untouched", func(all []json.RawMessage) []json.RawMessage { return all }, data, false, 99.8},
+		{"last 4 messages", lastMessages(4), data, false, 25},
+		{"last 4 messages, ids of their own", lastMessages(4), own, false, 93},
+		{"last 6 messages", lastMessages(6), data, false, 97},
+		{"last 8 messages", lastMessages(8), data, false, 98},
+		{"last 12 messages", lastMessages(12), data, false, 99},
+		{"last 20 messages", lastMessages(20), data, false, 99},
+		{"last 4 messages from a user's on", windowFromUser(4), data, false, 40},
+		{"last 6 messages from a user's on", windowFromUser(6), data, false, 86},
+		{"last 8 messages from a user's on", windowFromUser(8), data, false, 93},
+		{"last 4 messages from a user's on, ids of their own", windowFromUser(4), own, false, 65},
+		{"last 6 messages from a user's on, ids of their own", windowFromUser(6), own, false, 87},
+		{"last 8 messages from a user's on, ids of their own", windowFromUser(8), own, false, 93},
+		{"last 4 messages from a user's on, with answers", windowFromUser(4), own, true, 80},
+		{"last 6 messages from a user's on, with answers", windowFromUser(6), own, true, 90.5},
+		{"last 8 messages from a user's on, with answers", windowFromUser(8), own, true, 95},
+		{"summary and last turn", compacted(1), data, false, 91},
+		{"summary and last 2 turns", compacted(2), data, false, 98},
+		{"summary and last 3 turns", compacted(3), data, false, 99},
+		{"old tool results cleared but 2", trimmed(2), data, false, 99},
+		{"old tool results cleared but 4", trimmed(4), data, false, 99},
+		{"first message edited", firstEdited(3), data, false, 99},
+		{"image dropped from the first message", imageDropped(2), data, false, 97},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var all []followUp
-			for _, conv := range conversations {
+			var all []lostRequest
+			for _, conv := range c.data {
 				turn := 0
 				for i, m := range conv.Messages {
 					if roleOf(m) != "assistant" {
 						continue
 					}
-					body, err := json.Marshal(map[string]any{"model": "m", "messages": c.re(conv.Messages[:i:i])})
-					require.NoError(t, err)
-					all = append(all, followUp{conv.Session, turn, body})
+					messages := c.re(conv.Messages[:i:i])
+					cut := len(messages) != i || i > 1 && string(messages[1]) != string(conv.Messages[1])
+					all = append(all, lostRequest{conv.Session, turn, cut, messages, m})
 					turn++
 				}
 			}
 			s := newSticky(t)
-			home := map[string]sessionid.Key{}  // conversation -> its binding
-			owner := map[sessionid.Key]string{} // binding -> the conversation that made it
-			follow, kept, twins, strangers, lost := 0, 0, 0, 0, 0
-			for _, r := range Interleave(all, func(r followUp) string { return r.session }, rand.New(rand.NewPCG(1, 1))) {
-				d := served(t, s, nil, r.body)
+			home := map[string]sessionid.Key{}       // conversation -> its binding
+			owner := map[sessionid.Key]lostRequest{} // binding -> the request that made it
+			follow, kept, twins, strangers, lost, cut, cutKept, unseen := 0, 0, 0, 0, 0, 0, 0, 0
+			seen := map[string]bool{} // conversation and message
+			for _, r := range Interleave(all, func(r lostRequest) string { return r.session }, rand.New(rand.NewPCG(1, 1))) {
+				body, err := json.Marshal(map[string]any{"model": "m", "messages": r.messages})
+				require.NoError(t, err)
+				p, err := s.Pick(t.Context(), affinity.Request{Body: body}, auths)
+				require.NoError(t, err)
+				if c.answers {
+					answer, err := json.Marshal(map[string]any{"choices": []any{map[string]any{"message": r.answer}}})
+					require.NoError(t, err)
+					require.NoError(t, p.Answered(t.Context(), sessionid.ReadAnswer(answer)))
+				}
+				p.Report(affinity.Served)
+				d := p.Decision
 				if r.turn > 0 {
 					follow++
+					if r.cut {
+						cut++
+						if !slices.ContainsFunc(r.messages[1:], func(m json.RawMessage) bool { return seen[r.session+string(m)] }) {
+							unseen++
+						}
+					}
 					switch {
-					case d.Outcome != affinity.OutcomeHit:
-						lost++
 					case d.Session == home[r.session]:
 						kept++
-					case opening[owner[d.Session]] == opening[r.session]:
+						if r.cut {
+							cutKept++
+						}
+					case d.Outcome != affinity.OutcomeHit:
+						lost++
+					case opening[owner[d.Session].session] == opening[r.session], begins(r.messages, owner[d.Session].messages):
 						twins++
 					default:
 						strangers++
-						t.Errorf("%s, request %d: found the session of %s", r.session, r.turn, owner[d.Session])
+						t.Errorf("%s, request %d: found the session of %s", r.session, r.turn, owner[d.Session].session)
 					}
 				}
 				home[r.session] = d.Session
 				if _, ok := owner[d.Session]; !ok {
-					owner[d.Session] = r.session
+					owner[d.Session] = r
+				}
+				for _, m := range append(r.messages[1:len(r.messages):len(r.messages)], r.answer) {
+					seen[r.session+string(m)] = c.answers || string(m) != string(r.answer)
 				}
 			}
 			share := 100 * float64(kept) / float64(follow)
-			t.Logf("%d follow-ups: %d kept their session (%.1f %%), %d began anew, %d went to one that began with the same words, %d to a stranger's", follow, kept, share, lost, twins, strangers)
+			t.Logf("%d follow-ups: %d kept their session (%.1f %%), %d began anew, %d went to one that began with the same words, %d to a stranger's; %d were rewritten: %.1f %% kept their session, %.1f %% show nothing that was seen before",
+				follow, kept, share, lost, twins, strangers, cut, 100*float64(cutKept)/float64(max(cut, 1)), 100*float64(unseen)/float64(max(cut, 1)))
 			require.GreaterOrEqual(t, share, c.least)
 		})
 	}
+}
+
+// begins reports whether a request begins with all messages of another one.
+func begins(messages, with []json.RawMessage) bool {
+	return len(messages) >= len(with) && slices.EqualFunc(messages[:len(with)], with, func(a, b json.RawMessage) bool { return string(a) == string(b) })
 }
 
 // A request with an edited last turn and a fork both find their session by what
