@@ -23,7 +23,6 @@ func (o *op) locked(auth string) (b Binding, found bool, over *account, err erro
 	}
 	s, r := o.acquire()
 	defer o.release()
-	made := r == nil
 	switch {
 	case o.t.closed.Load():
 		return Binding{}, false, nil, ErrClosed
@@ -42,7 +41,7 @@ func (o *op) locked(auth string) (b Binding, found bool, over *account, err erro
 	}
 	b = o.t.binding(r, r.open(), o.now)
 	b.Opening = o.opening
-	if !made || o.keys.Ongoing {
+	if !o.opening || o.keys.Ongoing {
 		for i, k := range o.marks {
 			if o.bindMark(r, k) {
 				b.Shared |= 1 << i
@@ -90,7 +89,9 @@ func (o *op) use(s *shard, r *record) {
 	}
 	o.bindEnd(r, o.end())
 	for _, k := range o.also() {
-		o.bindOther(r, &r.extras().also, recentAlso, k)
+		if k != (Key{}) {
+			o.bindOther(r, &r.extras().also, recentAlso, k)
+		}
 	}
 }
 
@@ -130,7 +131,7 @@ func (o *op) bindEnd(r *record, k Key) {
 // bindOther makes a key the latest of one of r's lists, unless a session has it as a
 // name, or r in another list.
 func (o *op) bindOther(r *record, list *[]Key, limit int, k Key) {
-	if k == (Key{}) || renew(*list, k) {
+	if renew(*list, k) {
 		return
 	}
 	if _, other := o.owner(k); other == r && r.more.has(k) || !o.take(k) {

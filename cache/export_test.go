@@ -13,3 +13,20 @@ func (m *Memory) NumKeys(b Binding) (n int) {
 	})
 	return n
 }
+
+// AllAliases is how many keys lead to sessions besides their homes.
+func (m *Memory) AllAliases() (n int) {
+	for i := range m.sessions.shards {
+		s := &m.sessions.shards[i]
+		s.mu.Lock()
+		n += len(s.aliases)
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// HasExtras reports whether a session needs more than its record.
+func (m *Memory) HasExtras(b Binding) (has bool) {
+	_ = m.sessions.on(&b, func(_ *shard, _ uint32, r *record, _ moment, _ *leavings) { has = r.more != nil })
+	return has
+}

@@ -46,7 +46,9 @@ func (o *op) extend(opening bool, end Key) bool {
 	e := r.extras()
 	e.answered = e.answered || latest
 	for _, k := range o.also() {
-		o.bindOther(r, &e.answers, answerKeys, k)
+		if k != (Key{}) {
+			o.bindOther(r, &e.answers, answerKeys, k)
+		}
 	}
 	return true
 }

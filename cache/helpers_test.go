@@ -87,6 +87,10 @@ func (s store) Release(b cache.Binding, failed bool) bool {
 	return s.is(s.Memory.Release(s.t.Context(), b, failed))
 }
 
+func (s store) Extend(b cache.Binding, end cache.Key, keys []cache.Key) bool {
+	return s.is(s.Memory.Extend(s.t.Context(), b, end, keys))
+}
+
 func (s store) Remember(scope cache.Scope, k cache.Key, auth string) {
 	require.NoError(s.t, s.Memory.Remember(s.t.Context(), scope, k, auth))
 }

@@ -25,6 +25,7 @@ type model struct {
 	grown     map[string]int // tenant -> the clock when a session was added last
 	notes     map[modelNote]*modelNoted
 	ended     map[cause]int
+	by        cache.Key // the key of Past that has found a session
 }
 
 type modelSession struct {
@@ -32,6 +33,9 @@ type modelSession struct {
 	names  []cache.Key
 	ends   []cache.Key
 	also   []cache.Key
+	marks  []cache.Key
+	dead   map[cache.Key]bool // marks that another session came with
+	answer []cache.Key
 	auth   string
 	lost   cause
 	served bool
@@ -40,6 +44,14 @@ type modelSession struct {
 	used   time.Time
 	order  int           // of use
 	last   time.Time     // served
+	more   bool          // it has had more than one name, or a memo
+	count  int           // how often its latest end was served
+	known  bool          // an answer to its latest end
+	waits  int           // how many conversations ended in end, and have not gone on
+	end    cache.Key     // in which they did
+	since  time.Time     // when the first went on
+	elder  *modelSession // whom the end taken was taken from
+	taken  cache.Key
 	store  cache.Binding // what the store has said of it last; Gen is 0 if it is new
 }
 
@@ -66,31 +78,56 @@ func (m *model) live() (out []*modelSession) {
 
 func (m *model) owner(scope cache.Scope, k cache.Key) *modelSession {
 	for _, s := range m.live() {
-		if s.scope == scope && k != (cache.Key{}) && slices.Contains(slices.Concat(s.names, s.ends, s.also), k) {
+		if s.scope == scope && k != (cache.Key{}) && !s.dead[k] && slices.Contains(s.keys(), k) {
 			return s
 		}
 	}
 	return nil
 }
 
+func (s *modelSession) keys() []cache.Key {
+	return slices.Concat(s.names, s.ends, s.also, s.marks, s.answer)
+}
+
+func (s *modelSession) latest() (k cache.Key) {
+	if len(s.ends) > 0 {
+		k = s.ends[len(s.ends)-1]
+	}
+	return k
+}
+
+func (s *modelSession) awaits(k cache.Key) bool {
+	return s.waits > 0 && s.end == k && time.Since(s.since) < 5*time.Minute
+}
+
 func (m *model) find(scope cache.Scope, k *cache.Keys) *modelSession {
+	s, _ := m.seek(scope, k)
+	return s
+}
+
+func (m *model) seek(scope cache.Scope, k *cache.Keys) (s *modelSession, opening bool) {
+	m.by = cache.Key{}
 	for _, n := range k.Names {
 		if s := m.owner(scope, n); s != nil {
-			return s
+			return s, false
 		}
 	}
 	if k.Names[0] != (cache.Key{}) || k.IsZero() {
-		return nil
-	}
-	if s := m.owner(scope, k.End); s != nil && len(s.ends) > 0 && s.ends[len(s.ends)-1] == k.End {
-		return s
+		return nil, false
 	}
 	for _, e := range k.Past {
-		if s := m.owner(scope, e); s != nil {
-			return s
+		if s = m.owner(scope, e); s != nil {
+			if o := s.elder; s.taken == e && o != nil && slices.Contains(m.live(), o) && o.awaits(e) {
+				s = o
+			}
+			m.by = e
+			break
 		}
 	}
-	return nil
+	if has := m.owner(scope, k.End); has != nil && has != s && has.latest() == k.End && !has.known {
+		return has, true
+	}
+	return s, s == nil
 }
 
 // touch is a use of a session.
@@ -106,21 +143,85 @@ func (m *model) use(s *modelSession, k *cache.Keys) {
 		if o := m.owner(s.scope, n); n != (cache.Key{}) && (o == nil || o == s) && !slices.Contains(s.names, n) && len(s.names) < 8 {
 			s.forget(n)
 			s.names = append(s.names, n)
+			s.more = s.more || len(s.names) > 1
 		}
 	}
-	if k.End != (cache.Key{}) && (len(s.ends) == 0 || s.ends[len(s.ends)-1] != k.End) && m.take(s, k.End) {
-		if s.ends = append(s.ends, k.End); len(s.ends) > 8 {
-			s.ends = slices.Delete(s.ends, 2, 3)
+	if k.End != (cache.Key{}) && s.latest() != k.End {
+		elder := m.owner(s.scope, k.End)
+		if elder != nil && !elder.awaits(k.End) {
+			elder = nil
+		}
+		if m.take(s, k.End) {
+			if s.count > 1 {
+				s.end, s.waits, s.since = s.latest(), s.count-1, time.Now()
+			} else if s.waits > 0 && m.by == s.end {
+				s.waits--
+			}
+			if elder != nil {
+				s.elder, s.taken = elder, k.End
+			}
+			s.count, s.known, s.more = 0, false, true
+			if s.ends = append(s.ends, k.End); len(s.ends) > 8 {
+				s.ends = slices.Delete(s.ends, 2, 3)
+			}
 		}
 	}
 	for _, a := range k.Also {
-		if a == (cache.Key{}) || slices.Contains(s.ends, a) || !m.take(s, a) {
-			continue
-		}
-		if s.also = append(s.also, a); len(s.also) > 6 {
-			s.also = s.also[1:]
+		m.other(s, &s.also, 6, a)
+	}
+}
+
+// other makes a key the latest of a list.
+func (m *model) other(s *modelSession, list *[]cache.Key, most int, k cache.Key) {
+	if k == (cache.Key{}) {
+		return
+	}
+	s.more = true
+	if !slices.Contains(*list, k) && (m.owner(s.scope, k) == s || !m.take(s, k)) {
+		return
+	}
+	*list = append(slices.DeleteFunc(slices.Clone(*list), func(have cache.Key) bool { return have == k }), k)
+	if len(*list) > most {
+		*list = (*list)[1:]
+	}
+}
+
+// mark binds marks, and returns which were another session's.
+func (m *model) mark(s *modelSession, k *cache.Keys) (shared uint8) {
+	for i, a := range k.Marks {
+		o := m.owner(s.scope, a)
+		switch {
+		case a == (cache.Key{}), o == s && !slices.Contains(s.marks, a):
+		case slices.Contains(s.marks, a) || o == nil && !slices.ContainsFunc(m.live(), func(d *modelSession) bool { return d.scope == s.scope && d.dead[a] }):
+			s.more = true
+			s.marks = append(slices.DeleteFunc(slices.Clone(s.marks), func(have cache.Key) bool { return have == a }), a)
+			if len(s.marks) > 8 {
+				delete(s.dead, s.marks[0])
+				s.marks = s.marks[1:]
+			}
+		case o != nil && !slices.Contains(o.names, a):
+			if o.dead == nil {
+				o.dead = map[cache.Key]bool{}
+			}
+			o.dead[a] = true
+			shared |= 1 << i
 		}
 	}
+	return shared
+}
+
+// extend binds what an answer has shown.
+func (m *model) extend(s *modelSession, opening bool, end cache.Key, keys []cache.Key) bool {
+	latest := end != (cache.Key{}) && s.latest() == end
+	if opening && (!latest || s.known) {
+		return false
+	}
+	s.more = true
+	s.known = s.known || latest
+	for _, k := range keys[:min(len(keys), cache.MaxAnswer)] {
+		m.other(s, &s.answer, 8, k)
+	}
+	return true
 }
 
 // take takes a key from whoever has it, unless as a name.
@@ -136,15 +237,17 @@ func (m *model) take(s *modelSession, k cache.Key) bool {
 
 func (s *modelSession) forget(k cache.Key) {
 	is := func(have cache.Key) bool { return have == k }
-	s.ends = slices.DeleteFunc(slices.Clone(s.ends), is)
-	s.also = slices.DeleteFunc(slices.Clone(s.also), is)
+	for _, list := range []*[]cache.Key{&s.ends, &s.also, &s.marks, &s.answer} {
+		*list = slices.DeleteFunc(slices.Clone(*list), is)
+	}
+	delete(s.dead, k)
 }
 
-func (m *model) bind(scope cache.Scope, k *cache.Keys, auth string) (s *modelSession, existed bool) {
-	s = m.find(scope, k)
+func (m *model) bind(scope cache.Scope, k *cache.Keys, auth string) (s *modelSession, existed bool, opening bool, shared uint8) {
+	s, opening = m.seek(scope, k)
 	if s != nil && s.lost == 0 {
-		m.get(s, k)
-		return s, true
+		shared = m.get(s, k, opening)
+		return s, true, opening, shared
 	}
 	if s == nil {
 		s = &modelSession{scope: scope, store: cache.Binding{}}
@@ -153,14 +256,18 @@ func (m *model) bind(scope cache.Scope, k *cache.Keys, auth string) (s *modelSes
 		m.grown[scope.Tenant] = m.clock
 	}
 	s.rebind(auth)
-	m.get(s, k)
+	shared = m.get(s, k, opening)
 	m.trim(s)
-	return s, false
+	return s, false, opening, shared
 }
 
-func (m *model) get(s *modelSession, k *cache.Keys) {
+func (m *model) get(s *modelSession, k *cache.Keys, opening bool) (shared uint8) {
+	if !opening || k.Ongoing {
+		shared = m.mark(s, k)
+	}
 	m.use(s, k)
 	s.open()
+	return shared
 }
 
 func (s *modelSession) open() {
@@ -318,6 +425,14 @@ func (h *history) request() *cache.Keys {
 		if h.rng.IntN(16) == 0 {
 			k.End = h.key("name", 14)
 		}
+		for i := range h.rng.IntN(3) {
+			k.Marks[i] = h.key("mark", 10)
+			k.Past = append(k.Past, h.key("mark", 10))
+		}
+		k.Ongoing = h.rng.IntN(2) == 0
+		if h.rng.IntN(3) == 0 {
+			k.Past = append([]cache.Key{h.key("answer", 12)}, k.Past...)
+		}
 	}
 	return k
 }
@@ -382,22 +497,42 @@ func (h *history) step() {
 		}
 		return time.Since(s.used)
 	}
-	switch op := rng.IntN(25); op {
+	switch op := rng.IntN(27); op {
+	case 25, 26:
+		end := h.key("end", 16)
+		if s != nil && rng.IntN(3) > 0 {
+			end = s.latest()
+		}
+		var keys []cache.Key
+		for range rng.IntN(10) {
+			keys = append(keys, h.key("answer", 12))
+		}
+		if rng.IntN(8) == 0 {
+			keys = append(keys, h.key("end", 16), cache.Key{})
+		}
+		b.Opening = rng.IntN(2) == 0
+		want := s != nil && m.extend(s, b.Opening, end, keys)
+		require.Equal(h, want, c.Extend(b, end, keys), h.what)
 	case 0, 1, 2, 3:
 		was := idle(m.find(scope, k))
-		want, existed := m.bind(scope, k, auth)
+		want, existed, opening, shared := m.bind(scope, k, auth)
 		b, had := c.Bind(scope, k, auth)
 		require.Equal(h, existed, had, h.what)
+		require.Equal(h, opening, b.Opening, h.what)
+		require.Equal(h, shared, b.Shared, h.what)
 		h.same(want, b, was)
 	case 4, 5, 6:
-		want := m.find(scope, k)
+		want, opening := m.seek(scope, k)
 		was := idle(want)
+		shared := uint8(0)
 		if want != nil {
-			m.get(want, k)
+			shared = m.get(want, k, opening)
 		}
 		b, ok := c.Get(scope, k)
 		require.Equal(h, want != nil, ok, h.what)
 		if ok {
+			require.Equal(h, opening, b.Opening, h.what)
+			require.Equal(h, shared, b.Shared, h.what)
 			h.same(want, b, was)
 		} else {
 			require.Zero(h, b, h.what)
@@ -429,6 +564,9 @@ func (h *history) step() {
 		if want {
 			require.Equal(h, s.memo, memo, h.what)
 			s.served, s.last = true, time.Now()
+			if s.more {
+				s.count++
+			}
 			m.touch(s)
 		}
 	case 12:
@@ -460,6 +598,7 @@ func (h *history) step() {
 		now, amended := c.Amend(b, memo)
 		require.Equal(h, current && s.memo == b.Memo, amended, h.what)
 		if amended {
+			s.more = s.more || s.memo != memo
 			s.memo = memo
 		}
 		if s != nil {
@@ -575,7 +714,7 @@ func (h *history) whole() {
 		require.Equal(h, s.scope, sc, h.what)
 		require.Equal(h, time.Since(s.used), b.Idle, h.what)
 		require.Equal(h, s.memo, b.Memo, h.what)
-		require.Equal(h, len(s.names)+len(s.ends)+len(s.also), h.c.NumKeys(b), h.what)
+		require.Equal(h, len(s.keys()), h.c.NumKeys(b), h.what)
 	}
 	want, bound := map[cache.Key]string{}, map[string]int{}
 	for _, s := range h.m.live() {

@@ -77,7 +77,8 @@ type Keys struct {
 	// neither, for as long as the first of them has it. Zero Keys are none.
 	Marks [MaxMarks]Key
 	// Ongoing says that this request is no opening of a conversation. Otherwise the
-	// Marks are not bound to a new session: many conversations may begin with them.
+	// Marks are bound only if Past leads to the session: many conversations may begin
+	// with them.
 	Ongoing bool
 }
 

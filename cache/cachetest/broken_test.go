@@ -34,6 +34,11 @@ var broken = map[string]struct {
 	"no also":                    {"content-is-found-by-also", func(m *cache.Memory, _ time.Duration) cache.Store { return &noAlso{m} }},
 	"binds past":                 {"past-is-not-bound", func(m *cache.Memory, _ time.Duration) cache.Store { return &bindsPast{m} }},
 	"forgets the first ends":     {"keys-are-bounded-and-enough", func(m *cache.Memory, _ time.Duration) cache.Store { return &latestOnly{Memory: m} }},
+	"marks of openings":          {"marks-find-the-session", func(m *cache.Memory, _ time.Duration) cache.Store { return &marksOfOpenings{m} }},
+	"marks are taken":            {"a-shared-mark-is-none", func(m *cache.Memory, _ time.Duration) cache.Store { return &takesMarks{m} }},
+	"forgets what was answered":  {"answers-lead-to-their-session", func(m *cache.Memory, _ time.Duration) cache.Store { return &forgetsAnswered{m} }},
+	"all answers are one's":      {"a-second-answer-is-a-twins", func(m *cache.Memory, _ time.Duration) cache.Store { return &oneAnswers{m} }},
+	"never served":               {"no-third-takes-a-twin-along", func(m *cache.Memory, _ time.Duration) cache.Store { return &servesOnce{Memory: m} }},
 	"move keeps the generation":  {"generations-are-new", func(m *cache.Memory, _ time.Duration) cache.Store { return &oneGeneration{m} }},
 	"name by generation":         {"a-stable-name", func(m *cache.Memory, _ time.Duration) cache.Store { return &nameByGeneration{m} }},
 	"any generation unbinds":     {"late-results-change-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &anyGeneration{m} }},
@@ -251,6 +256,53 @@ func (s *bindsPast) Bind(c ctx, sc cache.Scope, k cache.Keys, auth string) (cach
 		k.Also[1] = k.Past[0]
 	}
 	return s.Memory.Bind(c, sc, k, auth)
+}
+
+// marksOfOpenings binds all marks.
+type marksOfOpenings struct{ *cache.Memory }
+
+func (s *marksOfOpenings) Bind(c ctx, sc cache.Scope, k cache.Keys, auth string) (cache.Binding, bool, error) {
+	k.Ongoing = true
+	return s.Memory.Bind(c, sc, k, auth)
+}
+
+// takesMarks gives a mark to the latest session that came with it.
+type takesMarks struct{ *cache.Memory }
+
+func (s *takesMarks) Get(c ctx, sc cache.Scope, k cache.Keys) (cache.Binding, bool, error) {
+	k.Also[1], k.Also[2] = k.Marks[0], k.Marks[1]
+	k.Marks = [cache.MaxMarks]cache.Key{}
+	return s.Memory.Get(c, sc, k)
+}
+
+// forgetsAnswered does not know which ends were answered.
+type forgetsAnswered struct{ *cache.Memory }
+
+func (s *forgetsAnswered) Extend(c ctx, b cache.Binding, _ cache.Key, keys []cache.Key) (bool, error) {
+	b.Opening = false
+	return s.Memory.Extend(c, b, cache.Key{}, keys)
+}
+
+// oneAnswers gives all answers to the session of the first.
+type oneAnswers struct{ *cache.Memory }
+
+func (s *oneAnswers) Extend(c ctx, b cache.Binding, end cache.Key, keys []cache.Key) (bool, error) {
+	b.Opening = false
+	return s.Memory.Extend(c, b, end, keys)
+}
+
+// servesOnce does not count how often a session was served.
+type servesOnce struct {
+	*cache.Memory
+	served sync.Map
+}
+
+func (s *servesOnce) Confirm(c ctx, b cache.Binding) (string, bool, error) {
+	if _, again := s.served.LoadOrStore(b.Session, true); again {
+		ok, err := s.Memory.Touch(c, b)
+		return b.Memo, ok, err
+	}
+	return s.Memory.Confirm(c, b)
 }
 
 // latestOnly knows the first End of a session for its first ten uses.

@@ -47,6 +47,12 @@ func Checks() []Check {
 		{"past-is-not-bound", pastIsNotBound},
 		{"keys-are-bounded-and-enough", bounded},
 
+		{"marks-find-the-session", marks},
+		{"a-shared-mark-is-none", sharedMarks},
+		{"answers-lead-to-their-session", answers},
+		{"a-second-answer-is-a-twins", twinAnswers},
+		{"no-third-takes-a-twin-along", third},
+
 		{"generations-are-new", generations},
 		{"a-stable-name", stableName},
 		{"late-results-change-nothing", late},

@@ -1,0 +1,86 @@
+package cache_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+)
+
+func withMarks(k *cache.Keys, marks ...string) *cache.Keys {
+	for i, m := range marks {
+		k.Marks[i] = key(m)
+	}
+	return k
+}
+
+func byContent(end string, past ...string) *cache.Keys {
+	k := &cache.Keys{End: key(end)}
+	for _, p := range past {
+		k.Past = append(k.Past, key(p))
+	}
+	return k
+}
+
+// Whom a third conversation has taken the end from is awaited for a few minutes
+// only: a request that was sent twice must not attract others for ever.
+func TestATwinIsAwaitedForAFewMinutes(t *testing.T) {
+	for _, c := range []struct {
+		after time.Duration
+		at    string
+	}{{4 * time.Minute, "A"}, {6 * time.Minute, "C"}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newCache(t, cache.Options{})
+			a, _ := s.Bind(scope, byContent("hi"), "A")
+			require.True(t, s.Confirm(a))
+			require.True(t, s.Confirm(a))
+			s.Get(scope, byContent("a2", "hi"))
+			s.Bind(scope, byContent("hi"), "C")
+			time.Sleep(c.after)
+			require.Equal(t, c.at, at(s, byContent("b2", "hi")), c.after)
+		})
+	}
+}
+
+// The session that a shared mark was first of keeps the mark's key, so that nobody
+// trusts it. When that session goes, the key goes, and is a mark again.
+func TestASharedMarkGoesWithItsSession(t *testing.T) {
+	for _, size := range []int{10, 100_000} {
+		s := newCache(t, cache.Options{MaxSessions: size})
+		s.Bind(scope, byContent("a1"), "A")
+		s.Get(scope, withMarks(byContent("a2", "a1"), "m"))
+		s.Bind(scope, byContent("b1"), "B")
+		b, _ := s.Get(scope, withMarks(byContent("b2", "b1"), "m"))
+		require.EqualValues(t, 1, b.Shared)
+		require.True(t, s.InvalidateSession(scope, byContent("a2", "a1")))
+		s.Get(scope, withMarks(byContent("b3", "b2"), "m"))
+		require.Equal(t, "B", at(s, byContent("x", "m")), size)
+		require.True(t, s.InvalidateSession(scope, byContent("b3", "b2")))
+		require.Zero(t, s.AllAliases(), "keys were left behind")
+	}
+}
+
+// A mark that was shared and that its first session has let go is free again.
+func TestASharedMarkThatIsLetGoLeavesNothing(t *testing.T) {
+	s := newCache(t, cache.Options{})
+	s.Bind(scope, byContent("a0"), "A")
+	s.Get(scope, withMarks(byContent("a1", "a0"), "m"))
+	s.Bind(scope, byContent("b0"), "B")
+	s.Get(scope, withMarks(byContent("b1", "b0"), "m"))
+	before := s.AllAliases()
+	for i := range 8 {
+		s.Get(scope, withMarks(byContent("a1", "a0"), string(rune('n'+i))))
+	}
+	require.Equal(t, before+8-1, s.AllAliases())
+}
+
+func TestAPlainSessionHasNoExtras(t *testing.T) {
+	s := newCache(t, cache.Options{})
+	b, _ := s.Bind(scope, named("one"), "A")
+	s.Get(scope, named("one"))
+	require.True(t, s.Confirm(b))
+	require.False(t, s.HasExtras(b))
+}

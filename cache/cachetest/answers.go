@@ -1,0 +1,130 @@
+package cachetest
+
+import (
+	"fmt"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+)
+
+// Checks of what the content of a conversation shows besides its ends: marks, and
+// answers.
+
+// marked is a request with marks.
+func marked(k cache.Keys, marks ...string) cache.Keys {
+	for i, m := range marks {
+		k.Marks[i] = key(m)
+	}
+	return k
+}
+
+func (r *run) extend(b cache.Binding, end string, want bool, why string, keys ...string) {
+	var all []cache.Key
+	for _, k := range keys {
+		all = append(all, key(k))
+	}
+	extended, err := r.s.Extend(r.ctx, b, key(end), all)
+	r.noError("Extend", err)
+	r.check(extended == want, "%s: Extend says %v", why, extended)
+}
+
+func marks(r *run) {
+	a := r.bound(marked(content("a1"), "boilerplate"), "A")
+	r.at(scope, content("x", "boilerplate"), "", "a mark of a session's first request, which may be anybody's")
+	r.get(scope, marked(content("a1"), "boilerplate"))
+	r.at(scope, content("x", "boilerplate"), "", "a mark of its first request, sent again")
+	r.get(scope, marked(content("a2", "a1"), "m1", "m2"))
+	for _, m := range []string{"m1", "m2"} {
+		r.at(scope, content("x", m), "A", "a mark of a request that goes on")
+	}
+	r.at(scope, marked(content("x"), "m1"), "", "a mark does not find the session of its own request")
+	ongoing := marked(content("b1"), "m3")
+	ongoing.Ongoing = true
+	r.bound(ongoing, "B")
+	r.at(scope, content("x", "m3"), "B", "a mark of a new session that is ongoing")
+	for i := range 9 {
+		r.get(scope, marked(content(fmt.Sprint("a", i+3), fmt.Sprint("a", i+2)), fmt.Sprint("n", i)))
+	}
+	for i := 1; i < 9; i++ {
+		got, ok := r.peek(content("x", fmt.Sprint("n", i)))
+		r.check(ok && got.Session == a.Session, "of nine marks in a row, mark %d does not lead to the session", i)
+	}
+}
+
+func sharedMarks(r *run) {
+	r.bound(content("a1"), "A")
+	r.get(scope, marked(content("a2", "a1"), "m"))
+	b := r.bound(content("b1"), "B")
+	got, _ := r.get(scope, marked(content("b2", "b1"), "own", "m"))
+	r.check(got.Session == b.Session, "the second session is not found by its end")
+	r.check(got.Shared == 1<<1, "the second of two marks is another session's, and Shared is %b", got.Shared)
+	r.at(scope, content("x", "m"), "", "a mark that two sessions came with")
+	r.at(scope, content("x", "own"), "B", "the mark beside it")
+	for _, again := range []cache.Keys{content("a3", "a2"), content("b3", "b2")} {
+		got, _ = r.get(scope, marked(again, "m"))
+		r.check(got.Shared == 0, "a mark that is nobody's any more is said to be shared again")
+		r.at(scope, content("x", "m"), "", "a mark that two sessions came with, later")
+	}
+}
+
+func answers(r *run) {
+	a := r.bound(content("hi"), "A")
+	r.check(a.Opening, "a new session of content is not Opening")
+	r.extend(a, "hi", true, "the first answer", "answer", "id", "")
+	for _, k := range []string{"answer", "id"} {
+		r.at(scope, content("x", k), "A", "a key of the answer")
+	}
+	r.at(scope, content("hi"), "", "the same words again, after their answer")
+	b := r.bound(content("hi"), "B")
+	r.check(b.Session != a.Session, "two conversations have one name")
+	r.at(scope, content("a2", "answer", "hi"), "A", "the first goes on")
+	r.extend(b, "hi", true, "the answer to the second", "other")
+	r.at(scope, content("b2", "other", "hi"), "B", "the second goes on")
+	got, _ := r.get(scope, content("a2", "answer", "hi"))
+	r.check(!got.Opening, "a session that Past leads to is Opening")
+	r.extend(got, "a2", true, "an answer later on", "answer2")
+	got, ok := r.get(scope, content("a2", "answer", "hi"))
+	r.check(ok && got.Session == a.Session && !got.Opening, "a later request that is sent again, after its answer, is another session's")
+	r.extend(got, "a2", true, "another answer to it", "answer3")
+	r.at(scope, content("a3", "answer3"), "A", "that answer")
+	for i := range 12 {
+		r.extend(got, "none", true, "an answer to a request of before", fmt.Sprint("k", i))
+	}
+	for i := 4; i < 12; i++ {
+		r.at(scope, content("x", fmt.Sprint("k", i)), "A", "one of the latest eight keys of answers")
+	}
+	r.extend(cache.Binding{}, "hi", false, "the zero Binding", "k")
+	moved, _ := r.move(b, "C")
+	r.extend(b, "none", false, "an opening that is not the latest end", "k")
+	b.Opening = false
+	r.extend(b, "none", true, "a binding of an older generation", "late")
+	r.at(scope, content("x", "late"), "C", "an answer that comes after a move")
+	r.unbind(moved, true, "the current binding")
+}
+
+func twinAnswers(r *run) {
+	a := r.bound(content("hi"), "A")
+	b, ok := r.get(scope, content("hi"))
+	r.check(ok && b.Session == a.Session && b.Opening, "the same words at the same moment are not taken for a retry")
+	r.extend(a, "hi", true, "the first answer", "one")
+	r.extend(b, "hi", false, "a second answer to an opening", "two")
+	r.at(scope, content("x", "two"), "", "the second answer")
+	r.at(scope, content("x", "one"), "A", "the first answer")
+	c := r.bound(content("ho"), "C")
+	d, _ := r.get(scope, content("ho"))
+	r.get(scope, content("c2", "ho"))
+	r.extend(d, "ho", false, "an answer to an opening after the session has gone on", "three")
+	r.extend(c, "ho", false, "the other one", "four")
+}
+
+func third(r *run) {
+	a := r.bound(content("hi"), "A")
+	r.confirm(a, true, "the first")
+	b, _ := r.get(scope, content("hi"))
+	r.confirm(b, true, "the second, in the session of the first")
+	r.get(scope, content("a2", "hi"))
+	c := r.bound(content("hi"), "C")
+	r.check(c.Session != a.Session, "after the first has gone on the third has its name")
+	got, ok := r.get(scope, content("b2", "hi"))
+	r.check(ok && got.Auth == "A", "the second goes on at %q, want A, where it was served", got.Auth)
+	r.at(scope, content("c2", "hi"), "C", "the third goes on")
+}
