@@ -56,6 +56,7 @@ func TestASharedMarkGoesWithItsSession(t *testing.T) {
 		b, _ := s.Get(scope, withMarks(byContent("b2", "b1"), "m"))
 		require.EqualValues(t, 1, b.Shared)
 		require.True(t, s.InvalidateSession(scope, byContent("a2", "a1")))
+		require.Equal(t, 2, s.AllAliases(), "the two ends of the second session are left")
 		s.Get(scope, withMarks(byContent("b3", "b2"), "m"))
 		require.Equal(t, "B", at(s, byContent("x", "m")), size)
 		require.True(t, s.InvalidateSession(scope, byContent("b3", "b2")))

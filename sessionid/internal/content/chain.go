@@ -36,6 +36,10 @@ const MaxBoundaries = 128
 // firstBoundaries is how many of them are kept from the beginning.
 const firstBoundaries = 8
 
+// lightPrefix is how many bytes of JSON the messages before a boundary have at least
+// if it is surer than a mark.
+const lightPrefix = 150
+
 // Chain hashes the messages of one request one behind the other and remembers
 // the boundaries between them. The zero Chain is ready.
 type Chain struct {
@@ -51,7 +55,7 @@ type Chain struct {
 	run    int  // the first message of the latest run of a model's messages
 	model  bool // the latest message is a model's
 	begun  bool // the first message is a user's words, or of an unknown kind
-	spoke  int  // bytes of the longest model's message, or 0; calls are long
+	spoke  bool // a model has said more than an opening has
 }
 
 // Empty reports whether no message said anything.
@@ -162,14 +166,9 @@ func (ch *Chain) add(m message) {
 	}
 	ch.latest[ch.n%len(ch.latest)] = m
 	if ch.n == 0 {
-		ch.begun, ch.spoke = m.kind == userWords || m.kind == otherKind, 0
+		ch.begun, ch.spoke = m.kind == userWords || m.kind == otherKind, false
 	}
-	switch {
-	case m.kind == modelCalls:
-		ch.spoke = longAnswer
-	case m.kind == modelWords:
-		ch.spoke = max(ch.spoke, m.weight)
-	}
+	ch.spoke = ch.spoke || m.speaks()
 	if m.kind.fromModel() && !ch.model {
 		ch.run = ch.n
 	}

@@ -41,10 +41,6 @@ const (
 	parts
 )
 
-// lightPrefix is how many bytes of JSON the messages before a boundary have at least
-// if it is surer than a mark.
-const lightPrefix = 150
-
 // at is where a part begins.
 func (h *History) at(part int) int {
 	at := foundKeys
@@ -114,7 +110,7 @@ func (ch *Chain) History() (h History) {
 	}
 	ends(lightOnes)
 	first := ch.run
-	if ch.spoke == 0 {
+	if !ch.spoke {
 		first = ch.n - 1
 	}
 	h.calls = h.last.kind == toolResults
@@ -137,7 +133,7 @@ func (ch *Chain) past() Past {
 		return PastSummary
 	case !ch.begun:
 		return PastCut
-	case ch.n >= longTurns || ch.spoke >= longAnswer:
+	case ch.n >= longTurns || ch.spoke:
 		return PastTurns
 	}
 	return PastNone

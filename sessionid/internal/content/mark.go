@@ -63,7 +63,7 @@ func (s *ids) marks(to []Key, first, last int) []Key {
 // alone, too, if alone.
 func appendWords(to []Key, before, m message, alone bool) []Key {
 	switch {
-	case before.kind == userWords && m.kind.fromModel() && before.weight+m.weight >= leastReply,
+	case before.kind == userWords && m.speaks() && before.weight+m.weight >= leastReply,
 		before.kind == modelWords && m.kind == userWords && before.weight+m.weight >= leastFollowUp:
 		to = append(to, markOf(tagRole, Fold(before.sum, m.sum)))
 	}

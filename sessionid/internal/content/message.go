@@ -30,6 +30,16 @@ const (
 	toolResults // a user's or a tool's message with results
 )
 
+// speaks reports whether a model says it. What clients put there themselves is short.
+func (m *message) speaks() bool {
+	return m.kind == modelCalls || m.kind == modelWords && m.weight >= longAnswer
+}
+
+// longAnswer is the length in bytes of JSON from which on a model's words are an
+// answer. Clients put shorter ones into an opening: "Got it. Thanks for the context!"
+// (Qwen Code, captured).
+const longAnswer = 64
+
 // fromModel reports whether a model says it.
 func (k kind) fromModel() bool { return k == modelWords || k == modelCalls }
 
@@ -88,6 +98,7 @@ type item struct {
 	functionCall, functionResponse          uint64
 	media                                   uint64
 	thought                                 bool
+	moved                                   bool   // its text is one that clients move
 	rawID                                   []byte // the last of the ids above, as it is spelled
 }
 
@@ -308,6 +319,8 @@ func (w *walker) block(p *item, start int) (sum uint64, isResult bool) {
 	switch {
 	case p.thought, is(t, "thinking"), is(t, "redacted_thinking"), is(t, "reasoning"), is(t, "thought"):
 		return 0, false // clients drop and re-sign these between turns
+	case p.moved:
+		return 0, false
 	case p.functionCall != 0:
 		return w.call(p, p.functionCall), false
 	case p.functionResponse != 0:
@@ -407,6 +420,7 @@ func (w *walker) item(depth int) (m item) {
 			m.parts = w.content(v, depth+1)
 		case "text":
 			m.text = w.text(v)
+			m.moved = m.text == 0 && moves(v.Raw)
 		case "refusal":
 			m.refusal = w.text(v)
 		case "id":

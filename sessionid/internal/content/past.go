@@ -15,12 +15,6 @@ const (
 	PastSummary
 )
 
-const (
-	// longAnswer is the length in bytes of JSON from which on a model's words are an
-	// answer. Clients put shorter ones there themselves: "Got it. Thanks for the
-	// context!" (Qwen Code, captured).
-	longAnswer = 64
-	// longTurns is how many messages are turns, whatever they say: clients put up to
-	// three before the first prompt.
-	longTurns = 5
-)
+// longTurns is how many messages are turns, whatever they say: clients put up to three
+// before the first prompt.
+const longTurns = 5

@@ -1,0 +1,236 @@
+package sessionid_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// event is one server-sent event.
+func event(name, data string) string { return "event: " + name + "\r\ndata: " + data + "\r\n\r\n" }
+
+func data(lines ...string) string {
+	return "data: " + strings.Join(lines, "\n\ndata: ") + "\n\n"
+}
+
+// An answer, whole and as a stream, and the next request that repeats it as the
+// clients of that API do.
+var answered = []struct {
+	name, first, whole, stream, next string
+	ids                              bool // the answer has ids that the next request repeats
+}{
+	{
+		name:   "chat, words",
+		first:  `{"messages":[{"role":"system","content":"s"},{"role":"user","content":"hi"}]}`,
+		whole:  `{"id":"chatcmpl-1","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"Hello \"you\" \u00e9/\n","refusal":null,"annotations":[]},"finish_reason":"stop"}]}`,
+		stream: data(`{"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}`, `{"id":"c","choices":[{"index":0,"delta":{"content":"Hello \"you\" "}}]}`, `{"id":"c","choices":[{"index":0,"delta":{"content":"é/\n"}}]}`, `{"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}`, `{"id":"c","choices":[],"usage":{}}`, `[DONE]`),
+		next:   `{"messages":[{"role":"system","content":"s2"},{"role":"user","content":"hi"},{"role":"assistant","content":"Hello \"you\" é/\n"},{"role":"user","content":"and?"}]}`,
+	},
+	{
+		name:  "chat, calls",
+		first: `{"messages":[{"role":"user","content":"hi"}]}`,
+		whole: `{"choices":[{"message":{"role":"assistant","content":null,"tool_calls":[{"id":"call_rsMgIgFD6qElK9JgNMKVPei5","type":"function","function":{"name":"f","arguments":"{\"a\": 1}"}},{"id":"call_lTPVZQef83lJaiDKCXZeLs5N","type":"function","function":{"name":"g","arguments":"{}"}}]}}]}`,
+		stream: data(`{"choices":[{"delta":{"role":"assistant","content":null,"tool_calls":[{"index":0,"id":"call_rsMgIgFD6qElK9JgNMKVPei5","type":"function","function":{"name":"f","arguments":""}}]}}]}`,
+			`{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\":"}}]}}]}`, `{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":" 1}"}}]}}]}`,
+			`{"choices":[{"delta":{"tool_calls":[{"index":1,"id":"call_lTPVZQef83lJaiDKCXZeLs5N","function":{"name":"g","arguments":"{}"}}]}}]}`, `[DONE]`),
+		next: `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"","tool_calls":[{"id":"call_rsMgIgFD6qElK9JgNMKVPei5","type":"function","function":{"name":"f","arguments":"{\"a\": 1}"}},{"id":"call_lTPVZQef83lJaiDKCXZeLs5N","type":"function","function":{"name":"g","arguments":"{}"}}]},{"role":"tool","tool_call_id":"call_rsMgIgFD6qElK9JgNMKVPei5","content":"r"}]}`,
+		ids:  true,
+	},
+	{
+		name:  "Claude",
+		first: `{"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}`,
+		whole: `{"id":"msg_01XFDUDYJgAACzvnptvVoYEL","type":"message","role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"s"},{"type":"text","text":"I look."},{"type":"tool_use","id":"toolu_01A09q90qw90lq917835lq9","name":"Bash","input":{"command":"ls -l","n":1}}],"stop_reason":"tool_use"}`,
+		stream: event("message_start", `{"type":"message_start","message":{"id":"msg_01XFDUDYJgAACzvnptvVoYEL","type":"message","role":"assistant","content":[]}}`) +
+			event("content_block_start", `{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}`) +
+			event("content_block_delta", `{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}`) +
+			event("content_block_start", `{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}`) +
+			event("content_block_delta", `{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"I "}}`) +
+			event("content_block_delta", `{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"look."}}`) +
+			event("ping", `{"type":"ping"}`) +
+			event("content_block_start", `{"type":"content_block_start","index":2,"content_block":{"type":"tool_use","id":"toolu_01A09q90qw90lq917835lq9","name":"Bash","input":{}}}`) +
+			event("content_block_delta", `{"type":"content_block_delta","index":2,"delta":{"type":"input_json_delta","partial_json":"{\"command\": \"ls"}}`) +
+			event("content_block_delta", `{"type":"content_block_delta","index":2,"delta":{"type":"input_json_delta","partial_json":" -l\", \"n\": 1}"}}`) +
+			event("content_block_stop", `{"type":"content_block_stop","index":2}`) + event("message_stop", `{"type":"message_stop"}`),
+		next: `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":[{"type":"text","text":"I look."},{"type":"tool_use","id":"toolu_01A09q90qw90lq917835lq9","name":"Bash","input":{"command":"ls -l","n":1}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_01A09q90qw90lq917835lq9","content":"x","cache_control":{"type":"ephemeral"}}]}]}`,
+		ids:  true,
+	},
+	{
+		name:  "Responses",
+		first: `{"input":[{"type":"message","role":"user","content":[{"type":"input_text","text":"hi"}]}]}`,
+		whole: `{"id":"resp_67ccd2bed1ec8190b14f964abc054267","object":"response","status":"completed","output":[{"type":"reasoning","id":"rs_1","summary":[]},{"type":"message","id":"msg_67ccd2bf17f0819081ff3bb2cf6508e6","status":"completed","role":"assistant","content":[{"type":"output_text","text":"Hello","annotations":[]}]},{"type":"function_call","id":"fc_8a5f917e85a4c354fc760a78728a89fc","call_id":"call_tzBMOyPUWdNYszH2DvgdSHN1","name":"f","arguments":"{}","status":"completed"}],"store":true}`,
+		stream: event("response.created", `{"type":"response.created","response":{"id":"resp_67ccd2bed1ec8190b14f964abc054267","object":"response","output":[],"store":true}}`) +
+			event("response.output_text.delta", `{"type":"response.output_text.delta","delta":"Hello"}`) +
+			event("response.output_item.done", `{"type":"response.output_item.done","output_index":1,"item":{"type":"message","id":"msg_67ccd2bf17f0819081ff3bb2cf6508e6","status":"completed","role":"assistant","content":[{"type":"output_text","text":"Hello","annotations":[]}]}}`) +
+			event("response.output_item.done", `{"type":"response.output_item.done","output_index":2,"item":{"type":"function_call","id":"fc_8a5f917e85a4c354fc760a78728a89fc","call_id":"call_tzBMOyPUWdNYszH2DvgdSHN1","name":"f","arguments":"{}","status":"completed"}}`) +
+			event("response.completed", `{"type":"response.completed","response":{"id":"resp_67ccd2bed1ec8190b14f964abc054267","object":"response","output":[],"store":true}}`),
+		next: `{"input":[{"role":"user","content":"hi"},{"type":"message","role":"assistant","content":[{"type":"output_text","text":"Hello"}]},{"type":"function_call","call_id":"call_tzBMOyPUWdNYszH2DvgdSHN1","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"call_tzBMOyPUWdNYszH2DvgdSHN1","output":"r"}]}`,
+		ids:  true,
+	},
+	{
+		name:   "Gemini",
+		first:  `{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}`,
+		whole:  `[{"candidates":[{"content":{"role":"model","parts":[{"text":"thinking","thought":true}]}}]},{"candidates":[{"content":{"role":"model","parts":[{"text":"Hello "}]}}]},{"candidates":[{"content":{"role":"model","parts":[{"text":"you"},{"functionCall":{"name":"f","args":{"a":1}},"thoughtSignature":"x"}]}}]}]`,
+		stream: data(`{"candidates":[{"content":{"role":"model","parts":[{"text":"Hello "}]}}],"responseId":"r"}`, `{"candidates":[{"content":{"role":"model","parts":[{"text":"you"},{"functionCall":{"name":"f","args":{"a":1}},"thoughtSignature":"x"}]}}]}`, `{"candidates":[{"finishReason":"STOP"}]}`),
+		next:   `{"contents":[{"role":"user","parts":[{"text":"hi"}]},{"role":"model","parts":[{"text":"Hello you"},{"functionCall":{"name":"f","args":{"a":1}}}]},{"role":"user","parts":[{"functionResponse":{"name":"f","response":{"o":1}}}]}]}`,
+	},
+	{
+		name:   "Code Assist",
+		first:  `{"request":{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}}`,
+		whole:  `{"response":{"candidates":[{"content":{"role":"model","parts":[{"text":"Hello"}]}}]}}`,
+		stream: data(`{"response":{"candidates":[{"content":{"role":"model","parts":[{"text":"Hel"}]}}]}}`, `{"response":{"candidates":[{"content":{"role":"model","parts":[{"text":"lo"}]}}]}}`),
+		next:   `{"request":{"contents":[{"role":"user","parts":[{"text":"hi"}]},{"role":"model","parts":[{"text":"Hello"}]},{"role":"user","parts":[{"text":"and?"}]}]}}`,
+	},
+}
+
+// The key behind the answer is a boundary of the next request, so it finds the
+// conversation before the words do with which others may have begun.
+func TestTheNextRequestShowsTheAnswer(t *testing.T) {
+	for _, c := range answered {
+		first, next := extract(t, nil, c.first), extract(t, nil, c.next)
+		for how, body := range map[string]string{"whole": c.whole, "stream": c.stream} {
+			a := sessionid.ReadAnswer([]byte(body))
+			require.False(t, a.IsZero(), "%s, %s", c.name, how)
+			keys := first.After(&a)
+			require.NotEmpty(t, keys, "%s, %s", c.name, how)
+			require.LessOrEqual(t, len(keys), 8)
+			require.Contains(t, next.Boundaries(), keys[0], "%s, %s", c.name, how)
+			require.NotContains(t, first.Fallbacks(), keys[0])
+			if c.ids {
+				require.True(t, slices.ContainsFunc(keys[1:], func(k sessionid.Key) bool { return slices.Contains(next.Fallbacks(), k) }), "%s, %s: an id", c.name, how)
+			}
+			// The same words after another request are not the same conversation.
+			other := extract(t, nil, strings.Replace(c.first, "hi", "ho", 1))
+			require.NotEqual(t, keys[0], other.After(&a)[0])
+		}
+	}
+}
+
+// What is read does not depend on where a stream is cut into pieces.
+func TestAStreamIsReadAsItPasses(t *testing.T) {
+	for _, c := range answered {
+		for how, body := range map[string]string{"whole": c.whole, "stream": c.stream} {
+			want := sessionid.ReadAnswer([]byte(body))
+			first := extract(t, nil, c.first)
+			for _, size := range []int{1, 7, 64, 1000} {
+				var w sessionid.AnswerWriter
+				for piece := range slices.Chunk([]byte(body), size) {
+					n, err := w.Write(piece)
+					require.NoError(t, err)
+					require.Equal(t, len(piece), n)
+				}
+				got := w.Answer()
+				require.Equal(t, first.After(&want), first.After(&got), "%s, %s, %d", c.name, how, size)
+				require.Equal(t, want.Owners(), got.Owners())
+			}
+		}
+	}
+}
+
+// If a client writes the answer anew, the ids of its calls still lead to the session,
+// before the words with which others may have begun.
+func TestIDsOfAnAnswerLeadToItsSession(t *testing.T) {
+	first := extract(t, nil, `{"messages":[{"role":"user","content":"hi"}]}`)
+	a := sessionid.ReadAnswer([]byte(answered[1].whole))
+	next := extract(t, nil, `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"rewritten","tool_calls":[{"id":"call_rsMgIgFD6qElK9JgNMKVPei5","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]},{"role":"tool","tool_call_id":"call_rsMgIgFD6qElK9JgNMKVPei5","content":"r"}]}`)
+	keys := first.After(&a)
+	at := slices.IndexFunc(next.Fallbacks(), func(k sessionid.Key) bool { return slices.Contains(keys, k) })
+	opening := slices.Index(next.Fallbacks(), first.End())
+	require.GreaterOrEqual(t, at, 0)
+	require.Less(t, at, opening)
+}
+
+func TestAnswersSayWhatTheAuthHolds(t *testing.T) {
+	for name, c := range map[string]struct {
+		body string
+		want []sessionid.Owner
+	}{
+		"a response": {`{"id":"resp_1","object":"response","output":[],"conversation":{"id":"conv_1"}}`, []sessionid.Owner{
+			{Name: "previous_response_id", Key: sessionid.OwnerKey("previous_response_id", "resp_1")}, {Name: "conversation", Key: sessionid.OwnerKey("conversation", "conv_1")}}},
+		"a response that is not stored": {`{"id":"resp_1","object":"response","output":[],"store":false}`, nil},
+		"a container": {`{"id":"msg_1","type":"message","content":[],"container":{"id":"container_1"}}`, []sessionid.Owner{
+			{Name: "container", Key: sessionid.OwnerKey("container", "container_1")}}},
+		"an interaction": {`{"id":"int_1","object":"interaction","outputs":[]}`, []sessionid.Owner{
+			{Name: "previous_interaction_id", Key: sessionid.OwnerKey("previous_interaction_id", "int_1")}}},
+		"an error": {`{"error":{"message":"no","type":"x"}}`, nil}, "no JSON": {`{"id":"resp_1","object":"response","output":[`, nil},
+		"nothing": {``, nil}, "text": {`upstream connect error`, nil},
+	} {
+		a := sessionid.ReadAnswer([]byte(c.body))
+		require.Equal(t, c.want, a.Owners(), name)
+	}
+	for _, body := range []string{"", "x", `{}`, `[]`, `[1]`, `data: {"a":1}` + "\n\n", "data: nonsense\n\n", "\x1f\x8b\x08"} {
+		a := sessionid.ReadAnswer([]byte(body))
+		require.True(t, a.IsZero(), "%q", body)
+	}
+}
+
+// The state that stands for earlier messages leads to the session.
+func TestAResponseLeadsToItsSession(t *testing.T) {
+	first := extract(t, nil, `{"input":"hi"}`)
+	next := extract(t, nil, `{"input":"and?","previous_response_id":"resp_67ccd2bed1ec8190b14f964abc054267"}`)
+	a := sessionid.ReadAnswer([]byte(answered[3].whole))
+	require.Equal(t, sessionid.OwnerKey("previous_response_id", "resp_67ccd2bed1ec8190b14f964abc054267"), next.Fallbacks()[0])
+	require.Contains(t, first.After(&a), next.Fallbacks()[0])
+	by := sessionid.StateAnswer("previous_response_id", "resp_67ccd2bed1ec8190b14f964abc054267")
+	require.Equal(t, []sessionid.Key{next.Fallbacks()[0]}, first.After(&by))
+	require.Len(t, by.Owners(), 1)
+	container := sessionid.StateAnswer("container", "c_1")
+	require.Empty(t, first.After(&container), "a container stands for no messages")
+	none := sessionid.StateAnswer("container", " ")
+	require.True(t, none.IsZero())
+}
+
+// A session with an id needs no keys of its answers.
+func TestANamedSessionNeedsNoKeysOfItsAnswers(t *testing.T) {
+	a := sessionid.ReadAnswer([]byte(answered[0].whole))
+	named := extract(t, headers("X-Session-Id", uuidA), `{"messages":[{"role":"user","content":"hi"}]}`)
+	require.Empty(t, named.After(&a))
+	var zero sessionid.ID
+	require.Empty(t, zero.After(&a))
+}
+
+// More than is held costs the words of the answer and not its ids.
+func TestAnEndlessAnswerIsNotHeld(t *testing.T) {
+	var w sessionid.AnswerWriter
+	write := func(s string) {
+		_, err := w.Write([]byte(s))
+		require.NoError(t, err)
+	}
+	write(data(`{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"call_rsMgIgFD6qElK9JgNMKVPei5","function":{"name":"f","arguments":"{"}}]}}]}`))
+	for i := range 100 {
+		write(data(fmt.Sprintf(`{"choices":[{"delta":{"content":"%d %s"}}]}`, i, strings.Repeat("w", 100_000))))
+	}
+	write("data: " + strings.Repeat("x", 10<<20))
+	write("\n\n" + data(`{"choices":[{"delta":{"tool_calls":[{"index":99999999,"id":"call_lTPVZQef83lJaiDKCXZeLs5N"}]}}]}`))
+	a := w.Answer()
+	first := extract(t, nil, `{"messages":[{"role":"user","content":"hi"}]}`)
+	require.Len(t, first.After(&a), 1, "the id")
+}
+
+func FuzzAnswer(f *testing.F) {
+	for _, c := range answered {
+		f.Add([]byte(c.whole), 3)
+		f.Add([]byte(c.stream), 16)
+	}
+	first := sessionid.Extract(nil, []byte(`{"messages":[{"role":"user","content":"hi"}]}`))
+	f.Fuzz(func(t *testing.T, body []byte, cut int) {
+		want := sessionid.ReadAnswer(body)
+		var w sessionid.AnswerWriter
+		at := 0
+		if len(body) > 0 {
+			at = max(0, cut) % len(body)
+		}
+		_, _ = w.Write(body[:at])
+		_, _ = w.Write(body[at:])
+		got := w.Answer()
+		require.Equal(t, first.After(&want), first.After(&got))
+		require.LessOrEqual(t, len(first.After(&got)), 8)
+		for _, k := range first.After(&got) {
+			require.NotZero(t, k)
+		}
+	})
+}
