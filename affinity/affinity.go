@@ -97,11 +97,14 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 		if byContent(&id) {
 			f.session = *b // a side request's pick forgets it
 			a.doubt(&at.scope, &id, b.Shared)
+			if !r.Side && r.Force == "" && a.apart(ctx, &id, b) {
+				f.known, f.apart, f.session = false, true, *b
+			}
 		}
 		if b.Bound() && b.Memo == "" && !o.restless && r.Force == "" && len(id.Owners()) == 0 && a.shortest(o, r, &at, &f, candidates, p) {
 			p.Decision.Signal = id.Signal()
 			if byContent(&id) {
-				p.visitor.asked = &asked{id, f.session, f.session.Opening}
+				p.visitor.asked = &asked{id, f.session, id.End(), f.session.Opening}
 			}
 			a.decided(&o.policy, &p.Decision)
 			made(ctx, p, nil)
@@ -119,6 +122,7 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 type found struct {
 	session cache.Binding
 	known   bool
+	apart   bool  // it is one of many that begin alike, and gets a session of its own
 	err     error // the store is away
 	own     int   // the candidate that the session is bound to, -1 if the host was not asked about it
 	state   State // of that
@@ -205,7 +209,7 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 // decide chooses the way of a request.
 func (v *visit[T]) decide(f *found) error {
 	if byContent(&v.id) {
-		v.asked = &asked{id: v.id, opening: !f.known || f.session.Opening}
+		v.asked = &asked{id: v.id, end: v.id.End(), opening: !f.known || f.session.Opening}
 	}
 	if f.known {
 		v.know(f.session)
@@ -219,7 +223,10 @@ func (v *visit[T]) decide(f *found) error {
 	case v.r.Off, f.err != nil:
 		return v.alone()
 	}
-	v.keys = keysOf(&v.id)
+	if v.keys = keysOf(&v.id); f.apart {
+		v.keys.End = anyKey()
+		v.asked.end = v.keys.End
+	}
 	if done, err := v.owner(); done {
 		return err
 	}

@@ -2,7 +2,9 @@ package affinity
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 
 	"github.com/llmaffinity/llmaffinity/cache"
 	"github.com/llmaffinity/llmaffinity/sessionid"
@@ -13,7 +15,35 @@ import (
 type asked struct {
 	id      sessionid.ID
 	session cache.Binding
-	opening bool // nothing before this request is known of the session
+	end     cache.Key // of the request, as it is bound
+	opening bool      // nothing before this request is known of the session
+}
+
+// mostTries is how often one opening is taken for one that was sent again, while no
+// answer to it is known. A host that hands answers back can tell the sessions apart
+// later, so the next ones are conversations of their own: a thousand that begin alike
+// at one moment are spread.
+const mostTries = 4
+
+// apart makes a request that is one of many equal openings one of a new session. That
+// is found by nothing but the answers.
+func (k *core) apart(ctx context.Context, id *sessionid.ID, b *cache.Binding) bool {
+	if !b.Opening || b.Asked <= mostTries || !k.answers.Load() || !byContent(id) {
+		return false
+	}
+	if b.Bound() && !b.Served {
+		_, err := k.store.Release(ctx, *b, false)
+		k.check(err)
+	}
+	*b = cache.Binding{}
+	return true
+}
+
+// anyKey is a key that nothing else has.
+func anyKey() (k cache.Key) {
+	binary.LittleEndian.PutUint64(k[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(k[8:], rand.Uint64()|1)
+	return k
 }
 
 // byContent reports whether only the content names the session.
@@ -38,6 +68,9 @@ func (p Pick[T]) Answered(ctx context.Context, a sessionid.Answer) error {
 	if v.core == nil || p.Decision.Auth == "" {
 		return nil
 	}
+	if !a.IsZero() && !v.core.answers.Load() {
+		v.core.answers.Store(true)
+	}
 	var failed error
 	for _, o := range a.Owners() {
 		if err := v.core.store.Remember(ctx, ownerScope(v.scope), o.Key, p.Decision.Auth); !v.core.check(err) {
@@ -61,7 +94,7 @@ func (k *core) answered(ctx context.Context, v *visitor, auth string, keys []cac
 	q := v.asked
 	b := q.session
 	b.Opening = q.opening
-	extended, err := k.store.Extend(ctx, b, q.id.End(), keys)
+	extended, err := k.store.Extend(ctx, b, q.end, keys)
 	if !k.check(err) || extended || !q.opening {
 		return err
 	}

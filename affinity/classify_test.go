@@ -39,6 +39,10 @@ func TestWhatOnlyTheBodySays(t *testing.T) {
 		{429, `[{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.5s"}]}}]`, affinity.Transient, 34500 * time.Millisecond},
 		{429, `{"error":{"type":"usage_limit_reached","message":"The usage limit has been reached","plan_type":"plus","resets_in_seconds":1200}}`, affinity.Transient, 20 * time.Minute},
 		{429, `{"error":{"type":"usage_limit_reached","resets_in_seconds":602705}}`, affinity.Transient, time.Hour},
+		// The thread was idle for too long. The client sends all of it again, and the
+		// session's prompt cache is where it was.
+		{404, `{"type":"error","error":{"type":"not_found_error","message":"thread not found","details":{"error_code":"thread_not_found"}},"request_id":"req_1"}`, affinity.Rejected, 0},
+		{404, `{"type":"error","error":{"type":"not_found_error","message":"thread_not_found"}}`, affinity.Terminal, 0},
 		// A client's text in an error is not the provider's word.
 		{400, `{"error":{"type":"invalid_request_error","message":"unknown field: invalid_grant, Your credit balance is too low"}}`, affinity.Rejected, 0},
 		{400, `{"invalid_grant":{"error":1}}`, affinity.Rejected, 0},

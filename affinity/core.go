@@ -20,6 +20,7 @@ type core struct {
 	speeds   speeds
 	absences absences
 	doubts   doubts
+	answers  atomic.Bool // the host hands answers back
 
 	counts [outcomes]atomic.Uint64
 	lost   [sessionid.PastSummary + 1]atomic.Uint64 // by what is seen of it

@@ -49,6 +49,10 @@ func (o *op) locked(auth string) (b Binding, found bool, over *account, err erro
 		}
 	}
 	o.use(s, r)
+	if k := o.end(); k != (Key{}) && r.more.latest() == k {
+		r.more.asked++
+		b.Asked = int(r.more.asked)
+	}
 	return b, found, over, nil
 }
 
@@ -124,7 +128,7 @@ func (o *op) bindEnd(r *record, k Key) {
 	e := r.extras()
 	e.goOn(o.by, o.now)
 	e.adopt(elder, k)
-	e.answered = false
+	e.answered, e.asked = false, 0
 	o.push(r, &e.ends, firstEnds, firstEnds+recentEnds, k)
 }
 

@@ -26,6 +26,7 @@ type extras struct {
 	marks    []Key
 	answers  []Key
 	served   atomic.Uint32 // requests that ended in the latest end
+	asked    uint32        // requests that came with the latest end
 	answered bool          // the latest end
 	twin     *twin         // nil for nearly all sessions
 }

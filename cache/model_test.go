@@ -47,6 +47,7 @@ type modelSession struct {
 	more   bool          // it has had more than one name, or a memo
 	count  int           // how often its latest end was served
 	known  bool          // an answer to its latest end
+	asked  int           // how many requests ended in its latest end
 	waits  int           // how many conversations ended in end, and have not gone on
 	end    cache.Key     // in which they did
 	since  time.Time     // when the first went on
@@ -160,7 +161,7 @@ func (m *model) use(s *modelSession, k *cache.Keys) {
 			if elder != nil {
 				s.elder, s.taken = elder, k.End
 			}
-			s.count, s.known, s.more = 0, false, true
+			s.count, s.known, s.asked, s.more = 0, false, 0, true
 			if s.ends = append(s.ends, k.End); len(s.ends) > 8 {
 				s.ends = slices.Delete(s.ends, 2, 3)
 			}
@@ -169,6 +170,17 @@ func (m *model) use(s *modelSession, k *cache.Keys) {
 	for _, a := range k.Also {
 		m.other(s, &s.also, 6, a)
 	}
+	if k.End != (cache.Key{}) && s.latest() == k.End {
+		s.asked++
+	}
+}
+
+// times is how often the end of a request was asked.
+func (s *modelSession) times(k *cache.Keys) int {
+	if k.End == (cache.Key{}) || s.latest() != k.End {
+		return 0
+	}
+	return s.asked
 }
 
 // other makes a key the latest of a list.
@@ -520,6 +532,7 @@ func (h *history) step() {
 		require.Equal(h, existed, had, h.what)
 		require.Equal(h, opening, b.Opening, h.what)
 		require.Equal(h, shared, b.Shared, h.what)
+		require.Equal(h, want.times(k), b.Asked, h.what)
 		h.same(want, b, was)
 	case 4, 5, 6:
 		want, opening := m.seek(scope, k)
@@ -533,6 +546,7 @@ func (h *history) step() {
 		if ok {
 			require.Equal(h, opening, b.Opening, h.what)
 			require.Equal(h, shared, b.Shared, h.what)
+			require.Equal(h, want.times(k), b.Asked, h.what)
 			h.same(want, b, was)
 		} else {
 			require.Zero(h, b, h.what)

@@ -119,6 +119,10 @@ type Binding struct {
 	// the End of this request alone. So another conversation may have begun with
 	// the same words. It is set by Get, Peek and Bind, and only without Names.
 	Opening bool
+	// Asked is how many requests have ended in the End of this one since that became
+	// the session's latest End, this one included. It is set by Get and Bind, and 0
+	// for a request without an End.
+	Asked int
 	// Shared are those of the request's Marks that were another session's and are
 	// nobody's now: bit i for Marks[i]. It is set by Get and Bind.
 	Shared uint8

@@ -105,6 +105,7 @@ func twinAnswers(r *run) {
 	a := r.bound(content("hi"), "A")
 	b, ok := r.get(scope, content("hi"))
 	r.check(ok && b.Session == a.Session && b.Opening, "the same words at the same moment are not taken for a retry")
+	r.check(a.Asked == 1 && b.Asked == 2, "the first two requests of an end are said to be number %d and %d", a.Asked, b.Asked)
 	r.extend(a, "hi", true, "the first answer", "one")
 	r.extend(b, "hi", false, "a second answer to an opening", "two")
 	r.at(scope, content("x", "two"), "", "the second answer")

@@ -1,0 +1,355 @@
+package affinity_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// talk is a conversation of the chat API. Its client sends the whole history.
+type talk struct{ messages []string }
+
+func (c *talk) say(text string) affinity.Request {
+	c.messages = append(c.messages, fmt.Sprintf(`{"role":"user","content":%q}`, text))
+	return content(`{"messages":[` + strings.Join(c.messages, ",") + `]}`)
+}
+
+// hear is the answer to what was said last.
+func (c *talk) hear(text string) sessionid.Answer {
+	m := fmt.Sprintf(`{"role":"assistant","content":%q}`, text)
+	c.messages = append(c.messages, m)
+	return sessionid.ReadAnswer([]byte(`{"choices":[{"message":` + m + `}]}`))
+}
+
+var eight = strings.Split("ABCDEFGH", "")
+
+// uneven is how much the most loaded auth has, in multiples of the mean.
+func uneven(of map[string]int) float64 {
+	most, all := 0, 0
+	for _, n := range of {
+		most, all = max(most, n), all+n
+	}
+	return float64(most) * float64(len(eight)) / float64(all)
+}
+
+// A thousand users say the same at the same moment. With the answers each conversation
+// has a session of its own from then on, placed by the balancer, and stays where it is.
+// While it is not known that the host hands answers back, the first requests are one
+// session's. After that they are spread, too: nobody sends a request again so often.
+func TestAThousandConversationsThatBeginAlikeAreTold(t *testing.T) {
+	s := wrap(t, nil)
+	thousand(t, s, "hi", func(first map[string]int) { require.Len(t, first, 1) })
+	thousand(t, s, "hello", func(first map[string]int) { require.LessOrEqual(t, uneven(first), 1.1) })
+}
+
+func thousand(t *testing.T, s *affinity.Selector[string], opening string, firsts func(on map[string]int)) {
+	const users = 1000
+	talks, picks := make([]talk, users), make([]affinity.Pick[string], users)
+	first := map[string]int{}
+	for i := range talks {
+		picks[i] = pick(t, s, talks[i].say(opening), eight)
+		first[picks[i].Auth]++
+	}
+	firsts(first)
+	for i, p := range picks {
+		require.NoError(t, p.Answered(t.Context(), talks[i].hear(fmt.Sprintf("Hello! What can I do for you? (%d)", i))))
+		p.Report(affinity.Served)
+	}
+	homes, sessions, on := make([]string, users), map[cache.Key]bool{}, map[string]int{}
+	for turn := 2; turn < 5; turn++ {
+		for i := range talks {
+			p := pick(t, s, talks[i].say(fmt.Sprint("question ", turn)), eight)
+			require.NoError(t, p.Answered(t.Context(), talks[i].hear(fmt.Sprintf("answer %d of %d", turn, i))))
+			p.Report(affinity.Served)
+			if turn == 2 {
+				homes[i] = p.Auth
+				sessions[p.Decision.Session] = true
+				on[p.Auth]++
+				continue
+			}
+			require.Equal(t, affinity.OutcomeHit, p.Decision.Outcome, "%d in turn %d", i, turn)
+			require.Equal(t, homes[i], p.Auth, "%d in turn %d", i, turn)
+			require.True(t, sessions[p.Decision.Session])
+		}
+	}
+	require.Len(t, sessions, users)
+	require.LessOrEqual(t, uneven(on), 1.1)
+}
+
+// Users who say the same one after another are spread from their first request on.
+func TestAnEqualFirstRequestIsANewConversationOnceItsAnswerIsKnown(t *testing.T) {
+	s := wrap(t, nil)
+	on := map[string]int{}
+	for i := range 400 {
+		var c talk
+		first := pick(t, s, c.say("hi"), eight)
+		require.Equal(t, affinity.OutcomeNew, first.Decision.Outcome, i)
+		on[first.Auth]++
+		retry := pick(t, s, affinity.Request{Tenant: "t", Pool: "p", Model: "m", Body: []byte(`{"messages":[` + c.messages[0] + `]}`)}, eight)
+		require.Equal(t, first.Decision.Session, retry.Decision.Session, "no answer is known: a retry")
+		require.NoError(t, first.Answered(t.Context(), c.hear(fmt.Sprint("hello ", i))))
+		first.Report(affinity.Served)
+		second := pick(t, s, c.say("why?"), eight)
+		require.Equal(t, first.Decision.Session, second.Decision.Session)
+		require.Equal(t, first.Auth, second.Auth)
+		// The same conversation asks for another answer.
+		require.NoError(t, second.Answered(t.Context(), (&talk{}).hear("because")))
+		again := pick(t, s, content(`{"messages":[`+strings.Join(c.messages, ",")+`]}`), eight)
+		require.Equal(t, first.Decision.Session, again.Decision.Session, "its last request once more")
+		require.NoError(t, again.Answered(t.Context(), c.hear("for a reason")))
+		third := pick(t, s, c.say("which?"), eight)
+		require.Equal(t, first.Decision.Session, third.Decision.Session, "after the other answer")
+	}
+	require.LessOrEqual(t, uneven(on), 1.1)
+}
+
+// Without answers two conversations that begin alike share a session until one goes
+// on. A third one does not take the other along.
+func TestAThirdConversationThatBeginsAlikeTakesNobodyAlong(t *testing.T) {
+	s := wrap(t, nil)
+	var a, b, c talk
+	ask := func(of *talk, text string) affinity.Decision {
+		p := pick(t, s, of.say(text), abc)
+		p.Report(affinity.Served)
+		of.hear(fmt.Sprintf("answer to %p", of))
+		return p.Decision
+	}
+	a1, b1 := ask(&a, "hi"), ask(&b, "hi")
+	require.Equal(t, a1.Session, b1.Session)
+	require.Equal(t, a1.Session, ask(&a, "one").Session)
+	c1 := ask(&c, "hi")
+	require.NotEqual(t, a1.Auth, c1.Auth)
+	require.Equal(t, b1.Auth, ask(&b, "two").Auth, "the second stays where it was served")
+	require.Equal(t, c1.Auth, ask(&c, "three").Auth, "and so does the third")
+	require.Equal(t, a1.Auth, ask(&a, "four").Auth)
+}
+
+// A hundred conversations begin with the same words. The server keeps their history:
+// each request names the response before. They are a hundred sessions, as they are
+// when the history is sent.
+func TestConversationsThatTheServerKeepsAreTold(t *testing.T) {
+	s := wrap(t, nil)
+	sessions, on := map[cache.Key]string{}, map[string]int{}
+	for i := range 100 {
+		p := pick(t, s, content(`{"input":"hi"}`), eight)
+		require.Equal(t, affinity.OutcomeNew, p.Decision.Outcome, i)
+		require.NotContains(t, sessions, p.Decision.Session, i)
+		sessions[p.Decision.Session] = p.Auth
+		on[p.Auth]++
+		home, id := p, fmt.Sprintf("resp_%d_1", i)
+		require.NoError(t, p.Owns(t.Context(), "previous_response_id", id))
+		p.Report(affinity.Served)
+		for turn := 2; turn < 5; turn++ {
+			p = pick(t, s, content(`{"input":"go on","previous_response_id":"`+id+`"}`), eight)
+			require.Equal(t, affinity.OutcomeOwner, p.Decision.Outcome)
+			require.Equal(t, home.Auth, p.Auth)
+			require.Equal(t, home.Decision.Session, p.Decision.Session)
+			id = fmt.Sprintf("resp_%d_%d", i, turn)
+			a := sessionid.ReadAnswer([]byte(`{"id":"` + id + `","object":"response","output":[]}`))
+			require.NoError(t, p.Answered(t.Context(), a))
+			p.Report(affinity.Served)
+		}
+	}
+	require.LessOrEqual(t, uneven(on), 1.1)
+}
+
+func TestAConversationInThePathGoesToItsOwner(t *testing.T) {
+	s := wrap(t, nil)
+	r := content(`{"input":"hi","conversation":"conv_1a"}`)
+	p := pick(t, s, r, abc)
+	require.NoError(t, p.Owns(t.Context(), "conversation", "conv_1a"))
+	p.Report(affinity.Served)
+	for range 3 {
+		q := pick(t, s, affinity.Request{Tenant: r.Tenant, Pool: r.Pool, Model: r.Model, Path: "/v1/conversations/conv_1a/items?limit=1"}, abc)
+		require.Equal(t, p.Auth, q.Auth)
+		require.Equal(t, p.Decision.Session, q.Decision.Session)
+		pick(t, s, session("other"), abc)
+	}
+	q := pick(t, s, affinity.Request{Tenant: "another", Path: "/v1/conversations/conv_1a"}, abc)
+	require.NotEqual(t, affinity.OutcomeOwner, q.Decision.Outcome)
+}
+
+// An application's bucket of many conversations does not put them on one auth, and
+// what stands before a colon is not a conversation.
+func TestACacheKeyOfManyConversationsIsNoSession(t *testing.T) {
+	for _, key := range []string{"support-bot", "user:alice", "tenant:acme:support-v1"} {
+		s, on := wrap(t, nil), map[string]int{}
+		for i := range 96 {
+			r := content(fmt.Sprintf(`{"prompt_cache_key":%q,"input":"question %d"}`, key, i))
+			on[served(t, s, r, eight)]++
+		}
+		require.LessOrEqual(t, uneven(on), 1.1, key)
+	}
+	s, on := wrap(t, nil), map[string]int{}
+	for i := range 96 {
+		r := content(fmt.Sprintf(`{"prompt_cache_key":"guardian:8a218e62-bb55-446a-bc6c-b288fc65f5%02x","input":"hi"}`, i))
+		on[served(t, s, r, eight)]++
+	}
+	require.LessOrEqual(t, uneven(on), 1.1)
+}
+
+func TestLostHistoriesAreCountedByWhatIsSeenOfThem(t *testing.T) {
+	s := wrap(t, nil)
+	long := strings.Repeat("words of an answer ", 5)
+	for _, body := range []string{
+		`{"messages":[{"role":"user","content":"This session is being continued from a previous conversation."}]}`,
+		`{"input":[{"type":"compaction","id":"cmp_f17028c9ee8f6a64d910382b88dce17d","encrypted_content":"x"},{"role":"user","content":"go on"}]}`,
+		`{"messages":[{"role":"assistant","content":"a window"},{"role":"user","content":"q"}]}`,
+		`{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"` + long + `"},{"role":"user","content":"q2"}]}`,
+	} {
+		p := pick(t, s, content(body), abc)
+		require.True(t, p.Decision.LostHistory, body)
+		require.NotEqual(t, sessionid.PastNone, p.Decision.Past)
+	}
+	for _, r := range []affinity.Request{content(`{"messages":[{"role":"user","content":"new"}]}`), session("x")} {
+		p := pick(t, s, r, abc)
+		require.False(t, p.Decision.LostHistory)
+	}
+	got := s.Stats()
+	require.EqualValues(t, 4, got.LostHistory)
+	require.EqualValues(t, 2, got.LostSummary)
+	require.EqualValues(t, 1, got.LostCut)
+	require.EqualValues(t, 1, got.LostTurns)
+}
+
+// A fork begins where its parent is, whose prompt cache has the history, and is a
+// session of its own.
+func TestAForkBeginsWhereItsParentIs(t *testing.T) {
+	const parent, fork = "8a218e62-bb55-446a-bc6c-b288fc65f5b5", "01a20f77-b745-7782-ae30-49db18947dbb"
+	codex := func(id, meta string) affinity.Request {
+		r := session("")
+		r.Header = http.Header{"Session-Id": {id}, "Thread-Id": {id}, "X-Codex-Turn-Metadata": {meta}}
+		return r
+	}
+	history := func(id string, turns int) affinity.Request {
+		var c talk
+		for i := range turns {
+			c.say(fmt.Sprint("question ", i))
+			c.hear(fmt.Sprint("answer ", i))
+		}
+		r := c.say("and now?")
+		r.Header = http.Header{"X-Claude-Code-Session-Id": {id}}
+		return r
+	}
+	for name, c := range map[string]struct{ of, is affinity.Request }{
+		"Codex says so":       {codex(parent, `{}`), codex(fork, `{"forked_from_thread_id":"`+parent+`","history_initialization":"cold_fork"}`)},
+		"the history says so": {history(parent, 0), history(fork, 3)},
+	} {
+		if name == "the history says so" { // the parent has begun with the same words
+			c.of.Body = []byte(`{"messages":[{"role":"user","content":"question 0"}]}`)
+		}
+		s := wrap(t, nil)
+		home := served(t, s, c.of, eight)
+		p := pick(t, s, c.is, eight)
+		require.Equal(t, affinity.OutcomeInherited, p.Decision.Outcome, name)
+		require.Equal(t, home, p.Auth, name)
+		p.Report(affinity.Served)
+		p = pick(t, s, c.is, eight)
+		require.Equal(t, affinity.OutcomeHit, p.Decision.Outcome)
+		p.Report(affinity.Terminal)
+		require.NotEqual(t, home, served(t, s, c.is, eight), name)
+		require.Equal(t, home, served(t, s, c.of, eight), "the parent stays")
+
+		s = wrap(t, nil)
+		home = served(t, s, c.of, eight)
+		var others []string
+		for _, a := range eight {
+			if a != home {
+				others = append(others, a)
+			}
+		}
+		require.Equal(t, affinity.OutcomeNew, pick(t, s, c.is, others).Decision.Outcome, "the parent's auth is no candidate")
+	}
+	// Two sessions that begin with the same words are no forks of each other.
+	s, on := wrap(t, nil), map[string]int{}
+	for i := range 96 {
+		on[served(t, s, history(fmt.Sprint("session-", i), 0), eight)]++
+	}
+	require.LessOrEqual(t, uneven(on), 1.1)
+}
+
+// Codex says which of its requests compact a conversation. What becomes of them does
+// not move it.
+func TestACompactionOfCodexDoesNotMoveItsSession(t *testing.T) {
+	s := wrap(t, nil)
+	r := session("")
+	r.Header = http.Header{"Session-Id": {"8a218e62-bb55-446a-bc6c-b288fc65f5b5"}, "X-Codex-Turn-Metadata": {`{"request_kind":"compaction"}`}}
+	main := r
+	main.Header = http.Header{"Session-Id": r.Header["Session-Id"]}
+	home := served(t, s, main, abc)
+	p := pick(t, s, r, abc)
+	require.Equal(t, home, p.Auth)
+	p.Report(affinity.Terminal)
+	require.Equal(t, home, served(t, s, main, abc))
+}
+
+// What a request beside the conversation has answered leads to the conversation: the
+// next request shows the compaction alone.
+func TestTheAnswerToACompactionLeadsToItsSession(t *testing.T) {
+	s := wrap(t, nil)
+	var c talk
+	p := pick(t, s, c.say("hi"), abc)
+	require.NoError(t, p.Answered(t.Context(), c.hear("hello, what is it?")))
+	p.Report(affinity.Served)
+	side := c.say("compact this")
+	side.Side = true
+	q := pick(t, s, side, abc)
+	require.Equal(t, p.Auth, q.Auth)
+	item := `{"type":"compaction","id":"cmp_f17028c9ee8f6a64d910382b88dce17d011b0942","encrypted_content":"x"}`
+	require.NoError(t, q.Answered(t.Context(), sessionid.ReadAnswer([]byte(`{"object":"response.compaction","output":[`+item+`]}`))))
+	next := pick(t, s, content(`{"input":[`+item+`,{"role":"user","content":"go on"}]}`), abc)
+	require.Equal(t, p.Decision.Session, next.Decision.Session)
+	require.Equal(t, p.Auth, next.Auth)
+}
+
+// Data that is replayed has one id in many conversations. Whoever believed the ids
+// would take them for one session. That is noticed, in the scope where it happens.
+func TestIDsThatManyConversationsHaveAreNotBelieved(t *testing.T) {
+	var notLost, lost affinity.Request
+	body := func(i int, opening, closing string) string {
+		return fmt.Sprintf(`{"messages":[{"role":"user","content":"%s %d"},{"role":"assistant","content":null,"tool_calls":[{"id":"call_rsMgIgFD6qElK9JgNMKVPei5","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"call_rsMgIgFD6qElK9JgNMKVPei5","content":"r"}%s]}`, opening, i, closing)
+	}
+	s := wrap(t, nil)
+	replay := func(i int, tenant string) {
+		first := content(fmt.Sprintf(`{"messages":[{"role":"user","content":"task %d"}]}`, i))
+		notLost = content(body(i, "task", ""))
+		first.Tenant, notLost.Tenant = tenant, tenant
+		p := pick(t, s, first, abc)
+		p.Report(affinity.Served)
+		q := pick(t, s, notLost, abc)
+		require.Equal(t, p.Decision.Session, q.Decision.Session, i)
+	}
+	replay(0, "t")
+	lost = content(body(1000, "a summary", `,{"role":"user","content":"go on"}`))
+	require.Equal(t, affinity.OutcomeHit, pick(t, s, lost, abc).Decision.Outcome, "the ids of one conversation are believed")
+	for i := range 5 {
+		replay(i+1, "u")
+	}
+	replay(100, "v")
+	for tenant, want := range map[string]affinity.Outcome{"u": affinity.OutcomeNew, "v": affinity.OutcomeHit} {
+		lost = content(body(2000, "a summary", `,{"role":"user","content":"go on"}`))
+		lost.Tenant = tenant
+		require.Equal(t, want, pick(t, s, lost, abc).Decision.Outcome, tenant)
+	}
+}
+
+func TestAnsweredIsOfNoConsequenceWhereNothingIsToldApart(t *testing.T) {
+	s := wrap(t, nil)
+	a := sessionid.ReadAnswer([]byte(`{"choices":[{"message":{"role":"assistant","content":"hello"}}]}`))
+	require.NoError(t, affinity.Pick[string]{}.Answered(t.Context(), a))
+	p := pick(t, s, session("x"), abc)
+	require.NoError(t, p.Answered(t.Context(), a))
+	require.NoError(t, p.Answered(t.Context(), sessionid.Answer{}))
+	off := content(`{"messages":[{"role":"user","content":"hi"}]}`)
+	off.Off = true
+	p = pick(t, s, off, abc)
+	require.NoError(t, p.Answered(t.Context(), a))
+	require.Equal(t, affinity.OutcomeNone, p.Decision.Outcome)
+}
