@@ -5,74 +5,103 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
 )
 
-// body holds the raw values of those top-level members of a request that
-// somebody reads.
+// body holds where those top-level members of a request stand that somebody
+// reads.
 type body struct {
+	text []byte
 	have uint64 // which members are there, a bit for each
-	raw  [maxMembers][]byte
+	list int    // where the last list at the top begins; -1: there is none, or it was not read
+	at   [maxMembers]span
 }
+
+// span is a part of a text.
+type span struct{ from, to int }
 
 func (b *body) has(i int) bool { return b.have>>i&1 != 0 }
 
-func (b *body) set(i int, raw []byte) {
-	b.raw[i] = raw
+// raw returns the value of a member that is there, as the text spells it.
+func (b *body) raw(i int) []byte { return b.text[b.at[i].from:b.at[i].to] }
+
+// inTail reports whether a member that is there stands behind the last list.
+func (b *body) inTail(i int) bool { return b.at[i].from > b.list }
+
+func (b *body) set(i, from, to int) {
+	b.at[i] = span{from, to}
 	b.have |= 1 << i
 }
 
-func (b *body) clear() { b.have = 0 }
+func (b *body) clear() { b.have, b.list = 0, -1 }
 
-// Most clients put their session near one end of the body, so a large body is
-// looked at there first.
 const (
+	// small is the largest body that is checked whole before it is read.
+	small = 8 << 10
+	// Of a larger body the front says only which walk comes first.
 	frontWindow = 512
-	tailWindow  = 4 << 10
-	small       = 2 * tailWindow // a body of up to this size is walked whole at once
+	// tailWindow is how much of a body is walked over from its end, and a
+	// sixteenth of a large body: that is slower than a walk from the front.
+	tailWindow = 4 << 10
 )
 
-// front reads the members at the front of a large body, up to the first list or
-// object that holds no id. It does not notice what the rest of the body repeats
-// or breaks.
-func (b *body) front(e *Extractor, text []byte) {
-	c, ok := jsontext.NewCursor(text[:frontWindow])
+// ending says what a walk from the end has found.
+type ending uint8
+
+const (
+	noObject ending = iota // the text is no object, or its end has too many members
+	allRead                // all members behind the last list were read
+	tooLong                // the walk gave up before it came to the last list
+)
+
+// tail reads the members behind the last list at the top of a body, from the
+// end. If there is no list these are all members. The last of duplicate members
+// counts, which is the first one met here.
+func (b *body) tail(m *nameTable) ending {
+	b.clear()
+	base := max(0, len(b.text)-max(tailWindow, len(b.text)/16))
+	walk, ok := jsontext.NewBackward(b.text[base:])
+	if !ok {
+		return noObject
+	}
+	for range maxTopLevel + 1 {
+		if walk.BehindList() {
+			return allRead
+		}
+		name, value, ok := walk.Member()
+		if !ok {
+			if walk.AtStart() {
+				return allRead
+			}
+			return tooLong
+		}
+		if i, known := m.find(name); known && !b.has(i) {
+			b.set(i, base+walk.At, base+walk.At+len(value))
+		}
+	}
+	return noObject
+}
+
+// hints reports whether one of the members in wanted stands at the front of a
+// body, before its first list or object.
+func (b *body) hints(m *nameTable, wanted uint64) bool {
+	c, ok := jsontext.NewCursor(b.text[:min(len(b.text), frontWindow)])
 	for ok {
 		name, v, more := c.Member()
 		if !more {
-			return
+			return false
 		}
-		i, known := e.members.find(name)
-		if v.Form == jsontext.Open {
-			if !known || !e.isStrong(i) {
-				return
-			}
-			v = c.Skip()
+		if i, known := m.find(name); known && wanted>>i&1 != 0 {
+			return true
 		}
-		if known && !c.Failed {
-			b.set(i, v.Raw)
-		}
+		ok = v.Form != jsontext.Open
 	}
-}
-
-// back reads the next member that somebody reads, from the end of a body
-// towards its beginning, and returns the member's place. The last of duplicate
-// members counts, which is the first one met here; back passes over the others.
-func (b *body) back(m *nameTable, walk *jsontext.Backward) (i int, ok bool) {
-	for {
-		name, value, ok := walk.Member()
-		if !ok {
-			return 0, false
-		}
-		if i, known := m.find(name); known && !b.has(i) {
-			b.set(i, value)
-			return i, true
-		}
-	}
+	return false
 }
 
 // whole reads all members of a body. With a chain it walks the conversation too.
 // It returns false if the text is not one JSON object, or has more than
 // maxTopLevel members.
-func (b *body) whole(m *nameTable, text []byte, ch *content.Chain) bool {
-	c, ok := jsontext.NewCursor(text)
+func (b *body) whole(m *nameTable, ch *content.Chain) bool {
+	b.clear()
+	c, ok := jsontext.NewCursor(b.text)
 	if !ok {
 		return false
 	}
@@ -82,17 +111,18 @@ func (b *body) whole(m *nameTable, text []byte, ch *content.Chain) bool {
 			return !c.Failed && c.AtEnd()
 		}
 		i, known := m.find(name)
-		start := c.At
+		from := c.At
 		switch {
-		case known && ch != nil && ch.Walk(i, &c, v):
-			if v.Form == jsontext.Open {
-				v.Raw = c.Since(start)
-			}
-		case v.Form == jsontext.Open:
-			v = c.Skip()
+		case v.Form != jsontext.Open:
+			from -= len(v.Raw)
+		case v.Raw[0] == '[':
+			b.list = from
+		}
+		if !(known && ch != nil && ch.Walk(i, &c, v)) && v.Form == jsontext.Open {
+			c.Pass()
 		}
 		if known && !c.Failed {
-			b.set(i, v.Raw)
+			b.set(i, from, c.At)
 		}
 	}
 	return false

@@ -77,6 +77,7 @@ var census = []row{
 	{KindNativeHeader, spaceGrok, "X-Grok-Session-Id", "Grok CLI (T)", asItIs, nil},
 
 	{KindNativeBody, spaceClaude, "metadata.user_id", "Claude Code (C)", claudeUserID, nil},
+	{KindNativeBody, spaceCodex, "client_metadata.session_id", "Codex (C)", asItIs, nil},
 
 	{KindGenericHeader, spaceSession, "X-Session-Id", "OpenCode (C), Crush (S), OpenRouter users (D)", asItIs, nil},
 	{KindGenericHeader, spaceSession, "X-Session-Affinity", "OpenCode (C), Fireworks, Cloudflare (D)", asItIs, nil},
@@ -92,7 +93,6 @@ var census = []row{
 	{KindGenericHeader, spaceSession, "X-Aibrix-Session-Key", "AIBrix users (D)", asItIs, nil},
 	{KindGenericHeader, spaceSession, "X-Cagent-Session-Id", "cagent (D)", asItIs, nil},
 
-	{KindBody, spaceCodex, "client_metadata.session_id", "Codex (C)", asItIs, nil},
 	{KindBody, spaceSession, "metadata.session_id", "OpenHands, LiteLLM users (S)", asItIs, nil},
 	{KindBody, spaceSession, "metadata.sessionId", "Qwen Code on DashScope (S)", asItIs, nil},
 	{KindBody, spaceSession, "metadata.cursorConversationId", "Cursor (T)", asItIs, nil},

@@ -126,18 +126,61 @@ func TestBodiesThatNameNoSession(t *testing.T) {
 }
 
 func TestStrongerSignalsComeFirst(t *testing.T) {
-	claude := `{"metadata":{"user_id":"user_ab_account__session_` + uuidA + `"},"conversation_id":"c-77","messages":[{"role":"user","content":"x"}]}`
+	claude := `{"messages":[{"role":"user","content":"x"}],"metadata":{"user_id":"user_ab_account__session_` + uuidA + `"},"conversation_id":"c-77"}`
 	onlyClaude := primary(t, nil, `{"metadata":{"user_id":"user_ab_account__session_`+uuidA+`"}}`)
 
 	t.Run("a Claude id wins over a generic header", func(t *testing.T) {
 		id := extract(t, headers("X-Session-ID", "proxy-1"), claude)
 		require.Equal(t, onlyClaude, id.Primary())
 		require.Contains(t, id.Names(), primary(t, headers("X-Session-ID", "proxy-1"), ""), "the header is a name beside it")
+		require.Equal(t, 1, id.Leading())
+		id = extract(t, headers("X-Session-ID", "proxy-1"), strings.Replace(claude, "{", `{"metadata":{"user_id":"bob"},`, 1))
+		require.Equal(t, onlyClaude, id.Primary(), "of duplicates the last counts")
+		id = extract(t, headers("X-Session-ID", "proxy-1"), `{"metadata":{"user_id":"user_ab_account__session_`+uuidA+`"},"messages":[]}`)
+		require.Equal(t, sessionid.KindGenericHeader, id.Signal().Kind, "only behind the last list")
 	})
 	t.Run("a native header wins over all, the body is not read", func(t *testing.T) {
 		id := extract(t, headers("X-Session-ID", "proxy-1", "X-Claude-Code-Session-Id", uuidB), claude)
 		require.Equal(t, primary(t, headers("X-Claude-Code-Session-Id", uuidB), ""), id.Primary())
 		require.NotContains(t, id.Names(), onlyClaude)
+	})
+	t.Run("the generic headers are names beside it", func(t *testing.T) {
+		native, generic := headers("X-Claude-Code-Session-Id", uuidB), headers("X-Session-Id", "a", "X-Session-Affinity", "b")
+		both := native.Clone()
+		for name, v := range generic {
+			both[name] = v
+		}
+		with, without := extract(t, both, ""), extract(t, generic, "")
+		require.Equal(t, append([]sessionid.Key{primary(t, native, "")}, without.Names()...), with.Names())
+		require.Equal(t, 1, with.Leading())
+		require.Equal(t, 2, without.Leading())
+		for i := range 40 { // more headers than are walked over
+			both.Set(fmt.Sprintf("X-Other-%d", i), "x")
+		}
+		many := extract(t, both, "")
+		require.Equal(t, with.Names(), many.Names())
+		rare := extract(t, headers("X-Task-Id", "t", "X-Session-Id", "a", "X-Session-Affinity", "b", "X-Bf-Session-Id", "c", "X-Ms-Session-Id", "d"), "")
+		require.Len(t, rare.Names(), 4, "no more than there is room for")
+		require.Equal(t, 1, rare.Leading())
+		twice := extract(t, headers("X-Session-Id", "a", "X-Session-Affinity", "a"), "")
+		require.Equal(t, 1, twice.Leading(), "equal ids are one name")
+	})
+	t.Run("all ids of the strongest kind lead", func(t *testing.T) {
+		id := extract(t, nil, `{"prompt_cache_key":"k","conversation_id":"c","thread_id":"t"}`)
+		require.Equal(t, 2, id.Leading())
+		id = extract(t, headers("X-Client-Request-Id", "k"), `{"prompt_cache_key":"k","conversation_id":"c"}`)
+		require.Len(t, id.Names(), 2)
+		require.Equal(t, 1, id.Leading(), "the cache key is a name beside")
+		id = extract(t, nil, `{"prompt_cache_key":"k"}`)
+		require.Zero(t, id.Leading())
+	})
+	t.Run("of two native ids the last in the body counts", func(t *testing.T) {
+		codex, claude := `"client_metadata":{"session_id":"c-1"}`, `"metadata":{"user_id":"user_ab_account__session_`+uuidA+`"}`
+		require.Equal(t, onlyClaude, primary(t, nil, `{`+codex+`,`+claude+`}`))
+		id := extract(t, nil, `{`+claude+`,`+codex+`,"prompt_cache_key":"k"}`)
+		require.Equal(t, "client_metadata.session_id", id.Signal().Name)
+		require.Len(t, id.Names(), 1)
+		require.Zero(t, id.Weak())
 	})
 	t.Run("Claude's header and metadata are one name", func(t *testing.T) {
 		require.Equal(t, onlyClaude, primary(t, headers("X-Claude-Code-Session-Id", uuidA), ""))

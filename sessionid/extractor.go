@@ -16,8 +16,7 @@ type Extractor struct {
 	headers   nameTable
 	members   nameTable
 
-	strong   uint64   // members that may hold an id that ends the search, a bit for each
-	inNative [][]byte // text that a body with a KindNativeBody id contains: one of these
+	named uint64 // members that may hold an id, a bit for each
 
 	cacheKeyHeaders []*slot // KindGuarded headers beside the cache key
 	ownerHeaders    []*slot
@@ -202,24 +201,12 @@ func (e *Extractor) addCensus(kind Kind, rows []row, o *Options) error {
 		if err := place(&s); err != nil {
 			return fmt.Errorf("the census, %s: %w", r.name, err)
 		}
-		if kind == KindNativeBody {
-			e.addNative(&s)
-		}
 		st.add(s)
 	}
 	if len(st.slots) > 0 {
 		e.stages = append(e.stages, st)
 	}
 	return nil
-}
-
-// addNative notes how a body spells the member of a KindNativeBody slot.
-func (e *Extractor) addNative(s *slot) {
-	member, _, _ := strings.Cut(s.name, ".")
-	text := []byte(member + `"`)
-	if !slices.ContainsFunc(e.inNative, func(b []byte) bool { return string(b) == string(text) }) {
-		e.inNative = append(e.inNative, text)
-	}
 }
 
 // addOwners adds the places of state that one auth holds.
@@ -298,17 +285,11 @@ func (e *Extractor) placeMember(s *slot) (err error) {
 		return err
 	}
 	s.sub = path[1:]
-	if endsSearch(s.kind) {
-		e.strong |= 1 << s.top
+	if s.kind != KindOwner {
+		e.named |= 1 << s.top
 	}
 	return nil
 }
-
-// endsSearch reports whether an id of this kind in a body ends the search.
-func endsSearch(k Kind) bool { return k == KindOwn || k == KindNativeBody || k == KindBody }
-
-// isStrong reports whether member i may hold an id that ends the search.
-func (e *Extractor) isStrong(i int) bool { return e.strong>>i&1 != 0 }
 
 // isHeaderName reports whether name has only the token characters of RFC 9110.
 func isHeaderName(name string) bool {

@@ -7,7 +7,8 @@ import (
 )
 
 // fromHeader takes the ids of the first stage that the header answers, and
-// returns the index of that stage.
+// returns the index of that stage. Beside them it takes the ids of the header's
+// weaker stages, because one request has one session.
 func (e *Extractor) fromHeader(id *ID, header http.Header) (at int) {
 	if len(header) == 0 {
 		return len(e.stages)
@@ -23,20 +24,42 @@ func (e *Extractor) fromHeader(id *ID, header http.Header) (at int) {
 		default:
 			if have == 0 {
 				// The strongest two are most of the traffic.
-				if e.byName(id, st.slots[:min(2, len(st.slots))], header, ^uint64(0)); id.slot != nil && st.kind != KindGenericHeader {
-					return at
+				e.byName(id, st.slots[:min(2, len(st.slots))], header, ^uint64(0))
+				if id.slot == nil || st.kind == KindGenericHeader {
+					have = e.present(header)
 				}
-				have = e.present(header)
 			}
 			if st.names&have != 0 {
 				e.byName(id, st.slots, header, have)
 			}
 		}
-		if id.slot != nil {
-			return at
+		if id.slot == nil {
+			continue
 		}
+		id.lead = id.n
+		if st.kind.inHeader() {
+			e.besides(id, e.stages[at+1:], header, have)
+		}
+		return at
 	}
 	return len(e.stages)
+}
+
+// besides takes the ids of the stages behind the one that has answered. have is
+// 0 if nobody knows yet which names the header has.
+func (e *Extractor) besides(id *ID, stages []stage, header http.Header, have uint64) {
+	for i := range stages {
+		st := &stages[i]
+		if !st.kind.inHeader() {
+			continue
+		}
+		if have == 0 {
+			have = ^uint64(0)
+		}
+		if st.names&have != 0 {
+			e.byName(id, st.slots, header, have)
+		}
+	}
 }
 
 // manyHeaders is from how many headers on it is cheaper to ask for each name

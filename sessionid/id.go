@@ -13,6 +13,7 @@ import (
 type ID struct {
 	slot    *slot         // what gave the primary key
 	n       uint8         // how many names there are
+	lead    uint8         // how many of them are of the strongest kind
 	names   [maxNames]Key // the strongest first
 	weak    Key
 	lane    Key
@@ -45,6 +46,14 @@ func (id *ID) Primary() Key {
 // the session is known by [ID.Weak] or by content only. The slice is part of
 // the ID: read it, do not write to it.
 func (id *ID) Names() []Key { return id.names[:id.n:id.n] }
+
+// Leading returns how many of Names, from the first on, are of the strongest kind
+// that the request has. Look a session up by these. Bind the others beside them
+// and do not look them up while there are leading ones: so the session is still
+// found when a proxy or the client stops sending the stronger ones, and an id
+// that a proxy stamps on everybody joins no two sessions. Leading is 0 if there
+// are no Names.
+func (id *ID) Leading() int { return int(min(id.lead, id.n)) }
 
 // Weak returns the key of prompt_cache_key, or the zero Key. Applications also
 // use that member as a bucket for many conversations. So let it find a session

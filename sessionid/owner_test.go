@@ -49,16 +49,37 @@ func TestEqualWordsBehindTwoHistoriesAreTwoConversations(t *testing.T) {
 	same(t, `{`+yes+`,"container":"c1"}`, `{"container":"c2",`+yes+`}`, "a container holds no history")
 }
 
+// Which owners are found depends on the order of the members, and not on the
+// body's size.
 func TestOwnersAreFoundAsFarAsTheBodyIsRead(t *testing.T) {
-	body := large("", `,"previous_response_id":"resp_1"`, `,"session_id":"s"`)
 	always := extractor(t, &sessionid.Options{OwnersEverywhere: true})
-	for name, h := range map[string][]string{"header": {"Session-Id", uuidA}, "generic header": {"X-Session-Id", uuidA}, "none": nil} {
-		id := extract(t, headers(h...), body)
-		require.Empty(t, id.Owners(), "%s: the middle is not read", name)
-		all := always.Extract(headers(h...), []byte(body))
-		require.Len(t, all.Owners(), 1, name)
-		require.Equal(t, id.Primary(), all.Primary(), name)
-		require.Equal(t, id.Signal(), all.Signal(), name)
+	claude := `,"metadata":{"user_id":"{\"session_id\":\"` + uuidA + `\"}"}`
+	for name, c := range map[string]struct {
+		header      []string
+		front, back string
+		want        int
+	}{
+		"a native header": {[]string{"Session-Id", uuidA}, "", `,"container":"c-1"`, 0},
+		"a generic header, in front of the last list":   {[]string{"X-Session-Id", uuidA}, `"container":"c-1",`, "", 0},
+		"a generic header, behind the last list":        {[]string{"X-Session-Id", uuidA}, "", `,"container":"c-1"`, 1},
+		"a native id at the end, the owner in front":    {nil, `"container":"c-1",`, claude, 0},
+		"a native id at the end, the owner in the end":  {nil, "", `,"container":"c-1"` + claude, 1},
+		"a native id in front, the owner behind it":     {nil, strings.TrimPrefix(claude, ",") + ",", `,"container":"c-1"`, 1},
+		"a native id in front, and the owner too":       {nil, `"container":"c-1"` + claude + ",", "", 1},
+		"another id at the end, the owner in front":     {nil, `"container":"c-1",`, `,"session_id":"s"`, 1},
+		"no id, the owner in front":                     {nil, `"container":"c-1",`, "", 1},
+		"an id in both headers, the owner where it may": {[]string{"Session-Id", uuidA, "X-Session-Id", uuidA}, `"container":"c-1",`, `,"container":"c-1"`, 0},
+	} {
+		for size, words := range map[string]int{"small": 1, "large": 3000, "huge": 30000} {
+			list := `"messages":[{"role":"user","content":` + quote(strings.Repeat("word ", words)) + `}]`
+			body := `{` + c.front + list + c.back + `}`
+			id := extract(t, headers(c.header...), body)
+			require.Len(t, id.Owners(), c.want, "%s, %s", name, size)
+			all := always.Extract(headers(c.header...), []byte(body))
+			require.Len(t, all.Owners(), 1, "%s, %s", name, size)
+			require.Equal(t, id.Names(), all.Names(), "%s, %s", name, size)
+			require.Equal(t, id.Signal(), all.Signal(), "%s, %s", name, size)
+		}
 	}
 	many := extract(t, nil, `{"previous_response_id":"a","previous_interaction_id":"b","container":"c","cachedContent":"d"}`)
 	require.Len(t, many.Owners(), 3)

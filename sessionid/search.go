@@ -1,7 +1,6 @@
 package sessionid
 
 import (
-	"bytes"
 	"net/http"
 
 	"github.com/llmaffinity/llmaffinity/sessionid/internal/content"
@@ -9,23 +8,26 @@ import (
 )
 
 // search finds the session that one body names. It reads as little of the body
-// as that takes.
+// as that takes, and what it finds does not depend on how much that is: only the
+// order of the top-level members decides, never a number of bytes.
 type search struct {
 	e      *Extractor
 	limit  int // only stages before this one are asked
 	header http.Header
-	text   []byte
 	body   body
 	id     ID
 
 	hashes bool // the content may be the identity
-	weak   bool // an id was found at an end, but a stronger one may stand in the middle
 }
 
 // fromBody takes what the body says in the stages before limit, which is the
 // stage that the header has answered.
 func (e *Extractor) fromBody(id *ID, limit int, header http.Header, text []byte) {
-	s := search{e: e, limit: limit, header: header, text: text}
+	s := search{e: e, limit: limit, header: header}
+	for len(text) > 0 && jsontext.IsSpace(text[len(text)-1]) {
+		text = text[:len(text)-1] // so that the end of the text is the object's
+	}
+	s.body.text = text
 	s.run()
 	if id.slot != nil {
 		if s.id.slot == nil {
@@ -40,37 +42,107 @@ func (e *Extractor) fromBody(id *ID, limit int, header http.Header, text []byte)
 }
 
 func (s *search) run() {
+	if s.onlyNative() && !s.e.ownersEverywhere {
+		// Most requests with a generic header have no such id, so a small body is
+		// checked only if it matters.
+		s.native()
+		if (s.id.slot != nil || s.id.owners != nil) && !s.isSound() {
+			s.id = ID{}
+		}
+		return
+	}
+	if !s.isSound() {
+		return
+	}
 	for _, st := range s.e.stages[:s.limit] {
-		s.hashes = s.hashes || st.kind == KindContent && (s.e.maxContent == 0 || len(s.text) <= s.e.maxContent)
+		s.hashes = s.hashes || st.kind == KindContent && (s.e.maxContent == 0 || len(s.body.text) <= s.e.maxContent)
 	}
-	everywhere := s.e.ownersEverywhere
-	switch {
-	case everywhere:
-	case s.onlyNative():
-		s.nativeAtEnd()
-		s.owners()
-		return
-	case len(s.text) > small && s.ends():
-		s.owners()
-		return
+	m, end := &s.e.members, tooLong
+	if !s.e.ownersEverywhere {
+		if end = s.body.tail(m); end == noObject || end == allRead && s.short() {
+			return
+		}
 	}
-	// The first walk hashes nothing, where an id is likely or the content does
-	// not count.
-	if everywhere || s.weak || !s.hashes || len(s.text) <= small {
-		if s.body.clear(); !s.body.whole(&s.e.members, s.text, nil) {
+	// The first walk hashes nothing. It comes first where an id is likely, and
+	// where the end did not say enough.
+	if !s.hashes || end == tooLong || s.body.have&s.e.named != 0 || s.body.hints(m, s.e.named) {
+		if !s.body.whole(m, nil) {
 			s.id = ID{}
 			return
 		}
-		s.owners()
+		if end == tooLong && !s.e.ownersEverywhere && s.short() {
+			return
+		}
+		s.owners(-1)
 		if s.answer(nil) || !s.hashes {
 			return
 		}
 	}
 	var ch content.Chain
-	if s.body.clear(); s.body.whole(&s.e.members, s.text, &ch) {
-		s.owners()
-		s.answer(&ch)
+	if !s.body.whole(m, &ch) {
+		s.id = ID{}
+		return
 	}
+	s.owners(-1)
+	s.answer(&ch)
+}
+
+// isSound reports whether a small body is JSON. A large one is checked only as far
+// as it is walked over.
+func (s *search) isSound() bool {
+	return len(s.body.text) > small || jsontext.Valid(s.body.text)
+}
+
+// onlyNative reports whether only KindNativeBody is asked. That is so behind a
+// generic header.
+func (s *search) onlyNative() bool {
+	if s.limit == len(s.e.stages) {
+		return false
+	}
+	for i := range s.e.stages[:s.limit] {
+		if st := &s.e.stages[i]; st.inBody && st.kind != KindNativeBody {
+			return false
+		}
+	}
+	return true
+}
+
+// native asks for KindNativeBody alone, and for the owners beside it. It looks at
+// the members behind the last list, where clients put their id, so that the price
+// of a generic header does not depend on the body's size.
+func (s *search) native() {
+	switch s.body.tail(&s.e.members) {
+	case noObject:
+		return
+	case tooLong:
+		if !s.body.whole(&s.e.members, nil) {
+			return
+		}
+	}
+	if !s.short() {
+		s.owners(s.body.list)
+	}
+}
+
+// short takes an id behind the last list that no id elsewhere in the body can be
+// stronger than, and the owners behind that list. That is the operator's first
+// place or the last KindNativeBody id, if it is what the body is asked for first.
+func (s *search) short() bool {
+	if s.e.firstBody >= s.limit {
+		return false
+	}
+	switch st := &s.e.stages[s.e.firstBody]; st.kind {
+	case KindOwn:
+		s.first(st.slots[:1], s.body.list)
+	case KindNativeBody:
+		s.last(st.slots, s.body.list)
+	}
+	if s.id.slot == nil {
+		return false
+	}
+	s.id.lead = s.id.n
+	s.owners(s.body.list)
+	return true
 }
 
 // answer asks the stages, the strongest first, for what the members hold that
@@ -78,7 +150,6 @@ func (s *search) run() {
 // walked first.
 func (s *search) answer(ch *content.Chain) bool {
 	id := &s.id
-	id.slot, id.n, id.weak = nil, 0, Key{}
 	for i := range s.e.stages[:s.limit] {
 		st := &s.e.stages[i]
 		switch {
@@ -90,12 +161,19 @@ func (s *search) answer(ch *content.Chain) bool {
 			s.conversation(ch)
 		case st.kind == KindCacheKey:
 			s.cacheKey(st)
+		case st.kind == KindOwn:
+			s.first(st.slots, -1)
+		case st.kind == KindNativeBody && s.limit < len(s.e.stages):
+			s.last(st.slots, s.body.list) // a header is there, see native
+		case st.kind == KindNativeBody:
+			s.last(st.slots, -1)
 		default:
 			s.names(st)
 		}
 		if id.slot == nil {
 			continue
 		}
+		id.lead = id.n
 		if st.kind == KindBody {
 			s.besides()
 		}
@@ -110,7 +188,7 @@ func (s *search) value(at *slot, limit int, buf *jsontext.Scratch) (id string, o
 	if at.terms != nil && !at.isSure(s.header) {
 		return "", false
 	}
-	raw := s.body.raw[at.top]
+	raw := s.body.raw(at.top)
 	for _, name := range at.sub {
 		raw = jsontext.Lookup(raw, name)
 	}
@@ -122,17 +200,51 @@ func (s *search) value(at *slot, limit int, buf *jsontext.Scratch) (id string, o
 	return at.read.id(jsontext.Unquote(raw, buf), limit)
 }
 
+// key digests the id of a slot if its member is there and stands behind the index
+// behind.
+func (s *search) key(at *slot, behind int) (k Key, ok bool) {
+	if !s.body.has(at.top) || s.body.at[at.top].from <= behind {
+		return k, false
+	}
+	var buf jsontext.Scratch
+	v, ok := s.value(at, s.e.maxID, &buf)
+	if !ok {
+		return k, false
+	}
+	return at.space.key(v), true
+}
+
 // names takes the explicit ids of one stage.
 func (s *search) names(st *stage) {
 	for i := range st.slots {
-		at := &st.slots[i]
-		if !s.body.has(at.top) {
-			continue
+		if k, ok := s.key(&st.slots[i], -1); ok {
+			s.id.add(&st.slots[i], k)
 		}
-		var buf jsontext.Scratch
-		if v, ok := s.value(at, s.e.maxID, &buf); ok {
-			s.id.add(at, at.space.key(v))
+	}
+}
+
+// first takes the id of the strongest slot that has one.
+func (s *search) first(slots []slot, behind int) {
+	for i := range slots {
+		if k, ok := s.key(&slots[i], behind); ok {
+			s.id.add(&slots[i], k)
+			return
 		}
+	}
+}
+
+// last takes the id of the slot whose member stands last. So a walk from the end
+// may stop at the first one that it meets.
+func (s *search) last(slots []slot, behind int) {
+	var found *slot
+	var key Key
+	for i := range slots {
+		if k, ok := s.key(&slots[i], behind); ok {
+			found, key, behind = &slots[i], k, s.body.at[slots[i].top].from
+		}
+	}
+	if found != nil {
+		s.id.add(found, key)
 	}
 }
 
@@ -200,14 +312,15 @@ func (s *search) conversation(ch *content.Chain) {
 	}
 }
 
-// owners takes the state of auths that the members name which were read.
-func (s *search) owners() {
+// owners takes the state of auths that the members name which were read and stand
+// behind the index behind.
+func (s *search) owners(behind int) {
 	if s.body.have&s.e.ownerMembers == 0 {
 		return
 	}
 	for i := range s.e.ownerBody {
 		at := &s.e.ownerBody[i]
-		if !s.body.has(at.top) {
+		if !s.body.has(at.top) || s.body.at[at.top].from <= behind {
 			continue
 		}
 		var buf jsontext.Scratch
@@ -215,91 +328,4 @@ func (s *search) owners() {
 			s.id.addOwner(at, v)
 		}
 	}
-}
-
-// ends looks at the ends of a large body. It returns false if the middle has to
-// be walked too.
-func (s *search) ends() bool {
-	if _, isObject := jsontext.NewCursor(s.text); !isObject {
-		return false
-	}
-	walk, ok := jsontext.NewBackward(s.text[len(s.text)-tailWindow:])
-	if !ok {
-		return false // no object, which the walk over the whole body will find
-	}
-	if s.body.front(s.e, s.text); s.answer(nil) {
-		if s.decided() {
-			return true
-		}
-		s.weak = true
-	}
-	s.body.clear()
-	for {
-		i, ok := s.body.back(&s.e.members, &walk)
-		if !ok {
-			break
-		}
-		if s.e.isStrong(i) && s.answer(nil) && s.decided() {
-			return true
-		}
-	}
-	s.weak = s.answer(nil) || s.weak
-	return false
-}
-
-// decided reports whether the id that was found ends the search. A weak id does
-// not: a session would be known by it when its bodies are large, and by a
-// stronger id in the middle while they are small.
-func (s *search) decided() bool { return endsSearch(s.id.slot.kind) }
-
-// onlyNative reports whether only KindNativeBody is asked. That is so behind a
-// generic header.
-func (s *search) onlyNative() bool {
-	if s.limit == len(s.e.stages) {
-		return false
-	}
-	for i := range s.e.stages[:s.limit] {
-		if st := &s.e.stages[i]; st.inBody && st.kind != KindNativeBody {
-			return false
-		}
-	}
-	return true
-}
-
-// nativeAtEnd looks for KindNativeBody alone. It looks at the end of a large
-// body only, where Claude Code puts its id, so that the price of a generic
-// header does not depend on the body's size.
-func (s *search) nativeAtEnd() {
-	end := s.text[max(0, len(s.text)-tailWindow):]
-	if len(s.text) <= small {
-		end = s.text
-	}
-	if !s.mayBeNative(end) {
-		return // most bodies: nothing is walked
-	}
-	if len(s.text) <= small {
-		if !s.body.whole(&s.e.members, s.text, nil) {
-			s.body.clear()
-			return
-		}
-	} else if walk, ok := jsontext.NewBackward(end); ok {
-		for {
-			i, ok := s.body.back(&s.e.members, &walk)
-			if !ok || s.e.isStrong(i) && s.answer(nil) {
-				return
-			}
-		}
-	}
-	s.answer(nil)
-}
-
-// mayBeNative reports whether text contains the name of a member that holds a
-// KindNativeBody id.
-func (s *search) mayBeNative(text []byte) bool {
-	for _, name := range s.e.inNative {
-		if bytes.Contains(text, name) {
-			return true
-		}
-	}
-	return false
 }

@@ -12,8 +12,13 @@ import (
 // inside a string has an odd number of backslashes before it, and the string's
 // opening quote has none, so a string's beginning is as exact as its end.
 type Backward struct {
-	b []byte // the text, or as much of its end as may be looked at
-	i int    // the index of the last byte not walked over yet
+	// At is the index of the first byte of the value that was just returned. Read
+	// it, do not set it.
+	At int
+
+	b    []byte // the text, or as much of its end as may be looked at
+	i    int    // the index of the last byte not walked over yet
+	name nameBuffer
 
 	// With vectors: the quotes among the last bytes that no backslash escapes,
 	// a bit for each byte. marks[0] begins at index marked.
@@ -55,15 +60,23 @@ func backslashes(b []byte) (n int) {
 	return n
 }
 
+// BehindList reports whether the next member's value ends as a list does.
+func (t *Backward) BehindList() bool { return t.i >= 0 && t.b[t.i] == ']' }
+
+// AtStart reports whether all members of the object were returned, so that only
+// its opening brace stands before the walk.
+func (t *Backward) AtStart() bool { return t.i >= 0 && t.b[t.i] == '{' }
+
 // Member returns the member before the last one returned. The name has its
-// escapes resolved; the value is as the text spells it. ok is false where the
-// object begins, and where b begins.
+// escapes resolved, see [Cursor.Member]; the value is as the text spells it. ok
+// is false where the object begins, and where b begins.
 func (t *Backward) Member() (name, value []byte, ok bool) {
 	end := t.i + 1
 	if !t.value() {
 		return nil, nil, false
 	}
-	value = t.b[t.i+1 : end]
+	t.At = t.i + 1
+	value = t.b[t.At:end]
 	t.space()
 	if t.i < 0 || t.b[t.i] != ':' {
 		return nil, nil, false
@@ -77,7 +90,7 @@ func (t *Backward) Member() (name, value []byte, ok bool) {
 	name = t.b[t.i+2 : end-1]
 	for _, c := range name {
 		if c == '\\' {
-			name = []byte(Unquote(t.b[t.i+1:end], new(Scratch)))
+			name = t.name.resolve(name)
 			break
 		}
 	}

@@ -40,8 +40,9 @@ type Cursor struct {
 	// set it.
 	Failed bool
 
-	text []byte
-	open bool // at At stands an opening bracket that nobody has entered
+	text   []byte
+	open   bool // at At stands an opening bracket that nobody has entered
+	buffer nameBuffer
 }
 
 // NewCursor returns a Cursor before the value that text begins with, and
@@ -85,9 +86,18 @@ func (c *Cursor) Skip() Value {
 	return Value{c.text[start:end], formOf(plain)}
 }
 
+// Pass is Skip for a caller who does not want the value.
+func (c *Cursor) Pass() {
+	c.open = false
+	if c.At = ValueOver(c.text, c.At); c.At < 0 {
+		c.fail()
+	}
+}
+
 // Member returns the next member of the object. It has stepped over the value
-// unless that is Open. The name has its escapes resolved. At the object's end,
-// and on failure, ok is false.
+// unless that is Open. The name has its escapes resolved; one of more than 64
+// bytes that has escapes is returned as it is spelled. The name is good until the
+// next call. At the object's end, and on failure, ok is false.
 func (c *Cursor) Member() (name []byte, v Value, ok bool) {
 	if !c.next('}') {
 		return nil, v, false
@@ -169,7 +179,7 @@ func (c *Cursor) name() (name []byte, ok bool) {
 		}
 		name = b[i+1 : end-1]
 		if bytes.IndexByte(name, '\\') >= 0 {
-			name = []byte(Unquote(b[i:end], new(Scratch)))
+			name = c.buffer.resolve(name)
 		}
 	}
 	i = skipSpace(b, end)
@@ -257,6 +267,12 @@ func shortEnd(b []byte, i int) int {
 		return -1
 	}
 	return i + bits.TrailingZeros64(quote)/8 + 1
+}
+
+// ValueOver returns the end that ValueEnd returns.
+func ValueOver(b []byte, i int) (end int) {
+	end, _ = ValueEnd(b, i)
+	return end
 }
 
 // ValueEnd returns the index behind the value that begins at i, or -1 if none

@@ -2,6 +2,8 @@ package jsontext
 
 import (
 	"bytes"
+	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -60,6 +62,43 @@ func FuzzVector(f *testing.F) {
 				t.Fatalf("from the end of %q: %q:%q %v, want %q:%q %v", data, n1, v1, ok1, n2, v2, ok2)
 			}
 			ok = ok1
+		}
+	})
+}
+
+// FuzzValid holds Valid against encoding/json.
+func FuzzValid(f *testing.F) {
+	for _, s := range seeds {
+		f.Add([]byte(s), uint16(0))
+	}
+	for _, s := range []string{
+		"tru", "true", "false", "nul", "null", "01", "-", "-0", "0.", "0.5e", "1e+5", "1E-", "[1}", "{]", "[1,]", "{\"a\":1,}", "{\"a\"}", "{1:2}", "[", "\"a\nb\"",
+		`"\x"`, `"\u12g4"`, `"\u00e9\n\/"`, `"\`, "\"a\x7f\xff\"", "[] []", " [ ] ", "[[[]]]", `[{"a":[{}]}]`, "[tru]", "[truee]", "12345678901234567890", "\"1234567\x1f\"", "\"1234567\x80\x1f\"", "\ufeff{}",
+	} {
+		f.Add([]byte(s), uint16(0))
+		f.Add([]byte(s), uint16(62))
+		f.Add([]byte(s), uint16(63))
+		f.Add([]byte(s), uint16(64))
+		f.Add([]byte(s), uint16(128))
+		f.Add([]byte(s), uint16(9999))
+		f.Add([]byte(s), uint16(10001))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, deep uint16) {
+		deep %= 10010
+		// Objects and lists by turns, so that each bracket must be closed by its own.
+		var open, end []byte
+		for i := range deep {
+			if i%3 == 1 {
+				open, end = append(open, `{"a":`...), append(end, '}')
+			} else {
+				open, end = append(open, '['), append(end, ']')
+			}
+		}
+		slices.Reverse(end)
+		for _, text := range [][]byte{data, slices.Concat(open, data, end), slices.Concat(open, data, end[:len(end)/2])} {
+			if got, want := Valid(text), json.Valid(text); got != want {
+				t.Fatalf("Valid is %v of %q", got, text)
+			}
 		}
 	})
 }

@@ -90,6 +90,58 @@ func Unquote(raw []byte, buf *Scratch) string {
 	return unsafe.String(&out[0], n)
 }
 
+// nameBuffer is memory for the name of a member that has escapes. Almost no name
+// has, but a body may consist of such names, so they must cost no allocation.
+type nameBuffer [72]byte
+
+// resolve returns the name without its escapes, or as it is spelled if it is too
+// long or has an escape that JSON does not know. The latter is nobody's name,
+// because it contains a backslash.
+func (buf *nameBuffer) resolve(name []byte) []byte {
+	n := 0
+	for i := 0; i < len(name); {
+		if n+utf8.UTFMax > len(buf) {
+			return name
+		}
+		if name[i] != '\\' {
+			buf[n] = name[i]
+			i++
+			n++
+			continue
+		}
+		if i+1 == len(name) {
+			return name
+		}
+		switch c := name[i+1]; c {
+		case '"', '\\', '/':
+			buf[n] = c
+		case 'b':
+			buf[n] = '\b'
+		case 'f':
+			buf[n] = '\f'
+		case 'n':
+			buf[n] = '\n'
+		case 'r':
+			buf[n] = '\r'
+		case 't':
+			buf[n] = '\t'
+		case 'u':
+			r, took := Unescape(name[i:])
+			if took == 0 {
+				return name
+			}
+			n += utf8.EncodeRune(buf[n:], r)
+			i += took
+			continue
+		default:
+			return name
+		}
+		i += 2
+		n++
+	}
+	return buf[:n]
+}
+
 // Unescape reads an escape \uXXXX at the beginning of b, together with the low
 // surrogate behind a high one. n is how many bytes the escape has, 0 if b does
 // not begin with one. A surrogate that stands alone becomes U+FFFD, as in
