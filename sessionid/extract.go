@@ -45,14 +45,16 @@ var byContentAlone = func() *Extractor {
 //   - Content costs one walk that hashes, and one allocation.
 func (e *Extractor) Extract(header http.Header, body []byte) ID {
 	var id ID
+	var found found
 	at := len(e.stages)
 	if len(header) > 0 {
-		at = e.fromHeader(&id, header)
+		found.find(&e.headers, header)
+		at = e.fromFound(&id, &found)
 	}
 	if at > e.firstBody && len(body) > 0 || e.ownersEverywhere {
 		e.fromBody(&id, at, header, body)
 	}
-	if len(header) == 0 {
+	if found.have&e.beside == 0 {
 		return id
 	}
 	owners := e.ownerHeaders

@@ -18,6 +18,9 @@ type Extractor struct {
 
 	named uint64 // members that may hold an id, a bit for each
 
+	sessions uint64 // headers that name sessions, a bit for each
+	beside   uint64 // headers of subagents and of owners
+
 	cacheKeyHeaders []*slot // KindGuarded headers beside the cache key
 	ownerHeaders    []*slot
 	ownerBody       []slot
@@ -66,12 +69,12 @@ func newExtractor(rows []row, o *Options) (*Extractor, error) {
 		e.addContent,
 		func() error { return e.addStages(rows, o) },
 		func() error { return e.addOwners(rows, o) },
+		func() error { return e.addLanes(rows, o) },
 	} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("sessionid: %w", err)
 		}
 	}
-	e.addLanes(rows, o)
 	e.firstBody = slices.IndexFunc(e.stages, func(s stage) bool { return s.inBody })
 	if e.firstBody < 0 {
 		e.firstBody = len(e.stages)
@@ -218,6 +221,10 @@ func (e *Extractor) addOwners(rows []row, o *Options) error {
 		s := slot{row: r}
 		s.space = ownerSpace(rows, r.name)
 		if r.kind == KindOwnerHeader {
+			if err := e.placeHeader(&s); err != nil {
+				return fmt.Errorf("the census, %s: %w", r.name, err)
+			}
+			e.beside |= 1 << s.top
 			e.ownerHeaders = append(e.ownerHeaders, &s)
 			e.standsBeside(r.space, func(session *slot) { session.ownerHeaders = append(session.ownerHeaders, &s) })
 			continue
@@ -232,12 +239,17 @@ func (e *Extractor) addOwners(rows []row, o *Options) error {
 }
 
 // addLanes gives every slot the headers of its subagents.
-func (e *Extractor) addLanes(rows []row, o *Options) {
+func (e *Extractor) addLanes(rows []row, o *Options) error {
 	for i := range rows {
 		r := &rows[i]
-		if o.off(r) {
+		if r.kind != KindLane && r.kind != KindParent || o.off(r) {
 			continue
 		}
+		s := slot{row: *r}
+		if err := e.placeHeader(&s); err != nil {
+			return fmt.Errorf("the census, %s: %w", r.name, err)
+		}
+		e.beside |= 1 << s.top
 		e.standsBeside(r.space, func(session *slot) {
 			switch {
 			case r.kind == KindSide:
@@ -251,6 +263,7 @@ func (e *Extractor) addLanes(rows []row, o *Options) {
 			}
 		})
 	}
+	return nil
 }
 
 // standsBeside calls do for each slot whose ids are of a family; nil stands for
@@ -271,7 +284,9 @@ func (e *Extractor) placeHeader(s *slot) (err error) {
 		return fmt.Errorf("%q is no header name", s.name)
 	}
 	s.name = textproto.CanonicalMIMEHeaderKey(s.name)
-	s.top, err = e.headers.add(s.name, maxHeaders)
+	if s.top, err = e.headers.add(s.name, maxHeaders); err == nil && s.kind.inHeader() {
+		e.sessions |= 1 << s.top
+	}
 	return err
 }
 

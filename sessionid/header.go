@@ -7,90 +7,108 @@ import (
 )
 
 // fromHeader takes the ids of the first stage that the header answers, and
-// returns the index of that stage. Beside them it takes the ids of the header's
-// weaker stages, because one request has one session.
+// returns the index of that stage.
 func (e *Extractor) fromHeader(id *ID, header http.Header) (at int) {
-	if len(header) == 0 {
-		return len(e.stages)
-	}
-	var have uint64
+	var found found
+	found.find(&e.headers, header)
+	return e.fromFound(id, &found)
+}
+
+// fromFound does the work of fromHeader. Beside them it takes the ids of the header's
+// weaker stages, because one request has one session.
+func (e *Extractor) fromFound(id *ID, found *found) (at int) {
 	for at = range e.stages {
 		st := &e.stages[at]
 		switch {
 		case st.inBody:
 			continue
 		case st.kind == KindPattern:
-			e.byPattern(id, st, header)
-		default:
-			if have == 0 {
-				// The strongest two are most of the traffic.
-				e.byName(id, st.slots[:min(2, len(st.slots))], header, ^uint64(0))
-				if id.slot == nil || st.kind == KindGenericHeader {
-					have = e.present(header)
-				}
-			}
-			if st.names&have != 0 {
-				e.byName(id, st.slots, header, have)
-			}
+			e.byPattern(id, st, found.header)
+		case st.names&found.have != 0:
+			e.byName(id, st.slots, found)
 		}
 		if id.slot == nil {
 			continue
 		}
 		id.lead = id.n
-		if st.kind.inHeader() {
-			e.besides(id, e.stages[at+1:], header, have)
+		if st.kind.inHeader() && e.sessions&found.have&(found.have-1) != 0 {
+			e.besides(id, e.stages[at+1:], found)
 		}
 		return at
 	}
 	return len(e.stages)
 }
 
-// besides takes the ids of the stages behind the one that has answered. have is
-// 0 if nobody knows yet which names the header has.
-func (e *Extractor) besides(id *ID, stages []stage, header http.Header, have uint64) {
+// besides takes the ids of the stages behind the one that has answered.
+func (e *Extractor) besides(id *ID, stages []stage, found *found) {
 	for i := range stages {
-		st := &stages[i]
-		if !st.kind.inHeader() {
-			continue
-		}
-		if have == 0 {
-			have = ^uint64(0)
-		}
-		if st.names&have != 0 {
-			e.byName(id, st.slots, header, have)
+		if st := &stages[i]; st.kind.inHeader() && st.names&found.have != 0 {
+			e.byName(id, st.slots, found)
 		}
 	}
 }
 
-// manyHeaders is from how many headers on it is cheaper to ask for each name
-// than to walk over the header.
-const manyHeaders = 32
+const (
+	// manyHeaders is from how many headers on it is cheaper to ask for each name
+	// than to walk over the header.
+	manyHeaders = 40
+	// maxFound is for how many headers there is room in found.
+	maxFound = 8
+)
 
-// presentAlways is a bit that present always sets, so that its result is not 0.
-const presentAlways = 1 << maxHeaders
+// found holds the headers that somebody reads. One walk over the header costs
+// less than asking for each of their names.
+type found struct {
+	header http.Header
+	have   uint64 // a bit for each name that is there, or for all names
+	n      int
+	tops   [maxFound]uint8
+	values [maxFound][]string
+}
 
-// present returns which names the header has, a bit for each. Bits of names that
-// it does not have may be set too.
-func (e *Extractor) present(header http.Header) (have uint64) {
+// find walks over the header.
+func (f *found) find(names *nameTable, header http.Header) {
+	f.header = header
 	if len(header) > manyHeaders {
-		return ^uint64(0)
+		f.have = ^uint64(0)
+		return
 	}
-	for name := range header {
-		if i, ok := e.headers.find(bytesOf(name)); ok {
-			have |= 1 << i
+	for name, values := range header {
+		i, ok := names.find(bytesOf(name))
+		if !ok {
+			continue
+		}
+		if f.n == maxFound {
+			f.have = ^uint64(0)
+			return
+		}
+		f.have |= 1 << i
+		f.tops[f.n], f.values[f.n] = uint8(i), values
+		f.n++
+	}
+}
+
+// of returns the values of a slot's header.
+func (f *found) of(s *slot) []string {
+	if f.have == ^uint64(0) {
+		return f.header[s.name]
+	}
+	for i := range f.n {
+		if int(f.tops[i]) == s.top {
+			return f.values[i]
 		}
 	}
-	return have | presentAlways
+	return nil
 }
 
 // byName takes the ids of the slots whose headers are there.
-func (e *Extractor) byName(id *ID, slots []slot, header http.Header, have uint64) {
+func (e *Extractor) byName(id *ID, slots []slot, found *found) {
 	for i := range slots {
 		s := &slots[i]
-		if have>>s.top&1 == 0 {
+		if found.have>>s.top&1 == 0 || s.terms != nil && !s.isSure(found.header) {
 			continue
 		}
-		if v, ok := s.first(header, e.maxID); ok {
+		if v, ok := s.firstOf(found.of(s), e.maxID); ok {
 			id.add(s, s.space.key(v))
 			if s.kind != KindGenericHeader {
 				return // one client, one id

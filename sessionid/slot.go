@@ -25,7 +25,12 @@ func (r *row) first(header http.Header, limit int) (id string, ok bool) {
 	if r.terms != nil && !r.isSure(header) {
 		return "", false
 	}
-	for _, v := range header[r.name] {
+	return r.firstOf(header[r.name], limit)
+}
+
+// firstOf returns the first of the values that is an id.
+func (r *row) firstOf(values []string, limit int) (id string, ok bool) {
+	for _, v := range values {
 		if id, ok := r.read.id(v, limit); ok {
 			return id, true
 		}

@@ -20,8 +20,9 @@ type Backward struct {
 	i    int    // the index of the last byte not walked over yet
 	name nameBuffer
 
-	// With vectors: the quotes among the last bytes that no backslash escapes,
-	// a bit for each byte. marks[0] begins at index marked.
+	// With vectors: the quotes that no backslash escapes among the bytes before
+	// the end of the first string that is not short, a bit for each byte.
+	// marks[0] begins at index marked, which is -1 before there was such a string.
 	marks  [8]uint64
 	marked int
 }
@@ -30,21 +31,20 @@ type Backward struct {
 // the text. ok is false if b does not end with a closing brace. White space may
 // stand behind the brace.
 func NewBackward(b []byte) (t Backward, ok bool) {
-	t = Backward{b: b, i: len(b) - 1}
+	t = Backward{b: b, i: len(b) - 1, marked: -1}
 	t.space()
 	if t.i < 0 || b[t.i] != '}' {
 		return t, false
 	}
 	t.i--
 	t.space()
-	t.mark()
 	return t, true
 }
 
-// mark finds the quotes among the last bytes.
+// mark finds the quotes among the last bytes that were not walked over.
 func (t *Backward) mark() {
-	blocks := min(len(t.b)/64, len(t.marks))
-	t.marked = len(t.b)
+	blocks := min(t.i/64, len(t.marks))
+	t.marked = t.i
 	if !vector || blocks == 0 {
 		return
 	}
@@ -150,6 +150,23 @@ func (t *Backward) value() bool {
 // str steps before the string whose closing quote stands at i.
 func (t *Backward) str() bool {
 	i := t.i - 1
+	// Names are short and mostly have no escapes.
+	for end := i - 32; i >= 7 && i > end; i -= 8 {
+		x := binary.LittleEndian.Uint64(t.b[i-7:]) ^ '"'*ones
+		m := ^((x&^highs + ^uint64(highs)) | x | ^uint64(highs))
+		if m == 0 {
+			continue
+		}
+		if at := i - bits.LeadingZeros64(m)/8; at > 0 && t.b[at-1] != '\\' {
+			t.i = at - 1
+			return true
+		}
+		break
+	}
+	if t.marked < 0 {
+		t.mark()
+	}
+	i = t.i - 1
 	if at := i - t.marked; at >= 0 {
 		w := at / 64
 		m := t.marks[w] << (63 - at%64) >> (63 - at%64)
