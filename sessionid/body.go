@@ -57,8 +57,8 @@ const (
 func (b *body) tail(m *nameTable) ending {
 	b.clear()
 	base := max(0, len(b.text)-max(tailWindow, len(b.text)/16))
-	walk, ok := jsontext.NewBackward(b.text[base:])
-	if !ok {
+	var walk jsontext.Backward
+	if !walk.Begin(b.text[base:]) {
 		return noObject
 	}
 	for range maxTopLevel + 1 {

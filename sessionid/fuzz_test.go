@@ -59,7 +59,7 @@ func FuzzBody(f *testing.F) {
 			t.Fatalf("a JSON object was refused: %q", data)
 		}
 		backwards := body{text: data}
-		if back, ok := jsontext.NewBackward(data); ok {
+		if back := new(jsontext.Backward); back.Begin(data) {
 			for {
 				name, value, ok := back.Member()
 				if !ok {

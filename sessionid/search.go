@@ -131,10 +131,12 @@ func (s *search) short() bool {
 	if s.e.firstBody >= s.limit {
 		return false
 	}
-	switch st := &s.e.stages[s.e.firstBody]; st.kind {
-	case KindOwn:
+	switch st := &s.e.stages[s.e.firstBody]; {
+	case st.names&s.body.have == 0:
+		return false
+	case st.kind == KindOwn:
 		s.first(st.slots[:1], s.body.list)
-	case KindNativeBody:
+	case st.kind == KindNativeBody:
 		s.last(st.slots, s.body.list)
 	}
 	if s.id.slot == nil {

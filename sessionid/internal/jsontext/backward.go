@@ -27,18 +27,18 @@ type Backward struct {
 	marked int
 }
 
-// NewBackward returns a walk over an object of which b is the text, or the end of
-// the text. ok is false if b does not end with a closing brace. White space may
-// stand behind the brace.
-func NewBackward(b []byte) (t Backward, ok bool) {
-	t = Backward{b: b, i: len(b) - 1, marked: -1}
+// Begin starts the walk over an object of which b is the text, or the end of the
+// text. It returns false if b does not end with a closing brace. White space may
+// stand behind the brace. The Backward must be the zero value.
+func (t *Backward) Begin(b []byte) bool {
+	t.b, t.i, t.marked = b, len(b)-1, -1
 	t.space()
 	if t.i < 0 || b[t.i] != '}' {
-		return t, false
+		return false
 	}
 	t.i--
 	t.space()
-	return t, true
+	return true
 }
 
 // mark finds the quotes among the last bytes that were not walked over.
@@ -107,6 +107,12 @@ func (t *Backward) Member() (name, value []byte, ok bool) {
 
 // space steps before white space.
 func (t *Backward) space() {
+	if t.i >= 0 && t.b[t.i] <= ' ' {
+		t.spaces()
+	}
+}
+
+func (t *Backward) spaces() {
 	for t.i >= 0 && IsSpace(t.b[t.i]) {
 		t.i--
 	}

@@ -269,9 +269,23 @@ func shortEnd(b []byte, i int) int {
 	return i + bits.TrailingZeros64(quote)/8 + 1
 }
 
-// ValueOver returns the end that ValueEnd returns.
+// ValueOver returns the end that [ValueEnd] returns, and is faster.
 func ValueOver(b []byte, i int) (end int) {
-	end, _ = ValueEnd(b, i)
+	if !vector || i+64 > len(b) || b[i] != '{' && b[i] != '[' {
+		end, _ = ValueEnd(b, i)
+		return end
+	}
+	var pos, depth int
+	var state uint64
+	if wide {
+		pos, state, depth = passNestedWide(&b[i], len(b)-i)
+	} else {
+		pos, state, depth = passNested(&b[i], len(b)-i)
+	}
+	if state&stateFound != 0 {
+		return i + pos
+	}
+	end, _ = nestedRest(b, i+pos, state, depth)
 	return end
 }
 

@@ -28,6 +28,9 @@ func FuzzVector(f *testing.F) {
 	for n := range 70 {
 		f.Add([]byte(`{"a":["`+strings.Repeat("x", n)+strings.Repeat(`\`, n)+`\u0041\/"," ",{}]}`), uint8(n))
 	}
+	for n := 100; n < 420; n += 13 { // texts of several blocks
+		f.Add([]byte(`{"a":["`+strings.Repeat("x", n)+`\\\"`+strings.Repeat("]", n)+strings.Repeat(`\`, 2*(n%70))+`",["`+strings.Repeat(`\"`, n)+`"]]}`), uint8(n))
+	}
 	f.Fuzz(func(t *testing.T, data []byte, pad uint8) {
 		data = append(bytes.Repeat([]byte(" "), int(pad%64)), data...)
 		const most = 50 // starts, so that a text of quotes stays linear
@@ -42,6 +45,13 @@ func FuzzVector(f *testing.F) {
 			case '{', '[':
 				end, plain := ValueEnd(data, i)
 				wantEnd, wantPlain := nestedRest(data, i, 0, 0)
+				for name, over := range map[string]int{
+					"the chosen scanner": ValueOver(data, i), "AVX2": overWith(passNested, data, i), "AVX-512": overWide(data, i),
+				} {
+					if over != wantEnd {
+						t.Fatalf("%s: the value at %d of %q is over at %d, want %d", name, i, data, over, wantEnd)
+					}
+				}
 				// A text with other control characters outside strings is no JSON.
 				// There plain may differ, because such a text has no session.
 				if end != wantEnd || end >= 0 && plain != wantPlain && bytes.IndexFunc(data, func(r rune) bool { return r < ' ' }) < 0 {
@@ -52,7 +62,8 @@ func FuzzVector(f *testing.F) {
 			}
 			starts++
 		}
-		fast, ok := NewBackward(data)
+		var fast Backward
+		ok := fast.Begin(data)
 		slow := fast
 		slow.marked = len(data) // so that it never looks at marks
 		for ok {
@@ -101,4 +112,24 @@ func FuzzValid(f *testing.F) {
 			}
 		}
 	})
+}
+
+// overWith is ValueOver with one of the vector scanners.
+func overWith(scan func(*byte, int) (int, uint64, int), b []byte, i int) (end int) {
+	if i+64 > len(b) {
+		return ValueOver(b, i)
+	}
+	pos, state, depth := scan(&b[i], len(b)-i)
+	if state&stateFound != 0 {
+		return i + pos
+	}
+	end, _ = nestedRest(b, i+pos, state, depth)
+	return end
+}
+
+func overWide(b []byte, i int) int {
+	if !wide {
+		return ValueOver(b, i)
+	}
+	return overWith(passNestedWide, b, i)
 }

@@ -118,8 +118,8 @@ func TestPlainIsTheShortestSpelling(t *testing.T) {
 func TestBackwardMeetsTheMembersInReverse(t *testing.T) {
 	for _, pad := range []int{0, 10, 64, 500, 2000} {
 		text := `{"first":"` + strings.Repeat(`\\\"`, pad) + `","a":{"b":["}",1]},"n": -1.5e3 , "\u0065":"x\\" } `
-		walk, ok := NewBackward([]byte(text))
-		require.True(t, ok)
+		var walk Backward
+		require.True(t, walk.Begin([]byte(text)))
 		var got []string
 		for {
 			name, value, ok := walk.Member()
@@ -130,6 +130,5 @@ func TestBackwardMeetsTheMembersInReverse(t *testing.T) {
 		}
 		require.Equal(t, []string{`e="x\\"`, `n=-1.5e3`, `a={"b":["}",1]}`, `first="` + strings.Repeat(`\\\"`, pad) + `"`}, got)
 	}
-	_, ok := NewBackward([]byte(`{"a":1`))
-	require.False(t, ok)
+	require.False(t, new(Backward).Begin([]byte(`{"a":1`)))
 }

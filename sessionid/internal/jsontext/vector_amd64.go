@@ -1,26 +1,31 @@
 package jsontext
 
 // vector reports whether this machine can run the scanners in vector_amd64.s.
-// They need AVX2, POPCNT, PCLMULQDQ, and an operating system that saves the wide
-// registers.
-var vector = func() bool {
+// They need AVX2, POPCNT, PCLMULQDQ, and an operating system that saves the
+// registers. wide reports whether it can run those with AVX-512BW too.
+var vector, wide = func() (vector, wide bool) {
 	const (
 		pclmulqdq = 1 << 1
 		popcnt    = 1 << 23
 		osxsave   = 1 << 27
 		avx       = 1 << 28
 		avx2      = 1 << 5 // leaf 7
-		wide      = 6      // XMM and YMM state
+		avx512f   = 1 << 16
+		avx512bw  = 1 << 30
+		saves     = 6    // XMM and YMM state
+		savesWide = 0xe6 // and the state of masks and ZMM
 	)
 	if most, _, _, _ := cpuid(0, 0); most < 7 {
-		return false
+		return false, false
 	}
 	const need = pclmulqdq | popcnt | osxsave | avx
-	if _, _, c, _ := cpuid(1, 0); c&need != need || xgetbv()&wide != wide {
-		return false
+	if _, _, c, _ := cpuid(1, 0); c&need != need || xgetbv()&saves != saves {
+		return false, false
 	}
 	_, b, _, _ := cpuid(7, 0)
-	return b&avx2 != 0
+	vector = b&avx2 != 0
+	const needWide = avx512f | avx512bw
+	return vector, vector && b&needWide == needWide && xgetbv()&savesWide == savesWide
 }()
 
 // scanString reads whole blocks of 64 bytes of the n bytes at p, which begin
@@ -35,6 +40,15 @@ func scanString(p *byte, n int) (pos int, state uint64)
 //
 //go:noescape
 func scanNested(p *byte, n int) (pos int, state uint64, depth int)
+
+// passNested does what scanNested does, without a look at the spelling.
+// passNestedWide is its form for AVX-512.
+//
+//go:noescape
+func passNested(p *byte, n int) (pos int, state uint64, depth int)
+
+//go:noescape
+func passNestedWide(p *byte, n int) (pos int, state uint64, depth int)
 
 // markQuotes finds the quotes that no backslash escapes in the blocks of 64 bytes
 // at p, and sets a bit for each in marks. escaped is 1 if the first byte is

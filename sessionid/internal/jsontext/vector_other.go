@@ -2,10 +2,14 @@
 
 package jsontext
 
-const vector = false
+const vector, wide = false, false
 
 func scanString(*byte, int) (pos int, state uint64) { panic("no vector scanner") }
 
 func scanNested(*byte, int) (pos int, state uint64, depth int) { panic("no vector scanner") }
+
+func passNested(*byte, int) (pos int, state uint64, depth int) { panic("no vector scanner") }
+
+func passNestedWide(*byte, int) (pos int, state uint64, depth int) { panic("no vector scanner") }
 
 func markQuotes(p *byte, blocks int, escaped uint64, marks *uint64) { panic("no vector scanner") }

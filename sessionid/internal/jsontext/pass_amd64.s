@@ -1,0 +1,292 @@
+#include "textflag.h"
+
+// These scanners find where an object or a list ends, and nothing else. Most
+// blocks of a request are the inside of a text: a loop of its own looks there for
+// a quote only. See vector_amd64.s for the masks.
+
+DATA passQuotes<>+0(SB)/8, $0x2222222222222222
+GLOBL passQuotes<>(SB), RODATA|NOPTR, $8
+DATA passBackslashes<>+0(SB)/8, $0x5c5c5c5c5c5c5c5c
+GLOBL passBackslashes<>(SB), RODATA|NOPTR, $8
+DATA passBlanks<>+0(SB)/8, $0x2020202020202020
+GLOBL passBlanks<>(SB), RODATA|NOPTR, $8
+DATA passOpening<>+0(SB)/8, $0x7b7b7b7b7b7b7b7b
+GLOBL passOpening<>(SB), RODATA|NOPTR, $8
+DATA passClosing<>+0(SB)/8, $0x7d7d7d7d7d7d7d7d
+GLOBL passClosing<>(SB), RODATA|NOPTR, $8
+DATA passOnes<>+0(SB)/8, $0xffffffffffffffff
+DATA passOnes<>+8(SB)/8, $0
+GLOBL passOnes<>(SB), RODATA|NOPTR, $16
+
+// ESCAPED takes the backslashes in CX, and 1 in R8 if the block's first byte is
+// escaped. It sets DX to the escaped bytes, and R8 for the next block.
+#define ESCAPED \
+	MOVQ R8, R15                  \
+	NOTQ R15                      \
+	ANDQ R15, CX                  \
+	LEAQ (R8)(CX*2), DX           \
+	MOVQ DX, R15                  \
+	NOTQ R15                      \
+	ANDQ CX, R15                  \
+	MOVQ $0xaaaaaaaaaaaaaaaa, R14 \
+	ANDQ R14, R15                 \
+	XORL R8, R8                   \
+	ADDQ CX, R15                  \
+	SETCS R8                      \
+	SHLQ $1, R15                  \
+	NOTQ R14                      \
+	XORQ R14, R15                 \
+	ANDQ R15, DX
+
+// OUTSIDE takes the quotes in AX, and all ones in R9 if the block begins inside a
+// string. It sets AX to the bytes outside strings, and R9 for the next block.
+#define OUTSIDE \
+	MOVQ AX, X4                \
+	VPCLMULQDQ $0, X13, X4, X4 \
+	MOVQ X4, AX                \
+	XORQ R9, AX                \
+	MOVQ AX, R9                \
+	SARQ $63, R9               \
+	NOTQ AX
+
+// MASK sets dst to the bits of Y0 and Y1 that equal the constant in Y reg c.
+#define MASK(c, dst) \
+	VPCMPEQB  Y0, c, Y2   \
+	VPCMPEQB  Y1, c, Y3   \
+	VPMOVMSKB Y2, dst     \
+	VPMOVMSKB Y3, R15     \
+	SHLQ      $32, R15    \
+	ORQ       R15, dst
+
+// func passNestedWide(p *byte, n int) (pos int, state uint64, depth int)
+TEXT ·passNestedWide(SB), NOSPLIT, $0-40
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), DI
+	SUBQ $64, DI
+	VPBROADCASTQ passQuotes<>(SB), Z8
+	VPBROADCASTQ passBackslashes<>(SB), Z9
+	VPBROADCASTQ passBlanks<>(SB), Z10
+	VPBROADCASTQ passOpening<>(SB), Z11
+	VPBROADCASTQ passClosing<>(SB), Z12
+	VMOVDQU passOnes<>(SB), X13
+	XORL BX, BX // position
+	XORL R8, R8 // escape carry
+	XORL R9, R9 // in a string: all ones
+	XORL R10, R10 // depth
+	LEAQ -64(DI), R11 // the last place of two blocks
+
+block:
+	CMPQ BX, DI
+	JGT  rest
+	VMOVDQU64 (SI)(BX*1), Z0
+	VPCMPEQB Z8, Z0, K1
+
+loaded:
+	VPCMPEQB Z9, Z0, K2
+	KMOVQ K1, AX
+	KMOVQ K2, CX
+	MOVQ CX, DX
+	ORQ  R8, DX
+	JZ   unescaped
+	ESCAPED
+	NOTQ DX
+	ANDQ DX, AX
+
+unescaped:
+	TESTQ AX, AX
+	JNZ  strings
+	TESTQ R9, R9
+	JZ   strings
+	ADDQ $64, BX // all inside a string
+	JMP  text
+
+strings:
+	OUTSIDE
+	VPORQ Z10, Z0, Z1
+	VPCMPEQB Z11, Z1, K3
+	VPCMPEQB Z12, Z1, K4
+	KMOVQ K3, CX
+	KMOVQ K4, DX
+	ANDQ AX, CX
+	ANDQ AX, DX
+	POPCNTQ CX, R12
+	POPCNTQ DX, R14
+	CMPQ R10, R14
+	JLE  closes
+
+next:
+	ADDQ R12, R10
+	SUBQ R14, R10
+	ADDQ $64, BX
+	TESTQ R9, R9
+	JZ   block
+
+text:
+	// Inside a string, two blocks at once as long as no quote is in them.
+	CMPQ BX, R11
+	JGT  block
+	VMOVDQU64 (SI)(BX*1), Z0
+	VMOVDQU64 64(SI)(BX*1), Z1
+	VPCMPEQB Z8, Z0, K1
+	VPCMPEQB Z8, Z1, K2
+	KORTESTQ K1, K2
+	JNZ  loaded
+	CMPB 127(SI)(BX*1), $0x5c
+	JE   loaded // the next block may begin with an escaped byte
+	XORL R8, R8
+	ADDQ $128, BX
+	JMP  text
+
+closes:
+	// The outermost bracket may close in this block: look at each closing one.
+	MOVQ DX, AX
+	MOVQ R10, R15
+
+close:
+	TESTQ AX, AX
+	JZ   next
+	DECQ R15
+	MOVQ AX, R13
+	NEGQ R13
+	ANDQ AX, R13 // the lowest closing bracket
+	XORQ R13, AX
+	DECQ R13
+	MOVQ R13, DX
+	ANDQ CX, DX
+	POPCNTQ DX, DX // openings before it
+	ADDQ R15, DX
+	JG   close
+	POPCNTQ R13, R13
+	LEAQ 1(BX)(R13*1), BX
+	MOVQ $1, AX
+	JMP  done
+
+rest:
+	SHLQ $2, R8
+	ANDQ $8, R9
+	MOVQ R8, AX
+	ORQ  R9, AX
+
+done:
+	VZEROUPPER
+	MOVQ BX, pos+16(FP)
+	MOVQ AX, state+24(FP)
+	MOVQ R10, depth+32(FP)
+	RET
+
+// func passNested(p *byte, n int) (pos int, state uint64, depth int)
+TEXT ·passNested(SB), NOSPLIT, $0-40
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), DI
+	SUBQ $64, DI
+	VPBROADCASTQ passQuotes<>(SB), Y8
+	VPBROADCASTQ passBackslashes<>(SB), Y9
+	VPBROADCASTQ passBlanks<>(SB), Y10
+	VPBROADCASTQ passOpening<>(SB), Y11
+	VPBROADCASTQ passClosing<>(SB), Y12
+	VMOVDQU passOnes<>(SB), X13
+	XORL BX, BX
+	XORL R8, R8
+	XORL R9, R9
+	XORL R10, R10
+	LEAQ -64(DI), R11
+
+block2:
+	CMPQ BX, DI
+	JGT  rest2
+	VMOVDQU (SI)(BX*1), Y0
+	VMOVDQU 32(SI)(BX*1), Y1
+
+loaded2:
+	MASK(Y8, AX)
+	MASK(Y9, CX)
+	MOVQ CX, DX
+	ORQ  R8, DX
+	JZ   unescaped2
+	ESCAPED
+	NOTQ DX
+	ANDQ DX, AX
+
+unescaped2:
+	TESTQ AX, AX
+	JNZ  strings2
+	TESTQ R9, R9
+	JZ   strings2
+	ADDQ $64, BX
+	JMP  text2
+
+strings2:
+	OUTSIDE
+	VPOR Y0, Y10, Y0
+	VPOR Y1, Y10, Y1
+	MASK(Y11, CX)
+	MASK(Y12, DX)
+	ANDQ AX, CX
+	ANDQ AX, DX
+	POPCNTQ CX, R12
+	POPCNTQ DX, R14
+	CMPQ R10, R14
+	JLE  closes2
+
+next2:
+	ADDQ R12, R10
+	SUBQ R14, R10
+	ADDQ $64, BX
+	TESTQ R9, R9
+	JZ   block2
+
+text2:
+	CMPQ BX, R11
+	JGT  block2
+	VMOVDQU (SI)(BX*1), Y0
+	VMOVDQU 32(SI)(BX*1), Y1
+	VPCMPEQB Y0, Y8, Y2
+	VPCMPEQB Y1, Y8, Y3
+	VPOR Y2, Y3, Y2
+	VPCMPEQB 64(SI)(BX*1), Y8, Y4
+	VPCMPEQB 96(SI)(BX*1), Y8, Y5
+	VPOR Y4, Y5, Y4
+	VPOR Y2, Y4, Y2
+	VPTEST Y2, Y2
+	JNZ  loaded2
+	CMPB 127(SI)(BX*1), $0x5c
+	JE   loaded2
+	XORL R8, R8
+	ADDQ $128, BX
+	JMP  text2
+
+closes2:
+	MOVQ DX, AX
+	MOVQ R10, R15
+
+close2:
+	TESTQ AX, AX
+	JZ   next2
+	DECQ R15
+	MOVQ AX, R13
+	NEGQ R13
+	ANDQ AX, R13
+	XORQ R13, AX
+	DECQ R13
+	MOVQ R13, DX
+	ANDQ CX, DX
+	POPCNTQ DX, DX
+	ADDQ R15, DX
+	JG   close2
+	POPCNTQ R13, R13
+	LEAQ 1(BX)(R13*1), BX
+	MOVQ $1, AX
+	JMP  done2
+
+rest2:
+	SHLQ $2, R8
+	ANDQ $8, R9
+	MOVQ R8, AX
+	ORQ  R9, AX
+
+done2:
+	VZEROUPPER
+	MOVQ BX, pos+16(FP)
+	MOVQ AX, state+24(FP)
+	MOVQ R10, depth+32(FP)
+	RET
