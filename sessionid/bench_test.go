@@ -155,6 +155,60 @@ func BenchmarkExtract(b *testing.B) {
 	}
 }
 
+// smallMessages returns a chat body of about size bytes with the shares of a
+// customer's talk with an agent that has tools: short questions and answers, tool
+// calls, and results that are JSON inside a string.
+func smallMessages(size int) []byte {
+	rng := rand.New(rand.NewPCG(uint64(size), 5))
+	words := func(n int) string {
+		var b strings.Builder
+		for b.Len() < n {
+			fmt.Fprintf(&b, "%s ", []string{"I", "would", "like", "to", "change", "the", "reservation", "please", "flight", "on", "May", "20th,", "thanks!", "ok.\n"}[rng.IntN(14)])
+		}
+		s, _ := json.Marshal(b.String())
+		return string(s)
+	}
+	var b strings.Builder
+	b.WriteString(`{"model":"m","messages":[{"role":"system","content":` + words(6000) + `}`)
+	for i := 0; b.Len() < size; i++ {
+		fmt.Fprintf(&b, `,{"role":"user","content":%s}`, words(80+rng.IntN(100)))
+		if i%4 != 0 {
+			args, _ := json.Marshal(fmt.Sprintf(`{"reservation_id": "R%06d", "cabin": "economy"}`, rng.IntN(1e6)))
+			fmt.Fprintf(&b, `,{"role":"assistant","content":null,"tool_calls":[{"id":"call_%016x","type":"function","function":{"name":"update_reservation","arguments":%s}}]}`, rng.Uint64(), args)
+			var flights []map[string]any
+			for range 4 + rng.IntN(10) {
+				flights = append(flights, map[string]any{"flight_number": fmt.Sprintf("HAT%03d", rng.IntN(400)), "date": "2024-05-20", "price": rng.IntN(900), "origin": "SFO", "destination": "JFK"})
+			}
+			result, _ := json.Marshal(map[string]any{"status": "ok", "flights": flights})
+			content, _ := json.Marshal(string(result))
+			fmt.Fprintf(&b, `,{"role":"tool","tool_call_id":"call_%016x","name":"update_reservation","content":%s}`, rng.Uint64(), content)
+		}
+		fmt.Fprintf(&b, `,{"role":"assistant","content":%s}`, words(150+rng.IntN(400)))
+	}
+	b.WriteString(`],"tools":[{"type":"function","function":{"name":"update_reservation","description":` + words(2000) + `}}],"stream":true}`)
+	return []byte(b.String())
+}
+
+// BenchmarkSmallMessages measures the content of many short messages.
+func BenchmarkSmallMessages(b *testing.B) {
+	for _, size := range benchSizes {
+		body := smallMessages(size.n)
+		b.Run(size.name+"/content", func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				sink = sessionid.Extract(nil, body)
+			}
+		})
+		b.Run(size.name+"/baseline-xxhash", func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				xxhash.Sum64(body)
+			}
+		})
+	}
+}
+
 // BenchmarkHostile measures bodies that are made to be slow beside a normal one of
 // the same size.
 func BenchmarkHostile(b *testing.B) {

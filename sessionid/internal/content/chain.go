@@ -114,7 +114,7 @@ func (ch *Chain) request(c *jsontext.Cursor) {
 			ch.restart()
 			ch.messages(c, v)
 		case v.Form == jsontext.Open:
-			c.Skip()
+			c.Pass()
 		}
 	}
 	ch.n = 0

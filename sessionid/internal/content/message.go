@@ -147,11 +147,12 @@ func (w *walker) message(v jsontext.Value) (sum, role uint64) {
 		return 0, 0
 	case '{':
 	default:
-		w.whole(v)
+		w.pass(v)
 		return 0, 0
 	}
 	start := w.At
-	m := w.item(0)
+	var m item
+	w.item(&m, 0)
 	if w.Failed {
 		return 0, 0
 	}
@@ -287,6 +288,13 @@ func (w *walker) whole(v jsontext.Value) jsontext.Value {
 	return v
 }
 
+// pass steps over v if it is open and nobody wants it.
+func (w *walker) pass(v jsontext.Value) {
+	if v.Form == jsontext.Open {
+		w.Pass()
+	}
+}
+
 // sumOf hashes a value in its shortest spelling, which most values have. null is
 // 0, like a member that is missing.
 func sumOf(v jsontext.Value) uint64 {
@@ -305,7 +313,8 @@ func (w *walker) part(v jsontext.Value, depth int) (sum uint64, isResult bool) {
 		return w.sum(v), false
 	}
 	start := w.At
-	p := w.item(depth)
+	var p item
+	w.item(&p, depth)
 	if w.Failed {
 		return 0, false
 	}
@@ -400,14 +409,14 @@ func result(id, name, output uint64) uint64 {
 	return Fold(Fold(Fold(tagResult, id), name), output)
 }
 
-// item reads the object that the cursor stands before. The last of duplicate
-// members counts.
-func (w *walker) item(depth int) (m item) {
+// item reads the object that the cursor stands before into m, which is zero. The
+// last of duplicate members counts.
+func (w *walker) item(m *item, depth int) {
 	start := w.At
 	for range maxFields {
 		name, v, ok := w.Member()
 		if !ok {
-			return m
+			return
 		}
 		switch string(name) {
 		case "role":
@@ -452,15 +461,18 @@ func (w *walker) item(depth int) (m item) {
 		case "tool_calls":
 			m.toolCalls = w.content(v, depth+1)
 		case "function", "custom":
-			if f, ok := w.inner(v, depth); ok {
+			var f item
+			if w.inner(&f, v, depth) {
 				m.function = call(0, f.name, Fold(f.args, f.input))
 			}
 		case "functionCall", "function_call":
-			if f, ok := w.inner(v, depth); ok {
+			var f item
+			if w.inner(&f, v, depth) {
 				m.functionCall, m.rawID = call(f.id, f.name, f.args), f.rawID
 			}
 		case "functionResponse", "function_response":
-			if f, ok := w.inner(v, depth); ok {
+			var f item
+			if w.inner(&f, v, depth) {
 				m.functionResponse, m.rawID = result(f.id, f.name, f.response), f.rawID
 			}
 		case "thought":
@@ -469,24 +481,24 @@ func (w *walker) item(depth int) (m item) {
 			"inlineData", "inline_data", "input_audio", "audio", "image", "video_url", "data", "uri":
 			m.media += Fold(tagMedia, w.sum(v))
 		default:
-			w.whole(v)
+			w.pass(v)
 		}
 	}
 	if !w.AnotherMember() {
-		return m
+		return
 	}
 	sum := Fold(tagOther, w.weigh(w.SkipFrom(start)))
-	return item{content: Fold(0, sum), media: sum}
+	*m = item{content: Fold(0, sum), media: sum}
 }
 
-// inner reads an object that stands inside another one.
-func (w *walker) inner(v jsontext.Value, depth int) (m item, ok bool) {
+// inner reads an object that stands inside another one into m, which is zero.
+func (w *walker) inner(m *item, v jsontext.Value, depth int) bool {
 	if v.Raw[0] != '{' || depth >= maxDepth {
-		w.whole(v)
-		return m, false
+		w.pass(v)
+		return false
 	}
-	m = w.item(depth + 1)
-	return m, !w.Failed
+	w.item(m, depth+1)
+	return !w.Failed
 }
 
 // unknown sums up a block of an unknown kind by all that it says. The block is
@@ -500,7 +512,7 @@ func (w *walker) unknown(start int) (sum uint64) {
 			return sum
 		}
 		if volatile(name) {
-			o.whole(v)
+			o.pass(v)
 			continue
 		}
 		// A client that writes the object anew may change the order of its members.

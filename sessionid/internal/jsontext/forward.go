@@ -170,6 +170,9 @@ func (c *Cursor) name() (name []byte, ok bool) {
 		return nil, false
 	}
 	end := shortEnd(b, i+1)
+	if end < 0 {
+		end = nameEnd(b, i+1)
+	}
 	if end >= 0 {
 		name = b[i+1 : end-1]
 	} else {
@@ -243,10 +246,14 @@ func StringEnd(b []byte, i int) (end int, plain bool) {
 
 // longEnd does what StringEnd does, from behind the opening quote.
 func longEnd(b []byte, i int) (end int, plain bool) {
-	if !vector || i+64 > len(b) {
-		return stringRest(b, i, 0)
+	var pos int
+	var state uint64
+	switch {
+	case wide && i < len(b):
+		pos, state = scanStringWide(&b[i], len(b)-i)
+	case vector && i+64 <= len(b):
+		pos, state = scanString(&b[i], len(b)-i)
 	}
-	pos, state := scanString(&b[i], len(b)-i)
 	if state&stateFound != 0 {
 		return i + pos, state&stateRespelled == 0
 	}
@@ -267,6 +274,27 @@ func shortEnd(b []byte, i int) int {
 		return -1
 	}
 	return i + bits.TrailingZeros64(quote)/8 + 1
+}
+
+// nameEnd is shortEnd for 24 bytes.
+func nameEnd(b []byte, i int) int {
+	for range 3 {
+		if i+8 > len(b) {
+			return -1
+		}
+		w := binary.LittleEndian.Uint64(b[i:])
+		quote, escape := w^ones*'"', w^ones*'\\'
+		quote, escape = (quote-ones)&^quote&highs, (escape-ones)&^escape&highs
+		switch {
+		case quote|escape == 0:
+			i += 8
+		case quote == 0 || escape&(quote^(quote-1)) != 0:
+			return -1
+		default:
+			return i + bits.TrailingZeros64(quote)/8 + 1
+		}
+	}
+	return -1
 }
 
 // ValueOver returns the end that [ValueEnd] returns, and is faster.

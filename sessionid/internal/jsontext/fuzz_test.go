@@ -39,6 +39,16 @@ func FuzzVector(f *testing.F) {
 			case '"':
 				end, plain := StringEnd(data, i)
 				wantEnd, wantPlain := stringRest(data, i+1, 0)
+				if i+65 <= len(data) { // what a machine without AVX-512 does
+					pos, state := scanString(&data[i+1], len(data)-i-1)
+					narrowEnd, narrowPlain := i+1+pos, state&stateRespelled == 0
+					if state&stateFound == 0 {
+						narrowEnd, narrowPlain = stringRest(data, i+1+pos, state)
+					}
+					if narrowEnd != wantEnd || narrowEnd >= 0 && narrowPlain != wantPlain {
+						t.Fatalf("AVX2: the string at %d of %q ends at %d, %v, want %d, %v", i, data, narrowEnd, narrowPlain, wantEnd, wantPlain)
+					}
+				}
 				if end != wantEnd || end >= 0 && plain != wantPlain {
 					t.Fatalf("the string at %d of %q ends at %d, %v, want %d, %v", i, data, end, plain, wantEnd, wantPlain)
 				}

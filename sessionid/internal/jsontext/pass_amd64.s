@@ -290,3 +290,100 @@ done2:
 	MOVQ AX, state+24(FP)
 	MOVQ R10, depth+32(FP)
 	RET
+
+DATA passLetterU<>+0(SB)/8, $0x7575757575757575
+GLOBL passLetterU<>(SB), RODATA|NOPTR, $8
+DATA passSlashes<>+0(SB)/8, $0x2f2f2f2f2f2f2f2f
+GLOBL passSlashes<>(SB), RODATA|NOPTR, $8
+
+// func scanStringWide(p *byte, n int) (pos int, state uint64)
+TEXT ·scanStringWide(SB), NOSPLIT, $0-32
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), DI
+	VPBROADCASTQ passQuotes<>(SB), Z8
+	VPBROADCASTQ passBackslashes<>(SB), Z9
+	XORL BX, BX // position
+	XORL R8, R8 // escape carry
+	XORL R11, R11 // not plain
+	SUBQ $64, DI
+
+scanBlock:
+	CMPQ BX, DI
+	JGT  scanTail
+	VMOVDQU64 (SI)(BX*1), Z0
+
+scanLoaded:
+	VPCMPEQB Z8, Z0, K1
+	VPCMPEQB Z9, Z0, K2
+	KMOVQ K2, CX
+	KMOVQ K1, AX
+	MOVQ CX, DX
+	ORQ  R8, DX
+	JNZ  scanEscapes
+	TESTQ AX, AX
+	JNZ  scanFound
+	ADDQ $64, BX
+	JMP  scanBlock
+
+scanEscapes:
+	VPBROADCASTQ passLetterU<>(SB), Z1
+	VPBROADCASTQ passSlashes<>(SB), Z2
+	VPCMPEQB Z1, Z0, K3
+	VPCMPEQB Z2, Z0, K4
+	KORQ K3, K4, K3
+	ESCAPED
+	KMOVQ K3, R13
+	ANDQ DX, R13 // escapes that have a second spelling
+	NOTQ DX
+	ANDQ DX, AX
+	JNZ  scanFoundEscapes
+	ORQ  R13, R11
+	ADDQ $64, BX
+	JMP  scanBlock
+
+scanFoundEscapes:
+	MOVQ AX, R15
+	NEGQ R15
+	ANDQ AX, R15
+	DECQ R15 // the bits below the quote
+	ANDQ R15, R13
+	ORQ  R13, R11
+
+scanFound:
+	BSFQ AX, AX
+	LEAQ 1(BX)(AX*1), BX
+	MOVQ $1, AX
+	TESTQ R11, R11
+	JZ   scanDone
+	MOVQ $3, AX
+	JMP  scanDone
+
+scanTail:
+	// The last block is not whole: the bytes behind the text are read as zeros.
+	MOVQ DI, CX
+	ADDQ $64, CX
+	SUBQ BX, CX // bytes left, less than 64
+	JLE  scanRest
+	MOVQ $1, AX
+	SHLQ CX, AX
+	DECQ AX
+	KMOVQ AX, K5
+	VMOVDQU8.Z (SI)(BX*1), K5, Z0
+	JMP  scanLoaded
+
+scanRest:
+	MOVQ n+8(FP), BX // the last block went beyond the text
+	XORL AX, AX
+	TESTQ R11, R11
+	JZ   scanCarry
+	MOVQ $2, AX
+
+scanCarry:
+	SHLQ $2, R8
+	ORQ  R8, AX
+
+scanDone:
+	VZEROUPPER
+	MOVQ BX, pos+16(FP)
+	MOVQ AX, state+24(FP)
+	RET

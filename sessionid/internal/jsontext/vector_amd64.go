@@ -35,6 +35,11 @@ var vector, wide = func() (vector, wide bool) {
 //go:noescape
 func scanString(p *byte, n int) (pos int, state uint64)
 
+// scanStringWide is scanString with AVX-512. It reads all n bytes, at least one.
+//
+//go:noescape
+func scanStringWide(p *byte, n int) (pos int, state uint64)
+
 // scanNested reads blocks in the same way from an opening bracket to behind the
 // bracket that closes it. depth is how many brackets are open at pos.
 //

@@ -6,6 +6,8 @@ const vector, wide = false, false
 
 func scanString(*byte, int) (pos int, state uint64) { panic("no vector scanner") }
 
+func scanStringWide(*byte, int) (pos int, state uint64) { panic("no vector scanner") }
+
 func scanNested(*byte, int) (pos int, state uint64, depth int) { panic("no vector scanner") }
 
 func passNested(*byte, int) (pos int, state uint64, depth int) { panic("no vector scanner") }
