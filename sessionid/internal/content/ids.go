@@ -21,8 +21,13 @@ type ids struct {
 	summary bool
 }
 
-func (s *ids) note(raw []byte, sum uint64) {
+// note keeps an id of what has a sum; with is 0 or the id's own sum, if the sum of what
+// it stands for does not have it.
+func (s *ids) note(raw []byte, sum, with uint64) {
 	if s != nil && len(raw) > 2 && raw[0] == '"' {
+		if with != 0 {
+			sum = Fold(with, sum)
+		}
 		s.ring[s.n%maxIDs] = id{raw, sum, s.message}
 		s.n++
 	}

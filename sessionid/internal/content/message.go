@@ -89,17 +89,17 @@ func (p pair) fold(lo, hi uint64) pair { return pair{Fold(p.lo, lo), Fold(p.hi, 
 // item is one message, item, block or part of any API. Each member that says
 // something is a sum; 0 means that the member is missing.
 type item struct {
-	role                                    jsontext.Value
-	typ                                     []byte
-	content, parts, text, refusal           uint64
-	id, callID, toolUseID, toolCallID, name uint64
-	args, input, action, output, response   uint64
-	toolCalls, function                     uint64
-	functionCall, functionResponse          uint64
-	media                                   uint64
-	thought                                 bool
-	moved                                   bool   // its text is one that clients move
-	rawID                                   []byte // the last of the ids above, as it is spelled
+	role, id, name                        jsontext.Value // summed up where they count
+	typ                                   []byte
+	content, parts, text, refusal         uint64
+	callID, toolUseID, toolCallID         uint64
+	args, input, action, output, response uint64
+	toolCalls, function                   uint64
+	functionCall, functionResponse        uint64
+	media                                 uint64
+	thought                               bool
+	moved                                 bool   // its text is one that clients move
+	rawID                                 []byte // the last of the other ids, as it is spelled
 }
 
 // walker sums up what its cursor walks over.
@@ -184,7 +184,7 @@ func (w *walker) message(v jsontext.Value) (sum, role uint64) {
 	case m.toolCallID != 0: // chat's role "tool"
 		add(w.result(&m, result(m.toolCallID, 0, m.content)))
 	case is(m.role.Raw, "function"):
-		add(result(m.name, 0, m.content))
+		add(result(sumOf(m.name), 0, m.content))
 	default:
 		add(m.content)
 		add(m.parts)
@@ -197,8 +197,8 @@ func (w *walker) message(v jsontext.Value) (sum, role uint64) {
 		return 0, 0
 	}
 	sum = Fold(role, sum)
-	if m.id != 0 {
-		w.ids.note(m.rawID, Fold(m.id, sum))
+	if len(m.id.Raw) > 0 {
+		w.ids.note(m.id.Raw, sum, sumOf(m.id))
 	}
 	return sum, role
 }
@@ -299,7 +299,7 @@ func (w *walker) pass(v jsontext.Value) {
 // 0, like a member that is missing.
 func sumOf(v jsontext.Value) uint64 {
 	switch {
-	case string(v.Raw) == "null":
+	case len(v.Raw) == 0 || string(v.Raw) == "null":
 		return 0
 	case v.Form == jsontext.Plain:
 		return max(xxhash.Sum64(v.Raw), 1)
@@ -335,7 +335,7 @@ func (w *walker) block(p *item, start int) (sum uint64, isResult bool) {
 	case p.functionResponse != 0:
 		return w.result(p, p.functionResponse), true
 	case p.function != 0: // chat's tool_calls
-		return w.call(p, Fold(Fold(tagCall, p.id), p.function)), false
+		return w.call(p, Fold(Fold(tagCall, sumOf(p.id)), p.function)), false
 	case p.toolUseID != 0:
 		return w.result(p, result(p.toolUseID, 0, p.content)), true
 	case p.callID != 0 && (p.output != 0 || is(t, "function_result")):
@@ -343,9 +343,9 @@ func (w *walker) block(p *item, start int) (sum uint64, isResult bool) {
 	case p.callID != 0, is(t, "tool_use"), is(t, "server_tool_use"), is(t, "mcp_tool_use"), is(t, "function_call"):
 		id := p.callID
 		if id == 0 {
-			id = p.id
+			id = sumOf(p.id)
 		}
-		return w.call(p, call(id, p.name, Fold(Fold(p.args, p.input), p.action))), false
+		return w.call(p, call(id, sumOf(p.name), Fold(Fold(p.args, p.input), p.action))), false
 	case is(t, "compaction") && p.content == 0:
 		return w.compaction(p, start), false
 	case p.media != 0:
@@ -360,17 +360,25 @@ func (w *walker) block(p *item, start int) (sum uint64, isResult bool) {
 	return w.unknown(start), false
 }
 
+// anyID is the id by which a call and its result belong together.
+func (p *item) anyID() []byte {
+	if p.rawID != nil {
+		return p.rawID
+	}
+	return p.id.Raw
+}
+
 // call takes the sum of a tool call, and notes the id.
 func (w *walker) call(p *item, sum uint64) uint64 {
 	w.calls++
-	w.ids.note(p.rawID, sum)
+	w.ids.note(p.anyID(), sum, 0)
 	return sum
 }
 
 // result takes the sum of a tool's result, and notes the id.
 func (w *walker) result(p *item, sum uint64) uint64 {
 	w.results++
-	w.ids.note(p.rawID, sum)
+	w.ids.note(p.anyID(), sum, 0)
 	return sum
 }
 
@@ -380,9 +388,9 @@ func (w *walker) compaction(p *item, start int) uint64 {
 	if w.ids != nil {
 		w.ids.summary = true
 	}
-	if p.id != 0 {
-		w.ids.note(p.rawID, p.id)
-		return Fold(tagOther, p.id)
+	if id := sumOf(p.id); id != 0 {
+		w.ids.note(p.id.Raw, id, 0)
+		return Fold(tagOther, id)
 	}
 	again := w.Again(start)
 	o := walker{Cursor: &again}
@@ -433,9 +441,7 @@ func (w *walker) item(m *item, depth int) {
 		case "refusal":
 			m.refusal = w.text(v)
 		case "id":
-			if m.id = w.sum(v); m.callID == 0 {
-				m.rawID = v.Raw
-			}
+			m.id = w.whole(v)
 		case "call_id":
 			m.callID, m.rawID = w.sum(v), v.Raw
 		case "tool_use_id":
@@ -443,7 +449,7 @@ func (w *walker) item(m *item, depth int) {
 		case "tool_call_id":
 			m.toolCallID, m.rawID = w.sum(v), v.Raw
 		case "name":
-			m.name = w.sum(v)
+			m.name = w.whole(v)
 		case "args", "arguments":
 			m.args = w.weigh(v)
 		case "input":
@@ -463,17 +469,17 @@ func (w *walker) item(m *item, depth int) {
 		case "function", "custom":
 			var f item
 			if w.inner(&f, v, depth) {
-				m.function = call(0, f.name, Fold(f.args, f.input))
+				m.function = call(0, sumOf(f.name), Fold(f.args, f.input))
 			}
 		case "functionCall", "function_call":
 			var f item
 			if w.inner(&f, v, depth) {
-				m.functionCall, m.rawID = call(f.id, f.name, f.args), f.rawID
+				m.functionCall, m.rawID = call(sumOf(f.id), sumOf(f.name), f.args), f.id.Raw
 			}
 		case "functionResponse", "function_response":
 			var f item
 			if w.inner(&f, v, depth) {
-				m.functionResponse, m.rawID = result(f.id, f.name, f.response), f.rawID
+				m.functionResponse, m.rawID = result(sumOf(f.id), sumOf(f.name), f.response), f.id.Raw
 			}
 		case "thought":
 			m.thought = string(w.whole(v).Raw) == "true"

@@ -138,12 +138,15 @@ func (c *Cursor) next(closing byte) bool {
 	if c.Failed {
 		return false
 	}
-	first := c.open
+	b, i, first := c.text, c.At, c.open
 	if first {
 		c.open = false
-		c.At++
+		i++
+	} else if i+1 < len(b) && b[i] == ',' && b[i+1] > ' ' { // almost always
+		c.At = i + 1
+		return true
 	}
-	b, i := c.text, skipSpace(c.text, c.At)
+	i = skipSpace(b, i)
 	switch {
 	case i >= len(b):
 	case b[i] == closing:
@@ -185,6 +188,10 @@ func (c *Cursor) name() (name []byte, ok bool) {
 			name = c.buffer.resolve(name)
 		}
 	}
+	if end+1 < len(b) && b[end] == ':' && b[end+1] > ' ' { // almost always
+		c.At = end + 1
+		return name, true
+	}
 	i = skipSpace(b, end)
 	if i >= len(b) || b[i] != ':' {
 		c.fail()
@@ -198,11 +205,20 @@ func (c *Cursor) name() (name []byte, ok bool) {
 // none, or if it does not end.
 func (c *Cursor) value() Value {
 	b, i := c.text, c.At
-	if i < len(b) && (b[i] == '{' || b[i] == '[') {
-		c.open = true
-		return Value{b[i : i+1], Open}
+	end, plain := -1, true
+	if i < len(b) {
+		switch b[i] {
+		case '{', '[':
+			c.open = true
+			return Value{b[i : i+1], Open}
+		case '"':
+			if end = shortEnd(b, i+1); end < 0 {
+				end, plain = longEnd(b, i+1)
+			}
+		default:
+			end, plain = ValueEnd(b, i)
+		}
 	}
-	end, plain := ValueEnd(b, i)
 	if end < 0 {
 		c.fail()
 		return Value{}
