@@ -51,6 +51,7 @@ type Chain struct {
 	light  int                                  // how many of the first boundaries say little
 	recent [MaxBoundaries - firstBoundaries]Key // a ring
 	latest window
+	work   work
 	ids    ids
 	run    int  // the first message of the latest run of a model's messages
 	model  bool // the latest message is a model's
@@ -70,9 +71,9 @@ func (ch *Chain) Walk(i int, c *jsontext.Cursor, v jsontext.Value) bool {
 		return false
 	}
 	if ch.rank > rank { // a weaker member came first
-		var stronger Chain
+		stronger := Chain{work: ch.work}
 		walked := stronger.Walk(i, c, v)
-		if stronger.n > 0 {
+		if ch.work = stronger.work; stronger.n > 0 {
 			*ch = stronger
 		}
 		return walked
@@ -124,19 +125,27 @@ func (ch *Chain) request(c *jsontext.Cursor) {
 // messages walks over a list of messages, one message (Gemini's contents), or a
 // string, which is one message of a user.
 func (ch *Chain) messages(c *jsontext.Cursor, v jsontext.Value) {
+	start := c.At
 	if v.Raw[0] != '[' {
-		ch.add(messageOf(c, v, &ch.ids))
+		ch.add(messageOf(c, v, &ch.work, &ch.ids))
 		return
 	}
 	for n := 1; ; n++ {
+		at := c.At
 		v, ok := c.Element()
-		switch {
+		ch.work.walked += c.At - at
+		switch left := ch.work.left(); {
 		case !ok:
 			return
-		case n > maxMessages:
-			ch.add(asSpelled(c, v))
+		case left < -freeWork: // even a look at each message is too much
+			if list := c.PassFrom(start); list != nil {
+				ch.add(spelled(list[at-start:]))
+			}
+			return
+		case n > maxMessages || left < 0:
+			ch.add(asSpelled(c, v, &ch.work))
 		default:
-			ch.add(messageOf(c, v, &ch.ids))
+			ch.add(messageOf(c, v, &ch.work, &ch.ids))
 		}
 	}
 }
@@ -154,16 +163,19 @@ func (ch *Chain) add(m message) {
 		return
 	}
 	ch.end = ch.end.behind(m)
-	k := MakeKey(ch.end.lo, ch.end.hi)
 	ch.weighs += m.weight
+	var k *Key
 	if ch.n < len(ch.first) {
-		ch.first[ch.n] = k
+		k = &ch.first[ch.n]
 		if ch.weighs < lightPrefix {
 			ch.light++
 		}
 	} else {
-		ch.recent[(ch.n-len(ch.first))%len(ch.recent)] = k
+		k = &ch.recent[uint(ch.n-len(ch.first))%uint(len(ch.recent))]
 	}
+	// Written in place: a copy would have to wait for both halves.
+	binary.LittleEndian.PutUint64(k[:8], ch.end.lo)
+	binary.LittleEndian.PutUint64(k[8:], ch.end.hi)
 	ch.latest[ch.n%len(ch.latest)] = m
 	if ch.n == 0 {
 		ch.begun, ch.spoke = m.kind == userWords || m.kind == otherKind, false

@@ -102,20 +102,54 @@ type item struct {
 	rawID                                 []byte // the last of the other ids, as it is spelled
 }
 
+// work counts what has been done for a conversation. A body may consist of
+// pieces of a few bytes that each cost as much as a long text. So after some free
+// work only as much is taken apart as the bytes so far allow, which is as much as
+// messages of one word need. What is beyond that counts byte by byte as it is
+// spelled. Whether it is depends only on what stands before it.
+type work struct {
+	done   int // in units of some 4 ns
+	walked int // bytes of the messages before the one at hand
+}
+
+const (
+	freeWork     = 4096
+	bytesPerUnit = 2 // bytes that allow for one unit
+
+	workMessage = 8
+	workSpelled = 6 // for a message that is not taken apart
+	workPart    = 7
+	workMember  = 3
+	workSum     = 2
+	workSkip    = 2 // for an object or a list
+	workRespell = 5 // for a value that is not in its shortest spelling
+)
+
+// left returns how much work is allowed. It is negative if too much was done.
+func (k *work) left() int { return freeWork + k.walked/bytesPerUnit - k.done }
+
 // walker sums up what its cursor walks over.
 type walker struct {
 	*jsontext.Cursor
 	weight         int // bytes of JSON that were weighed
+	left           int // work that is allowed for this message, besides what its bytes allow
+	from           int // where the message begins
 	calls, results int
 	ids            *ids // of the conversation; nil: not gathered
 }
 
+// tired reports whether the message is too much work for its bytes.
+func (w *walker) tired() bool { return w.left+(w.At-w.from)/bytesPerUnit < 0 }
+
 // messageOf sums up the message v, which c has just returned. The sum is 0 for
 // what is no part of the conversation's identity: system and developer
 // messages, reasoning, and messages that say nothing.
-func messageOf(c *jsontext.Cursor, v jsontext.Value, ids *ids) message {
-	w := walker{Cursor: c, ids: ids}
+func messageOf(c *jsontext.Cursor, v jsontext.Value, k *work, ids *ids) message {
+	left := k.left()
+	w := walker{Cursor: c, left: left - workMessage, from: c.At, ids: ids}
 	sum, role := w.message(v)
+	k.done += left - w.left
+	k.walked += c.At - w.from
 	m := message{sum, w.weight, otherKind}
 	switch {
 	case w.results > 0, role == tagTool:
@@ -131,11 +165,20 @@ func messageOf(c *jsontext.Cursor, v jsontext.Value, ids *ids) message {
 }
 
 // asSpelled sums up a message without taking it apart.
-func asSpelled(c *jsontext.Cursor, v jsontext.Value) message {
-	w := walker{Cursor: c}
-	sum := Fold(tagOther, w.weigh(v))
-	return message{sum, w.weight, otherKind}
+func asSpelled(c *jsontext.Cursor, v jsontext.Value, k *work) message {
+	from := c.At
+	if v.Form == jsontext.Open {
+		c.Pass()
+		v.Raw = c.Since(from)
+	}
+	k.done += workSpelled
+	k.walked += c.At - from
+	return spelled(v.Raw)
 }
+
+// spelled sums up a value that was not taken apart. It has no weight, because it
+// is not known how much of it is text.
+func spelled(raw []byte) message { return message{sum: Fold(tagOther, xxhash.Sum64(raw))} }
 
 // message sums up a message, and returns the role that says it.
 func (w *walker) message(v jsontext.Value) (sum, role uint64) {
@@ -153,8 +196,12 @@ func (w *walker) message(v jsontext.Value) (sum, role uint64) {
 	start := w.At
 	var m item
 	w.item(&m, 0)
-	if w.Failed {
+	switch {
+	case w.Failed:
 		return 0, 0
+	case w.tired():
+		w.weight = 0
+		return spelled(w.PassFrom(start)).sum, 0
 	}
 	role = uint64(tagUser)
 	switch {
@@ -223,10 +270,14 @@ func (w *walker) content(v jsontext.Value, depth int) (sum uint64) {
 	start := w.At
 	before := uint64(0) // the part before, if that was a tool's result
 	for range maxParts {
+		if w.tired() {
+			return sum
+		}
 		v, ok := w.Element()
 		if !ok {
 			return sum
 		}
+		w.left -= workMember
 		var t uint64
 		isResult := false
 		switch v.Raw[0] {
@@ -274,15 +325,30 @@ func (w *walker) text(v jsontext.Value) uint64 {
 func (w *walker) weigh(v jsontext.Value) uint64 {
 	v = w.whole(v)
 	w.weight += len(v.Raw)
+	w.charge(v)
 	return sumOf(v)
 }
 
 // sum sums up a value that does not weigh.
-func (w *walker) sum(v jsontext.Value) uint64 { return sumOf(w.whole(v)) }
+func (w *walker) sum(v jsontext.Value) uint64 {
+	v = w.whole(v)
+	w.charge(v)
+	return sumOf(v)
+}
+
+// charge counts the work for a sum. Inside an unknown block a value is summed up
+// once more for each block around it.
+func (w *walker) charge(v jsontext.Value) {
+	w.left -= workSum
+	if v.Form == jsontext.Other {
+		w.left -= workRespell + len(v.Raw)/(2*bytesPerUnit)
+	}
+}
 
 // whole steps over v if it is open.
 func (w *walker) whole(v jsontext.Value) jsontext.Value {
 	if v.Form == jsontext.Open {
+		w.left -= workSkip
 		return w.Skip()
 	}
 	return v
@@ -291,6 +357,7 @@ func (w *walker) whole(v jsontext.Value) jsontext.Value {
 // pass steps over v if it is open and nobody wants it.
 func (w *walker) pass(v jsontext.Value) {
 	if v.Form == jsontext.Open {
+		w.left -= workSkip
 		w.Pass()
 	}
 }
@@ -312,6 +379,7 @@ func (w *walker) part(v jsontext.Value, depth int) (sum uint64, isResult bool) {
 	if depth >= maxDepth {
 		return w.sum(v), false
 	}
+	w.left -= workPart
 	start := w.At
 	var p item
 	w.item(&p, depth)
@@ -422,10 +490,14 @@ func result(id, name, output uint64) uint64 {
 func (w *walker) item(m *item, depth int) {
 	start := w.At
 	for range maxFields {
+		if w.tired() {
+			return
+		}
 		name, v, ok := w.Member()
 		if !ok {
 			return
 		}
+		w.left -= workMember
 		switch string(name) {
 		case "role":
 			m.role = notNull(w.whole(v))
@@ -499,6 +571,7 @@ func (w *walker) item(m *item, depth int) {
 
 // inner reads an object that stands inside another one into m, which is zero.
 func (w *walker) inner(m *item, v jsontext.Value, depth int) bool {
+	w.left -= workPart
 	if v.Raw[0] != '{' || depth >= maxDepth {
 		w.pass(v)
 		return false
@@ -517,12 +590,15 @@ func (w *walker) unknown(start int) (sum uint64) {
 		if !ok {
 			return sum
 		}
+		w.left -= workMember
 		if volatile(name) {
 			o.pass(v)
 			continue
 		}
 		// A client that writes the object anew may change the order of its members.
 		sum += Fold(Fold(tagOther, xxhash.Sum64(name)), o.sum(v))
+		w.left += o.left
+		o.left = 0
 	}
 }
 

@@ -94,6 +94,19 @@ func (c *Cursor) Pass() {
 	}
 }
 
+// PassFrom goes back to the bracket at start, an earlier At, and returns the text
+// of the value that it opens.
+func (c *Cursor) PassFrom(start int) []byte {
+	if c.Failed {
+		return nil
+	}
+	c.At = start
+	if c.Pass(); c.Failed {
+		return nil
+	}
+	return c.text[start:c.At]
+}
+
 // Member returns the next member of the object. It has stepped over the value
 // unless that is Open. The name has its escapes resolved; one of more than 64
 // bytes that has escapes is returned as it is spelled. The name is good until the
