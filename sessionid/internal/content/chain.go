@@ -142,7 +142,7 @@ func (ch *Chain) messages(c *jsontext.Cursor, v jsontext.Value) {
 				ch.add(spelled(list[at-start:]))
 			}
 			return
-		case n > maxMessages || left < 0:
+		case n > maxMessages || left < 2*workMessage:
 			ch.add(asSpelled(c, v, &ch.work))
 		default:
 			ch.add(messageOf(c, v, &ch.work, &ch.ids))

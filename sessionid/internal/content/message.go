@@ -114,11 +114,11 @@ type work struct {
 
 const (
 	freeWork     = 4096
-	bytesPerUnit = 2 // bytes that allow for one unit
+	bytesPerUnit = 3 // bytes that allow for one unit
 
 	workMessage = 8
 	workSpelled = 6 // for a message that is not taken apart
-	workPart    = 7
+	workPart    = 9
 	workMember  = 3
 	workSum     = 2
 	workSkip    = 2 // for an object or a list
@@ -341,7 +341,7 @@ func (w *walker) sum(v jsontext.Value) uint64 {
 func (w *walker) charge(v jsontext.Value) {
 	w.left -= workSum
 	if v.Form == jsontext.Other {
-		w.left -= workRespell + len(v.Raw)/(2*bytesPerUnit)
+		w.left -= workRespell + len(v.Raw)/4
 	}
 }
 
@@ -587,10 +587,10 @@ func (w *walker) unknown(start int) (sum uint64) {
 	o := walker{Cursor: &again}
 	for {
 		name, v, ok := o.Member()
-		if !ok {
+		if !ok || w.tired() {
 			return sum
 		}
-		w.left -= workMember
+		w.left -= 2 * workMember
 		if volatile(name) {
 			o.pass(v)
 			continue

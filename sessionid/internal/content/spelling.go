@@ -63,7 +63,7 @@ func (s *speller) text(raw []byte, i int) int {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	for i < len(raw) {
 		s.room()
-		if i+8 <= len(raw) {
+		if raw[i] != '"' && raw[i] != '\\' && i+8 <= len(raw) {
 			w := binary.LittleEndian.Uint64(raw[i:])
 			binary.LittleEndian.PutUint64(s.buf[s.n:], w) // what is too much is written over
 			quote, escape := w^ones*'"', w^ones*'\\'
@@ -78,22 +78,15 @@ func (s *speller) text(raw []byte, i int) int {
 		}
 		c := raw[i]
 		if c == '\\' && i+1 < len(raw) {
-			switch e := raw[i+1]; e {
-			case 'u':
-				i = s.escape(raw, i)
-			case '/':
-				s.buf[s.n] = '/'
-				s.n++
-				i += 2
-			default:
-				s.buf[s.n], s.buf[s.n+1] = c, e
-				s.n += 2
-				i += 2
-			}
 			// Where one escape stands the next one often follows.
-			for i+1 < len(raw) && raw[i] == '\\' && raw[i+1] != 'u' {
+			for i+1 < len(raw) && raw[i] == '\\' {
 				s.room()
-				if raw[i+1] != '/' {
+				switch e := raw[i+1]; e {
+				case 'u':
+					i = s.unicode(raw, i)
+					continue
+				case '/':
+				default:
 					s.buf[s.n] = '\\'
 					s.n++
 				}
@@ -133,27 +126,35 @@ func shortEscape(r rune) (letter byte, ok bool) {
 	return 0, false
 }
 
-// escape writes the escape \uXXXX at i in its shortest spelling, and returns the
+// unicode writes the escape \uXXXX at i in its shortest spelling, and returns the
 // index behind it.
-func (s *speller) escape(raw []byte, i int) int {
+func (s *speller) unicode(raw []byte, i int) int {
 	const hex = "0123456789abcdef"
 	r, n := jsontext.Unescape(raw[i:])
-	if n != 0 && r >= utf8.RuneSelf {
-		s.n += utf8.EncodeRune(s.buf[s.n:], r)
-		return i + n
+	out := s.buf[s.n : s.n+8]
+	letter, short := byte(0), false
+	if r < utf8.RuneSelf {
+		letter, short = shortEscape(r)
 	}
-	out := s.buf[s.n:s.n:len(s.buf)]
-	switch letter, short := shortEscape(r); {
+	switch {
+	case r >= 0x800 && r <= 0xffff: // most that are escaped
+		out[0], out[1], out[2] = 0xe0|byte(r>>12), 0x80|byte(r>>6)&0xbf, 0x80|byte(r)&0xbf
+		s.n += 3
+	case r >= 0x80 && r < 0x800:
+		out[0], out[1] = 0xc0|byte(r>>6), 0x80|byte(r)&0xbf
+		s.n += 2
 	case n == 0: // no four hex digits: as it stands
-		out = append(out, '\\', 'u')
+		s.n += copy(out, `\u`)
 		n = 2
 	case short:
-		out = append(out, '\\', letter)
+		out[0], out[1] = '\\', letter
+		s.n += 2
 	case r < 0x20:
-		out = append(out, '\\', 'u', '0', '0', hex[r>>4], hex[r&15])
+		s.n += copy(out, `\u00`)
+		out[4], out[5] = hex[r>>4], hex[r&15]
+		s.n += 2
 	default:
-		out = append(out, byte(r))
+		s.n += utf8.EncodeRune(out, r)
 	}
-	s.n += len(out)
 	return i + n
 }

@@ -154,7 +154,9 @@ func Unescape(b []byte) (r rune, n int) {
 	if r < 0xd800 || r > 0xdfff {
 		return r, 6
 	}
-	if r < 0xdc00 {
+	// The second half is \uDC00 to \uDFFF. A look at two of its digits tells most
+	// others.
+	if r < 0xdc00 && len(b) >= 12 && b[8]|0x20 == 'd' && b[9] >= 'C' {
 		if low, ok := hex4(b[6:]); ok && low >= 0xdc00 && low <= 0xdfff {
 			return (r-0xd800)<<10 + (low - 0xdc00) + 0x10000, 12
 		}
