@@ -76,6 +76,10 @@ func benchBody(format string, size int, front, back string) []byte {
 	return []byte(`{` + front + `"model":"m","` + member + `":[` + strings.Join(m, ",") + `],"tools":[` + strings.Join(tools, ",") + `],"max_tokens":64000,"stream":true` + back + `}`)
 }
 
+// codexEnd is what stands behind the tools in a captured Codex request.
+const codexEnd = `,"tool_choice":"auto","parallel_tool_calls":true,"reasoning":{"effort":"medium","summary":"auto"},"store":false,` +
+	`"include":["reasoning.encrypted_content"],"prompt_cache_key":"` + uuidA + `","client_metadata":{"originator":"codex_cli_rs","session_id":"` + uuidA + `"}`
+
 var benchFormats = []string{"claude", "chat", "responses", "gemini"}
 
 var benchSizes = []struct {
@@ -101,7 +105,8 @@ var sink sessionid.ID
 
 // BenchmarkExtract measures each place of the id, by size and format of the body.
 // The header has 16 other names of a real client's request. In the cases that say
-// "alone" it has 4 other names or is nil. The baselines are xxhash.Sum64 and
+// "alone" it has 4 other names or is nil. The ends are those of Claude Code's and
+// Codex' requests. The baselines are xxhash.Sum64 and
 // json.Valid of the same body in the same run.
 func BenchmarkExtract(b *testing.B) {
 	native, generic := claudeHeader(), claudeHeader()
@@ -126,6 +131,8 @@ func BenchmarkExtract(b *testing.B) {
 				{"front-alone", nil, front},
 				{"end", claudeHeader(), end},
 				{"end-alone", nil, end},
+				{"end-codex", claudeHeader(), benchBody(format, size.n, "", codexEnd)},
+				{"cache-key-alone", nil, benchBody(format, size.n, "", `,"store":false,"prompt_cache_key":"`+uuidA+`"`)},
 				{"content", claudeHeader(), none},
 			} {
 				b.Run(format+"/"+size.name+"/"+c.name, func(b *testing.B) {
@@ -214,21 +221,37 @@ func BenchmarkSmallMessages(b *testing.B) {
 func BenchmarkHostile(b *testing.B) {
 	const n = 1 << 20
 	for name, body := range map[string][]byte{
-		"normal":          benchBody("claude", n, "", ""),
-		"deep":            []byte(`{"messages":` + strings.Repeat(`[`, n/2) + strings.Repeat(`]`, n/2) + `}`),
-		"tiny-keys":       []byte(`{` + strings.Repeat(`"a":1,`, n/6) + `"b":1}`),
-		"backslashes":     []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat(`\\`, n/2) + `"}]}`),
-		"quotes":          []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat(`\"`, n/2) + `"}]}`),
-		"unicode":         []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat(`\u00e9`, n/6) + `"}]}`),
-		"empty-strings":   []byte(`{"messages":[{"role":"user","content":[` + strings.Repeat(`"",`, n/3) + `""]}]}`),
-		"tiny-messages":   []byte(`{"messages":[` + strings.Repeat(`{"role":"user","content":"a"},`, n/30) + `{}]}`),
-		"tiny-parts":      []byte(`{"messages":[{"role":"user","content":[` + strings.Repeat(`{"text":"a"},`, n/13) + `{}]}]}`),
-		"tiny-fields":     []byte(`{"messages":[` + strings.Repeat(`{"a":1,"b":2,"c":3},`, n/20) + `{"role":"user","content":"a"}]}`),
-		"many-fields":     []byte(`{"messages":[{` + strings.Repeat(`"a":1,`, n/6) + `"role":"user","content":"a"}]}`),
-		"metadata":        []byte(`{"metadata":{` + strings.Repeat(`"a":1,`, n/6) + `"b":1},"messages":[{"role":"user","content":"a"}]}`),
-		"request":         []byte(`{"request":{` + strings.Repeat(`"a":1,`, n/6) + `"contents":[{"role":"user","parts":[{"text":"a"}]}]}}`),
-		"tool-calls":      []byte(`{"messages":[{"role":"assistant","tool_calls":[` + strings.Repeat(`{"function":{"name":"f"}},`, n/25) + `{}]}]}`),
-		"white-space":     []byte(`{"messages":[` + strings.Repeat(" \n", n/2) + `{"role":"user","content":"a"}]}`),
+		"normal":        benchBody("claude", n, "", ""),
+		"deep":          []byte(`{"messages":` + strings.Repeat(`[`, n/2) + strings.Repeat(`]`, n/2) + `}`),
+		"tiny-keys":     []byte(`{` + strings.Repeat(`"a":1,`, n/6) + `"b":1}`),
+		"backslashes":   []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat(`\\`, n/2) + `"}]}`),
+		"quotes":        []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat(`\"`, n/2) + `"}]}`),
+		"unicode":       []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat(`\u00e9`, n/6) + `"}]}`),
+		"empty-strings": []byte(`{"messages":[{"role":"user","content":[` + strings.Repeat(`"",`, n/3) + `""]}]}`),
+		"tiny-messages": []byte(`{"messages":[` + strings.Repeat(`{"role":"user","content":"a"},`, n/30) + `{}]}`),
+		"tiny-parts":    []byte(`{"messages":[{"role":"user","content":[` + strings.Repeat(`{"text":"a"},`, n/13) + `{}]}]}`),
+		"tiny-fields":   []byte(`{"messages":[` + strings.Repeat(`{"a":1,"b":2,"c":3},`, n/20) + `{"role":"user","content":"a"}]}`),
+		"many-fields":   []byte(`{"messages":[{` + strings.Repeat(`"a":1,`, n/6) + `"role":"user","content":"a"}]}`),
+		"metadata":      []byte(`{"metadata":{` + strings.Repeat(`"a":1,`, n/6) + `"b":1},"messages":[{"role":"user","content":"a"}]}`),
+		"request":       []byte(`{"request":{` + strings.Repeat(`"a":1,`, n/6) + `"contents":[{"role":"user","parts":[{"text":"a"}]}]}}`),
+		"tool-calls":    []byte(`{"messages":[{"role":"assistant","tool_calls":[` + strings.Repeat(`{"function":{"name":"f"}},`, n/25) + `{}]}]}`),
+		"white-space":   []byte(`{"messages":[` + strings.Repeat(" \n", n/2) + `{"role":"user","content":"a"}]}`),
+		// What TestTheSlowestBody has found.
+		"numbers":         []byte(`{"messages":[` + strings.Repeat(`1,`, n/2) + `{}]}`),
+		"empty-messages":  []byte(`{"messages":[` + strings.Repeat(`{},`, n/3) + `{}]}`),
+		"one-word":        []byte(`{"messages":[` + strings.Repeat(`{"role":"user","content":"ok"},`, n/31) + `{}]}`),
+		"one-word-claude": []byte(`{"messages":[` + strings.Repeat(`{"role":"user","content":[{"type":"text","text":"ok"}]},`, n/56) + `{}]}`),
+		"escaped-names":   []byte(`{"messages":[{"role":"user","content":[` + strings.Repeat(`{"\u0061":[1]},`, n/15) + `{}]}]}`),
+		"unknown-parts":   []byte(`{"messages":[` + strings.Repeat(`{"role":"user","content":[`+strings.Repeat(`{"a":1},`, 500)+`1]},`, n/4030) + `{}]}`),
+		"escaped-parts":   []byte(`{"messages":[` + strings.Repeat(`{"role":"user","content":[`+strings.Repeat(`{"function": "a","\u0061":"a"},`, 500)+`1]},`, n/15030) + `{}]}`),
+		"unknown-deep":    []byte(`{"messages":[` + strings.Repeat(`{"tool_calls":{"tool_calls":{"refusal":{"data":"`+strings.Repeat(`\"`, 150)+`\u0061"}}}},`, n/360) + `1]}`),
+		"respelled-list":  []byte(`{"messages":[{"content":[{"type":"tool_use","id":"a","input":[` + strings.Repeat(`"\u00e9",`, n/9) + `1]}]}]}`),
+		"half-surrogates": []byte(`{"messages":[{"content":"` + strings.Repeat(`\ud800`, n/6) + `"}]}`),
+		"slashes":         []byte(`{"messages":[{"content":"` + strings.Repeat(`\/`, n/2) + `"}]}`),
+		"lists-repeated":  []byte(`{` + strings.Repeat(`"messages":[`+strings.Repeat("1,", 520)+`1],`, n/1060) + `"a":1}`),
+		"quotes-at-end":   []byte(`{"messages":[],"x":"` + strings.Repeat(`\"`, n/2) + `"}`),
+		"brackets-at-end": []byte(`{"messages":[],"x":{"a":` + strings.Repeat(`[`, n/2) + strings.Repeat(`]`, n/2) + `}}`),
+		"tiny-at-end":     []byte(`{"messages":[],` + strings.Repeat(`"a":{},`, n/7) + `"b":1}`),
 		"not-closed":      bytes.TrimSuffix(benchBody("claude", n, "", ""), []byte("}")),
 		"brackets-string": []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat(`[{`, n/2) + `"}]}`),
 	} {

@@ -14,7 +14,8 @@
 //
 //  1. The operator's own places, if [Options] has some.
 //  2. A header that a client sends for its own sessions (Claude Code, Codex …).
-//  3. Claude Code's session inside the body's metadata.user_id.
+//  3. A client's own session inside the body: metadata.user_id of Claude Code,
+//     client_metadata.session_id of Codex.
 //  4. A generic header (X-Session-Id, X-Session-Affinity …). A proxy on the way
 //     may have added it, so the client's own id comes first.
 //  5. A body member whose documented meaning is "this conversation".
@@ -28,18 +29,34 @@
 // nobody knows yet, and a plain metadata.user_id, which is a user and not a
 // session. [Signals] lists all places; the table is in census.go.
 //
-// How much of the body is read depends on what is found:
+// # How much of the body is read
+//
+// What a body names does not depend on its size, only on its top-level members
+// and their order. Of duplicate members the last counts. Of several ids of
+// [KindNativeBody] the one whose member stands last counts, and it is the only
+// name from the body. So a search may take a short way where the whole body would
+// give the same answer:
 //   - With a client's own header the body is not read.
-//   - With a generic header a body of up to 8 KiB is read if it mentions
-//     "metadata". Of a larger body only the last 4 KiB are looked at, for Claude
-//     Code's metadata.
-//   - Without a header a body of up to 8 KiB is read whole.
-//   - A larger body is not read further if an id stands in its first 512 bytes
-//     before the first list, or in its last 4 KiB. What its middle repeats or
-//     breaks is then not noticed.
-//   - A prompt_cache_key does not end the search, because applications also use
-//     it for a bucket of many conversations. The body is walked for a stronger
-//     id.
+//   - The members behind the last list at the top of the body are read from the
+//     end. Behind those lists clients put their own ids. If there is a list at the
+//     very end, as in {"model":…,"messages":[…]}, there are no such members; if
+//     the body has no list at the top, all members are.
+//   - With a generic header only KindNativeBody is asked, and only behind the last
+//     list. An id of that kind before a list does not count then.
+//   - Without a header an id of KindNativeBody behind the last list ends the
+//     search. So does the first of the operator's own places, if it is a path. Own
+//     paths that are not found there cost a walk over the whole body.
+//   - All other ids need a walk over all members at the top, which hashes nothing:
+//     a stronger id, or a later duplicate, may stand anywhere.
+//   - Content needs a walk over the whole body.
+//
+// How much is checked depends on the size. A body of up to 8 KiB must be JSON to
+// its last byte, as encoding/json's Valid judges; otherwise it names nothing. Of a
+// larger body what is walked over must have names, values and commas where JSON
+// has them at the top and in messages, and every string and bracket must close.
+// What is stepped over may be malformed inside. If the members behind the last
+// list were enough, nothing before them is checked but the opening brace. JSON
+// inside a string, as in metadata.user_id, must always be valid.
 //
 // # What else an ID says
 //
@@ -178,13 +195,18 @@
 // a placeholder ("null", "default", an all-zero UUID, "{{session_id}}" …), or if
 // it contains a control character. Such a value is neither cut nor repaired.
 //
-// A body that is truncated, or is not one JSON object, or has more than a thousand
-// members at its top, names nothing. Its header still counts.
+// A body that does not end with a closing brace, is not one JSON object, or has
+// more than a thousand members at its top, names nothing. Its header still counts.
+// (A thousand members are not counted where those behind the last list were
+// enough.)
 //
-// Work is linear in the body, and the depth of the recursion is bounded. A body of
-// a million tiny parts costs at most ten times what a normal body of its size
-// does (go test ./sessionid -bench Hostile). Beyond 8,192 messages, 1,024 parts
-// of a message, and 256 members of an object, the rest counts as it is spelled.
+// Work is linear in the body, the depth of the recursion is bounded, and no memory
+// in proportion to the body is used. A body of a million tiny parts costs some ten
+// times what a normal body of its size does (go test ./sessionid -bench Hostile; go
+// test ./sessionid -run TheSlowestBody -slowest 1m -v searches for worse ones).
+// Beyond 8,192 messages, 1,024 parts of a message, and 256 members of an object,
+// the rest counts as it is spelled. So does what is more work to take apart than
+// its bytes are worth: thousands of messages that have hardly a word each.
 //
 // The digests are not keyed. Whoever can choose ids can choose two that collide,
 // and then shares a session with himself. Keep tenants apart by a part of the key

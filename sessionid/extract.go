@@ -39,10 +39,12 @@ var byContentAlone = func() *Extractor {
 // goroutines.
 //
 // What it costs, with the zero Options:
-//   - An id in the header, or in the body's first 512 bytes or last 4 KiB, costs
-//     the same for every size of body, and no allocation.
-//   - prompt_cache_key alone costs one walk over the body.
+//   - An id in the header, or a client's own id behind the last list of the body,
+//     costs the same for every size of body, and no allocation.
+//   - Another id in the body costs one walk over the body that hashes nothing.
 //   - Content costs one walk that hashes, and one allocation.
+//
+// A body of up to 8 KiB is checked to be JSON as well.
 func (e *Extractor) Extract(header http.Header, body []byte) ID {
 	var id ID
 	var found found

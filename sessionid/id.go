@@ -42,9 +42,9 @@ func (id *ID) Primary() Key {
 }
 
 // Names returns the explicit ids that the request carries, the strongest first,
-// at most 4. Each of them names the session; bind them all. Names is empty if
-// the session is known by [ID.Weak] or by content only. The slice is part of
-// the ID: read it, do not write to it.
+// at most 4. Bind them all; [ID.Leading] says which of them find the session.
+// Names is empty if the session is known by [ID.Weak] or by content only. The
+// slice is part of the ID: read it, do not write to it.
 func (id *ID) Names() []Key { return id.names[:id.n:id.n] }
 
 // Leading returns how many of Names, from the first on, are of the strongest kind

@@ -5,8 +5,10 @@ package sessionid
 type Options struct {
 	// Own are the operator's own places, the strongest first. They are of
 	// [KindOwn], which the default order asks before all others. Each header
-	// costs a look-up in every request. A path costs a walk over the body in
-	// every request in which no own id stands. The default is none.
+	// costs a look-up in every request. A path costs a walk over the body in every
+	// request, unless it is the first place and stands behind the body's last
+	// list. The strongest place that has an id gives the only own name. The
+	// default is none.
 	Own []Place
 
 	// Order are the kinds that are asked, the strongest first. A kind that is
@@ -30,9 +32,11 @@ type Options struct {
 
 	// OwnersEverywhere looks for [ID.Owners] in the header and in the whole body
 	// of every request. That costs a walk over the body, without hashing it. By
-	// default owners are taken from the header and from as much of the body as
-	// is read to find the session, at no cost. A body of up to 8 KiB is read
-	// whole unless the header names the session.
+	// default owners are taken from the header and, at no cost, from the part of
+	// the body that is needed to find the session, at every size of the body:
+	// none of it if a client's own header names the session; the members behind
+	// the last list if a generic header or a KindNativeBody id behind that list
+	// names it; otherwise all members.
 	OwnersEverywhere bool
 
 	// MaxIDBytes is the longest id that is taken, at most 1024. The default, 0,
