@@ -65,10 +65,7 @@ func (r reading) id(v string, limit int) (string, bool) {
 // readJSON reads a member of JSON inside a string. No client sends an id that needs
 // escapes there.
 func readJSON(v, name string) (string, bool) {
-	if !jsontext.Valid(bytesOf(v)) {
-		return "", false
-	}
-	raw := jsontext.Lookup(bytesOf(v), name)
+	raw := jsontext.Find(bytesOf(v), name)
 	if len(raw) <= 2 || raw[0] != '"' || bytes.IndexByte(raw, '\\') >= 0 {
 		return "", false
 	}

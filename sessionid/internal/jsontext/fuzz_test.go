@@ -120,6 +120,15 @@ func FuzzValid(f *testing.F) {
 			if got, want := Valid(text), json.Valid(text); got != want {
 				t.Fatalf("Valid is %v of %q", got, text)
 			}
+			var members map[string]json.RawMessage
+			if json.Unmarshal(text, &members) != nil {
+				members = nil
+			}
+			for _, name := range []string{"a", "id", "session_id"} {
+				if got, want := Find(text, name), members[name]; !bytes.Equal(got, want) {
+					t.Fatalf("%s is %q, want %q in %q", name, got, want, text)
+				}
+			}
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package jsontext
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 )
@@ -14,23 +15,56 @@ const maxNesting = 10000
 func Valid(text []byte) bool {
 	// One word knows of the innermost 64 brackets which are objects. A text that
 	// is nested deeper is read again with more memory.
-	ok, tooDeep := valid(text, nil)
+	var none wanted
+	ok, tooDeep := valid(text, nil, &none)
 	if tooDeep {
-		return validDeep(text)
+		return validDeep(text, &none)
 	}
 	return ok
 }
 
+// Find returns the raw value of a member of the object that text is. Of duplicate
+// members the last one counts. Find returns nil if there is no such member, or if
+// text is not [Valid].
+func Find(text []byte, name string) []byte {
+	w := wanted{name: name}
+	ok, tooDeep := valid(text, nil, &w)
+	if tooDeep {
+		w = wanted{name: name}
+		ok = validDeep(text, &w)
+	}
+	if !ok || w.to == 0 {
+		return nil
+	}
+	return text[w.from:w.to]
+}
+
+// wanted is a member of the outermost object, and where its value stands.
+type wanted struct {
+	name     string // "": none
+	here     bool   // the value at hand is that member's
+	from, to int
+}
+
+// is reports whether a name, as it is spelled, is the wanted one.
+func (w *wanted) is(name []byte) bool {
+	if bytes.IndexByte(name, '\\') >= 0 {
+		var buf nameBuffer
+		return string(buf.resolve(name)) == w.name
+	}
+	return string(name) == w.name
+}
+
 //go:noinline
-func validDeep(text []byte) bool {
+func validDeep(text []byte, w *wanted) bool {
 	var outer [maxNesting / 64]uint64
-	ok, _ := valid(text, outer[:])
+	ok, _ := valid(text, outer[:], w)
 	return ok
 }
 
 // valid checks a text with at most 64 brackets open, and 64 more for each word of
 // outer.
-func valid(b []byte, outer []uint64) (ok, tooDeep bool) {
+func valid(b []byte, outer []uint64, w *wanted) (ok, tooDeep bool) {
 	objects := uint64(0) // a bit for each open bracket, the innermost one lowest: 1 for an object
 	depth := 0
 	i := skipSpace(b, 0)
@@ -90,8 +124,13 @@ value:
 	}
 
 next:
-	if depth == 0 {
-		return skipSpace(b, i) == len(b), false
+	if depth <= 1 {
+		if depth == 0 {
+			return skipSpace(b, i) == len(b), false
+		}
+		if w.here {
+			w.to, w.here = i, false
+		}
 	}
 	if i < len(b) && b[i] <= ' ' {
 		i = skipSpace(b, i)
@@ -133,8 +172,12 @@ name:
 	if i >= len(b) || b[i] != '"' {
 		return false, false
 	}
-	if i = validString(b, i+1); i < 0 {
+	start := i + 1
+	if i = validString(b, start); i < 0 {
 		return false, false
+	}
+	if depth == 1 && w.name != "" {
+		w.here = w.is(b[start : i-1])
 	}
 	if i < len(b) && b[i] <= ' ' {
 		i = skipSpace(b, i)
@@ -145,6 +188,9 @@ name:
 	i++
 	if i < len(b) && b[i] <= ' ' {
 		i = skipSpace(b, i)
+	}
+	if w.here && depth == 1 {
+		w.from = i
 	}
 	goto value
 }
