@@ -22,9 +22,6 @@ func (b *body) has(i int) bool { return b.have>>i&1 != 0 }
 // raw returns the value of a member that is there, as the text spells it.
 func (b *body) raw(i int) []byte { return b.text[b.at[i].from:b.at[i].to] }
 
-// inTail reports whether a member that is there stands behind the last list.
-func (b *body) inTail(i int) bool { return b.at[i].from > b.list }
-
 func (b *body) set(i, from, to int) {
 	b.at[i] = span{from, to}
 	b.have |= 1 << i

@@ -2,7 +2,6 @@ package sessionid_test
 
 import (
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -181,6 +180,6 @@ func TestTheSlowestBody(t *testing.T) {
 	for _, b := range best {
 		f := fragments{genes: b.genes}
 		body := f.body(1)
-		t.Log(fmt.Sprintf("%5.1f times: %.200s", b.cost, body))
+		t.Logf("%5.1f times: %.200s", b.cost, body)
 	}
 }
