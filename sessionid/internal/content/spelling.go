@@ -13,97 +13,85 @@ import (
 // respelled hashes a value as if it had its shortest spelling: no white space
 // between tokens, and \uXXXX and \/ only where there is no shorter escape.
 func respelled(raw []byte) uint64 {
-	var s speller
+	// What is written is gathered, because the hash is slow on short pieces.
+	var buf [512]byte
+	var d xxhash.Digest
+	const spare = 16 // for what is written at once
+	n, flushed, inString := 0, false, false
 	for i := 0; i < len(raw); {
-		c := raw[i]
-		i++
-		if c <= ' ' && jsontext.IsSpace(c) {
-			continue
+		if n > len(buf)-2*spare {
+			if !flushed {
+				d.Reset()
+				flushed = true
+			}
+			d.Write(buf[:n])
+			n = 0
 		}
-		s.room()
-		s.buf[s.n] = c
-		s.n++
-		if c == '"' {
-			i = s.text(raw, i)
-		}
-	}
-	if !s.flushed {
-		return xxhash.Sum64(s.buf[:s.n])
-	}
-	s.flush()
-	return s.d.Sum64()
-}
-
-// speller gathers what is hashed, because the hash is slow on short pieces.
-type speller struct {
-	d       xxhash.Digest
-	flushed bool // d has a part of the value
-	n       int  // bytes in buf
-	buf     [256]byte
-}
-
-// room makes room for any one escape.
-func (s *speller) room() {
-	if s.n > len(s.buf)-16 {
-		s.flush()
-	}
-}
-
-func (s *speller) flush() {
-	if !s.flushed {
-		s.d.Reset()
-		s.flushed = true
-	}
-	s.d.Write(s.buf[:s.n])
-	s.n = 0
-}
-
-// text writes the string that goes on at i, and returns the index behind it.
-func (s *speller) text(raw []byte, i int) int {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	for i < len(raw) {
-		s.room()
-		if raw[i] != '"' && raw[i] != '\\' && i+8 <= len(raw) {
-			w := binary.LittleEndian.Uint64(raw[i:])
-			binary.LittleEndian.PutUint64(s.buf[s.n:], w) // what is too much is written over
-			quote, escape := w^ones*'"', w^ones*'\\'
-			m := ((quote-ones)&^quote | (escape-ones)&^escape) & highs
-			if m == 0 {
-				i += 8
-				s.n += 8
+		// Nothing gets longer, so up to limit there is room.
+		for limit := min(len(raw), i+len(buf)-spare-n); i < limit; {
+			c := raw[i]
+			if !inString {
+				buf[n] = c // a blank is written over
+				n += int(counts[c])
+				i++
+				inString = c == '"'
 				continue
 			}
-			i += bits.TrailingZeros64(m) / 8
-			s.n += bits.TrailingZeros64(m) / 8
-		}
-		c := raw[i]
-		if c == '\\' && i+1 < len(raw) {
-			// Where one escape stands the next one often follows.
-			for i+1 < len(raw) && raw[i] == '\\' {
-				s.room()
+			switch {
+			case c == '"':
+				inString = false
+			case c == '\\' && i+1 < len(raw):
 				switch e := raw[i+1]; e {
 				case 'u':
-					i = s.unicode(raw, i)
-					continue
+					wrote, took := unicode((*[8]byte)(buf[n:]), raw[i:])
+					n += wrote
+					i += took
 				case '/':
+					buf[n] = e
+					n++
+					i += 2
 				default:
-					s.buf[s.n] = '\\'
-					s.n++
+					buf[n], buf[n+1] = c, e
+					n += 2
+					i += 2
 				}
-				s.buf[s.n] = raw[i+1]
-				s.n++
-				i += 2
+				continue
+			case i+8 <= len(raw):
+				w := binary.LittleEndian.Uint64(raw[i:])
+				binary.LittleEndian.PutUint64(buf[n:], w) // what is too much is written over
+				step := plainBytes(w)
+				n += step
+				i += step
+				continue
 			}
-			continue
-		}
-		s.buf[s.n] = c
-		s.n++
-		i++
-		if c == '"' {
-			return i
+			buf[n] = c
+			n++
+			i++
 		}
 	}
-	return i
+	if !flushed {
+		return xxhash.Sum64(buf[:n])
+	}
+	d.Write(buf[:n])
+	return d.Sum64()
+}
+
+// counts is 1 for every byte that counts outside a string: all but white space.
+var counts = func() (table [256]uint8) {
+	for c := range table {
+		if !jsontext.IsSpace(byte(c)) {
+			table[c] = 1
+		}
+	}
+	return table
+}()
+
+// plainBytes returns how many bytes of w, which a text begins with, stand before
+// the first quote or backslash.
+func plainBytes(w uint64) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	quote, escape := w^ones*'"', w^ones*'\\'
+	return bits.TrailingZeros64(((quote-ones)&^quote|(escape-ones)&^escape)&highs) / 8
 }
 
 // shortEscape returns the letter behind the backslash of the shortest escape of
@@ -126,35 +114,32 @@ func shortEscape(r rune) (letter byte, ok bool) {
 	return 0, false
 }
 
-// unicode writes the escape \uXXXX at i in its shortest spelling, and returns the
-// index behind it.
-func (s *speller) unicode(raw []byte, i int) int {
+// unicode spells the escape \uXXXX that raw begins with the shortest way. It
+// returns how many bytes it wrote and how many it took.
+func unicode(out *[8]byte, raw []byte) (wrote, took int) {
 	const hex = "0123456789abcdef"
-	r, n := jsontext.Unescape(raw[i:])
-	out := s.buf[s.n : s.n+8]
-	letter, short := byte(0), false
-	if r < utf8.RuneSelf {
-		letter, short = shortEscape(r)
-	}
+	r, n := jsontext.Unescape(raw)
 	switch {
 	case r >= 0x800 && r <= 0xffff: // most that are escaped
 		out[0], out[1], out[2] = 0xe0|byte(r>>12), 0x80|byte(r>>6)&0xbf, 0x80|byte(r)&0xbf
-		s.n += 3
+		return 3, n
 	case r >= 0x80 && r < 0x800:
 		out[0], out[1] = 0xc0|byte(r>>6), 0x80|byte(r)&0xbf
-		s.n += 2
+		return 2, n
+	case r > 0xffff:
+		return utf8.EncodeRune(out[:], r), n
 	case n == 0: // no four hex digits: as it stands
-		s.n += copy(out, `\u`)
-		n = 2
-	case short:
-		out[0], out[1] = '\\', letter
-		s.n += 2
-	case r < 0x20:
-		s.n += copy(out, `\u00`)
-		out[4], out[5] = hex[r>>4], hex[r&15]
-		s.n += 2
-	default:
-		s.n += utf8.EncodeRune(out, r)
+		return copy(out[:], `\u`), 2
 	}
-	return i + n
+	if letter, short := shortEscape(r); short {
+		out[0], out[1] = '\\', letter
+		return 2, n
+	}
+	if r < 0x20 {
+		copy(out[:], `\u00`)
+		out[4], out[5] = hex[r>>4], hex[r&15]
+		return 6, n
+	}
+	out[0] = byte(r)
+	return 1, n
 }
