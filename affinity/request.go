@@ -57,12 +57,21 @@ type where struct {
 // keysOf are the keys that the store knows a session by.
 func keysOf(id *sessionid.ID) (k cache.Keys) {
 	weak := id.Weak()
-	if n := copy(k.Names[:], id.Names()); n == 0 {
-		// prompt_cache_key names the session only if nothing better does.
-		k.Names[0], weak = weak, sessionid.Key{}
+	n := id.Leading()
+	copy(k.Names[:], id.Names()[:n])
+	// The others are bound and do not find the session: a proxy may stamp one on
+	// everybody.
+	also := copy(k.Also[:], id.Names()[n:])
+	switch {
+	case n == 0: // prompt_cache_key names the session only if nothing better does
+		k.Names[0] = weak
+	case weak != sessionid.Key{}:
+		k.Also[also] = weak
 	}
 	k.End, k.Past = id.End(), id.Fallbacks()
-	k.Also[0], k.Also[1] = weak, id.Tail()
+	if tail := id.Tail(); tail != (sessionid.Key{}) {
+		k.Also[0] = tail
+	}
 	copy(k.Marks[:], id.Marks())
 	k.Ongoing = id.Ongoing()
 	return k

@@ -166,18 +166,18 @@ func TestStrongerSignalsComeFirst(t *testing.T) {
 		require.Equal(t, 1, twice.Leading(), "equal ids are one name")
 	})
 	t.Run("all ids of the strongest kind lead", func(t *testing.T) {
-		id := extract(t, nil, `{"prompt_cache_key":"k","conversation_id":"c","thread_id":"t"}`)
+		id := extract(t, nil, `{"prompt_cache_key":"`+uuidB+`","conversation_id":"c","thread_id":"t"}`)
 		require.Equal(t, 2, id.Leading())
-		id = extract(t, headers("X-Client-Request-Id", "k"), `{"prompt_cache_key":"k","conversation_id":"c"}`)
+		id = extract(t, headers("X-Client-Request-Id", uuidB), `{"prompt_cache_key":"`+uuidB+`","conversation_id":"c"}`)
 		require.Len(t, id.Names(), 2)
 		require.Equal(t, 1, id.Leading(), "the cache key is a name beside")
-		id = extract(t, nil, `{"prompt_cache_key":"k"}`)
+		id = extract(t, nil, `{"prompt_cache_key":"`+uuidB+`"}`)
 		require.Zero(t, id.Leading())
 	})
 	t.Run("of two native ids the last in the body counts", func(t *testing.T) {
 		codex, claude := `"client_metadata":{"session_id":"c-1"}`, `"metadata":{"user_id":"user_ab_account__session_`+uuidA+`"}`
 		require.Equal(t, onlyClaude, primary(t, nil, `{`+codex+`,`+claude+`}`))
-		id := extract(t, nil, `{`+claude+`,`+codex+`,"prompt_cache_key":"k"}`)
+		id := extract(t, nil, `{`+claude+`,`+codex+`,"prompt_cache_key":"`+uuidB+`"}`)
 		require.Equal(t, "client_metadata.session_id", id.Signal().Name)
 		require.Len(t, id.Names(), 1)
 		require.Zero(t, id.Weak())

@@ -242,7 +242,7 @@ func (e *Extractor) addOwners(rows []row, o *Options) error {
 func (e *Extractor) addLanes(rows []row, o *Options) error {
 	for i := range rows {
 		r := &rows[i]
-		if r.kind != KindLane && r.kind != KindParent || o.off(r) {
+		if r.kind != KindLane && r.kind != KindParent && r.kind != KindSide || o.off(r) {
 			continue
 		}
 		s := slot{row: *r}

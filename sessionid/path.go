@@ -26,6 +26,7 @@ func (id ID) WithPath(path string) ID {
 	if v, ok := at("/conversations/", "conv_"); ok {
 		if id.IsZero() {
 			id.add(&pathSlot, pathSlot.space.key(v))
+			id.lead = id.n
 		}
 		id.owners = append(id.owners[:len(id.owners):len(id.owners)], Owner{"conversation", OwnerKey("conversation", v)})
 	}

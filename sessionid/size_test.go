@@ -13,7 +13,7 @@ import (
 func bodyRows() (rows []row) {
 	for _, r := range census {
 		switch {
-		case r.kind.inHeader(), r.kind == KindLane, r.kind == KindParent, r.kind == KindOwnerHeader, r.terms != nil && r.terms.isCacheKey:
+		case r.kind.inHeader(), r.kind == KindLane, r.kind == KindParent, r.kind == KindOwnerHeader, r.kind == KindSide, r.terms != nil && r.terms.isCacheKey:
 		default:
 			rows = append(rows, r)
 		}
@@ -34,7 +34,7 @@ func idFor(r *row, n int) string {
 		return fmt.Sprintf(`"{\"session_id\":\"%s%x\"}"`, uuid, n%16)
 	case r.read == claudeUserID:
 		return fmt.Sprintf(`"user_a_account__session_%s%x"`, uuid, n%16)
-	case r.read == bareUUID:
+	case r.read == bareUUID, r.read == cacheKey && n%2 == 0, r.read == copilotCacheKey && n%2 == 0:
 		return fmt.Sprintf(`"%s%x"`, uuid, n%16)
 	case r.read == openAIConversation && n%2 == 0:
 		return fmt.Sprintf(`"conv_%d"`, n)
@@ -70,7 +70,7 @@ func shapeOf(data []byte) (s shape) {
 		case 6:
 			s.header.Set(generic[which%len(generic)], fmt.Sprintf("h-%d", n))
 		case 7:
-			s.header.Set("User-Agent", "KimiCLI/1")
+			s.header.Set("User-Agent", []string{"KimiCLI/1", "GitHubCopilotChat/1"}[which%2])
 		default:
 			s.parts[at%3] = append(s.parts[at%3], memberFor(&rows[which%len(rows)], n))
 		}
