@@ -189,9 +189,12 @@ func (c *Cursor) name() (name []byte, ok bool) {
 	if end < 0 {
 		end = nameEnd(b, i+1)
 	}
-	if end >= 0 {
+	if end == escapeFirst {
+		name, end = c.buffer.read(b, i+1)
+	} else if end >= 0 {
 		name = b[i+1 : end-1]
-	} else {
+	}
+	if end < 0 {
 		if end, _ = longEnd(b, i+1); end < 0 {
 			c.fail()
 			return nil, false
@@ -305,6 +308,9 @@ func shortEnd(b []byte, i int) int {
 	return i + bits.TrailingZeros64(quote)/8 + 1
 }
 
+// escapeFirst is what nameEnd returns if it comes to a backslash.
+const escapeFirst = -2
+
 // nameEnd is shortEnd for 24 bytes.
 func nameEnd(b []byte, i int) int {
 	for range 3 {
@@ -318,7 +324,7 @@ func nameEnd(b []byte, i int) int {
 		case quote|escape == 0:
 			i += 8
 		case quote == 0 || escape&(quote^(quote-1)) != 0:
-			return -1
+			return escapeFirst
 		default:
 			return i + bits.TrailingZeros64(quote)/8 + 1
 		}

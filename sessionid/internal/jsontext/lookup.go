@@ -20,11 +20,16 @@ func Lookup(raw []byte, name string) (found []byte) {
 		if !ok {
 			return found
 		}
-		v := c.value()
+		wanted := string(n) == name
+		start, v := c.At, c.value()
 		if v.Form == Open {
-			v = c.Skip()
+			c.Pass()
+			v.Raw = nil
+			if !c.Failed {
+				v.Raw = c.Since(start)
+			}
 		}
-		if string(n) == name {
+		if wanted {
 			found = v.Raw // nil if the value is broken
 		}
 	}

@@ -138,6 +138,16 @@ text:
 	JMP  text
 
 closes:
+	// Brackets that close just behind their opening one cannot be the outermost.
+	MOVQ CX, AX
+	SHLQ $1, AX
+	ANDQ DX, AX
+	POPCNTQ AX, AX
+	MOVQ R14, R15
+	SUBQ AX, R15
+	CMPQ R10, R15
+	JGT  next
+
 	// The outermost bracket may close in this block: look at each closing one.
 	MOVQ DX, AX
 	MOVQ R10, R15
@@ -256,6 +266,16 @@ text2:
 	JMP  text2
 
 closes2:
+	// Brackets that close just behind their opening one cannot be the outermost.
+	MOVQ CX, AX
+	SHLQ $1, AX
+	ANDQ DX, AX
+	POPCNTQ AX, AX
+	MOVQ R14, R15
+	SUBQ AX, R15
+	CMPQ R10, R15
+	JGT  next2
+
 	MOVQ DX, AX
 	MOVQ R10, R15
 

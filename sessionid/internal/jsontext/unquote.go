@@ -98,21 +98,37 @@ type nameBuffer [72]byte
 // long or has an escape that JSON does not know. The latter is nobody's name,
 // because it contains a backslash.
 func (buf *nameBuffer) resolve(name []byte) []byte {
-	n := 0
-	for i := 0; i < len(name); {
-		if n+utf8.UTFMax > len(buf) {
-			return name
-		}
-		if name[i] != '\\' {
-			buf[n] = name[i]
+	n, i := buf.text(name, 0)
+	if i < len(name) {
+		return name
+	}
+	return buf[:n]
+}
+
+// read returns the name that begins at i, without its escapes, and the index
+// behind its closing quote. end is -1 if the name cannot be resolved.
+func (buf *nameBuffer) read(b []byte, i int) (name []byte, end int) {
+	n, i := buf.text(b, i)
+	if i < len(b) && b[i] == '"' {
+		return buf[:n], i + 1
+	}
+	return nil, -1
+}
+
+// text resolves the escapes of b from i on, up to a quote that is not escaped. It
+// returns how many bytes it wrote, and where it stopped.
+func (buf *nameBuffer) text(b []byte, i int) (n, stopped int) {
+	for i < len(b) && b[i] != '"' && n+utf8.UTFMax <= len(buf) {
+		if b[i] != '\\' {
+			buf[n] = b[i]
 			i++
 			n++
 			continue
 		}
-		if i+1 == len(name) {
-			return name
+		if i+1 == len(b) {
+			return n, i
 		}
-		switch c := name[i+1]; c {
+		switch c := b[i+1]; c {
 		case '"', '\\', '/':
 			buf[n] = c
 		case 'b':
@@ -126,20 +142,20 @@ func (buf *nameBuffer) resolve(name []byte) []byte {
 		case 't':
 			buf[n] = '\t'
 		case 'u':
-			r, took := Unescape(name[i:])
+			r, took := Unescape(b[i:])
 			if took == 0 {
-				return name
+				return n, i
 			}
 			n += utf8.EncodeRune(buf[n:], r)
 			i += took
 			continue
 		default:
-			return name
+			return n, i
 		}
 		i += 2
 		n++
 	}
-	return buf[:n]
+	return n, i
 }
 
 // Unescape reads an escape \uXXXX at the beginning of b, together with the low

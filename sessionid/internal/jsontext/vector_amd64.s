@@ -228,6 +228,16 @@ nestedNext:
 	JMP  nestedBlock
 
 nestedCloses:
+	// Brackets that close just behind their opening one cannot be the outermost.
+	MOVQ CX, AX
+	SHLQ $1, AX
+	ANDQ DX, AX
+	POPCNTQ AX, AX
+	MOVQ R14, R15
+	SUBQ AX, R15
+	CMPQ R10, R15
+	JGT  nestedNext
+
 	// The outermost bracket may close in this block: look at each closing one.
 	MOVQ DX, AX
 	MOVQ R10, R15
