@@ -590,7 +590,7 @@ func (w *walker) unknown(start int) (sum uint64) {
 		if !ok || w.tired() {
 			return sum
 		}
-		w.left -= 2 * workMember
+		w.left -= 3 * workMember
 		if volatile(name) {
 			o.pass(v)
 			continue
