@@ -313,11 +313,11 @@ func (w *walker) text(v jsontext.Value) uint64 {
 	}
 	w.ids.read(v.Raw)
 	v = w.whole(v)
-	sum := w.weigh(v)
 	if len(v.Raw) <= 2 || v.Raw[0] != '"' {
+		w.weight += len(v.Raw)
 		return 0
 	}
-	return Fold(tagText, sum)
+	return Fold(tagText, w.weigh(v))
 }
 
 // weigh sums up a value and counts its bytes. It is for texts, arguments and
