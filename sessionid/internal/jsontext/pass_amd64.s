@@ -58,6 +58,54 @@ GLOBL passOnes<>(SB), RODATA|NOPTR, $16
 	SHLQ      $32, R15    \
 	ORQ       R15, dst
 
+DATA passFives<>+0(SB)/8, $0x5555555555555555
+GLOBL passFives<>(SB), RODATA|NOPTR, $8
+DATA passThrees<>+0(SB)/8, $0x3333333333333333
+GLOBL passThrees<>(SB), RODATA|NOPTR, $8
+DATA passFifteens<>+0(SB)/8, $0x0f0f0f0f0f0f0f0f
+GLOBL passFifteens<>(SB), RODATA|NOPTR, $8
+DATA passEach<>+0(SB)/8, $0x0101010101010101
+GLOBL passEach<>(SB), RODATA|NOPTR, $8
+DATA passHighs<>+0(SB)/8, $0x8080808080808080
+GLOBL passHighs<>(SB), RODATA|NOPTR, $8
+
+// COUNTS sets each byte of dst to the number of bits in that byte of src and the
+// bytes below.
+#define COUNTS(src, dst) \
+	MOVQ src, dst               \
+	SHRQ $1, dst                \
+	ANDQ passFives<>(SB), dst   \
+	MOVQ src, R15               \
+	SUBQ dst, R15               \
+	MOVQ R15, dst               \
+	SHRQ $2, R15                \
+	ANDQ passThrees<>(SB), R15  \
+	ANDQ passThrees<>(SB), dst  \
+	ADDQ R15, dst               \
+	MOVQ dst, R15               \
+	SHRQ $4, R15                \
+	ADDQ R15, dst               \
+	ANDQ passFifteens<>(SB), dst \
+	IMULQ passEach<>(SB), dst
+
+// CLOSES sets the flag ZF if no bracket closes that was open before the block:
+// then in each 8 bytes there are fewer closing ones than are open before these
+// bytes. CX and DX are the opening and the closing brackets, and the depth in R10
+// is at most 64. It changes AX, R13 and R15.
+#define CLOSES \
+	COUNTS(CX, R13)          \
+	COUNTS(DX, AX)           \
+	SHLQ $8, R13             \
+	LEAQ 63(R10), R15        \
+	IMULQ passEach<>(SB), R15 \
+	ADDQ R13, R15            \
+	SUBQ AX, R15             \
+	MOVQ R15, AX             \
+	SHLQ $1, AX              \
+	ORQ  R15, AX             \
+	ANDQ passHighs<>(SB), AX \
+	CMPQ AX, passHighs<>(SB)
+
 // func passNestedWide(p *byte, n int) (pos int, state uint64, depth int)
 TEXT ·passNestedWide(SB), NOSPLIT, $0-40
 	MOVQ p+0(FP), SI
@@ -147,6 +195,9 @@ closes:
 	SUBQ AX, R15
 	CMPQ R10, R15
 	JGT  next
+
+	CLOSES
+	JEQ  next
 
 	// The outermost bracket may close in this block: look at each closing one.
 	MOVQ DX, AX
@@ -275,6 +326,9 @@ closes2:
 	SUBQ AX, R15
 	CMPQ R10, R15
 	JGT  next2
+
+	CLOSES
+	JEQ  next2
 
 	MOVQ DX, AX
 	MOVQ R10, R15
