@@ -203,7 +203,7 @@
 // Work is linear in the body, the depth of the recursion is bounded, and no memory
 // in proportion to the body is used. A body of a million tiny parts costs at most
 // ten times what a normal body of its size does (go test ./sessionid -bench
-// Hostile). A search for worse ones finds small bodies of 40 KB, some 100 µs of
+// Hostile). A search for worse ones finds small bodies of 40 KB, some 200 µs of
 // work, at twenty times (go test ./sessionid -run TheSlowestBody -slowest 1m -v).
 // Beyond 8,192 messages, 1,024 parts of a message, and 256 members of an object,
 // the rest counts as it is spelled. So does what is more work to take apart than
