@@ -310,34 +310,44 @@ func TestTheAnswerToACompactionLeadsToItsSession(t *testing.T) {
 }
 
 // Data that is replayed has one id in many conversations. Whoever believed the ids
-// would take them for one session. That is noticed, in the scope where it happens.
+// would take them for one session. That is noticed, and then no ids are believed in
+// the scope where it happens.
 func TestIDsThatManyConversationsHaveAreNotBelieved(t *testing.T) {
-	var notLost, lost affinity.Request
-	body := func(i int, opening, closing string) string {
-		return fmt.Sprintf(`{"messages":[{"role":"user","content":"%s %d"},{"role":"assistant","content":null,"tool_calls":[{"id":"call_rsMgIgFD6qElK9JgNMKVPei5","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"call_rsMgIgFD6qElK9JgNMKVPei5","content":"r"}%s]}`, opening, i, closing)
+	const (
+		one = "call_rsMgIgFD6qElK9JgNMKVPei5"
+		two = "call_lTPVZQef83lJaiDKCXZeLs5N"
+		own = "call_n5dUAnPL0ZhyqDw1NNbvX7t2"
+	)
+	body := func(opening, id, closing string) string {
+		return fmt.Sprintf(`{"messages":[{"role":"user","content":"%s"},{"role":"assistant","content":null,"tool_calls":[{"id":"%s","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"%[2]s","content":"r"}%s]}`, opening, id, closing)
 	}
 	s := wrap(t, nil)
-	replay := func(i int, tenant string) {
-		first := content(fmt.Sprintf(`{"messages":[{"role":"user","content":"task %d"}]}`, i))
-		notLost = content(body(i, "task", ""))
-		first.Tenant, notLost.Tenant = tenant, tenant
+	converse := func(tenant, opening, id string) affinity.Decision {
+		first, second := content(`{"messages":[{"role":"user","content":"`+opening+`"}]}`), content(body(opening, id, ""))
+		first.Tenant, second.Tenant = tenant, tenant
 		p := pick(t, s, first, abc)
 		p.Report(affinity.Served)
-		q := pick(t, s, notLost, abc)
-		require.Equal(t, p.Decision.Session, q.Decision.Session, i)
+		q := pick(t, s, second, abc)
+		require.Equal(t, p.Decision.Session, q.Decision.Session, "what stands before the ids is believed")
+		return q.Decision
 	}
-	replay(0, "t")
-	lost = content(body(1000, "a summary", `,{"role":"user","content":"go on"}`))
-	require.Equal(t, affinity.OutcomeHit, pick(t, s, lost, abc).Decision.Outcome, "the ids of one conversation are believed")
-	for i := range 5 {
-		replay(i+1, "u")
+	compacted := func(tenant, id string) affinity.Decision {
+		r := content(body("a summary of "+id, id, `,{"role":"user","content":"go on"}`))
+		r.Tenant = tenant
+		return pick(t, s, r, abc).Decision
 	}
-	replay(100, "v")
-	for tenant, want := range map[string]affinity.Outcome{"u": affinity.OutcomeNew, "v": affinity.OutcomeHit} {
-		lost = content(body(2000, "a summary", `,{"role":"user","content":"go on"}`))
-		lost.Tenant = tenant
-		require.Equal(t, want, pick(t, s, lost, abc).Decision.Outcome, tenant)
+	for _, id := range []string{one, two} {
+		for i := range 3 {
+			converse("replays", fmt.Sprint("task ", i, id), id)
+		}
 	}
+	converse("copies", "task", one)
+	converse("copies", "another task", one)
+	for tenant, believed := range map[string]bool{"replays": false, "copies": true, "other": true} {
+		is := converse(tenant, "my own task", own)
+		require.Equal(t, believed, compacted(tenant, own).Session == is.Session, tenant)
+	}
+	require.Equal(t, affinity.OutcomeNew, compacted("copies", one).Outcome, "an id that two conversations have")
 }
 
 func TestAnsweredIsOfNoConsequenceWhereNothingIsToldApart(t *testing.T) {
