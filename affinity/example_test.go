@@ -7,6 +7,7 @@ import (
 
 	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/selector"
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 type account struct{ id string }
@@ -101,6 +102,43 @@ func ExamplePick_ReportResponse() {
 	// key-1 hit transient
 	// key-2 detour served
 	// key-2 detour served
+}
+
+// Two users begin with the same words. Their answers tell the conversations apart.
+func ExamplePick_Answered() {
+	ctx := context.Background()
+	accounts := []string{"account-1", "account-2"}
+	sticky, err := affinity.Wrap(selector.RoundRobin[string](), func(name string) string { return name }, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer sticky.Close()
+
+	ask := func(who, body, answer string) {
+		pick, err := sticky.Pick(ctx, affinity.Request{Tenant: "acme", Body: []byte(body)}, accounts)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		pick.Report(affinity.Served)
+		// A gateway writes to the AnswerWriter what it passes on to the client.
+		var passing sessionid.AnswerWriter
+		fmt.Fprintf(&passing, "data: {\"choices\":[{\"delta\":{\"content\":%q}}]}\n\n", answer)
+		if err := pick.Answered(ctx, passing.Answer()); err != nil {
+			fmt.Println(err)
+		}
+		fmt.Println(who, pick.Auth, pick.Decision.Outcome)
+	}
+	ask("Ann", `{"messages":[{"role":"user","content":"hi"}]}`, "Hello!")
+	ask("Ben", `{"messages":[{"role":"user","content":"hi"}]}`, "Good morning.")
+	ask("Ann", `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"Hello!"},{"role":"user","content":"why?"}]}`, "Because.")
+	ask("Ben", `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"Good morning."},{"role":"user","content":"how?"}]}`, "Like this.")
+	// Output:
+	// Ann account-1 new
+	// Ben account-2 new
+	// Ann account-1 hit
+	// Ben account-2 hit
 }
 
 // Load that the gateway counts itself: new sessions avoid an auth that has far

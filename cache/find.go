@@ -88,8 +88,8 @@ func (o *op) leads(k Key) bool {
 			o.past, elder = a, r.more.elder(k)
 		}
 		s.mu.RUnlock()
-		if elder.born != 0 && o.awaits(elder, k) {
-			o.past = elder
+		if eldest := o.eldest(elder, k); eldest.born != 0 {
+			o.past = eldest
 		}
 	}
 	if o.past.born == 0 {

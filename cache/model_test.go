@@ -49,6 +49,7 @@ type modelSession struct {
 	known  bool          // an answer to its latest end
 	asked  int           // how many requests ended in its latest end
 	waits  int           // how many conversations ended in end, and have not gone on
+	own    bool          // one of them is its own
 	end    cache.Key     // in which they did
 	since  time.Time     // when the first went on
 	elder  *modelSession // whom the end taken was taken from
@@ -97,6 +98,14 @@ func (s *modelSession) latest() (k cache.Key) {
 	return k
 }
 
+// from is whom an end was taken from.
+func (s *modelSession) from(k cache.Key) *modelSession {
+	if s.taken != k {
+		return nil
+	}
+	return s.elder
+}
+
 func (s *modelSession) awaits(k cache.Key) bool {
 	return s.waits > 0 && s.end == k && time.Since(s.since) < 5*time.Minute
 }
@@ -118,8 +127,15 @@ func (m *model) seek(scope cache.Scope, k *cache.Keys) (s *modelSession, opening
 	}
 	for _, e := range k.Past {
 		if s = m.owner(scope, e); s != nil {
-			if o := s.elder; s.taken == e && o != nil && slices.Contains(m.live(), o) && o.awaits(e) {
-				s = o
+			of := s
+			for range 8 {
+				of = of.from(e)
+				if of == nil || !slices.Contains(m.live(), of) {
+					break
+				}
+				if of.awaits(e) {
+					s = of
+				}
 			}
 			m.by = e
 			break
@@ -149,14 +165,18 @@ func (m *model) use(s *modelSession, k *cache.Keys) {
 	}
 	if k.End != (cache.Key{}) && s.latest() != k.End {
 		elder := m.owner(s.scope, k.End)
+		if elder != nil && elder.latest() == k.End {
+			elder.end, elder.waits, elder.own, elder.since, elder.count = k.End, max(1, elder.count), true, time.Now(), 0
+		}
 		if elder != nil && !elder.awaits(k.End) {
 			elder = nil
 		}
 		if m.take(s, k.End) {
 			if s.count > 1 {
-				s.end, s.waits, s.since = s.latest(), s.count-1, time.Now()
-			} else if s.waits > 0 && m.by == s.end {
+				s.end, s.waits, s.own, s.since = s.latest(), s.count-1, false, time.Now()
+			} else if s.waits > 0 && (m.by == s.end || s.own) {
 				s.waits--
+				s.own = false
 			}
 			if elder != nil {
 				s.elder, s.taken = elder, k.End

@@ -6,6 +6,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/llmaffinity/llmaffinity/sessionid/internal/content"
+	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
 )
 
 // Answer is what one answer of an upstream tells of its conversation. Two
@@ -73,7 +74,7 @@ func StateAnswer(name, id string) (a Answer) {
 
 // readWhole reads an answer that is one JSON value.
 func (w *AnswerWriter) readWhole(body []byte) {
-	if !gjson.ValidBytes(body) {
+	if !jsontext.Valid(body) {
 		return
 	}
 	v := gjson.ParseBytes(body)

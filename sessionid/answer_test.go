@@ -211,6 +211,15 @@ func TestAnEndlessAnswerIsNotHeld(t *testing.T) {
 	require.Len(t, first.After(&a), 1, "the id")
 }
 
+// Nesting of any depth is no JSON that is read, and costs no stack.
+func TestADeepAnswerTellsNothing(t *testing.T) {
+	const n = 1 << 20
+	for _, body := range []string{strings.Repeat("[", n), `{"choices":` + strings.Repeat("[", n) + strings.Repeat("]", n) + "}", "data: " + strings.Repeat(`{"a":`, n) + "\n\n"} {
+		a := sessionid.ReadAnswer([]byte(body))
+		require.True(t, a.IsZero())
+	}
+}
+
 func FuzzAnswer(f *testing.F) {
 	for _, c := range answered {
 		f.Add([]byte(c.whole), 3)

@@ -8,6 +8,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/llmaffinity/llmaffinity/sessionid/internal/content"
+	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
 )
 
 // maxAnswer bounds what an AnswerWriter holds, in bytes. An answer has at most some
@@ -47,7 +48,7 @@ type answerBlock struct {
 	raw   string // as it is, if it does not grow
 	typ   string
 	id    string
-	name  string
+	name  []byte
 	text  []byte // words, or the JSON of arguments
 	there bool
 }
@@ -95,7 +96,7 @@ func (w *AnswerWriter) endLine() {
 	line := w.line
 	w.line, w.skipped = w.line[:0], false
 	data, ok := bytes.CutPrefix(line, []byte("data:"))
-	if data = bytes.TrimSpace(data); !ok || len(data) == 0 || data[0] != '{' || !gjson.ValidBytes(data) {
+	if data = bytes.TrimSpace(data); !ok || len(data) == 0 || data[0] != '{' || !jsontext.Valid(data) {
 		return
 	}
 	// The event shares no memory with the line, which is written over.
@@ -150,7 +151,7 @@ func (w *AnswerWriter) block(i int, v gjson.Result) {
 	if b == nil {
 		return
 	}
-	b.typ, b.id, b.name = v.Get("type").Str, v.Get("id").Str, v.Get("name").Str
+	b.typ, b.id, b.name = v.Get("type").Str, v.Get("id").Str, []byte(v.Get("name").Str)
 	switch b.typ {
 	case "text":
 		b.text = append(b.text[:0], v.Get("text").Str...)
@@ -196,7 +197,9 @@ func (w *AnswerWriter) chatDelta(v gjson.Result) {
 		if id := call.Get("id").Str; id != "" {
 			b.id = id
 		}
-		b.name += call.Get("function.name").Str
+		if more := call.Get("function.name").Str; w.grow(len(more)) {
+			b.name = append(b.name, more...)
+		}
 		if more := call.Get("function.arguments").Str; w.grow(len(more)) {
 			b.text = append(b.text, more...)
 		}
@@ -237,7 +240,7 @@ func (w *AnswerWriter) messages() []string {
 		case b.typ == "text" && len(b.text) > 0:
 			list = append(list, `{"type":"text","text":`+quoted(b.text)+`}`)
 		case b.typ != "" && b.typ != "text":
-			list = append(list, `{"type":`+quoted([]byte(b.typ))+`,"id":`+quoted([]byte(b.id))+`,"name":`+quoted([]byte(b.name))+`,"input":`+arguments(b.text)+`}`)
+			list = append(list, `{"type":`+quoted([]byte(b.typ))+`,"id":`+quoted([]byte(b.id))+`,"name":`+quoted(b.name)+`,"input":`+arguments(b.text)+`}`)
 		}
 	}
 	if len(list) > 0 {
@@ -246,7 +249,7 @@ func (w *AnswerWriter) messages() []string {
 	list = nil
 	for i := range w.calls {
 		if b := &w.calls[i]; b.there {
-			list = append(list, `{"type":"function","id":`+quoted([]byte(b.id))+`,"function":{"name":`+quoted([]byte(b.name))+`,"arguments":`+quoted(b.text)+`}}`)
+			list = append(list, `{"type":"function","id":`+quoted([]byte(b.id))+`,"function":{"name":`+quoted(b.name)+`,"arguments":`+quoted(b.text)+`}}`)
 		}
 	}
 	if len(list) > 0 || len(w.chat.text) > 0 {
@@ -272,7 +275,7 @@ func (w *AnswerWriter) messages() []string {
 
 // arguments is the JSON of a call's arguments, empty ones for what is no JSON.
 func arguments(text []byte) string {
-	if !gjson.ValidBytes(text) {
+	if !jsontext.Valid(text) {
 		return "{}"
 	}
 	return string(text)

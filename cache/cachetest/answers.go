@@ -128,4 +128,12 @@ func third(r *run) {
 	got, ok := r.get(scope, content("b2", "hi"))
 	r.check(ok && got.Auth == "A", "the second goes on at %q, want A, where it was served", got.Auth)
 	r.at(scope, content("c2", "hi"), "C", "the third goes on")
+
+	// Answers are known, but the clients write them in other words.
+	d := r.bound(content("ho"), "D")
+	r.extend(d, "ho", true, "the answer to the fourth", "answer")
+	r.bound(content("ho"), "E")
+	got, ok = r.get(scope, content("d2", "ho"))
+	r.check(ok && got.Auth == "D", "who has waited for longest goes on at %q, want D", got.Auth)
+	r.at(scope, content("e2", "ho"), "E", "the next one that goes on")
 }

@@ -149,7 +149,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	j.request = affinity.Request{
-		Tenant: tenant(r), Pool: string(api), Model: model, Header: r.Header,
+		Tenant: tenant(r), Pool: string(api), Model: model, Header: r.Header, Path: r.URL.Path,
 		Side: strings.HasSuffix(r.URL.Path, "/count_tokens"),
 	}
 	if int64(len(j.body)) > g.opts.MaxBody {
