@@ -85,3 +85,34 @@ func TestAPlainSessionHasNoExtras(t *testing.T) {
 	require.True(t, s.Confirm(b))
 	require.False(t, s.HasExtras(b))
 }
+
+// Three conversations begin alike, one after another, each after the answer to the one
+// before. Their clients write the answers in other words. They go on in their order.
+func TestTwinsWhoseAnswersWereRewrittenGoOnInTheirOrder(t *testing.T) {
+	for _, size := range []int{10, 100_000} {
+		s := newCache(t, cache.Options{MaxSessions: size})
+		for _, auth := range []string{"A", "B", "C"} {
+			b, existed := s.Bind(scope, byContent("hi"), auth)
+			require.False(t, existed)
+			require.True(t, s.Confirm(b))
+			require.True(t, s.Extend(b, key("hi"), []cache.Key{key("answer of " + auth)}))
+		}
+		for _, auth := range []string{"A", "B", "C", "C"} {
+			b, ok := s.Get(scope, byContent(auth+"2", "hi"))
+			require.True(t, ok)
+			require.Equal(t, auth, b.Auth, size)
+		}
+	}
+}
+
+// Whoever is found by its answer has gone on, and waits no more.
+func TestATwinThatIsFoundByItsAnswerHasGoneOn(t *testing.T) {
+	s := newCache(t, cache.Options{})
+	for _, auth := range []string{"A", "B"} {
+		b, _ := s.Bind(scope, byContent("hi"), auth)
+		require.True(t, s.Extend(b, key("hi"), []cache.Key{key("answer of " + auth)}))
+	}
+	b, _ := s.Get(scope, byContent("a2", "answer of A", "hi"))
+	require.Equal(t, "A", b.Auth)
+	require.Equal(t, "B", at(s, byContent("b2", "hi")))
+}
