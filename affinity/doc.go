@@ -65,9 +65,24 @@
 // [Affinity.Drain] lets an auth run dry, [Affinity.RenameAuth] gives it another
 // name, [Affinity.Reconfigure] takes other options. Bindings stay. A request that
 // names state of one auth (previous_response_id, a container …) goes to that auth,
-// if [Pick.Owns] has told which one it is. A session has an auth for each model, or
+// if [Pick.Owns] or [Pick.Answered] has told which one it is. A session has an auth for each model, or
 // one for all of them with Options.AllModels. [Decision.SessionName] is a name of
 // the session for the provider.
+//
+// # Conversations without an id
+//
+// Where a client sends no id the conversation itself names its session, as package
+// sessionid describes. Two conversations that begin with the same words are one
+// session until they part. A host that calls [Pick.Answered] tells them apart from
+// their first answer on, and finds a history by what was answered when the client has
+// rewritten it. If four requests with the same beginning wait for their answer, the
+// next ones are taken for conversations of their own.
+//
+// A fork begins at the auth of the session that it was forked from: Codex says which
+// that is, and for others a new session with an id looks its history up, for its place
+// only. [Decision.LostHistory] says that a conversation goes on of which nothing is
+// known. If many conversations have the same ids in their messages, these are not
+// believed for an hour in the scope where that is noticed, in this process.
 //
 // # Promises
 //
@@ -83,5 +98,5 @@
 // What the client sent as its session is never kept, logged or returned; digests of
 // it are. What a session remembers of auths that failed is kept with its binding in
 // the Store. Which auth is slow, drained or often away is known in this process
-// only.
+// only, and so is whether the host hands answers back.
 package affinity
