@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
@@ -362,4 +364,35 @@ func TestAnsweredIsOfNoConsequenceWhereNothingIsToldApart(t *testing.T) {
 	p = pick(t, s, off, abc)
 	require.NoError(t, p.Answered(t.Context(), a))
 	require.Equal(t, affinity.OutcomeNone, p.Decision.Outcome)
+}
+
+// Conversations that begin alike go on at once. Once its answer is known each stays
+// where it is, whatever the others do.
+func TestConversationsThatBeginAlikeGoOnAtOnce(t *testing.T) {
+	s := wrap(t, nil)
+	var wg sync.WaitGroup
+	for i := range 64 {
+		wg.Go(func() {
+			var c talk
+			p, err := s.Pick(t.Context(), c.say("hi"), eight)
+			assert.NoError(t, err)
+			answer := c.hear(fmt.Sprintf("answer to %d", i))
+			wg.Go(func() { p.Report(affinity.Served) })
+			assert.NoError(t, p.Answered(t.Context(), answer))
+			home := ""
+			for turn := range 10 {
+				p, err := s.Pick(t.Context(), c.say(fmt.Sprint("question ", turn)), eight)
+				if !assert.NoError(t, err) {
+					return
+				}
+				if home == "" {
+					home = p.Auth
+				}
+				assert.Equal(t, home, p.Auth, "%d in turn %d", i, turn)
+				assert.NoError(t, p.Answered(t.Context(), c.hear(fmt.Sprintf("answer %d to %d", turn, i))))
+				p.Report(affinity.Served)
+			}
+		})
+	}
+	wg.Wait()
 }
