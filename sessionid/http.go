@@ -31,7 +31,8 @@ type HTTPOptions struct {
 	Extractor *Extractor
 }
 
-// FromRequest names the session of a request. It reads the body once, up to
+// FromRequest names the session of a request, by its header, its body and its path
+// ([ID.WithPath]). It reads the body once, up to
 // the limit, and puts it back: r.Body yields the same bytes, and then the same
 // error if reading failed. It does not read the body if the header names the
 // session by a signal that nothing in the body outranks. nil options mean the
@@ -50,9 +51,14 @@ func FromRequest(r *http.Request, o *HTTPOptions) ID {
 	}
 	var id ID
 	if at := e.fromHeader(&id, r.Header); at < e.firstBody && !e.ownersEverywhere {
-		return e.Extract(r.Header, nil)
+		id = e.Extract(r.Header, nil)
+	} else {
+		id = e.Extract(r.Header, o.body(r))
 	}
-	return e.Extract(r.Header, o.body(r))
+	if r.URL == nil {
+		return id
+	}
+	return id.WithPath(r.URL.Path)
 }
 
 // body reads the body and puts it back. It returns nil if the body is not to be

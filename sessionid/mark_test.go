@@ -2,6 +2,8 @@ package sessionid_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -191,6 +193,15 @@ func TestAPathNamesAConversation(t *testing.T) {
 		require.Equal(t, named.Names(), with.Names(), "an id of the client is stronger")
 		require.Equal(t, want, with.Owners())
 	}
+}
+
+func TestTheRequestOfAServerHasAPath(t *testing.T) {
+	r := httptest.NewRequest(http.MethodGet, "/v1/conversations/conv_1a/items", nil)
+	id := sessionid.FromRequest(r, nil)
+	require.Equal(t, "path", id.Signal().Name)
+	require.Len(t, id.Owners(), 1)
+	id = sessionid.FromRequest(&http.Request{Header: http.Header{}}, nil)
+	require.True(t, id.IsZero())
 }
 
 func TestCodexTellsOfForksAndCompactions(t *testing.T) {
