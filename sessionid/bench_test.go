@@ -105,7 +105,8 @@ var sink sessionid.ID
 
 // BenchmarkExtract measures each place of the id, by size and format of the body.
 // The header has 16 other names of a real client's request. In the cases that say
-// "alone" it has 4 other names or is nil. The ends are those of Claude Code's and
+// "alone" it has 4 other names or is nil; those that say "leading" ask for the leading
+// names alone. The ends are those of Claude Code's and
 // Codex' requests. The baselines are xxhash.Sum64 and
 // json.Valid of the same body in the same run.
 func BenchmarkExtract(b *testing.B) {
@@ -125,7 +126,9 @@ func BenchmarkExtract(b *testing.B) {
 				body   []byte
 			}{
 				{"native-header", native, none},
+				{"native-header-leading", native, none},
 				{"generic-header", generic, none},
+				{"generic-header-leading", generic, none},
 				{"generic-header-alone", few, none},
 				{"front", claudeHeader(), front},
 				{"front-alone", nil, front},
@@ -135,11 +138,15 @@ func BenchmarkExtract(b *testing.B) {
 				{"cache-key-alone", nil, benchBody(format, size.n, "", `,"store":false,"prompt_cache_key":"`+uuidA+`"`)},
 				{"content", claudeHeader(), none},
 			} {
+				extract := sessionid.Extract
+				if strings.HasSuffix(c.name, "-leading") {
+					extract = sessionid.ExtractLeading
+				}
 				b.Run(format+"/"+size.name+"/"+c.name, func(b *testing.B) {
 					b.SetBytes(int64(len(c.body)))
 					b.ReportAllocs()
 					for b.Loop() {
-						sink = sessionid.Extract(c.header, c.body)
+						sink = extract(c.header, c.body)
 					}
 					if sink.IsZero() {
 						b.Fatal("no session")

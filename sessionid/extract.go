@@ -16,6 +16,10 @@ var standard = func() *Extractor {
 // [Options].
 func Extract(header http.Header, body []byte) ID { return standard.Extract(header, body) }
 
+// ExtractLeading is [Extract] without the names that do not lead. It is
+// [Extractor.ExtractLeading] with the zero [Options].
+func ExtractLeading(header http.Header, body []byte) ID { return standard.ExtractLeading(header, body) }
+
 // Conversation names the session that the body of a request belongs to by its content
 // alone, whatever ids are in it. It returns the zero ID if no message says anything,
 // and for a body that is not one JSON object. It costs one walk over the body that
@@ -45,23 +49,79 @@ var byContentAlone = func() *Extractor {
 //   - Content costs one walk that hashes, and one allocation.
 //
 // A body of up to 8 KiB is checked to be JSON as well.
-func (e *Extractor) Extract(header http.Header, body []byte) ID {
-	var id ID
+func (e *Extractor) Extract(header http.Header, body []byte) (id ID) {
+	e.extract(&id, header, body)
+	return id
+}
+
+// extract finds the ID of a request. id is zero.
+func (e *Extractor) extract(id *ID, header http.Header, body []byte) {
 	var found found
 	at := len(e.stages)
 	if len(header) > 0 {
 		found.find(&e.headers, header)
-		at = e.fromFound(&id, &found)
+		at = e.fromFound(id, &found)
 	}
 	if at > e.firstBody && len(body) > 0 || e.ownersEverywhere {
-		e.fromBody(&id, at, header, body)
+		e.fromBody(id, at, header, body)
 	}
-	if found.have&e.beside == 0 {
+	if found.have&e.beside != 0 {
+		e.besidesID(id, header)
+	}
+}
+
+// ExtractLeading returns the ID that [Extractor.Extract] returns, but of its Names
+// only the leading ones, see [ID.Leading]. All else is the same.
+//
+// A host that keeps sessions looks a session up by it, and asks Extract for the other
+// names when it finds none, because it binds them all. Where a well-known client names
+// the session in its own header, ExtractLeading looks for that header and for those
+// beside it, and not for other clients' names. That costs a third of what Extract
+// costs. Elsewhere, and where the Options ask something before [KindNativeHeader], it
+// costs no less than Extract.
+func (e *Extractor) ExtractLeading(header http.Header, body []byte) (id ID) {
+	if e.asksNativeFirst() && e.askNative(&id, header) {
+		e.besidesID(&id, header)
 		return id
 	}
+	e.extract(&id, header, body)
+	lead := id.Leading()
+	clear(id.names[lead:])
+	id.n = uint8(lead)
+	return id
+}
+
+// asksNativeFirst reports whether a client's own header answers without a look at
+// anything else.
+func (e *Extractor) asksNativeFirst() bool {
+	return len(e.stages) > 0 && e.stages[0].kind == KindNativeHeader && !e.ownersEverywhere
+}
+
+// asked is how many of the native headers are asked for by their names: those of
+// Claude Code and of Codex, which send most requests. Each one more would cost every
+// other request a look-up.
+const asked = 2
+
+// askNative takes the id of one of the strongest native headers.
+func (e *Extractor) askNative(id *ID, header http.Header) bool {
+	slots := e.stages[0].slots
+	for i := range min(asked, len(slots)) {
+		s := &slots[i]
+		if v, ok := s.first(header, e.maxID); ok {
+			id.add(s, s.space.key(v))
+			id.lead = id.n
+			return true
+		}
+	}
+	return false
+}
+
+// besidesID takes what the header says beside the session: its subagent, and the
+// state of auths.
+func (e *Extractor) besidesID(id *ID, header http.Header) {
 	owners := e.ownerHeaders
 	if id.slot != nil {
-		e.lane(&id, header)
+		e.lane(id, header)
 		owners = id.slot.ownerHeaders
 	}
 	for _, s := range owners {
@@ -69,5 +129,4 @@ func (e *Extractor) Extract(header http.Header, body []byte) ID {
 			id.addOwner(s, v)
 		}
 	}
-	return id
 }

@@ -33,7 +33,7 @@ func (id *ID) IsZero() bool { return id.slot == nil }
 // such a session is found by [ID.Fallbacks].
 func (id *ID) Primary() Key {
 	switch {
-	case id.n > 0:
+	case id.lead > 0:
 		return id.names[0]
 	case id.weak != Key{}:
 		return id.weak

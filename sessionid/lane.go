@@ -39,7 +39,7 @@ func (e *Extractor) lane(id *ID, header http.Header) {
 	}
 	if e.lanesApart {
 		id.names = [maxNames]Key{id.lane}
-		id.n = 1
+		id.n, id.lead = 1, 1
 		id.weak = Key{}
 	}
 }

@@ -12,13 +12,20 @@ import (
 // bodyRows are the rows of the census that stand in a body.
 func bodyRows() (rows []row) {
 	for _, r := range census {
-		switch {
-		case r.kind.inHeader(), r.kind == KindLane, r.kind == KindParent, r.kind == KindOwnerHeader, r.kind == KindSide, r.terms != nil && r.terms.isCacheKey:
-		default:
+		if !r.standsInHeader() {
 			rows = append(rows, r)
 		}
 	}
 	return rows
+}
+
+// standsInHeader reports whether a row's place is a header.
+func (r *row) standsInHeader() bool {
+	switch r.kind {
+	case KindLane, KindParent, KindOwnerHeader, KindSide:
+		return true
+	}
+	return r.kind.inHeader() || r.terms != nil && r.terms.isCacheKey
 }
 
 // idFor is a value that a row takes for an id, or, for some n, one that it does
