@@ -114,7 +114,9 @@ func namesConversation(v string) bool {
 		return !strings.HasPrefix(rest, "run:")
 	}
 	made := 0
-	for part := range strings.SplitSeq(v, ":") {
+	for more := true; more; { // no iterator: it would move the id to the heap
+		var part string
+		part, v, more = strings.Cut(v, ":")
 		if namesWho(part) {
 			made--
 		}

@@ -539,19 +539,16 @@ func (w *walker) item(m *item, depth int) {
 		case "tool_calls":
 			m.toolCalls = w.content(v, depth+1)
 		case "function", "custom":
-			var f item
-			if w.inner(&f, v, depth) {
-				m.function = call(0, sumOf(f.name), Fold(f.args, f.input))
+			if f, ok := w.inner(v, depth); ok {
+				m.function = call(0, f.name, Fold(f.args, f.input))
 			}
 		case "functionCall", "function_call":
-			var f item
-			if w.inner(&f, v, depth) {
-				m.functionCall, m.rawID = call(sumOf(f.id), sumOf(f.name), f.args), f.id.Raw
+			if f, ok := w.inner(v, depth); ok {
+				m.functionCall, m.rawID = call(f.id, f.name, f.args), f.rawID
 			}
 		case "functionResponse", "function_response":
-			var f item
-			if w.inner(&f, v, depth) {
-				m.functionResponse, m.rawID = result(sumOf(f.id), sumOf(f.name), f.response), f.id.Raw
+			if f, ok := w.inner(v, depth); ok {
+				m.functionResponse, m.rawID = result(f.id, f.name, f.response), f.rawID
 			}
 		case "thought":
 			m.thought = string(w.whole(v).Raw) == "true"
@@ -569,15 +566,26 @@ func (w *walker) item(m *item, depth int) {
 	*m = item{content: Fold(0, sum), media: sum}
 }
 
-// inner reads an object that stands inside another one into m, which is zero.
-func (w *walker) inner(m *item, v jsontext.Value, depth int) bool {
+// function is what counts of an object that stands inside a call or a result.
+type function struct {
+	id, name, args, input, response uint64
+	rawID                           []byte
+}
+
+// inner reads an object that stands inside another one. The item is declared here and
+// not in the loop over the outer object's members, where it would be moved to the heap.
+func (w *walker) inner(v jsontext.Value, depth int) (f function, ok bool) {
 	w.left -= workPart
 	if v.Raw[0] != '{' || depth >= maxDepth {
 		w.pass(v)
-		return false
+		return f, false
 	}
-	w.item(m, depth+1)
-	return !w.Failed
+	var m item
+	w.item(&m, depth+1)
+	if w.Failed {
+		return f, false
+	}
+	return function{sumOf(m.id), sumOf(m.name), m.args, m.input, m.response, m.id.Raw}, true
 }
 
 // unknown sums up a block of an unknown kind by all that it says. The block is
