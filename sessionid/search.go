@@ -2,6 +2,7 @@ package sessionid
 
 import (
 	"net/http"
+	"unsafe"
 
 	"github.com/llmaffinity/llmaffinity/sessionid/internal/content"
 	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
@@ -198,6 +199,11 @@ func (s *search) value(at *slot, limit int, buf *jsontext.Scratch) (id string, o
 	// bytes for a byte of the id, and JSON inside JSON takes more.
 	if len(raw) == 0 || len(raw) > 16*limit {
 		return "", false
+	}
+	if at.read == claudeUserID {
+		if v, ok := jsontext.FindQuoted(raw, "session_id"); ok {
+			return clean(unsafe.String(&v[0], len(v)), limit)
+		}
 	}
 	return at.read.id(jsontext.Unquote(raw, buf), limit)
 }

@@ -152,3 +152,16 @@ func overWide(b []byte, i int) int {
 	}
 	return overWith(passNestedWide, b, i)
 }
+
+// FuzzQuoted holds FindQuoted against Unquote and Find.
+func FuzzQuoted(f *testing.F) {
+	for _, s := range []string{`{\"a\":\"b\"}`, `{\"a\":\"b\",\"id\":\"12345678\",\"a\":\"c\"}`, `{\"a\":\"\"}`, `{\"a\":\"b\",\"c\":1}`, `{\"\":\"\",\"a\":\"é\"}`, `{\"a\":\"b\\\"\"}`, "{\\\"a\\\":\\\"b\x1f\\\"}"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		raw := slices.Concat([]byte(`"`), data, []byte(`"`))
+		for _, name := range []string{"a", "id"} {
+			isFound(t, raw, name)
+		}
+	})
+}

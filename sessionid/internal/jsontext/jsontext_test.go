@@ -49,6 +49,36 @@ func TestLookupTakesTheLastOfDuplicates(t *testing.T) {
 	require.Nil(t, Lookup([]byte(`{`+strings.Repeat(`"b":1,`, maxLookup-1)+`"a":1}`), "a"), "too many members")
 }
 
+// isFound holds FindQuoted against Unquote and Find, which it may only agree with.
+func isFound(t *testing.T, raw []byte, name string) (ok bool) {
+	t.Helper()
+	value, ok := FindQuoted(raw, name)
+	if ok {
+		slow := Find([]byte(Unquote(raw, new(Scratch))), name)
+		require.Equal(t, string(slow), `"`+string(value)+`"`, "%q", raw)
+	}
+	return ok
+}
+
+func TestFindQuotedReadsWhatClaudeCodeSends(t *testing.T) {
+	for raw, want := range map[string]bool{
+		`"{\"device_id\":\"\",\"session_id\":\"8a218e62-bb55-446a-bc6c-b288fc65f5b5\"}"`: true,
+		`"{\"session_id\":\"8a218e62\",\"a\":\"b\"}"`:                                    true,
+		`"{\"session_id\":\"a\",\"session_id\":\"b\"}"`:                                  true,
+		`"{\"session_id\":\"a\",\"session_id\":\"\"}"`:                                   false,
+		`"{\"session_id\":\"a\",\"b\":1}"`:                                               false,
+		`"{\"session_id\":\"a\", \"b\":\"c\"}"`:                                          false,
+		`"{\"session_id\":\"a\\\"\"}"`:                                                   false,
+		`"{\"session_id\":\"a\\u0041\"}"`:                                                false,
+		`"{\"session_id\":\"a\"}}"`:                                                      false,
+		`"{\"session_id\":\"a\",}"`:                                                      false,
+		"\"{\\\"session_id\\\":\\\"a\n\\\"}\"":                                           false,
+		`"{\"session_id\":\"a\"`:                                                         false, `"{\"session_id\":\"a"`: false, `"{\"session_id\"`: false, `"{\"`: false, `"{"`: false, `"{}"`: false, `""`: false, `"`: false, ``: false,
+	} {
+		require.Equal(t, want, isFound(t, []byte(raw), "session_id"), raw)
+	}
+}
+
 // outline walks a text with a Cursor and says what it met.
 func outline(c *Cursor, object bool, skip string) (out string) {
 	for {

@@ -1,5 +1,10 @@
 package jsontext
 
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
 // maxLookup is how many members of an object Lookup reads.
 const maxLookup = 256
 
@@ -34,4 +39,60 @@ func Lookup(raw []byte, name string) (found []byte) {
 		}
 	}
 	return nil
+}
+
+// FindQuoted finds a member of an object that stands inside a raw JSON string, as
+// Claude Code sends it: an object of strings without escapes and without white space,
+// {\"a\":\"b\",…}. It reads the string once and resolves nothing. Of duplicate
+// members the last one counts. ok is false if the string holds anything else, or if
+// the value is empty or missing: then [Unquote] and [Find] know more.
+func FindQuoted(raw []byte, name string) (value []byte, ok bool) {
+	if len(raw) < 4 || raw[1] != '{' {
+		return nil, false
+	}
+	for i := 2; ; i++ {
+		n, at := quoted(raw, i)
+		if at < 0 || raw[at] != ':' {
+			return nil, false
+		}
+		v, at := quoted(raw, at+1)
+		if at < 0 {
+			return nil, false
+		}
+		if string(n) == name {
+			value = v
+		}
+		switch i = at; raw[i] {
+		case ',':
+		case '}':
+			return value, i+2 == len(raw) && raw[i+1] == '"' && len(value) > 0
+		default:
+			return nil, false
+		}
+	}
+}
+
+// quoted returns the text between \" and \" at i, and the index behind them, at which
+// a byte stands. The index is -1 if the text has escapes or control characters.
+func quoted(b []byte, i int) (text []byte, end int) {
+	if i+2 > len(b) || b[i] != '\\' || b[i+1] != '"' {
+		return nil, -1
+	}
+	i += 2
+	from := i
+	for ; i+8 <= len(b); i += 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		// Of the bytes that are marked the lowest one is sure.
+		if m := (isByte(w, '"') | isByte(w, '\\') | (w-0x20*ones)&^w) & highs; m != 0 {
+			i += bits.TrailingZeros64(m) / 8
+			break
+		}
+	}
+	for i < len(b) && b[i] >= ' ' && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	if i+2 >= len(b) || b[i] != '\\' || b[i+1] != '"' {
+		return nil, -1
+	}
+	return b[from:i], i + 2
 }
