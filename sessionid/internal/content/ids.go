@@ -1,6 +1,9 @@
 package content
 
-import "bytes"
+import (
+	"bytes"
+	"unsafe"
+)
 
 // maxIDs is how many of the latest ids are looked at.
 const maxIDs = 32
@@ -10,6 +13,27 @@ type id struct {
 	raw     []byte // as it is spelled
 	sum     uint64 // of all that it stands for
 	message int    // in which it stands
+	made    made
+}
+
+// made is what is known of how an id was made. It is found out when somebody asks, and
+// then once for all who ask.
+type made uint8
+
+const (
+	notAsked made = iota
+	byMachine
+	otherwise
+)
+
+func (d *id) isMade() bool {
+	if d.made == notAsked {
+		d.made = otherwise
+		if IsMade(unsafe.String(&d.raw[1], len(d.raw)-2)) {
+			d.made = byMachine
+		}
+	}
+	return d.made == byMachine
 }
 
 // ids are the latest ids of a conversation, in a ring, and whether its first messages
@@ -28,7 +52,7 @@ func (s *ids) note(raw []byte, sum, with uint64) {
 		if with != 0 {
 			sum = Fold(with, sum)
 		}
-		s.ring[s.n%maxIDs] = id{raw, sum, s.message}
+		s.ring[s.n%maxIDs] = id{raw, sum, s.message, notAsked}
 		s.n++
 	}
 }

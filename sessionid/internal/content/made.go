@@ -41,12 +41,15 @@ func IsMade(id string) bool {
 		} else {
 			hex = 0
 		}
+		if digits >= 3 && digits+cases >= 5 {
+			return true
+		}
 		if hex >= 36 && isUUID(id[i-35:i+1]) {
 			return true // nearly all have many changes, but a uuid is one in any case
 		}
 		last = is
 	}
-	return digits >= 3 && digits+cases >= 5
+	return false
 }
 
 // isUUID reports whether 36 hex digits and dashes have the shape 8-4-4-4-12.

@@ -52,7 +52,7 @@ func (w *window) fresh(to []Key, n, first int) []Key {
 func (s *ids) marks(to []Key, first, last int) []Key {
 	for j := s.n - 1; j >= max(0, s.n-maxIDs); j-- {
 		at := &s.ring[j%maxIDs]
-		if at.message >= first && at.message <= last && IsMade(string(at.raw[1:len(at.raw)-1])) {
+		if at.message >= first && at.message <= last && at.isMade() {
 			to = add(to, markOf(tagCall, at.sum))
 		}
 	}
@@ -89,7 +89,7 @@ func add(to []Key, k Key) []Key {
 func (s *ids) answered(to []Key, first int, before bool) []Key {
 	for j := s.n - 1; j >= max(0, s.n-maxIDs); j-- {
 		at := &s.ring[j%maxIDs]
-		if at.message < first == before && IsMade(string(at.raw[1:len(at.raw)-1])) {
+		if at.message < first == before && at.isMade() {
 			to = add(to, answerID(at.raw))
 		}
 	}

@@ -139,7 +139,7 @@ type walker struct {
 }
 
 // tired reports whether the message is too much work for its bytes.
-func (w *walker) tired() bool { return w.left+(w.At-w.from)/bytesPerUnit < 0 }
+func (w *walker) tired() bool { return w.At-w.from < -bytesPerUnit*w.left }
 
 // messageOf sums up the message v, which c has just returned. The sum is 0 for
 // what is no part of the conversation's identity: system and developer
