@@ -22,6 +22,7 @@ var seeds = []string{
 	`{"input":[{"type":"function_call","call_id":"c","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":[{"type":"input_text","text":"x"}]}],"prompt_cache_key":"a:b"}`,
 	`{"request":{"session_id":"s","contents":[{"role":"user","parts":[{"text":"q"}]}]}}`, `{"prompt":["a","b"]}`,
 	`{"own":{"path":{"id":"x"}},"previous_response_id":"resp_1","input":"yes"}`, `{"user_prompt_id":"a########1","container":{"id":"c"}}`,
+	`{"a\":1,\"session_id":"x","session_id\":1":"y","model":"the name of a model"}`,
 	`{"conversation":{"id":"conv_1"},"x":"` + "\\\\\\\\" + `"}`, "\xff\xfe{", `{"a":"` + "\x01" + `"}`,
 }
 

@@ -112,6 +112,16 @@ func (c *Cursor) PassFrom(start int) []byte {
 // bytes that has escapes is returned as it is spelled. The name is good until the
 // next call. At the object's end, and on failure, ok is false.
 func (c *Cursor) Member() (name []byte, v Value, ok bool) {
+	// Almost always there is no white space, and the name is short.
+	b, i := c.text, c.At
+	if i+1 < len(b) && b[i+1] == '"' && (c.open || b[i] == ',') {
+		if end := memberEnd(b, i+2); end >= 0 && b[end] > ' ' {
+			c.open = false
+			c.At = end
+			v = c.value()
+			return b[i+2 : end-2], v, v.Raw != nil
+		}
+	}
 	if !c.next('}') {
 		return nil, v, false
 	}
@@ -306,6 +316,31 @@ func shortEnd(b []byte, i int) int {
 		return -1
 	}
 	return i + bits.TrailingZeros64(quote)/8 + 1
+}
+
+// memberEnd returns the index behind the colon of a member whose name begins at i, if
+// a byte stands there, the name has less than 16 bytes and no escape, and the colon
+// stands next to it. Otherwise it returns -1.
+func memberEnd(b []byte, i int) int {
+	if i+18 > len(b) {
+		return -1
+	}
+	w := binary.LittleEndian.Uint64(b[i:])
+	quote, escape := w^ones*'"', w^ones*'\\'
+	quote, escape = (quote-ones)&^quote&highs, (escape-ones)&^escape&highs
+	if quote|escape == 0 {
+		i += 8
+		w = binary.LittleEndian.Uint64(b[i:])
+		quote, escape = w^ones*'"', w^ones*'\\'
+		quote, escape = (quote-ones)&^quote&highs, (escape-ones)&^escape&highs
+	}
+	if escape&(quote^(quote-1)) != 0 || quote == 0 {
+		return -1
+	}
+	if i += bits.TrailingZeros64(quote)/8 + 1; b[i] != ':' {
+		return -1
+	}
+	return i + 1
 }
 
 // escapeFirst is what nameEnd returns if it comes to a backslash.

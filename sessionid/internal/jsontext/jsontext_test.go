@@ -116,6 +116,7 @@ func TestCursorFailsWhereTheTextIsNoJSON(t *testing.T) {
 	for _, text := range []string{
 		`{`, `{"a"`, `{"a":`, `{"a":1`, `{"a":1,`, `{"a":1,}`, `{"a" 1}`, `{a:1}`, `{"a":1 "b":2}`, `{"a":[1 2]}`, `{"a":[1,]}`,
 		`{"a":"x}`, `{"a":{"b":1]}`, `{,}`, `{"a":[,]}`,
+		`{"a"1,"b":"a name and its colon in a longer text"}`, `{"a"::1,"b":"a name and its colon in a longer text"}`,
 	} {
 		c, ok := NewCursor([]byte(text))
 		require.True(t, ok)
