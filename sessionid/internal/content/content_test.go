@@ -32,6 +32,21 @@ func TestDevelopersAndSystemsMessagesAreLeftOut(t *testing.T) {
 	require.NotEqual(t, want, endOf(list(`{"role":"critic","content":"It is 10:31."}`, user("q"))), "other roles count")
 }
 
+func TestASystemsTextIsSummedWhereItCounts(t *testing.T) {
+	want := endOf(list(user("q")))
+	for _, m := range []string{
+		`{"role":"system","content":"q","role":"user"}`, `{"role":"developer","content":"x","content":"q","role":"user"}`,
+		`{"role":"system","content":["x"],"content":"q","role":"user"}`, `{"role":"system","content":"x","role":"user","content":"q"}`,
+	} {
+		require.Equal(t, want, endOf(list(m)), m)
+	}
+	for _, m := range []string{`{"role":"system","content":"","role":"user"}`, `{"role":"system","content":"x","content":null,"role":"user"}`} {
+		require.Equal(t, want, endOf(list(m, user("q"))), m)
+	}
+	block := `{"role":"user","content":[{"role":"ROLE","content":"a"}]}`
+	require.Equal(t, endOf(list(strings.Replace(block, "ROLE", "user", 1))), endOf(list(strings.Replace(block, "ROLE", "system", 1))), "a block is no message")
+}
+
 func TestTheIDOfAToolCallCounts(t *testing.T) {
 	for name, call := range map[string]string{
 		"tool_use":        `{"role":"assistant","content":[{"type":"tool_use","id":"ID","name":"f","input":{}}]}`,

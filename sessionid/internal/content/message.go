@@ -98,8 +98,9 @@ type item struct {
 	functionCall, functionResponse        uint64
 	media                                 uint64
 	thought                               bool
-	moved                                 bool   // its text is one that clients move
-	rawID                                 []byte // the last of the other ids, as it is spelled
+	moved                                 bool           // its text is one that clients move
+	unsummed                              jsontext.Value // of a system message: the text that is its content
+	rawID                                 []byte         // the last of the other ids, as it is spelled
 }
 
 // work counts what has been done for a conversation. A body may consist of
@@ -204,8 +205,11 @@ func (w *walker) message(v jsontext.Value) (sum, role uint64) {
 		return spelled(w.PassFrom(start)).sum, 0
 	}
 	role = uint64(tagUser)
+	if m.unsummed.Raw != nil && !isSystem(m.role.Raw) { // another role stood behind it
+		m.content = Fold(0, Fold(tagText, sumOf(m.unsummed)))
+	}
 	switch {
-	case is(m.role.Raw, "system"), is(m.role.Raw, "developer"):
+	case isSystem(m.role.Raw):
 		return 0, 0
 	case is(m.role.Raw, "assistant"), is(m.role.Raw, "model"), is(m.typ, "model_output"):
 		role = tagModel
@@ -319,6 +323,22 @@ func (w *walker) text(v jsontext.Value) uint64 {
 	}
 	return Fold(tagText, w.weigh(v))
 }
+
+// unsummed does what text does, but for the sum. What the system says is long and
+// mostly does not count.
+func (w *walker) unsummed(v jsontext.Value) jsontext.Value {
+	if moves(v.Raw) || len(v.Raw) <= 2 {
+		w.text(v)
+		return jsontext.Value{}
+	}
+	w.ids.read(v.Raw)
+	w.weight += len(v.Raw)
+	w.charge(v)
+	return v
+}
+
+// isSystem reports whether a role is not one of those that talk.
+func isSystem(role []byte) bool { return is(role, "system") || is(role, "developer") }
 
 // weigh sums up a value and counts its bytes. It is for texts, arguments and
 // results. Names and ids are summed up without it.
@@ -504,6 +524,10 @@ func (w *walker) item(m *item, depth int) {
 		case "type":
 			m.typ = notNull(w.whole(v)).Raw
 		case "content":
+			if m.unsummed.Raw = nil; depth == 0 && v.Raw[0] == '"' && isSystem(m.role.Raw) {
+				m.content, m.unsummed = 0, w.unsummed(v)
+				continue
+			}
 			m.content = w.content(v, depth+1)
 		case "parts":
 			m.parts = w.content(v, depth+1)
