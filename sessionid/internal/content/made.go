@@ -12,37 +12,22 @@ func IsMade(id string) bool {
 	if len(id) < 9 {
 		return false
 	}
-	const (
-		other = iota
-		digit
-		lower
-		upper
-	)
-	digits, cases, hex, last := 0, 0, 0, other
+	digits, cases, hex, last := 0, 0, 0, uint8(other)
 	for i := 0; i < len(id); i++ {
-		is := other
-		switch c := id[i]; {
-		case '0' <= c && c <= '9':
-			is = digit
-		case 'a' <= c && c <= 'z':
-			is = lower
-		case 'A' <= c && c <= 'Z':
-			is = upper
+		c := classes[id[i]]
+		is := c &^ inUUID
+		if is != last && is != other && last != other {
+			if is == digit || last == digit {
+				digits++
+			} else {
+				cases++
+			}
+			if digits >= 3 && digits+cases >= 5 {
+				return true
+			}
 		}
-		switch {
-		case is == last || is == other || last == other:
-		case is == digit || last == digit:
-			digits++
-		default:
-			cases++
-		}
-		if isHex(id[i]) || id[i] == '-' {
-			hex++
-		} else {
+		if hex++; c&inUUID == 0 {
 			hex = 0
-		}
-		if digits >= 3 && digits+cases >= 5 {
-			return true
 		}
 		if hex >= 36 && isUUID(id[i-35:i+1]) {
 			return true // nearly all have many changes, but a uuid is one in any case
@@ -51,6 +36,32 @@ func IsMade(id string) bool {
 	}
 	return false
 }
+
+// Classes of bytes.
+const (
+	other = iota
+	digit
+	lower
+	upper
+	inUUID = 4 // a flag
+)
+
+var classes = func() (table [256]uint8) {
+	for c := range table {
+		switch {
+		case '0' <= c && c <= '9':
+			table[c] = digit
+		case 'a' <= c && c <= 'z':
+			table[c] = lower
+		case 'A' <= c && c <= 'Z':
+			table[c] = upper
+		}
+		if c == '-' || isHex(byte(c)) {
+			table[c] |= inUUID
+		}
+	}
+	return table
+}()
 
 // isUUID reports whether 36 hex digits and dashes have the shape 8-4-4-4-12.
 func isUUID(s string) bool {
