@@ -112,6 +112,9 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 		}
 	}
 	f.session = *b
+	if !f.known && id.Leading() > 0 {
+		id = o.names(r)
+	}
 	var err error
 	*p, err = a.longer(ctx, o, r, &at, &id, &f, candidates, next)
 	made(ctx, p, err)

@@ -118,7 +118,8 @@ type settings[T any] struct {
 
 // policy is the part of the settings that does not depend on what an auth is.
 type policy struct {
-	extract      func(http.Header, []byte) sessionid.ID
+	extract      func(http.Header, []byte) sessionid.ID // all names
+	look         func(http.Header, []byte) sessionid.ID // those that find a session
 	scopeOf      func(Request) (pool, model string)
 	allModels    bool
 	requireOwner bool
@@ -145,8 +146,8 @@ func check[T any](o *Options[T]) (*settings[T], error) {
 		warm: orDefault(o.Warm, defaultWarm), away: orDefault(o.Away, defaultAway), unlisted: orDefault(o.Unlisted, defaultUnlisted),
 		onDecision: o.OnDecision,
 	}}
-	if s.extract == nil {
-		s.extract = sessionid.Extract
+	if s.look = s.extract; s.extract == nil {
+		s.extract, s.look = sessionid.Extract, sessionid.ExtractLeading
 	}
 	if s.classify == nil {
 		s.classify = Classify
@@ -187,12 +188,17 @@ func orDefault[N int | time.Duration](n, otherwise N) N {
 	return n
 }
 
-// identify says which session a request is part of.
-func (p *policy) identify(r *Request) sessionid.ID {
+// identify says which session a request is part of, by the names that find it.
+func (p *policy) identify(r *Request) sessionid.ID { return p.by(r, p.look) }
+
+// names is identify with all names, which are to be bound.
+func (p *policy) names(r *Request) sessionid.ID { return p.by(r, p.extract) }
+
+func (p *policy) by(r *Request, extract func(http.Header, []byte) sessionid.ID) sessionid.ID {
 	if r.ID != nil {
 		return *r.ID
 	}
-	id := p.extract(r.Header, r.Body)
+	id := extract(r.Header, r.Body)
 	if r.Path != "" {
 		id = id.WithPath(r.Path)
 	}
