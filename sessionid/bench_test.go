@@ -259,6 +259,8 @@ func BenchmarkHostile(b *testing.B) {
 		"quotes-at-end":   []byte(`{"messages":[],"x":"` + strings.Repeat(`\"`, n/2) + `"}`),
 		"brackets-at-end": []byte(`{"messages":[],"x":{"a":` + strings.Repeat(`[`, n/2) + strings.Repeat(`]`, n/2) + `}}`),
 		"tiny-at-end":     []byte(`{"messages":[],` + strings.Repeat(`"a":{},`, n/7) + `"b":1}`),
+		"request-lists":   []byte(`{"request":{"contents":[` + strings.Repeat(`{"args":{},"a\/a":[{}]},`, n/24) + `1]}}`),
+		"metadata-lists":  []byte(`{"metadata":{"user_id":[` + strings.Repeat(`{"input":[]},`, n/13) + `1]},"messages":[{"role":"user","content":"q"}]}`),
 		"not-closed":      bytes.TrimSuffix(benchBody("claude", n, "", ""), []byte("}")),
 		"brackets-string": []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat(`[{`, n/2) + `"}]}`),
 	} {

@@ -16,6 +16,8 @@ type Extractor struct {
 	headers   nameTable
 	members   nameTable
 
+	inside [maxMembers][]string // of each member: names that are asked for inside it
+
 	named uint64 // members that may hold an id, a bit for each
 
 	sessions uint64 // headers that name sessions, a bit for each
@@ -299,7 +301,14 @@ func (e *Extractor) placeMember(s *slot) (err error) {
 	if s.top, err = e.members.add(path[0], maxMembers); err != nil {
 		return err
 	}
-	s.sub = path[1:]
+	s.sub, s.inside = path[1:], -1
+	if inside := &e.inside[s.top]; len(s.sub) > 0 {
+		s.inside = slices.Index(*inside, s.sub[0])
+		if s.inside < 0 && len(*inside) < maxInside {
+			s.inside = len(*inside)
+			*inside = append(*inside, s.sub[0])
+		}
+	}
 	if s.kind != KindOwner {
 		e.named |= 1 << s.top
 	}

@@ -11,6 +11,8 @@ const (
 	// how many headers.
 	maxMembers = 40
 	maxHeaders = 63
+	// maxInside is how many names inside a large member are looked up at once.
+	maxInside = 6
 	// maxName is the longest name of a member or a header.
 	maxName = 63
 )

@@ -19,6 +19,12 @@ type search struct {
 	id     ID
 
 	hashes bool // the content may be the identity
+	asked  int  // stages before this one have nothing to say
+
+	// Of the large member that was asked last: its place and one, and the values
+	// inside it. Many rows may ask for one member, and it may be most of the body.
+	large  int
+	inside [maxInside][]byte
 }
 
 // fromBody takes what the body says in the stages before limit, which is the
@@ -84,7 +90,9 @@ func (s *search) run() {
 		s.id = ID{}
 		return
 	}
-	s.owners(-1)
+	if s.asked == 0 { // not asked already
+		s.owners(-1)
+	}
 	s.answer(&ch)
 }
 
@@ -153,12 +161,13 @@ func (s *search) short() bool {
 // walked first.
 func (s *search) answer(ch *content.Chain) bool {
 	id := &s.id
-	for i := range s.e.stages[:s.limit] {
+	for i := s.asked; i < s.limit; i++ {
 		st := &s.e.stages[i]
 		switch {
 		case !st.inBody || st.names&s.body.have == 0 && st.kind != KindContent:
 			continue
 		case st.kind == KindContent && ch == nil && s.hashes:
+			s.asked = i // the walk that hashes finds the same members
 			return false
 		case st.kind == KindContent:
 			s.conversation(ch)
@@ -192,7 +201,11 @@ func (s *search) value(at *slot, limit int, buf *jsontext.Scratch) (id string, o
 		return "", false
 	}
 	raw := s.body.raw(at.top)
-	for _, name := range at.sub {
+	for i, name := range at.sub {
+		if i == 0 && at.inside >= 0 && len(raw) > largeMember {
+			raw = s.insideOf(at, raw)
+			continue
+		}
 		raw = jsontext.Lookup(raw, name)
 	}
 	// Ids are short, so a long member is not decoded. An escape takes at most 12
@@ -206,6 +219,20 @@ func (s *search) value(at *slot, limit int, buf *jsontext.Scratch) (id string, o
 		}
 	}
 	return at.read.id(jsontext.Unquote(raw, buf), limit)
+}
+
+// largeMember is from how many bytes on a member is read once for all who ask for it.
+const largeMember = 1 << 10
+
+// insideOf returns the value inside a large member that a slot asks for.
+func (s *search) insideOf(at *slot, raw []byte) []byte {
+	if s.large != at.top+1 {
+		s.large = at.top + 1
+		clear(s.inside[:])
+		names := s.e.inside[at.top]
+		jsontext.LookupAll(raw, names, s.inside[:len(names)])
+	}
+	return s.inside[at.inside]
 }
 
 // key digests the id of a slot if its member is there and stands behind the index

@@ -8,8 +8,9 @@ import (
 // slot is a row of the census, made ready for one Extractor.
 type slot struct {
 	row
-	top int      // the index of its header or its top-level member in the Extractor's tables
-	sub []string // the rest of a body path
+	top    int      // the index of its header or its top-level member in the Extractor's tables
+	sub    []string // the rest of a body path
+	inside int      // the index of sub[0] in the Extractor's inside; -1: it is not there
 
 	// What may stand beside an id of this slot.
 	lane, parent *row // the headers of subagents; nil: none

@@ -12,20 +12,33 @@ const maxLookup = 256
 // is the first byte of raw. It returns nil if raw is no object, has no such
 // member, or has 256 members or more. The last of duplicate members counts, as
 // it does for the decoders of the providers.
-func Lookup(raw []byte, name string) (found []byte) {
+func Lookup(raw []byte, name string) []byte {
+	var found [1][]byte
+	LookupAll(raw, []string{name}, found[:])
+	return found[0]
+}
+
+// LookupAll does for several names at once what [Lookup] does for one. It writes into
+// found, which has as many elements and is nil.
+func LookupAll(raw []byte, names []string, found [][]byte) {
 	if len(raw) == 0 || raw[0] != '{' {
-		return nil
+		return
 	}
 	c := Cursor{text: raw, open: true}
 	for range maxLookup {
 		if !c.next('}') {
-			return found
+			return
 		}
 		n, ok := c.name()
 		if !ok {
-			return found
+			return
 		}
-		wanted := string(n) == name
+		wanted := -1
+		for k, name := range names {
+			if string(n) == name {
+				wanted = k
+			}
+		}
 		start, v := c.At, c.value()
 		if v.Form == Open {
 			c.Pass()
@@ -34,11 +47,11 @@ func Lookup(raw []byte, name string) (found []byte) {
 				v.Raw = c.Since(start)
 			}
 		}
-		if wanted {
-			found = v.Raw // nil if the value is broken
+		if wanted >= 0 {
+			found[wanted] = v.Raw // nil if the value is broken
 		}
 	}
-	return nil
+	clear(found)
 }
 
 // FindQuoted finds a member of an object that stands inside a raw JSON string, as
