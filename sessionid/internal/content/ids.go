@@ -1,9 +1,6 @@
 package content
 
-import (
-	"bytes"
-	"unsafe"
-)
+import "bytes"
 
 // maxIDs is how many of the latest ids are looked at.
 const maxIDs = 32
@@ -14,26 +11,6 @@ type id struct {
 	sum     uint64 // of all that it stands for
 	message int    // in which it stands
 	made    made
-}
-
-// made is what is known of how an id was made. It is found out when somebody asks, and
-// then once for all who ask.
-type made uint8
-
-const (
-	notAsked made = iota
-	byMachine
-	otherwise
-)
-
-func (d *id) isMade() bool {
-	if d.made == notAsked {
-		d.made = otherwise
-		if IsMade(unsafe.String(&d.raw[1], len(d.raw)-2)) {
-			d.made = byMachine
-		}
-	}
-	return d.made == byMachine
 }
 
 // ids are the latest ids of a conversation, in a ring, and whether its first messages

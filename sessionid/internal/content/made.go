@@ -1,5 +1,7 @@
 package content
 
+import "unsafe"
+
 // IsMade reports whether an id looks as if a machine had made it so that no other
 // id is equal: a uuid, or digits and letters in no order (toolu_01A2b3…, hex). Words,
 // numbers, dates and counters (call_0, functions.bash:1, run_shell_command_<ms>_0)
@@ -75,4 +77,24 @@ func isUUID(s string) bool {
 
 func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+// made is what is known of how an id was made. It is found out when somebody asks, and
+// then once for all who ask.
+type made uint8
+
+const (
+	notAsked made = iota
+	byMachine
+	otherwise
+)
+
+func (d *id) isMade() bool {
+	if d.made == notAsked {
+		d.made = otherwise
+		if IsMade(unsafe.String(&d.raw[1], len(d.raw)-2)) {
+			d.made = byMachine
+		}
+	}
+	return d.made == byMachine
 }

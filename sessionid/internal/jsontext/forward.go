@@ -115,11 +115,22 @@ func (c *Cursor) Member() (name []byte, v Value, ok bool) {
 	// Almost always there is no white space, and the name is short.
 	b, i := c.text, c.At
 	if i+1 < len(b) && b[i+1] == '"' && (c.open || b[i] == ',') {
-		if end := memberEnd(b, i+2); end >= 0 && b[end] > ' ' {
+		i += 2
+		end := memberEnd(b, i)
+		if end >= 0 {
+			name = b[i : end-2]
+		} else if end == escapeFirst {
+			if name, end = c.buffer.read(b, i); end >= 0 && end+1 < len(b) && b[end] == ':' {
+				end++
+			} else {
+				end = -1
+			}
+		}
+		if end >= 0 && b[end] > ' ' {
 			c.open = false
 			c.At = end
 			v = c.value()
-			return b[i+2 : end-2], v, v.Raw != nil
+			return name, v, v.Raw != nil
 		}
 	}
 	if !c.next('}') {
@@ -320,7 +331,7 @@ func shortEnd(b []byte, i int) int {
 
 // memberEnd returns the index behind the colon of a member whose name begins at i, if
 // a byte stands there, the name has less than 16 bytes and no escape, and the colon
-// stands next to it. Otherwise it returns -1.
+// stands next to it. If there is an escape it returns [escapeFirst], otherwise -1.
 func memberEnd(b []byte, i int) int {
 	if i+18 > len(b) {
 		return -1
@@ -334,7 +345,10 @@ func memberEnd(b []byte, i int) int {
 		quote, escape = w^ones*'"', w^ones*'\\'
 		quote, escape = (quote-ones)&^quote&highs, (escape-ones)&^escape&highs
 	}
-	if escape&(quote^(quote-1)) != 0 || quote == 0 {
+	if escape&(quote^(quote-1)) != 0 {
+		return escapeFirst
+	}
+	if quote == 0 {
 		return -1
 	}
 	if i += bits.TrailingZeros64(quote)/8 + 1; b[i] != ':' {
