@@ -60,6 +60,10 @@
 //
 // # What else an ID says
 //
+// Several ids in one request are [ID.Names]. The first of them, as many as
+// [ID.Leading] says, find the session, and the others are bound beside them. So most
+// requests need the first ones only: [ExtractLeading].
+//
 // [ID.Lane] is the subagent that sent the request, and [ID.Parent] is what that
 // subagent came from. Claude Code, Codex and OpenCode tell. By default a subagent
 // is part of its session. With Options.LanesApart it is a session of its own. Of a
