@@ -332,8 +332,8 @@ func (w *walker) unsummed(v jsontext.Value) jsontext.Value {
 		return jsontext.Value{}
 	}
 	w.ids.read(v.Raw)
-	w.weight += len(v.Raw)
 	w.charge(v)
+	w.weight += len(v.Raw)
 	return v
 }
 
