@@ -127,7 +127,7 @@ func (ch *Chain) request(c *jsontext.Cursor) {
 func (ch *Chain) messages(c *jsontext.Cursor, v jsontext.Value) {
 	start := c.At
 	if v.Raw[0] != '[' {
-		ch.add(messageOf(c, v, &ch.work, &ch.ids))
+		ch.add(messageOf(c, v, ch.work.left(), &ch.work, &ch.ids, &ch.end))
 		return
 	}
 	for n := 1; ; n++ {
@@ -139,30 +139,27 @@ func (ch *Chain) messages(c *jsontext.Cursor, v jsontext.Value) {
 			return
 		case left < -freeWork: // even a look at each message is too much
 			if list := c.PassFrom(start); list != nil {
-				ch.add(spelled(list[at-start:]))
+				m := spelled(list[at-start:])
+				ch.end = ch.end.behind(m)
+				ch.add(m)
 			}
 			return
 		case n > maxMessages || left < 2*workMessage:
-			ch.add(asSpelled(c, v, &ch.work))
+			ch.add(asSpelled(c, v, &ch.work, &ch.end))
 		default:
-			ch.add(messageOf(c, v, &ch.work, &ch.ids))
+			ch.add(messageOf(c, v, left, &ch.work, &ch.ids, &ch.end))
 		}
 	}
 }
 
-// behind is the boundary p and a message behind it.
-func (p pair) behind(m message) pair {
-	p.lo ^= tagUser
-	p.hi ^= tagModel
-	return p.fold(m.sum, m.sum^tagRole)
-}
+// left returns how much work is allowed. It is negative if too much was done.
+func (k *work) left() int { return freeWork + k.walked/bytesPerUnit - k.done }
 
-// add extends the chain by one message.
+// add extends the chain by one message. The end stands behind it already.
 func (ch *Chain) add(m message) {
 	if m.sum == 0 {
 		return
 	}
-	ch.end = ch.end.behind(m)
 	ch.weighs += m.weight
 	var k *Key
 	if ch.n < len(ch.first) {
@@ -180,11 +177,11 @@ func (ch *Chain) add(m message) {
 	if ch.n == 0 {
 		ch.begun, ch.spoke = m.kind == userWords || m.kind == otherKind, false
 	}
-	ch.spoke = ch.spoke || m.speaks()
-	if m.kind.fromModel() && !ch.model {
+	ch.spoke = ch.spoke || m.kind >= modelWords
+	if m.kind >= modelBrief && !ch.model {
 		ch.run = ch.n
 	}
-	ch.model = m.kind.fromModel()
+	ch.model = m.kind >= modelBrief
 	ch.n++
 	ch.ids.message = ch.n
 }

@@ -51,7 +51,7 @@ var summaries = [...][]byte{
 
 // read looks whether a text among the first messages is a summary.
 func (s *ids) read(raw []byte) {
-	if s == nil || s.summary || s.message >= summaryWithin || len(raw) < 3 {
+	if s.summary || len(raw) < 3 {
 		return
 	}
 	switch raw[1] {

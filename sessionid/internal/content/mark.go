@@ -29,7 +29,7 @@ const (
 // the newest of n messages first. What the last message says is new.
 func (w *window) sought(to []Key, n int) []Key {
 	for i := n - 2; i >= max(0, n-maxMarked); i-- {
-		to = appendWords(to, w.before(i), w.message(i), true)
+		to = appendWords(to, w[uint(i-1)%uint(len(w))], w[uint(i)%uint(len(w))], i, true)
 	}
 	return to
 }
@@ -41,8 +41,8 @@ func (w *window) sought(to []Key, n int) []Key {
 // count only in the last message: before these a client may put an opening again.
 func (w *window) fresh(to []Key, n, first int) []Key {
 	for i := n - 1; i >= max(first, n-maxMarked); i-- {
-		m := w.message(i)
-		to = appendWords(to, w.before(i), m, i == n-1 || m.kind.fromModel())
+		m := &w[uint(i)%uint(len(w))]
+		to = appendWords(to, w[uint(i-1)%uint(len(w))], *m, i, i == n-1 || m.kind >= modelBrief)
 	}
 	return to
 }
@@ -60,11 +60,12 @@ func (s *ids) marks(to []Key, first, last int) []Key {
 }
 
 // appendWords appends the marks of a message that are words: those of the message
-// alone, too, if alone.
-func appendWords(to []Key, before, m message, alone bool) []Key {
+// alone, too, if alone. The first message has none before it.
+func appendWords(to []Key, before, m message, i int, alone bool) []Key {
 	switch {
-	case before.kind == userWords && m.speaks() && before.weight+m.weight >= leastReply,
-		before.kind == modelWords && m.kind == userWords && before.weight+m.weight >= leastFollowUp:
+	case i == 0:
+	case before.kind == userWords && m.kind >= modelWords && before.weight+m.weight >= leastReply,
+		(before.kind == modelWords || before.kind == modelBrief) && m.kind == userWords && before.weight+m.weight >= leastFollowUp:
 		to = append(to, markOf(tagRole, Fold(before.sum, m.sum)))
 	}
 	if alone && (m.kind == userWords && m.weight >= leastWords || m.kind == modelWords && m.weight >= leastAnswer) {

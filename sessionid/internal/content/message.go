@@ -25,23 +25,16 @@ type kind uint8
 const (
 	otherKind kind = iota
 	userWords
-	modelWords
-	modelCalls  // a model's message with tool calls, and perhaps words
 	toolResults // a user's or a tool's message with results
+	modelBrief  // from here on a model's: words that a client may have put there
+	modelWords  // from here on an answer
+	modelCalls  // with tool calls, and perhaps words
 )
-
-// speaks reports whether a model says it. What clients put there themselves is short.
-func (m *message) speaks() bool {
-	return m.kind == modelCalls || m.kind == modelWords && m.weight >= longAnswer
-}
 
 // longAnswer is the length in bytes of JSON from which on a model's words are an
 // answer. Clients put shorter ones into an opening: "Got it. Thanks for the context!"
 // (Qwen Code, captured).
 const longAnswer = 64
-
-// fromModel reports whether a model says it.
-func (k kind) fromModel() bool { return k == modelWords || k == modelCalls }
 
 // Tags keep sums of different kinds apart.
 const (
@@ -126,9 +119,6 @@ const (
 	workRespell = 5 // for a value that is not in its shortest spelling
 )
 
-// left returns how much work is allowed. It is negative if too much was done.
-func (k *work) left() int { return freeWork + k.walked/bytesPerUnit - k.done }
-
 // walker sums up what its cursor walks over.
 type walker struct {
 	*jsontext.Cursor
@@ -144,9 +134,9 @@ func (w *walker) tired() bool { return w.At-w.from < -bytesPerUnit*w.left }
 
 // messageOf sums up the message v, which c has just returned. The sum is 0 for
 // what is no part of the conversation's identity: system and developer
-// messages, reasoning, and messages that say nothing.
-func messageOf(c *jsontext.Cursor, v jsontext.Value, k *work, ids *ids) message {
-	left := k.left()
+// messages, reasoning, and messages that say nothing. left is how much work is
+// allowed, and end is the boundary before the message, which becomes the one behind it.
+func messageOf(c *jsontext.Cursor, v jsontext.Value, left int, k *work, ids *ids, end *pair) message {
 	w := walker{Cursor: c, left: left - workMessage, from: c.At, ids: ids}
 	sum, role := w.message(v)
 	k.done += left - w.left
@@ -157,16 +147,28 @@ func messageOf(c *jsontext.Cursor, v jsontext.Value, k *work, ids *ids) message 
 		m.kind = toolResults
 	case w.calls > 0:
 		m.kind = modelCalls
+	case role == tagModel && m.weight < longAnswer:
+		m.kind = modelBrief
 	case role == tagModel:
 		m.kind = modelWords
 	case role == tagUser:
 		m.kind = userWords
 	}
+	if m.sum != 0 {
+		*end = end.behind(m)
+	}
 	return m
 }
 
+// behind is the boundary p and a message behind it.
+func (p pair) behind(m message) pair {
+	p.lo ^= tagUser
+	p.hi ^= tagModel
+	return p.fold(m.sum, m.sum^tagRole)
+}
+
 // asSpelled sums up a message without taking it apart.
-func asSpelled(c *jsontext.Cursor, v jsontext.Value, k *work) message {
+func asSpelled(c *jsontext.Cursor, v jsontext.Value, k *work, end *pair) message {
 	from := c.At
 	if v.Form == jsontext.Open {
 		c.Pass()
@@ -174,7 +176,9 @@ func asSpelled(c *jsontext.Cursor, v jsontext.Value, k *work) message {
 	}
 	k.done += workSpelled
 	k.walked += c.At - from
-	return spelled(v.Raw)
+	m := spelled(v.Raw)
+	*end = end.behind(m)
+	return m
 }
 
 // spelled sums up a value that was not taken apart. It has no weight, because it
@@ -312,10 +316,12 @@ func (w *walker) content(v jsontext.Value, depth int) (sum uint64) {
 // text sums up a text; an empty one says nothing, nor does one that a client moves
 // from message to message.
 func (w *walker) text(v jsontext.Value) uint64 {
-	if moves(v.Raw) {
+	if len(v.Raw) > 1 && v.Raw[1] == '<' && moves(v.Raw) {
 		return 0
 	}
-	w.ids.read(v.Raw)
+	if w.ids != nil && w.ids.message < summaryWithin {
+		w.ids.read(v.Raw)
+	}
 	v = w.whole(v)
 	if len(v.Raw) <= 2 || v.Raw[0] != '"' {
 		w.weight += len(v.Raw)

@@ -51,9 +51,9 @@ func (h *History) After(r Reply) (keys []Key) {
 	}
 	p, before := h.tip, h.last
 	var words []Key
-	for _, m := range r.messages {
+	for i, m := range r.messages {
 		p = p.behind(m)
-		words = appendWords(words, before, m, true)
+		words = appendWords(words, before, m, i+1, true)
 		before = m
 	}
 	if len(r.messages) > 0 && h.last.sum != 0 {

@@ -27,14 +27,6 @@ type window [32]message
 
 func (w *window) message(i int) message { return w[i%len(w)] }
 
-// before is the message before i; none says nothing.
-func (w *window) before(i int) (m message) {
-	if i > 0 {
-		m = w.message(i - 1)
-	}
-	return m
-}
-
 // tail returns the tail that ends with message i, counted from 0, of a
 // conversation that has n messages so far. ok is false if the messages before i
 // are too few or say too little.
