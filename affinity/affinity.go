@@ -104,7 +104,7 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 		if b.Bound() && b.Memo == "" && !o.restless && r.Force == "" && len(id.Owners()) == 0 && a.shortest(o, r, &at, &f, candidates, p) {
 			p.Decision.Signal = id.Signal()
 			if byContent(&id) {
-				p.visitor.asked = &asked{id, f.session, id.End(), f.session.Opening}
+				p.visitor.asked = &asked{id: id, session: f.session, end: id.End(), opening: f.session.Opening}
 			}
 			a.decided(&o.policy, &p.Decision)
 			made(ctx, p, nil)

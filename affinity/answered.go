@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"sync"
 
 	"github.com/llmaffinity/llmaffinity/cache"
 	"github.com/llmaffinity/llmaffinity/sessionid"
@@ -13,25 +14,28 @@ import (
 // asked is a request whose session only its content names, until its answer is
 // known.
 type asked struct {
-	id      sessionid.ID
-	session cache.Binding
-	end     cache.Key // of the request, as it is bound
-	opening bool      // nothing before this request is known of the session
+	id  sessionid.ID
+	end cache.Key // of the request, as it is bound
+
+	mu      sync.Mutex
+	session cache.Binding // the one that its answers belong to
+	opening bool          // nothing before this request is known of that session
 }
 
 // mostTries is how often one opening is taken for one that was sent again, while no
 // answer to it is known. A host that hands answers back can tell the sessions apart
 // later, so the next ones are conversations of their own: a thousand that begin alike
 // at one moment are spread.
-const mostTries = 4
+const mostTries = 8
 
 // apart makes a request that is one of many equal openings one of a new session. That
-// is found by nothing but the answers.
+// is found by nothing but the answers. A session in trouble is sent again for that
+// reason.
 func (k *core) apart(ctx context.Context, id *sessionid.ID, b *cache.Binding) bool {
-	if !b.Opening || b.Asked <= mostTries || !k.answers.Load() || !byContent(id) {
+	if !b.Opening || b.Asked <= mostTries || !b.Bound() || b.Memo != "" || !k.answers.Load() || !byContent(id) {
 		return false
 	}
-	if b.Bound() && !b.Served {
+	if !b.Served {
 		_, err := k.store.Release(ctx, *b, false)
 		k.check(err)
 	}
@@ -52,8 +56,10 @@ func byContent(id *sessionid.ID) bool {
 }
 
 // Answered says what the upstream has answered, as [sessionid.ReadAnswer] or a
-// [sessionid.AnswerWriter] has read it. Call it when the answer was passed on, before
-// or after Report, from any goroutine. Call it for every answer or for none.
+// [sessionid.AnswerWriter] has read it. Call it when the answer has ended, before or
+// after Report, from any goroutine, with a context that outlives the request. Call it
+// for every answer or for none. A second answer of one pick belongs to the session of
+// the first.
 //
 // Two conversations that begin with the same words are one request; their answers
 // differ. With the answers, each of them goes on in a session of its own, and an
@@ -62,14 +68,13 @@ func byContent(id *sessionid.ID) bool {
 // by what an answer said, too. It costs a session of content a few keys. A session
 // with an id of its own needs none.
 //
-// Answered also does what Owns does for the state that the answer names.
+// Answered also does what Owns does for the state that the answer names. An answer that
+// is not whole does nothing else, because the client may ask again. So does the answer
+// to a Force, or to a Side request that begins a conversation.
 func (p Pick[T]) Answered(ctx context.Context, a sessionid.Answer) error {
 	v := &p.visitor
 	if v.core == nil || p.Decision.Auth == "" {
 		return nil
-	}
-	if !a.IsZero() && !v.core.answers.Load() {
-		v.core.answers.Store(true)
 	}
 	var failed error
 	for _, o := range a.Owners() {
@@ -77,35 +82,63 @@ func (p Pick[T]) Answered(ctx context.Context, a sessionid.Answer) error {
 			failed = err
 		}
 	}
-	if v.asked == nil || v.asked.session.Gen == 0 {
+	if v.asked == nil || !a.IsWhole() || p.Decision.Outcome == OutcomeForced {
 		return failed
 	}
-	keys := v.asked.id.After(&a)
-	if len(keys) == 0 {
+	keys, ids := v.asked.id.After(a)
+	if len(keys) == 0 && len(ids) == 0 {
 		return failed
 	}
-	return errors.Join(failed, v.core.answered(ctx, v, p.Decision.Auth, keys))
+	if !v.core.answers.Load() {
+		v.core.answers.Store(true)
+	}
+	return errors.Join(failed, v.core.answered(ctx, v, p.Decision.Auth, keys, ids))
 }
 
 // answered binds the keys of an answer to the session of its request. If that is an
 // opening which had another answer already, the answer is another conversation's,
 // which gets a session without an auth: its next request is placed by the balancer.
-func (k *core) answered(ctx context.Context, v *visitor, auth string, keys []cache.Key) error {
+func (k *core) answered(ctx context.Context, v *visitor, auth string, keys, ids []cache.Key) error {
 	q := v.asked
-	b := q.session
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	side := v.binding.Gen == 0 // results of it concern nobody
+	if q.session.Gen == 0 || side && q.opening {
+		return nil
+	}
+	if k.doubts.has(v.scope) {
+		ids = nil
+	}
+	b, end := q.session, q.end
 	b.Opening = q.opening
-	extended, err := k.store.Extend(ctx, b, q.end, keys)
-	if !k.check(err) || extended || !q.opening {
+	if side {
+		end = cache.Key{}
+	}
+	extended, shared, err := k.store.Extend(ctx, b, end, keys, ids)
+	if shared != 0 {
+		k.doubts.shared(v.scope)
+	}
+	if extended {
+		q.opening = false
+	}
+	if !k.check(err) || extended || !q.opening || len(keys) == 0 {
 		return err
 	}
-	of := cache.Keys{End: keys[0]}
+	of := cache.Keys{End: keys[0], Ongoing: true}
 	copy(of.Also[:], keys[1:])
+	copy(of.Marks[:], ids)
 	other, existed, err := k.store.Bind(ctx, v.scope, of, auth)
-	if !k.check(err) || existed {
+	if !k.check(err) {
 		return err
 	}
-	_, err = k.store.Release(ctx, other, true)
-	k.check(err)
+	if other.Shared != 0 {
+		k.doubts.shared(v.scope)
+	}
+	q.session, q.opening = other, false
+	if !existed {
+		_, err = k.store.Release(ctx, other, true)
+		k.check(err)
+	}
 	return err
 }
 
@@ -113,9 +146,9 @@ func (k *core) answered(ctx context.Context, v *visitor, auth string, keys []cac
 // name. name and id are those of sessionid.OwnerKey, for example
 // "previous_response_id" and the id of the response that came back. The record
 // lives as long as an idle session does. It takes no room from sessions. An id
-// that is none is ignored. State that stands for the messages before it, as a
-// response does, also leads to the session. A host that calls Answered need not call
-// Owns.
+// that is none is ignored; so, in effect, is a name that no request has. State that
+// stands for the messages before it, as a response does, also leads to the session. A
+// host that calls Answered need not call Owns.
 func (p Pick[T]) Owns(ctx context.Context, name, id string) error {
 	return p.Answered(ctx, sessionid.StateAnswer(name, id))
 }

@@ -396,3 +396,134 @@ func TestConversationsThatBeginAlikeGoOnAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+const shared = "call_rsMgIgFD6qElK9JgNMKVPei5"
+
+func called(id, arguments string) string {
+	return fmt.Sprintf(`{"role":"assistant","content":null,"tool_calls":[{"id":%q,"type":"function","function":{"name":"f","arguments":%q}}]}`, id, arguments)
+}
+
+func returned(id, text string) string {
+	return fmt.Sprintf(`{"role":"tool","tool_call_id":%q,"content":%q}`, id, text)
+}
+
+func said(text string) string { return fmt.Sprintf(`{"role":"user","content":%q}`, text) }
+
+func messages(all ...string) affinity.Request {
+	return content(`{"messages":[` + strings.Join(all, ",") + `]}`)
+}
+
+func answerOf(message string) sessionid.Answer {
+	return sessionid.ReadAnswer([]byte(`{"choices":[{"message":` + message + `}]}`))
+}
+
+// An id that two answers have given leads to neither conversation.
+func TestAnIDThatTwoAnswersGiveJoinsNobody(t *testing.T) {
+	s := wrap(t, nil)
+	var first []affinity.Pick[string]
+	for i := range 5 {
+		p := pick(t, s, messages(said(fmt.Sprint("task ", i))), abc)
+		require.NoError(t, p.Answered(t.Context(), answerOf(called(shared, fmt.Sprint(i)))))
+		p.Report(affinity.Served)
+		first = append(first, p)
+	}
+	for round := range 3 {
+		for i, p := range first {
+			q := pick(t, s, messages(said(fmt.Sprint("task ", i)), called(shared, fmt.Sprint(i)), returned(shared, fmt.Sprint("result ", round))), abc)
+			require.Equal(t, p.Decision.Session, q.Decision.Session, "%d in round %d", i, round)
+		}
+	}
+}
+
+// A greeting, or examples, that an application puts before the first question are no
+// marks, also if a user says two things in a row.
+func TestExamplesInAnOpeningJoinNobody(t *testing.T) {
+	long := strings.Repeat("Welcome to the shop, I can help you with your order. ", 10)
+	greeting := fmt.Sprintf(`{"role":"assistant","content":%q}`, long)
+	for name, opening := range map[string][]string{
+		"greeting": {said("start"), greeting}, "examples": {said("example"), called(shared, "{}"), returned(shared, "r"), greeting},
+	} {
+		s := wrap(t, nil)
+		begin := func(more ...string) affinity.Decision {
+			p := pick(t, s, messages(append(append([]string{}, opening...), more...)...), abc)
+			p.Report(affinity.Served)
+			return p.Decision
+		}
+		one := begin(said("Where is my parcel?"))
+		require.Equal(t, one.Session, begin(said("Where is my parcel?"), said("It has the number 1234")).Session)
+		for i := range 5 {
+			require.NotEqual(t, one.Session, begin(said(fmt.Sprint("another question ", i))).Session, name)
+		}
+	}
+}
+
+// A second answer of one pick, or what Owns and Answered both say of it, belongs to the
+// session of the first.
+func TestASecondAnswerOfAPickIsNoTwins(t *testing.T) {
+	hello := answerOf(`{"role":"assistant","content":"hello"}`)
+	for name, tell := range map[string]func(p affinity.Pick[string]){
+		"twice": func(p affinity.Pick[string]) { require.NoError(t, p.Answered(t.Context(), hello)) },
+		"owned before": func(p affinity.Pick[string]) {
+			require.NoError(t, p.Owns(t.Context(), "previous_response_id", "resp_1"))
+		},
+		"another one": func(p affinity.Pick[string]) {
+			require.NoError(t, p.Answered(t.Context(), answerOf(`{"role":"assistant","content":"good day"}`)))
+		},
+		"one broke off": func(p affinity.Pick[string]) {
+			require.NoError(t, p.Answered(t.Context(), sessionid.ReadAnswer([]byte("data: {\"choices\":[{\"delta\":{\"content\":\"he\"}}]}\n\n"))))
+		},
+		"a twin before it": func(affinity.Pick[string]) {
+			q := pick(t, wrap(t, nil), messages(said("hi")), abc)
+			q.Report(affinity.Served)
+		},
+	} {
+		s := wrap(t, nil)
+		p := pick(t, s, messages(said("hi")), abc)
+		tell(p)
+		require.NoError(t, p.Answered(t.Context(), hello))
+		p.Report(affinity.Served)
+		q := pick(t, s, messages(said("hi"), `{"role":"assistant","content":"hello"}`, said("why?")), abc)
+		require.Equal(t, p.Decision.Session, q.Decision.Session, name)
+		require.EqualValues(t, 1, s.Stats().New, name)
+	}
+}
+
+// What a request beside the conversation answers to the same words, or an answer that
+// broke off before a retry, says nothing of the conversation.
+func TestSomeAnswersSayNothingOfTheConversation(t *testing.T) {
+	s := wrap(t, nil)
+	p := pick(t, s, messages(said("hi")), abc)
+	side := messages(said("hi"))
+	side.Side = true
+	q := pick(t, s, side, abc)
+	require.NoError(t, q.Answered(t.Context(), answerOf(`{"role":"assistant","content":"a title"}`)))
+	forced := messages(said("hi"))
+	forced.Force = p.Auth
+	q = pick(t, s, forced, abc)
+	require.NoError(t, q.Answered(t.Context(), answerOf(`{"role":"assistant","content":"forced"}`)))
+	require.NoError(t, p.Answered(t.Context(), sessionid.ReadAnswer([]byte("data: {\"choices\":[{\"delta\":{\"content\":\"The fi\"}}]}\n\n"))))
+	p.Report(affinity.Cancelled)
+	again := pick(t, s, messages(said("hi")), abc)
+	require.Equal(t, p.Decision.Session, again.Decision.Session)
+	require.NoError(t, again.Answered(t.Context(), answerOf(`{"role":"assistant","content":"The first"}`)))
+	again.Report(affinity.Served)
+	next := pick(t, s, messages(said("hi"), `{"role":"assistant","content":"The first"}`, said("why?")), abc)
+	require.Equal(t, p.Decision.Session, next.Decision.Session)
+}
+
+// Sessions that share a prompt, and come with their history, are not all taken for
+// forks of one.
+func TestSessionsThatShareAPromptAreNoForks(t *testing.T) {
+	s, on := wrap(t, nil), map[string]int{}
+	named := func(i int, all ...string) affinity.Request {
+		r := messages(all...)
+		r.Header = http.Header{"X-Claude-Code-Session-Id": {fmt.Sprint("session-", i)}}
+		return r
+	}
+	task := said("the task that all of them have")
+	served(t, s, named(0, task), eight)
+	for i := range 40 {
+		on[served(t, s, named(i+1, task, fmt.Sprintf(`{"role":"assistant","content":"answer %d"}`, i), said("go on")), eight)]++
+	}
+	require.LessOrEqual(t, uneven(on), 1.4, "one of them may be a fork")
+}

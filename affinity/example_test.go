@@ -124,7 +124,7 @@ func ExamplePick_Answered() {
 		pick.Report(affinity.Served)
 		// A gateway writes to the AnswerWriter what it passes on to the client.
 		var passing sessionid.AnswerWriter
-		fmt.Fprintf(&passing, "data: {\"choices\":[{\"delta\":{\"content\":%q}}]}\n\n", answer)
+		fmt.Fprintf(&passing, "data: {\"choices\":[{\"delta\":{\"content\":%q},\"finish_reason\":\"stop\"}]}\n\n", answer)
 		if err := pick.Answered(ctx, passing.Answer()); err != nil {
 			fmt.Println(err)
 		}

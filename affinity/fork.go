@@ -10,6 +10,11 @@ import (
 // A fork of a conversation has an id of its own and the history of another session,
 // whose prompt cache lives at one auth. By the content the fork finds that session,
 // for its place only: the two stay two sessions.
+//
+// What a session leaves for its forks is the end of its first request, as a mark: if a
+// second session comes with the same beginning it leads nowhere. So many sessions that
+// share a prompt, and come with their history after a restart, are no forks of the
+// first one but once.
 
 // originKey is the key by which a session with an id is found by forks of it. It is
 // no key by which requests find their session.
@@ -28,21 +33,29 @@ func (v *visit[T]) origin() int {
 	if id.IsZero() {
 		return -1
 	}
-	keys := cache.Keys{End: originKey(id.End())}
-	if n := len(v.keys.Also) - 1; v.keys.Also[n] == (cache.Key{}) {
-		v.keys.Also[n] = keys.End
-	}
 	before := id.Boundaries()
-	if len(before) == 0 {
+	past := make([]cache.Key, len(before))
+	for i, k := range before {
+		past[i] = originKey(k)
+	}
+	v.keys.Marks, v.keys.Ongoing = [cache.MaxMarks]cache.Key{originKey(id.End())}, true
+	copy(v.keys.Marks[1:], past[max(0, len(past)-len(v.keys.Marks)+1):])
+	if len(past) == 0 {
 		return -1
 	}
-	keys.Past = make([]cache.Key, len(before))
-	for i, k := range before {
-		keys.Past[i] = originKey(k)
-	}
-	b, ok, err := v.store.Peek(v.ctx, v.scope, keys)
+	b, ok, err := v.store.Peek(v.ctx, v.scope, cache.Keys{End: v.keys.Marks[0], Past: past})
 	if !v.check(err) || !ok || !b.Bound() {
 		return -1
 	}
-	return v.serving(b.Auth, rankFit)
+	i := v.serving(b.Auth, rankFit)
+	if i < 0 {
+		return -1
+	}
+	l := v.level(-1)
+	for _, auth := range v.choices(l, -1, anyLoad) { // it must not have much more to do than others
+		if v.name(auth) == b.Auth {
+			return i
+		}
+	}
+	return -1
 }

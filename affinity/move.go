@@ -20,7 +20,7 @@ func (v *visit[T]) place(why Reason) error {
 			return v.move(v.at(i), OutcomeMoved, why)
 		}
 	}
-	if v.session.Gen == 0 && len(v.id.Names()) > 0 {
+	if v.session.Gen == 0 && len(v.id.Names()) > 0 && v.r.ID == nil {
 		if i := v.origin(); i >= 0 {
 			return v.move(v.at(i), OutcomeInherited, ReasonNone)
 		}

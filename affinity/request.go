@@ -72,7 +72,9 @@ func keysOf(id *sessionid.ID) (k cache.Keys) {
 	if tail := id.Tail(); tail != (sessionid.Key{}) {
 		k.Also[0] = tail
 	}
-	copy(k.Marks[:], id.Marks())
+	for i := range copy(k.Marks[:], id.Marks()) {
+		k.MarksFrom[i] = id.MarksFrom(i)
+	}
 	k.Ongoing = id.Ongoing()
 	return k
 }

@@ -41,11 +41,9 @@ func (o *op) locked(auth string) (b Binding, found bool, over *account, err erro
 	}
 	b = o.t.binding(r, r.open(), o.now)
 	b.Opening = o.opening
-	if !o.opening || o.keys.Ongoing {
-		for i, k := range o.marks {
-			if o.bindMark(r, k) {
-				b.Shared |= 1 << i
-			}
+	for i, k := range o.marks {
+		if (o.keys.Ongoing || !o.opening && o.at >= int(o.keys.MarksFrom[i])) && o.bindMark(r, k) {
+			b.Shared |= 1 << i
 		}
 	}
 	o.use(s, r)

@@ -13,6 +13,7 @@ type op struct {
 	marks [MaxMarks]Key      // keys.Marks inside the scope
 	past  alias              // the session that Past leads to
 	by    Key                // the key that leads there
+	at    int                // its index in Past
 	born  uint64             // of the session that is made, if that has to be known before
 	now   moment
 
@@ -62,8 +63,8 @@ func (o *op) foresee() {
 	if o.names[0] != (Key{}) {
 		return
 	}
-	for _, k := range o.keys.Past {
-		if k != (Key{}) && o.leads(in(o.mix, k)) {
+	for i, k := range o.keys.Past {
+		if o.at = i; k != (Key{}) && o.leads(in(o.mix, k)) {
 			return
 		}
 	}

@@ -87,8 +87,10 @@ func (s store) Release(b cache.Binding, failed bool) bool {
 	return s.is(s.Memory.Release(s.t.Context(), b, failed))
 }
 
-func (s store) Extend(b cache.Binding, end cache.Key, keys []cache.Key) bool {
-	return s.is(s.Memory.Extend(s.t.Context(), b, end, keys))
+func (s store) Extend(b cache.Binding, end cache.Key, keys []cache.Key, marks ...cache.Key) bool {
+	extended, _, err := s.Memory.Extend(s.t.Context(), b, end, keys, marks)
+	require.NoError(s.t, err)
+	return extended
 }
 
 func (s store) Remember(scope cache.Scope, k cache.Key, auth string) {

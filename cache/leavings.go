@@ -5,7 +5,7 @@ package cache
 type leavings struct {
 	removals []removal
 	aliases  []leaving
-	dropped  [1 + MaxAlso + MaxMarks]drop // of one End and all others, or of an answer
+	dropped  [MaxAnswer + MaxMarks]drop // of an answer; a request has fewer
 	n        int
 }
 

@@ -135,8 +135,8 @@ func (m *Memory) Release(_ context.Context, b Binding, failed bool) (unbound boo
 }
 
 // Extend implements [Store].
-func (m *Memory) Extend(_ context.Context, b Binding, end Key, keys []Key) (extended bool, err error) {
-	return m.sessions.extend(&b, end, keys)
+func (m *Memory) Extend(_ context.Context, b Binding, end Key, keys, marks []Key) (extended bool, shared uint8, err error) {
+	return m.sessions.extend(&b, end, keys, marks)
 }
 
 // Remember implements [Store].

@@ -26,6 +26,7 @@ type model struct {
 	notes     map[modelNote]*modelNoted
 	ended     map[cause]int
 	by        cache.Key // the key of Past that has found a session
+	at        int       // its index
 }
 
 type modelSession struct {
@@ -125,8 +126,10 @@ func (m *model) seek(scope cache.Scope, k *cache.Keys) (s *modelSession, opening
 	if k.Names[0] != (cache.Key{}) || k.IsZero() {
 		return nil, false
 	}
-	for _, e := range k.Past {
+	m.at = 0
+	for i, e := range k.Past {
 		if s = m.owner(scope, e); s != nil {
+			m.at = i
 			of := s
 			for range 8 {
 				of = of.from(e)
@@ -219,8 +222,8 @@ func (m *model) other(s *modelSession, list *[]cache.Key, most int, k cache.Key)
 }
 
 // mark binds marks, and returns which were another session's.
-func (m *model) mark(s *modelSession, k *cache.Keys) (shared uint8) {
-	for i, a := range k.Marks {
+func (m *model) mark(s *modelSession, marks [cache.MaxMarks]cache.Key) (shared uint8) {
+	for i, a := range marks {
 		o := m.owner(s.scope, a)
 		switch {
 		case a == (cache.Key{}), o == s && !slices.Contains(s.marks, a):
@@ -243,17 +246,17 @@ func (m *model) mark(s *modelSession, k *cache.Keys) (shared uint8) {
 }
 
 // extend binds what an answer has shown.
-func (m *model) extend(s *modelSession, opening bool, end cache.Key, keys []cache.Key) bool {
+func (m *model) extend(s *modelSession, opening bool, end cache.Key, keys []cache.Key, marks [cache.MaxMarks]cache.Key) (extended bool, shared uint8) {
 	latest := end != (cache.Key{}) && s.latest() == end
 	if opening && (!latest || s.known) {
-		return false
+		return false, 0
 	}
 	s.more = true
 	s.known = s.known || latest
 	for _, k := range keys[:min(len(keys), cache.MaxAnswer)] {
 		m.other(s, &s.answer, 8, k)
 	}
-	return true
+	return true, m.mark(s, marks)
 }
 
 // take takes a key from whoever has it, unless as a name.
@@ -294,9 +297,13 @@ func (m *model) bind(scope cache.Scope, k *cache.Keys, auth string) (s *modelSes
 }
 
 func (m *model) get(s *modelSession, k *cache.Keys, opening bool) (shared uint8) {
-	if !opening || k.Ongoing {
-		shared = m.mark(s, k)
+	marks := k.Marks
+	for i := range marks {
+		if !k.Ongoing && (opening || m.at < int(k.MarksFrom[i])) {
+			marks[i] = cache.Key{}
+		}
 	}
+	shared = m.mark(s, marks)
 	m.use(s, k)
 	s.open()
 	return shared
@@ -458,7 +465,7 @@ func (h *history) request() *cache.Keys {
 			k.End = h.key("name", 14)
 		}
 		for i := range h.rng.IntN(3) {
-			k.Marks[i] = h.key("mark", 10)
+			k.Marks[i], k.MarksFrom[i] = h.key("mark", 10), uint16(h.rng.IntN(3))
 			k.Past = append(k.Past, h.key("mark", 10))
 		}
 		k.Ongoing = h.rng.IntN(2) == 0
@@ -542,9 +549,19 @@ func (h *history) step() {
 		if rng.IntN(8) == 0 {
 			keys = append(keys, h.key("end", 16), cache.Key{})
 		}
+		var marks [cache.MaxMarks]cache.Key
+		for i := range rng.IntN(3) {
+			marks[i] = h.key("mark", 10)
+		}
 		b.Opening = rng.IntN(2) == 0
-		want := s != nil && m.extend(s, b.Opening, end, keys)
-		require.Equal(h, want, c.Extend(b, end, keys), h.what)
+		want, shared := false, uint8(0)
+		if s != nil {
+			want, shared = m.extend(s, b.Opening, end, keys, marks)
+		}
+		got, gotShared, err := c.Memory.Extend(h.Context(), b, end, keys, marks[:])
+		require.NoError(h, err)
+		require.Equal(h, want, got, h.what)
+		require.Equal(h, shared, gotShared, h.what)
 	case 0, 1, 2, 3:
 		was := idle(m.find(scope, k))
 		want, existed, opening, shared := m.bind(scope, k, auth)

@@ -76,9 +76,12 @@ type Keys struct {
 	// find it. A mark that two sessions come with is no mark: from then on it leads to
 	// neither, for as long as the first of them has it. Zero Keys are none.
 	Marks [MaxMarks]Key
-	// Ongoing says that this request is no opening of a conversation. Otherwise the
-	// Marks are bound only if Past leads to the session: many conversations may begin
-	// with them.
+	// MarksFrom says which Marks are new in this request. Marks[i] is bound only if the
+	// key of Past that has found the session stands at the index MarksFrom[i] or behind
+	// it. Otherwise the mark may be a part of an opening that many conversations share.
+	MarksFrom [MaxMarks]uint16
+	// Ongoing says that this request is no opening of a conversation: then all Marks are
+	// bound, to a new session, too.
 	Ongoing bool
 }
 
@@ -218,11 +221,14 @@ type Store interface {
 	// to the session of b, whatever its generation, and taken from any other session
 	// unless that has them as Names.
 	//
+	// marks are ids that the answer has given. They are bound as Marks are, at most
+	// MaxMarks of them, and shared says which were another session's.
+	//
 	// If b is Opening, the answer may be another conversation's that began with the
 	// same words. So extended is false, and nothing is bound, if end was answered
 	// before or is not the session's latest End any more. extended is false, too, if
-	// the session is gone.
-	Extend(ctx context.Context, b Binding, end Key, keys []Key) (extended bool, err error)
+	// the session is gone. Without keys and marks nothing happens but that.
+	Extend(ctx context.Context, b Binding, end Key, keys, marks []Key) (extended bool, shared uint8, err error)
 
 	// Remember notes an auth under a key: which auth holds an earlier response,
 	// for example. Notes live as long as sessions, have a bound of their own, and

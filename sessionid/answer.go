@@ -18,31 +18,35 @@ type Answer struct {
 	reply  content.Reply
 	states []Key
 	owners []Owner
+	whole  bool
 }
 
 // IsZero reports whether the answer tells nothing.
-func (a *Answer) IsZero() bool {
+func (a Answer) IsZero() bool {
 	return len(a.owners) == 0 && len(a.states) == 0 && a.reply.IsEmpty()
 }
 
 // Owners returns the state that the auth holds since it gave the answer, and that a
 // later request can name: the response, a container, a conversation. The slice is
 // part of the Answer: read it, do not write to it.
-func (a *Answer) Owners() []Owner { return a.owners }
+func (a Answer) Owners() []Owner { return a.owners }
+
+// IsWhole reports whether the answer came to its end. One that broke off may be given
+// again, to the same request.
+func (a Answer) IsWhole() bool { return a.whole }
 
 // After returns keys that the next request of the conversation has among its
-// Fallbacks, if a is the answer to the request with this ID: at most 8, the surest
-// first. Bind them to the request's session. There are none unless the ID comes from
-// content: a session with Names needs none.
-func (id *ID) After(a *Answer) []Key {
+// Fallbacks, if a is the answer to the request with this ID. Bind them to the request's
+// session. keys are at most 7, the surest first. ids are at most 4 ids that the answer
+// has given, as of tool calls; no other session should have them. There are none unless
+// the ID comes from content: a session with Names needs none.
+func (id *ID) After(a Answer) (keys, ids []Key) {
 	if id.n > 0 || (id.history.End() == Key{}) {
-		return nil
+		return nil, nil
 	}
-	const most = 8
-	said := id.history.After(a.reply)
+	said, ids := id.history.After(a.reply)
 	first := min(len(said), 1)
-	keys := slices.Concat(said[:first], a.states, said[first:])
-	return keys[:min(len(keys), most)]
+	return slices.Concat(said[:first], a.states, said[first:]), ids
 }
 
 // ReadAnswer reads the body of an answer: of the chat, Claude, Responses or Gemini
@@ -63,7 +67,7 @@ func StateAnswer(name, id string) (a Answer) {
 	if k == (Key{}) {
 		return a
 	}
-	a.owners = []Owner{{name, k}}
+	a.owners, a.whole = []Owner{{name, k}}, true
 	for i := range census {
 		if r := &census[i]; r.kind == KindOwner && r.name == name && r.replacesHistory() {
 			a.states = []Key{k}
@@ -78,6 +82,7 @@ func (w *AnswerWriter) readWhole(body []byte) {
 		return
 	}
 	v := gjson.ParseBytes(body)
+	w.whole = true
 	if v.IsArray() { // Gemini's stream without alt=sse
 		v.ForEach(func(_, chunk gjson.Result) bool {
 			w.event(chunk)
@@ -113,12 +118,19 @@ func (w *AnswerWriter) event(v gjson.Result) {
 		w.delta(int(v.Get("index").Int()), v.Get("delta"))
 	case "message_delta":
 		w.container(v.Get("delta.container.id").Str)
+		w.whole = w.whole || v.Get("delta.stop_reason").Str != ""
+	case "message_stop":
+		w.whole = true
 	case "response.output_item.done":
 		w.grow(len(v.Get("item").Raw))
 		w.items = append(w.items, v.Get("item").Raw)
-	case "response.created", "response.completed", "response.incomplete", "response.failed":
+	case "response.created", "response.completed", "response.incomplete":
 		w.response(v.Get("response"))
+		w.whole = w.whole || kind != "response.created"
 	default:
+		if reason := v.Get("choices.0.finish_reason"); reason.Str != "" || v.Get("candidates.0.finishReason").Str != "" || v.Get("response.candidates.0.finishReason").Str != "" {
+			w.whole = true
+		}
 		switch {
 		case v.Get("choices.0.delta").IsObject():
 			w.chatDelta(v.Get("choices.0.delta"))

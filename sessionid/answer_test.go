@@ -95,7 +95,7 @@ func TestTheNextRequestShowsTheAnswer(t *testing.T) {
 		for how, body := range map[string]string{"whole": c.whole, "stream": c.stream} {
 			a := sessionid.ReadAnswer([]byte(body))
 			require.False(t, a.IsZero(), "%s, %s", c.name, how)
-			keys := first.After(&a)
+			keys := afterOf(first, a)
 			require.NotEmpty(t, keys, "%s, %s", c.name, how)
 			require.LessOrEqual(t, len(keys), 8)
 			require.Contains(t, next.Boundaries(), keys[0], "%s, %s", c.name, how)
@@ -105,7 +105,7 @@ func TestTheNextRequestShowsTheAnswer(t *testing.T) {
 			}
 			// The same words after another request are not the same conversation.
 			other := extract(t, nil, strings.Replace(c.first, "hi", "ho", 1))
-			require.NotEqual(t, keys[0], other.After(&a)[0])
+			require.NotEqual(t, keys[0], afterOf(other, a)[0])
 		}
 	}
 }
@@ -124,7 +124,7 @@ func TestAStreamIsReadAsItPasses(t *testing.T) {
 					require.Equal(t, len(piece), n)
 				}
 				got := w.Answer()
-				require.Equal(t, first.After(&want), first.After(&got), "%s, %s, %d", c.name, how, size)
+				require.Equal(t, afterOf(first, want), afterOf(first, got), "%s, %s, %d", c.name, how, size)
 				require.Equal(t, want.Owners(), got.Owners())
 			}
 		}
@@ -137,7 +137,7 @@ func TestIDsOfAnAnswerLeadToItsSession(t *testing.T) {
 	first := extract(t, nil, `{"messages":[{"role":"user","content":"hi"}]}`)
 	a := sessionid.ReadAnswer([]byte(answered[1].whole))
 	next := extract(t, nil, `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"rewritten","tool_calls":[{"id":"call_rsMgIgFD6qElK9JgNMKVPei5","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]},{"role":"tool","tool_call_id":"call_rsMgIgFD6qElK9JgNMKVPei5","content":"r"}]}`)
-	keys := first.After(&a)
+	keys := afterOf(first, a)
 	at := slices.IndexFunc(next.Fallbacks(), func(k sessionid.Key) bool { return slices.Contains(keys, k) })
 	opening := slices.Index(next.Fallbacks(), first.End())
 	require.GreaterOrEqual(t, at, 0)
@@ -174,12 +174,12 @@ func TestAResponseLeadsToItsSession(t *testing.T) {
 	next := extract(t, nil, `{"input":"and?","previous_response_id":"resp_67ccd2bed1ec8190b14f964abc054267"}`)
 	a := sessionid.ReadAnswer([]byte(answered[3].whole))
 	require.Equal(t, sessionid.OwnerKey("previous_response_id", "resp_67ccd2bed1ec8190b14f964abc054267"), next.Fallbacks()[0])
-	require.Contains(t, first.After(&a), next.Fallbacks()[0])
+	require.Contains(t, afterOf(first, a), next.Fallbacks()[0])
 	by := sessionid.StateAnswer("previous_response_id", "resp_67ccd2bed1ec8190b14f964abc054267")
-	require.Equal(t, []sessionid.Key{next.Fallbacks()[0]}, first.After(&by))
+	require.Equal(t, []sessionid.Key{next.Fallbacks()[0]}, afterOf(first, by))
 	require.Len(t, by.Owners(), 1)
 	container := sessionid.StateAnswer("container", "c_1")
-	require.Empty(t, first.After(&container), "a container stands for no messages")
+	require.Empty(t, afterOf(first, container), "a container stands for no messages")
 	none := sessionid.StateAnswer("container", " ")
 	require.True(t, none.IsZero())
 }
@@ -188,9 +188,62 @@ func TestAResponseLeadsToItsSession(t *testing.T) {
 func TestANamedSessionNeedsNoKeysOfItsAnswers(t *testing.T) {
 	a := sessionid.ReadAnswer([]byte(answered[0].whole))
 	named := extract(t, headers("X-Session-Id", uuidA), `{"messages":[{"role":"user","content":"hi"}]}`)
-	require.Empty(t, named.After(&a))
+	require.Empty(t, afterOf(named, a))
 	var zero sessionid.ID
-	require.Empty(t, zero.After(&a))
+	require.Empty(t, afterOf(zero, a))
+}
+
+// A stream that broke off says so.
+func TestAnAnswerThatBrokeOffIsNotWhole(t *testing.T) {
+	for _, c := range answered {
+		require.True(t, sessionid.ReadAnswer([]byte(c.whole)).IsWhole(), c.name)
+	}
+	for stream, want := range map[string]bool{
+		data(`{"choices":[{"delta":{"content":"The fi"}}]}`):                                                                  false,
+		data(`{"choices":[{"delta":{"content":"The"}}]}`, `{"choices":[{"delta":{},"finish_reason":"stop"}]}`):                true,
+		data(`{"choices":[{"delta":{"content":"The"}}]}`, `[DONE]`):                                                           true,
+		event("content_block_start", `{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"The"}}`): false,
+		event("message_delta", `{"type":"message_delta","delta":{"stop_reason":"end_turn"}}`):                                 true,
+		event("message_stop", `{"type":"message_stop"}`):                                                                      true,
+		event("response.created", `{"type":"response.created","response":{"id":"resp_1"}}`):                                   false,
+		event("response.completed", `{"type":"response.completed","response":{"id":"resp_1"}}`):                               true,
+		data(`{"candidates":[{"content":{"parts":[{"text":"The"}]}}]}`):                                                       false,
+		data(`{"candidates":[{"content":{"parts":[{"text":"The"}]},"finishReason":"STOP"}]}`):                                 true,
+	} {
+		require.Equal(t, want, sessionid.ReadAnswer([]byte(stream)).IsWhole(), stream)
+	}
+}
+
+// Asking for the answer in the middle changes nothing of what is read after that.
+func TestAnAnswerCanBeAskedForInTheMiddle(t *testing.T) {
+	for _, c := range answered {
+		for how, body := range map[string]string{"whole": c.whole, "stream": c.stream} {
+			want, first := sessionid.ReadAnswer([]byte(body)), extract(t, nil, c.first)
+			for at := 0; at < len(body); at += 7 {
+				var w sessionid.AnswerWriter
+				_, _ = w.Write([]byte(body[:at]))
+				w.Answer()
+				_, _ = w.Write([]byte(body[at:] + "\n"))
+				w.Answer()
+				require.Equal(t, afterOf(first, want), afterOf(first, w.Answer()), "%s, %s, %d", c.name, how, at)
+			}
+		}
+	}
+}
+
+// Clients cut blanks off when they keep an answer.
+func TestBlanksAroundAnAnswerDoNotCount(t *testing.T) {
+	first := extract(t, nil, `{"messages":[{"role":"user","content":"hi"}]}`)
+	for _, kept := range []string{`Hello`, `Hello\n`, `\n\n Hello \t`, ` Hello`, `\u0048ello\n`} {
+		for _, said := range []string{`Hello\n`, ` Hello`, `Hello`, `Hello \r\n\n`} {
+			a := sessionid.ReadAnswer([]byte(`{"choices":[{"message":{"role":"assistant","content":"` + said + `"}}]}`))
+			next := extract(t, nil, `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"`+kept+`"},{"role":"user","content":"q"}]}`)
+			require.Contains(t, next.Boundaries(), afterOf(first, a)[0], "%q kept as %q", said, kept)
+		}
+	}
+	a := sessionid.ReadAnswer([]byte(`{"choices":[{"message":{"role":"assistant","content":"Hello\\\\n"}}]}`))
+	next := extract(t, nil, `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"Hello\\\\"},{"role":"user","content":"q"}]}`)
+	require.NotContains(t, next.Boundaries(), afterOf(first, a)[0], "a backslash and an n are no line's end")
 }
 
 // More than is held costs the words of the answer and not its ids.
@@ -208,7 +261,7 @@ func TestAnEndlessAnswerIsNotHeld(t *testing.T) {
 	write("\n\n" + data(`{"choices":[{"delta":{"tool_calls":[{"index":99999999,"id":"call_lTPVZQef83lJaiDKCXZeLs5N"}]}}]}`))
 	a := w.Answer()
 	first := extract(t, nil, `{"messages":[{"role":"user","content":"hi"}]}`)
-	require.Len(t, first.After(&a), 1, "the id")
+	require.Len(t, afterOf(first, a), 1, "the id")
 }
 
 // Nesting of any depth is no JSON that is read, and costs no stack.
@@ -236,10 +289,16 @@ func FuzzAnswer(f *testing.F) {
 		_, _ = w.Write(body[:at])
 		_, _ = w.Write(body[at:])
 		got := w.Answer()
-		require.Equal(t, first.After(&want), first.After(&got))
-		require.LessOrEqual(t, len(first.After(&got)), 8)
-		for _, k := range first.After(&got) {
+		require.Equal(t, afterOf(first, want), afterOf(first, got))
+		require.LessOrEqual(t, len(afterOf(first, got)), 8)
+		for _, k := range afterOf(first, got) {
 			require.NotZero(t, k)
 		}
 	})
+}
+
+// afterOf are all keys that an answer gives, those of its ids behind the others.
+func afterOf(id sessionid.ID, a sessionid.Answer) []sessionid.Key {
+	keys, ids := id.After(a)
+	return slices.Concat(keys, ids)
 }

@@ -17,13 +17,14 @@ const maxAnswer = 4 << 20
 
 // AnswerWriter reads an answer as it passes. Write to it what is sent to the client,
 // decompressed, for example by an io.TeeReader. The zero AnswerWriter is ready. It
-// holds at most some MiB; of a longer answer it tells the ids and no words. Only one
-// goroutine may use it at a time.
+// holds at most some MiB. Of a longer stream it tells the ids and no words, and of a
+// longer JSON value nothing. Only one goroutine may use it at a time.
 type AnswerWriter struct {
 	line    []byte // the JSON value, or the line of the stream that has not ended
 	kind    answerKind
 	size    int
 	over    bool // more than is held
+	whole   bool // the answer has ended
 	skipped bool // the line is too long
 
 	items  []string // messages or items as they are
@@ -96,22 +97,34 @@ func (w *AnswerWriter) endLine() {
 	line := w.line
 	w.line, w.skipped = w.line[:0], false
 	data, ok := bytes.CutPrefix(line, []byte("data:"))
-	if data = bytes.TrimSpace(data); !ok || len(data) == 0 || data[0] != '{' || !jsontext.Valid(data) {
+	if data = bytes.TrimSpace(data); ok && string(data) == "[DONE]" {
+		w.whole = true
+		return
+	}
+	if !ok || len(data) == 0 || data[0] != '{' || !jsontext.Valid(data) {
 		return
 	}
 	// The event shares no memory with the line, which is written over.
 	w.event(gjson.Parse(string(data)))
 }
 
-// Answer returns what the answer has said so far. A stream that broke off before its
-// answer was whole tells what it has shown; its words may then find nothing.
+// Answer returns what the answer has said. Call it when the answer has ended: it costs
+// as much as the answer is long. A stream that broke off tells what it has shown, and
+// that it is not whole.
 func (w *AnswerWriter) Answer() Answer {
-	if w.kind == answerWhole && !w.skipped {
-		w.readWhole(w.line)
-		w.line, w.skipped = nil, true // once
+	if w.kind != answerWhole {
+		return w.made()
 	}
+	var all AnswerWriter
+	if !w.skipped {
+		all.readWhole(w.line)
+	}
+	return all.made()
+}
+
+func (w *AnswerWriter) made() Answer {
 	list := "[" + strings.Join(w.messages(), ",") + "]"
-	a := Answer{states: w.states, owners: w.owners}
+	a := Answer{states: w.states, owners: w.owners, whole: w.whole}
 	if list != "[]" {
 		a.reply = content.ReplyOf([]byte(list))
 		if w.over {

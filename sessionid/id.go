@@ -74,11 +74,10 @@ func (id *ID) Tail() Key { return id.history.Tail() }
 
 // Fallbacks returns the keys that earlier requests of the conversation, or the
 // answers to them, may have been bound under. Look them up in this order; never bind
-// them. The surest stand first: state that stands for earlier messages, ids that the
-// latest answer may have given, the boundaries before End with the longest first,
-// tails with the latest first, [ID.Marks] of the latest messages, ids in earlier
-// messages, and boundaries behind so few words that many conversations may begin with
-// them. There are at most some 230. The slice is nil if the ID does not come from
+// them. The surest stand first: state that stands for earlier messages, the boundaries
+// before End with the longest first, ids that the latest answer may have given, tails
+// with the latest first, [ID.Marks] of the latest messages, ids in earlier messages, and
+// boundaries behind so few words that many conversations may begin with them. There are at most some 230. The slice is nil if the ID does not come from
 // content. All copies of the ID share it: read it, do not write to it.
 func (id *ID) Fallbacks() []Key { return id.history.Earlier() }
 
@@ -93,6 +92,12 @@ func (id *ID) Boundaries() []Key { return id.history.Boundaries() }
 // that many conversations share. A mark that two sessions come with is none. The slice
 // is shared as that of Fallbacks.
 func (id *ID) Marks() []Key { return id.history.Marks() }
+
+// MarksFrom returns from which index of Fallbacks on a key leads to a session for which
+// the i-th of the Marks is new. Bind the mark only if the session was found by such a
+// key, or the request is Ongoing: before it an opening may stand that many
+// conversations share.
+func (id *ID) MarksFrom(i int) uint16 { return id.history.MarksFrom(i) }
 
 // IDMarks returns how many of the Marks, from the first on, are of messages with an id.
 func (id *ID) IDMarks() int { return id.history.IDMarks() }

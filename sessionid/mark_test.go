@@ -51,7 +51,12 @@ func TestAMessageWithAnIDIsFoundInARewrittenHistory(t *testing.T) {
 		"a counter": {chatOf(says("user", "q"), calls("call_0", "{}"), returns("call_0", "r")),
 			chatOf(says("user", "a summary"), calls("call_0", "{}"), returns("call_0", "r"), says("user", "go on")), false},
 		"long words of a user": {chatOf(says("user", "q"), says("assistant", "a"), says("user", long)),
-			chatOf(says("user", "a summary"), says("user", long), says("assistant", "b"), says("user", "go on")), true},
+			chatOf(says("user", "Summary of the conversation: q"), says("user", long), says("assistant", "b"), says("user", "go on")), true},
+		"long words of a user, in a window": {chatOf(says("user", "q"), says("assistant", "a"), says("user", long)),
+			chatOf(says("user", long), says("assistant", "b"), says("user", "go on")), true},
+		"long words of a user, which an agent may say in each conversation": {chatOf(says("user", "q"), says("assistant", "a"), says("user", long)),
+			chatOf(says("user", "p"), says("assistant", "b"), says("user", "r"), says("assistant", "c"), says("user", "s"), says("assistant", "d"), says("user", "t"),
+				says("assistant", "e"), says("user", long), says("assistant", "f"), says("user", "go on")), false},
 		"short words of a user": {chatOf(says("user", "q"), says("assistant", "a"), says("user", "yes")),
 			chatOf(says("user", "a summary"), says("user", "yes"), says("assistant", "b"), says("user", "go on")), false},
 		"an answer and the words before it": {chatOf(says("user", "q"), says("assistant", "a"), says("user", "why?"), says("assistant", long), says("user", "and?")),
@@ -103,16 +108,18 @@ func TestIDsCanBeDoubted(t *testing.T) {
 	require.Equal(t, plain.Fallbacks(), same.Fallbacks())
 }
 
-// Two words, with which many conversations may begin, find a session only if nothing
-// surer does.
-func TestAShortOpeningIsTheLastThatFindsASession(t *testing.T) {
+// A few words, with which many conversations may begin, find a session before ids do if
+// the request goes on from them, and otherwise if nothing surer does.
+func TestAShortOpeningFindsASessionIfTheRequestGoesOnFromIt(t *testing.T) {
 	first := extract(t, nil, chatOf(says("user", "hi")))
-	next := extract(t, nil, chatOf(says("user", "hi"), calls(madeA, "{}"), returns(madeA, "r"), says("user", "go on")))
 	marked := extract(t, nil, chatOf(says("user", "another"), calls(madeA, "{}"), returns(madeA, "r")))
-	at := slices.Index(next.Fallbacks(), first.End())
-	require.Equal(t, len(next.Fallbacks())-1, at)
+	next := extract(t, nil, chatOf(says("user", "hi"), calls(madeA, "{}"), returns(madeA, "r")))
+	far := extract(t, nil, chatOf(says("user", "hi"), says("user", "ho"), calls(madeA, "{}"), returns(madeA, "r"), says("user", "go on")))
+	mark := slices.IndexFunc(next.Fallbacks(), func(k sessionid.Key) bool { return slices.Contains(marked.Marks(), k) })
+	require.Less(t, slices.Index(next.Fallbacks(), first.End()), mark)
+	require.Equal(t, len(far.Fallbacks())-1, slices.Index(far.Fallbacks(), first.End()))
 	for _, k := range marked.Marks() {
-		require.Contains(t, next.Fallbacks()[:at], k)
+		require.Contains(t, far.Fallbacks(), k)
 	}
 }
 
@@ -144,7 +151,7 @@ func TestACompactionCountsByItsID(t *testing.T) {
 	compacts := extract(t, nil, `{"input":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`)
 	answer := sessionid.ReadAnswer([]byte(`{"id":"resp_1","object":"response.compaction","output":[{"role":"user","content":"q"},` + a + `]}`))
 	next := extract(t, nil, body(a))
-	require.True(t, slices.ContainsFunc(compacts.After(&answer), func(k sessionid.Key) bool { return slices.Contains(next.Fallbacks(), k) }))
+	require.True(t, slices.ContainsFunc(afterOf(compacts, answer), func(k sessionid.Key) bool { return slices.Contains(next.Fallbacks(), k) }))
 }
 
 func TestWhatIsLostOfAHistoryIsSeen(t *testing.T) {

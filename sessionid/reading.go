@@ -120,23 +120,37 @@ func namesConversation(v string) bool {
 		if namesWho(part) {
 			made--
 		}
-		if content.IsMade(part) {
+		if content.IsMade(part) && !isHash(part) {
 			made++
 		}
 	}
 	return made > 0
 }
 
-// whose are words before the id of somebody who has many conversations.
+// isHash reports whether a part of a key is 40 hex digits or more: a digest, such as a
+// prompt's.
+func isHash(part string) bool {
+	for i := 0; i < len(part); i++ {
+		if !isHex(part[i]) {
+			return false
+		}
+	}
+	return len(part) >= 40
+}
+
+// whose are words before what many conversations share, such as the id of a user or
+// the digest of a prompt.
 var whose = [...]string{
-	"user", "usr", "uid", "customer", "tenant", "org", "organization", "account", "acct", "team", "workspace", "project", "app",
+	"user", "usr", "uid", "u", "customer", "client", "employee", "member", "tenant", "org", "organization", "account", "acct", "auth0",
+	"team", "workspace", "project", "app", "device", "machine", "host", "prod", "staging", "dev",
+	"prompt", "system", "system-prompt", "template", "hash", "sha", "sha1", "sha256", "md5",
 }
 
 // namesWho reports whether a part of a key is one of the words, or begins with one.
 func namesWho(part string) bool {
 	for _, word := range whose {
 		if len(part) >= len(word) && strings.EqualFold(part[:len(word)], word) &&
-			(len(part) == len(word) || strings.IndexByte("-_/=.", part[len(word)]) >= 0) {
+			(len(part) == len(word) || strings.IndexByte("-_/=.|", part[len(word)]) >= 0) {
 			return true
 		}
 	}

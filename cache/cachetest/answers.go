@@ -22,7 +22,7 @@ func (r *run) extend(b cache.Binding, end string, want bool, why string, keys ..
 	for _, k := range keys {
 		all = append(all, key(k))
 	}
-	extended, err := r.s.Extend(r.ctx, b, key(end), all)
+	extended, _, err := r.s.Extend(r.ctx, b, key(end), all, nil)
 	r.noError("Extend", err)
 	r.check(extended == want, "%s: Extend says %v", why, extended)
 }
@@ -32,15 +32,17 @@ func marks(r *run) {
 	r.at(scope, content("x", "boilerplate"), "", "a mark of a session's first request, which may be anybody's")
 	r.get(scope, marked(content("a1"), "boilerplate"))
 	r.at(scope, content("x", "boilerplate"), "", "a mark of its first request, sent again")
-	r.get(scope, marked(content("a2", "a1"), "m1", "m2"))
-	for _, m := range []string{"m1", "m2"} {
-		r.at(scope, content("x", m), "A", "a mark of a request that goes on")
+	old := marked(content("a2", "none", "a1"), "m1", "m2", "m3", "m4")
+	old.MarksFrom = [cache.MaxMarks]uint16{0, 1, 2, 1}
+	r.get(scope, old)
+	for m, auth := range map[string]string{"m1": "A", "m2": "A", "m3": "", "m4": "A"} {
+		r.at(scope, content("x", m), auth, "the mark "+m+" of a request that goes on from the second key of Past")
 	}
 	r.at(scope, marked(content("x"), "m1"), "", "a mark does not find the session of its own request")
-	ongoing := marked(content("b1"), "m3")
-	ongoing.Ongoing = true
+	ongoing := marked(content("b1"), "m5")
+	ongoing.Ongoing, ongoing.MarksFrom[0] = true, 9
 	r.bound(ongoing, "B")
-	r.at(scope, content("x", "m3"), "B", "a mark of a new session that is ongoing")
+	r.at(scope, content("x", "m5"), "B", "a mark of a new session that is ongoing")
 	for i := range 9 {
 		r.get(scope, marked(content(fmt.Sprint("a", i+3), fmt.Sprint("a", i+2)), fmt.Sprint("n", i)))
 	}
@@ -92,12 +94,26 @@ func answers(r *run) {
 	for i := 4; i < 12; i++ {
 		r.at(scope, content("x", fmt.Sprint("k", i)), "A", "one of the latest eight keys of answers")
 	}
+	r.extend(got, "none", true, "an answer of eight keys", "e1", "e2", "e3", "e4", "e5", "e6", "e7", "e8", "e9")
+	r.at(scope, content("x", "e8"), "A", "the eighth key of an answer")
+	r.at(scope, content("x", "e9"), "", "the ninth key of an answer")
+	c := r.bound(content("c1"), "C")
+	peeked, ok := r.peek(content("c1"))
+	r.check(ok && peeked.Session == c.Session && peeked.Opening, "an opening that is known by its end alone is not Opening to Peek")
+	marked, shared, err := r.s.Extend(r.ctx, c, key("c1"), nil, []cache.Key{key("i1")})
+	r.noError("Extend", err)
+	r.check(marked && shared == 0, "an answer's id that nobody has: extended %v, shared %b", marked, shared)
+	r.at(scope, content("x", "i1"), "C", "an id of an answer")
+	_, shared, err = r.s.Extend(r.ctx, got, key("none"), nil, []cache.Key{key("i2"), key("i1")})
+	r.noError("Extend", err)
+	r.check(shared == 1<<1, "the second of two ids is another session's, and shared is %b", shared)
+	r.at(scope, content("x", "i1"), "", "an id that two answers have given")
 	r.extend(cache.Binding{}, "hi", false, "the zero Binding", "k")
-	moved, _ := r.move(b, "C")
+	moved, _ := r.move(b, "D")
 	r.extend(b, "none", false, "an opening that is not the latest end", "k")
 	b.Opening = false
 	r.extend(b, "none", true, "a binding of an older generation", "late")
-	r.at(scope, content("x", "late"), "C", "an answer that comes after a move")
+	r.at(scope, content("x", "late"), "D", "an answer that comes after a move")
 	r.unbind(moved, true, "the current binding")
 }
 

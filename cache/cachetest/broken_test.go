@@ -278,17 +278,17 @@ func (s *takesMarks) Get(c ctx, sc cache.Scope, k cache.Keys) (cache.Binding, bo
 // forgetsAnswered does not know which ends were answered.
 type forgetsAnswered struct{ *cache.Memory }
 
-func (s *forgetsAnswered) Extend(c ctx, b cache.Binding, _ cache.Key, keys []cache.Key) (bool, error) {
+func (s *forgetsAnswered) Extend(c ctx, b cache.Binding, _ cache.Key, keys, marks []cache.Key) (bool, uint8, error) {
 	b.Opening = false
-	return s.Memory.Extend(c, b, cache.Key{}, keys)
+	return s.Memory.Extend(c, b, cache.Key{}, keys, marks)
 }
 
 // oneAnswers gives all answers to the session of the first.
 type oneAnswers struct{ *cache.Memory }
 
-func (s *oneAnswers) Extend(c ctx, b cache.Binding, end cache.Key, keys []cache.Key) (bool, error) {
+func (s *oneAnswers) Extend(c ctx, b cache.Binding, end cache.Key, keys, marks []cache.Key) (bool, uint8, error) {
 	b.Opening = false
-	return s.Memory.Extend(c, b, end, keys)
+	return s.Memory.Extend(c, b, end, keys, marks)
 }
 
 // servesOnce does not count how often a session was served.

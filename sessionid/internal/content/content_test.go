@@ -125,7 +125,7 @@ func TestATailDoesNotDependOnWhatStoodBeforeIt(t *testing.T) {
 	require.NotEqual(t, whole.Tail(), tailOf(list(m[:39]...)))
 	require.Len(t, whole.Boundaries(), 39)
 	require.Len(t, whole.part(lightOnes), 1, "the first message alone is not much")
-	require.Len(t, whole.Earlier(), 39+maxTails-1+maxMarked-1, "and a mark for each message of many words but the last")
+	require.Len(t, whole.Earlier(), 39+maxTails-1, "no marks: in a long history the words of one message are not enough")
 	for back := 1; back < maxTails; back++ {
 		before := walked(list(m[:40-back]...)).History()
 		require.Equal(t, before.End(), whole.Boundaries()[back-1])

@@ -14,9 +14,10 @@ type History struct {
 	first uint8        // of what finds the conversation: the states stand before the parts
 	parts [parts]uint8 // how many keys each part has
 	past  Past
-	calls bool    // the last message has the results of tool calls
-	tip   pair    // the chain at the end, without any state
-	last  message // of the conversation
+	calls bool                  // the last message has the results of tool calls
+	from  [maxBoundMarks]uint16 // for each mark that is to be bound: see MarksFrom
+	tip   pair                  // the chain at the end, without any state
+	last  message               // of the conversation
 }
 
 // Places in keys.
@@ -29,8 +30,9 @@ const (
 
 // Parts of keys. What finds the conversation is there with the surest first.
 const (
-	givenIDs   = iota // ids that an answer may have given, in the latest run of a model's messages
-	boundaries        // before the end
+	boundaries = iota // before the end
+	givenIDs          // ids that an answer may have given, in the latest run of a model's messages
+	lightNear         // boundaries behind few words, from which the request goes on
 	tailsPart
 	wordsSought
 	idsSought
@@ -40,6 +42,9 @@ const (
 	wordsFresh // to be bound
 	parts
 )
+
+// nearEnd is how many messages a request mostly adds to the one before.
+const nearEnd = 3
 
 // at is where a part begins.
 func (h *History) at(part int) int {
@@ -80,14 +85,19 @@ func (ch *Chain) History() (h History) {
 		h.parts[part] = uint8(len(h.keys) - begun)
 		begun = len(h.keys)
 	}
-	h.keys = ch.ids.answered(h.keys, ch.run, false)
-	ends(givenIDs)
 	inner := inFirst + inRecent - 1
 	light := min(ch.light, inner)
 	for i := range inner - light {
 		h.keys = append(h.keys, boundary(i+1))
 	}
 	ends(boundaries)
+	h.keys = ch.ids.answered(h.keys, ch.run, false)
+	ends(givenIDs)
+	near := max(inner-light, min(inner, nearEnd))
+	for i := inner - light; i < near; i++ {
+		h.keys = append(h.keys, boundary(i+1))
+	}
+	ends(lightNear)
 	for back := range tails {
 		p, ok := ch.latest.tail(ch.n-1-back, ch.n)
 		switch {
@@ -99,13 +109,13 @@ func (ch *Chain) History() (h History) {
 		}
 	}
 	ends(tailsPart)
-	h.keys = ch.latest.sought(h.keys, ch.n)
+	h.keys = ch.latest.sought(h.keys, ch.n, h.past == PastCut || h.past == PastSummary || ch.n <= shortWindow)
 	ends(wordsSought)
 	h.keys = ch.ids.marks(h.keys, max(0, ch.n-maxMarked), ch.n-2)
 	ends(idsSought)
 	h.keys = ch.ids.answered(h.keys, ch.run, true)
 	ends(olderIDs)
-	for i := inner - light; i < inner; i++ {
+	for i := near; i < inner; i++ {
 		h.keys = append(h.keys, boundary(i+1))
 	}
 	ends(lightOnes)
@@ -114,16 +124,33 @@ func (ch *Chain) History() (h History) {
 		first = ch.n - 1
 	}
 	h.calls = h.last.kind == toolResults
-	h.keys = ch.ids.marks(h.keys, first, ch.n)
-	h.keys = h.keys[:min(len(h.keys), begun+maxBoundMarks)]
-	ends(idsFresh)
+	var marks bounds
+	ch.ids.fresh(&marks, first)
+	h.parts[idsFresh] = uint8(marks.n)
 	if !h.calls {
-		h.keys = ch.latest.fresh(h.keys, ch.n, first)
-		h.keys = h.keys[:min(len(h.keys), begun+maxBoundMarks-int(h.parts[idsFresh]))]
+		ch.latest.fresh(&marks, ch.n, first)
 	}
-	ends(wordsFresh)
+	h.parts[wordsFresh] = uint8(marks.n) - h.parts[idsFresh]
+	for i, m := range marks.at[:marks.n] {
+		h.keys = append(h.keys, m.key)
+		// The boundary before the message, or nowhere.
+		back, heavy := ch.n-1-m.message, int(h.parts[boundaries])
+		switch {
+		case m.message == 0 || back < 0 || back >= inner:
+			h.from[i] = nowhere
+		case back < heavy:
+			h.from[i] = uint16(back)
+		case back < near:
+			h.from[i] = uint16(h.at(lightNear) - foundKeys + back - heavy)
+		default:
+			h.from[i] = uint16(h.at(lightOnes) - foundKeys + back - near)
+		}
+	}
 	return h
 }
+
+// nowhere is behind all keys.
+const nowhere = ^uint16(0)
 
 func (ch *Chain) past() Past {
 	switch {
@@ -182,18 +209,39 @@ func (h *History) Marks() []Key {
 // IDMarks returns how many of the Marks, from the first on, are ids.
 func (h *History) IDMarks() int { return int(h.parts[idsFresh]) }
 
+// MarksFrom returns, for one of the Marks, from which index of Earlier on a key leads
+// to a session for which the mark's message is new: the boundary before that message.
+func (h *History) MarksFrom(i int) uint16 {
+	if h.from[i] == nowhere {
+		return nowhere
+	}
+	return h.from[i] + uint16(foundKeys-int(h.first))
+}
+
 // Ongoing reports whether the conversation surely goes on: its last message has the
 // results of tool calls.
 func (h *History) Ongoing() bool { return h.calls }
 
 // WithoutIDs returns the History without the marks that are ids.
 func (h *History) WithoutIDs() History {
-	if h.keys == nil || h.parts[idsSought] == 0 && h.parts[idsFresh] == 0 {
+	if h.keys == nil || h.parts[givenIDs] == 0 && h.parts[idsSought] == 0 && h.parts[olderIDs] == 0 && h.parts[idsFresh] == 0 {
 		return *h
 	}
 	out := *h
-	out.keys = slices.Concat(h.keys[:h.at(idsSought)], h.keys[h.at(olderIDs):h.at(idsFresh)], h.part(wordsFresh))
-	out.parts[idsSought], out.parts[idsFresh] = 0, 0
+	out.keys = slices.Concat(h.keys[:h.at(givenIDs)], h.keys[h.at(lightNear):h.at(idsSought)], h.part(lightOnes), h.part(wordsFresh))
+	copy(out.from[:], h.from[h.parts[idsFresh]:])
+	for i, at := range out.from[:h.parts[wordsFresh]] {
+		switch {
+		case at == nowhere || at < uint16(h.parts[boundaries]):
+		case int(at) < h.at(tailsPart)-foundKeys:
+			out.from[i] -= uint16(h.parts[givenIDs])
+		default:
+			out.from[i] -= uint16(h.parts[givenIDs]) + uint16(h.parts[idsSought]) + uint16(h.parts[olderIDs])
+		}
+	}
+	for _, part := range [...]int{givenIDs, idsSought, olderIDs, idsFresh} {
+		out.parts[part] = 0
+	}
 	return out
 }
 
@@ -202,10 +250,10 @@ func (h *History) Boundaries() []Key {
 	if h.keys == nil {
 		return nil
 	}
-	if h.parts[lightOnes] == 0 {
+	if h.parts[lightNear] == 0 && h.parts[lightOnes] == 0 {
 		return h.part(boundaries)
 	}
-	return slices.Concat(h.part(boundaries), h.part(lightOnes))
+	return slices.Concat(h.part(boundaries), h.part(lightNear), h.part(lightOnes))
 }
 
 // Past returns what the messages show of a conversation that goes on.
@@ -221,7 +269,7 @@ func (h *History) Behind(state Key) {
 		return
 	}
 	h.keys[endKey] = Join(h.keys[endKey], state)
-	for _, part := range [...]int{boundaries, lightOnes} {
+	for _, part := range [...]int{boundaries, lightNear, lightOnes} {
 		for i, k := range h.part(part) {
 			h.part(part)[i] = Join(k, state)
 		}

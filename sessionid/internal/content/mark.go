@@ -21,30 +21,83 @@ const (
 // maxMarked is in how many of the latest messages marks are looked for, and
 // maxBoundMarks how many are bound.
 const (
+	shortWindow   = 9 // messages
 	maxMarked     = 16
 	maxBoundMarks = 4
 )
 
 // sought appends the marks of words that an earlier request may have bound, those of
 // the newest of n messages first. What the last message says is new.
-func (w *window) sought(to []Key, n int) []Key {
+//
+// The words of one message alone count only in a history that has visibly lost its
+// head, or is as short as a window, because agents say some long sentences in every
+// conversation.
+func (w *window) sought(to []Key, n int, alone bool) []Key {
 	for i := n - 2; i >= max(0, n-maxMarked); i-- {
-		to = appendWords(to, w[uint(i-1)%uint(len(w))], w[uint(i)%uint(len(w))], i, true)
+		before, m := w[uint(i-1)%uint(len(w))], w[uint(i)%uint(len(w))]
+		if i > 0 && exchanged(before, m) {
+			to = append(to, exchange(before, m))
+		}
+		to = appendWords(to, before, m, i, alone)
 	}
 	return to
 }
 
-// fresh appends the marks of words that this request is the first to show: of the
+// exchange is the key of a message and the answer to it. It is bound when the answer is
+// given, so no opening has it that a client has made up.
+func exchange(asked, answer message) Key { return markOf(tagModel, Fold(asked.sum, answer.sum)) }
+
+// exchanged reports whether two messages may be one and its answer, and say enough.
+func exchanged(asked, answer message) bool {
+	return answer.kind >= modelBrief && asked.kind < modelBrief && asked.weight+answer.weight >= leastReply
+}
+
+// bound is a mark that is to be bound, and the message that it is of.
+type bound struct {
+	key     Key
+	message int
+}
+
+// bounds are the marks of one request that are to be bound.
+type bounds struct {
+	n  int
+	at [maxBoundMarks]bound
+}
+
+func (b *bounds) add(k Key, message int) {
+	for _, have := range b.at[:b.n] {
+		if have.key == k {
+			return
+		}
+	}
+	if b.n < len(b.at) {
+		b.at[b.n] = bound{k, message}
+		b.n++
+	}
+}
+
+// fresh adds the marks of words that this request is the first to show: of the
 // messages from first on, which are the latest answer and what stands behind it.
 // Where no model has spoken that is to be the last message alone: others may be an
 // opening that many conversations share. For the same reason the words of a user
 // count only in the last message: before these a client may put an opening again.
-func (w *window) fresh(to []Key, n, first int) []Key {
+func (w *window) fresh(to *bounds, n, first int) {
 	for i := n - 1; i >= max(first, n-maxMarked); i-- {
 		m := &w[uint(i)%uint(len(w))]
-		to = appendWords(to, w[uint(i-1)%uint(len(w))], *m, i, i == n-1 || m.kind >= modelBrief)
+		var keys [2]Key
+		for _, k := range appendWords(keys[:0], w[uint(i-1)%uint(len(w))], *m, i, i == n-1 || m.kind >= modelBrief) {
+			to.add(k, i)
+		}
 	}
-	return to
+}
+
+// fresh adds the marks of the ids in the messages from first on.
+func (s *ids) fresh(to *bounds, first int) {
+	for j := s.n - 1; j >= max(0, s.n-maxIDs) && to.n < len(to.at); j-- {
+		if at := &s.ring[j%maxIDs]; at.message >= first && at.isMade() {
+			to.add(markOf(tagCall, at.sum), at.message)
+		}
+	}
 }
 
 // marks appends the marks of the ids in the messages from first to last, those of
@@ -65,7 +118,7 @@ func appendWords(to []Key, before, m message, i int, alone bool) []Key {
 	switch {
 	case i == 0:
 	case before.kind == userWords && m.kind >= modelWords && before.weight+m.weight >= leastReply,
-		(before.kind == modelWords || before.kind == modelBrief) && m.kind == userWords && before.weight+m.weight >= leastFollowUp:
+		before.kind == modelWords && m.kind == userWords && before.weight+m.weight >= leastFollowUp:
 		to = append(to, markOf(tagRole, Fold(before.sum, m.sum)))
 	}
 	if alone && (m.kind == userWords && m.weight >= leastWords || m.kind == modelWords && m.weight >= leastAnswer) {

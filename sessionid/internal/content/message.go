@@ -327,7 +327,65 @@ func (w *walker) text(v jsontext.Value) uint64 {
 		w.weight += len(v.Raw)
 		return 0
 	}
+	if trimmed := trim(v.Raw[1 : len(v.Raw)-1]); len(trimmed) != len(v.Raw)-2 {
+		w.charge(v)
+		w.weight += len(v.Raw)
+		return sumTrimmed(trimmed, v.Form)
+	}
 	return Fold(tagText, w.weigh(v))
+}
+
+// sumTrimmed sums up a text without the blanks around it, as if they had never been
+// there. Clients cut them off when they keep an answer.
+func sumTrimmed(text []byte, form jsontext.Form) uint64 {
+	if len(text) == 0 {
+		return 0
+	}
+	if form != jsontext.Plain {
+		return Fold(tagText, sumOf(jsontext.Value{Raw: append(append([]byte{'"'}, text...), '"'), Form: form}))
+	}
+	var d xxhash.Digest
+	d.Reset()
+	quote := []byte{'"'}
+	d.Write(quote)
+	d.Write(text)
+	d.Write(quote)
+	return Fold(tagText, max(d.Sum64(), 1))
+}
+
+// trim cuts blanks and line ends off the inside of a JSON string, in their short
+// spellings.
+func trim(s []byte) []byte {
+	for len(s) > 0 {
+		switch {
+		case s[0] == ' ':
+			s = s[1:]
+			continue
+		case len(s) > 1 && s[0] == '\\' && (s[1] == 'n' || s[1] == 'r' || s[1] == 't'):
+			s = s[2:]
+			continue
+		}
+		break
+	}
+	for n := len(s); n > 0; n = len(s) {
+		c := s[n-1]
+		if c == ' ' {
+			s = s[:n-1]
+			continue
+		}
+		if c != 'n' && c != 'r' && c != 't' {
+			break
+		}
+		escapes := 0
+		for escapes < n-1 && s[n-2-escapes] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			break
+		}
+		s = s[:n-2]
+	}
+	return s
 }
 
 // unsummed does what text does, but for the sum. What the system says is long and
@@ -337,7 +395,9 @@ func (w *walker) unsummed(v jsontext.Value) jsontext.Value {
 		w.text(v)
 		return jsontext.Value{}
 	}
-	w.ids.read(v.Raw)
+	if w.ids != nil && w.ids.message < summaryWithin {
+		w.ids.read(v.Raw)
+	}
 	w.charge(v)
 	w.weight += len(v.Raw)
 	return v

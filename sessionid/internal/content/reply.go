@@ -40,25 +40,27 @@ func (r Reply) OnlyIDs() Reply { return Reply{ids: r.ids} }
 
 const (
 	replyIDs   = 4
-	replyWords = 2
+	replyWords = 3
 )
 
 // After returns keys by which the next request shows that a reply was the answer to
-// this one: the boundary behind the reply, ids, and words.
-func (h *History) After(r Reply) (keys []Key) {
+// this one: the boundary behind the reply and words, and ids.
+func (h *History) After(r Reply) (keys, ids []Key) {
 	if h.keys == nil {
-		return nil
+		return nil, nil
 	}
 	p, before := h.tip, h.last
 	var words []Key
 	for i, m := range r.messages {
 		p = p.behind(m)
+		if i == 0 && exchanged(before, m) {
+			words = append(words, exchange(before, m))
+		}
 		words = appendWords(words, before, m, i+1, true)
 		before = m
 	}
 	if len(r.messages) > 0 && h.last.sum != 0 {
 		keys = append(keys, MakeKey(p.lo, p.hi))
 	}
-	keys = append(keys, r.ids[:min(len(r.ids), replyIDs)]...)
-	return append(keys, words[:min(len(words), replyWords)]...)
+	return append(keys, words[:min(len(words), replyWords)]...), r.ids[:min(len(r.ids), replyIDs)]
 }
