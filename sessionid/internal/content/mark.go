@@ -94,7 +94,7 @@ func (w *window) fresh(to *bounds, n, first int) {
 // fresh adds the marks of the ids in the messages from first on.
 func (s *ids) fresh(to *bounds, first int) {
 	for j := s.n - 1; j >= max(0, s.n-maxIDs) && to.n < len(to.at); j-- {
-		if at := &s.ring[j%maxIDs]; at.message >= first && at.isMade() {
+		if at := &s.ring[j%maxIDs]; at.message >= first && (at.made == byMachine || at.made == notAsked && at.isMade()) {
 			to.add(markOf(tagCall, at.sum), at.message)
 		}
 	}
@@ -105,7 +105,7 @@ func (s *ids) fresh(to *bounds, first int) {
 func (s *ids) marks(to []Key, first, last int) []Key {
 	for j := s.n - 1; j >= max(0, s.n-maxIDs); j-- {
 		at := &s.ring[j%maxIDs]
-		if at.message >= first && at.message <= last && at.isMade() {
+		if at.message >= first && at.message <= last && (at.made == byMachine || at.made == notAsked && at.isMade()) {
 			to = add(to, markOf(tagCall, at.sum))
 		}
 	}
@@ -143,7 +143,7 @@ func add(to []Key, k Key) []Key {
 func (s *ids) answered(to []Key, first int, before bool) []Key {
 	for j := s.n - 1; j >= max(0, s.n-maxIDs); j-- {
 		at := &s.ring[j%maxIDs]
-		if at.message < first == before && at.isMade() {
+		if at.message < first == before && (at.made == byMachine || at.made == notAsked && at.isMade()) {
 			to = add(to, answerID(at.raw))
 		}
 	}
