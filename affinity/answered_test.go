@@ -497,6 +497,11 @@ func TestSomeAnswersSayNothingOfTheConversation(t *testing.T) {
 	side.Side = true
 	q := pick(t, s, side, abc)
 	require.NoError(t, q.Answered(t.Context(), answerOf(`{"role":"assistant","content":"a title"}`)))
+	p.Report(affinity.Served)
+	next := pick(t, s, messages(said("hi"), `{"role":"assistant","content":"a title"}`, said("why?")), abc)
+	require.Equal(t, p.Decision.Session, next.Decision.Session)
+	s = wrap(t, nil)
+	p = pick(t, s, messages(said("hi")), abc)
 	forced := messages(said("hi"))
 	forced.Force = p.Auth
 	q = pick(t, s, forced, abc)
@@ -507,7 +512,7 @@ func TestSomeAnswersSayNothingOfTheConversation(t *testing.T) {
 	require.Equal(t, p.Decision.Session, again.Decision.Session)
 	require.NoError(t, again.Answered(t.Context(), answerOf(`{"role":"assistant","content":"The first"}`)))
 	again.Report(affinity.Served)
-	next := pick(t, s, messages(said("hi"), `{"role":"assistant","content":"The first"}`, said("why?")), abc)
+	next = pick(t, s, messages(said("hi"), `{"role":"assistant","content":"The first"}`, said("why?")), abc)
 	require.Equal(t, p.Decision.Session, next.Decision.Session)
 }
 
