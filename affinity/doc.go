@@ -75,12 +75,13 @@
 // sessionid describes. Two conversations that begin with the same words are one
 // session until they part. A host that calls [Pick.Answered] tells them apart from
 // their first answer on, and finds a history by what was answered when the client has
-// rewritten it. If four requests with the same beginning wait for their answer, the
-// next ones are taken for conversations of their own.
+// rewritten it. Where it does, and eight requests have begun in the same way without an
+// answer, the next ones are taken for conversations of their own.
 //
 // A fork begins at the auth of the session that it was forked from: Codex says which
-// that is, and for others a new session with an id looks its history up, for its place
-// only. [Decision.LostHistory] says that a conversation goes on of which nothing is
+// that is. For others a new session with an id looks up whether one session with an id
+// has begun as its history does, for its place only, and at most once for each
+// beginning. [Decision.LostHistory] says that a conversation goes on of which nothing is
 // known. If many conversations have the same ids in their messages, these are not
 // believed for an hour in the scope where that is noticed, in this process.
 //

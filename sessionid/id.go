@@ -85,12 +85,11 @@ func (id *ID) Fallbacks() []Key { return id.history.Earlier() }
 // the latest ones and the first 8, at most MaxBoundaries-1. Do not write to the slice.
 func (id *ID) Boundaries() []Key { return id.history.Boundaries() }
 
-// Marks returns keys of single messages that no other conversation should have:
-// those with an id that a machine has made, such as a tool's call, and words of some
-// length. They are of the latest answer in the request and what stands behind that,
-// at most 4, those with an id first. Bind them, unless the session is new: then they may stand in an opening
-// that many conversations share. A mark that two sessions come with is none. The slice
-// is shared as that of Fallbacks.
+// Marks returns keys of messages that no other conversation should have: those with
+// an id that a machine has made, such as a tool's call, and words of some length. They
+// are of the latest answer in the request and what stands behind that, at most 4, those
+// with an id first. [ID.MarksFrom] says when to bind them. A mark that two sessions come
+// with is none. The slice is shared as that of Fallbacks.
 func (id *ID) Marks() []Key { return id.history.Marks() }
 
 // MarksFrom returns from which index of Fallbacks on a key leads to a session for which

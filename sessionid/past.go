@@ -8,7 +8,8 @@ type Past uint8
 const (
 	// PastNone: for all that is seen the conversation begins with this request.
 	PastNone = Past(content.PastNone)
-	// PastTurns: answers stand in the messages, or a state stands for them.
+	// PastTurns: answers of some length, or four turns of any, stand in the messages, or
+	// a state stands for them. What is shorter clients put there themselves.
 	PastTurns = Past(content.PastTurns)
 	// PastCut: the messages begin in the middle, with an answer or a tool's result.
 	PastCut = Past(content.PastCut)
