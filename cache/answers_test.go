@@ -116,3 +116,16 @@ func TestATwinThatIsFoundByItsAnswerHasGoneOn(t *testing.T) {
 	require.Equal(t, "A", b.Auth)
 	require.Equal(t, "B", at(s, byContent("b2", "hi")))
 }
+
+// Whoever has gone on once goes on for itself after that: others that began alike are
+// still awaited.
+func TestGoingOnTwiceLeavesTheOthersAwaited(t *testing.T) {
+	s := newCache(t, cache.Options{})
+	b, _ := s.Bind(scope, byContent("hi"), "A")
+	require.True(t, s.Confirm(b))
+	require.True(t, s.Confirm(b))
+	s.Get(scope, byContent("a2", "hi"))
+	s.Get(scope, byContent("a3", "a2", "hi"))
+	s.Bind(scope, byContent("hi"), "C")
+	require.Equal(t, "A", at(s, byContent("b2", "hi")))
+}
