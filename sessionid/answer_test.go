@@ -234,7 +234,7 @@ func TestAnAnswerCanBeAskedForInTheMiddle(t *testing.T) {
 // Clients cut blanks off when they keep an answer.
 func TestBlanksAroundAnAnswerDoNotCount(t *testing.T) {
 	first := extract(t, nil, `{"messages":[{"role":"user","content":"hi"}]}`)
-	for _, kept := range []string{`Hello`, `Hello\n`, `\n\n Hello \t`, ` Hello`, `\u0048ello\n`} {
+	for _, kept := range []string{`Hello`, `Hello\n`, `\n\n Hello \t`, ` Hello`, `\u0048ello\n`, `Hello\u000a`, `\u0020Hello\u0009\n`} {
 		for _, said := range []string{`Hello\n`, ` Hello`, `Hello`, `Hello \r\n\n`} {
 			a := sessionid.ReadAnswer([]byte(`{"choices":[{"message":{"role":"assistant","content":"` + said + `"}}]}`))
 			next := extract(t, nil, `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"`+kept+`"},{"role":"user","content":"q"}]}`)

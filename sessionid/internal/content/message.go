@@ -353,39 +353,63 @@ func sumTrimmed(text []byte, form jsontext.Form) uint64 {
 	return Fold(tagText, max(d.Sum64(), 1))
 }
 
-// trim cuts blanks and line ends off the inside of a JSON string, in their short
-// spellings.
+// trim cuts blanks and line ends off the inside of a JSON string, however they are
+// spelled.
 func trim(s []byte) []byte {
-	for len(s) > 0 {
-		switch {
-		case s[0] == ' ':
-			s = s[1:]
-			continue
-		case len(s) > 1 && s[0] == '\\' && (s[1] == 'n' || s[1] == 'r' || s[1] == 't'):
-			s = s[2:]
-			continue
-		}
-		break
-	}
-	for n := len(s); n > 0; n = len(s) {
-		c := s[n-1]
-		if c == ' ' {
-			s = s[:n-1]
-			continue
-		}
-		if c != 'n' && c != 'r' && c != 't' {
+	for {
+		n := blankAt(s)
+		if n == 0 {
 			break
 		}
-		escapes := 0
-		for escapes < n-1 && s[n-2-escapes] == '\\' {
-			escapes++
-		}
-		if escapes%2 == 0 {
-			break
-		}
-		s = s[:n-2]
+		s = s[n:]
 	}
-	return s
+	for {
+		n := blankBefore(s)
+		if n == 0 {
+			return s
+		}
+		s = s[:len(s)-n]
+	}
+}
+
+// blankAt is how many bytes the blank has with which s begins, 0 if there is none.
+func blankAt(s []byte) int {
+	switch {
+	case len(s) == 0:
+		return 0
+	case s[0] == ' ':
+		return 1
+	case len(s) < 2 || s[0] != '\\':
+		return 0
+	case s[1] == 'n' || s[1] == 'r' || s[1] == 't':
+		return 2
+	case s[1] == 'u' && len(s) >= 6 && s[2] == '0' && s[3] == '0':
+		if r, n := jsontext.Unescape(s[:6]); n == 6 && (r == ' ' || r == '\n' || r == '\r' || r == '\t') {
+			return 6
+		}
+	}
+	return 0
+}
+
+// blankBefore is how many bytes the blank has with which s ends, 0 if there is none.
+func blankBefore(s []byte) int {
+	n := len(s)
+	if n > 0 && s[n-1] == ' ' {
+		return 1
+	}
+	for _, size := range [...]int{2, 6} {
+		if n < size || s[n-size] != '\\' || blankAt(s[n-size:]) != size {
+			continue
+		}
+		before := 0 // a backslash that is escaped begins nothing
+		for before < n-size && s[n-size-1-before] == '\\' {
+			before++
+		}
+		if before%2 == 0 {
+			return size
+		}
+	}
+	return 0
 }
 
 // unsummed does what text does, but for the sum. What the system says is long and
