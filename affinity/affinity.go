@@ -69,7 +69,8 @@ func (a *Affinity[T]) use(s *settings[T]) {
 // (Options.Failback, ColdAnew) stays. If nobody may serve, next is not called and
 // the error is a [NoAuthError]. What next returns is taken at its word, also if it
 // is no candidate. Two candidates of the same name are an error if next chooses one
-// of them. With an error the Pick is zero; Options.OnDecision is told why. If [WithRequest] made ctx, [PickFrom] returns the pick afterwards.
+// of them. With an error the Pick is zero; Options.OnDecision is told why. If
+// [WithRequest] made ctx, [PickFrom] returns the pick afterwards.
 func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next selector.Func[T]) (p Pick[T], err error) {
 	err = a.pick(ctx, &r, candidates, next, &p)
 	return p, err
@@ -112,8 +113,8 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 		}
 	}
 	f.session = *b
-	if !f.known && id.Leading() > 0 {
-		id = o.names(r)
+	if !f.known {
+		id = o.names(r, id)
 	}
 	var err error
 	*p, err = a.longer(ctx, o, r, &at, &id, &f, candidates, next)

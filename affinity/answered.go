@@ -69,7 +69,7 @@ func byContent(id *sessionid.ID) bool {
 // with an id of its own needs none.
 //
 // Answered also does what Owns does for the state that the answer names. An answer that
-// is not whole does nothing else, because the client may ask again. So does the answer
+// is not whole does nothing else, because the client may ask again. Nor does the answer
 // to a Force, or to a Side request that begins a conversation.
 func (p Pick[T]) Answered(ctx context.Context, a sessionid.Answer) error {
 	v := &p.visitor

@@ -65,9 +65,9 @@
 // [Affinity.Drain] lets an auth run dry, [Affinity.RenameAuth] gives it another
 // name, [Affinity.Reconfigure] takes other options. Bindings stay. A request that
 // names state of one auth (previous_response_id, a container …) goes to that auth,
-// if [Pick.Owns] or [Pick.Answered] has told which one it is. A session has an auth for each model, or
-// one for all of them with Options.AllModels. [Decision.SessionName] is a name of
-// the session for the provider.
+// if [Pick.Owns] or [Pick.Answered] has told which one it is. A session has an auth
+// for each model, or one for all of them with Options.AllModels.
+// [Decision.SessionName] is a name of the session for the provider.
 //
 // # Conversations without an id
 //

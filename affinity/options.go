@@ -118,8 +118,8 @@ type settings[T any] struct {
 
 // policy is the part of the settings that does not depend on what an auth is.
 type policy struct {
-	extract      func(http.Header, []byte) sessionid.ID // all names
-	look         func(http.Header, []byte) sessionid.ID // those that find a session
+	look         func(http.Header, []byte) sessionid.ID // names that find a session
+	extract      func(http.Header, []byte) sessionid.ID // all names; nil if look gives them
 	scopeOf      func(Request) (pool, model string)
 	allModels    bool
 	requireOwner bool
@@ -141,13 +141,13 @@ func check[T any](o *Options[T]) (*settings[T], error) {
 		o = &Options[T]{}
 	}
 	s := &settings[T]{state: o.State, store: o.Store, memory: o.Memory, policy: policy{
-		extract: o.Extract, scopeOf: o.Scope, allModels: o.AllModels, requireOwner: o.RequireOwner,
+		look: o.Extract, scopeOf: o.Scope, allModels: o.AllModels, requireOwner: o.RequireOwner,
 		failback: o.Failback, coldAnew: o.ColdAnew, load: o.Load, slow: o.Slow, classify: o.Classify,
 		warm: orDefault(o.Warm, defaultWarm), away: orDefault(o.Away, defaultAway), unlisted: orDefault(o.Unlisted, defaultUnlisted),
 		onDecision: o.OnDecision,
 	}}
-	if s.look = s.extract; s.extract == nil {
-		s.extract, s.look = sessionid.Extract, sessionid.ExtractLeading
+	if s.look == nil {
+		s.look, s.extract = sessionid.ExtractLeading, sessionid.Extract
 	}
 	if s.classify == nil {
 		s.classify = Classify
@@ -191,8 +191,13 @@ func orDefault[N int | time.Duration](n, otherwise N) N {
 // identify says which session a request is part of, by the names that find it.
 func (p *policy) identify(r *Request) sessionid.ID { return p.by(r, p.look) }
 
-// names is identify with all names, which are to be bound.
-func (p *policy) names(r *Request) sessionid.ID { return p.by(r, p.extract) }
+// names returns id, which identify has made, with all names: they are to be bound.
+func (p *policy) names(r *Request, id sessionid.ID) sessionid.ID {
+	if r.Off || r.ID != nil || p.extract == nil || id.Leading() == 0 {
+		return id
+	}
+	return p.by(r, p.extract)
+}
 
 func (p *policy) by(r *Request, extract func(http.Header, []byte) sessionid.ID) sessionid.ID {
 	if r.ID != nil {

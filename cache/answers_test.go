@@ -17,14 +17,6 @@ func withMarks(k *cache.Keys, marks ...string) *cache.Keys {
 	return k
 }
 
-func byContent(end string, past ...string) *cache.Keys {
-	k := &cache.Keys{End: key(end)}
-	for _, p := range past {
-		k.Past = append(k.Past, key(p))
-	}
-	return k
-}
-
 // Whom a third conversation has taken the end from is awaited for a few minutes
 // only: a request that was sent twice must not attract others for ever.
 func TestATwinIsAwaitedForAFewMinutes(t *testing.T) {
@@ -34,13 +26,13 @@ func TestATwinIsAwaitedForAFewMinutes(t *testing.T) {
 	}{{4 * time.Minute, "A"}, {6 * time.Minute, "C"}} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newCache(t, cache.Options{})
-			a, _ := s.Bind(scope, byContent("hi"), "A")
+			a, _ := s.Bind(scope, ends("hi"), "A")
 			require.True(t, s.Confirm(a))
 			require.True(t, s.Confirm(a))
-			s.Get(scope, byContent("a2", "hi"))
-			s.Bind(scope, byContent("hi"), "C")
+			s.Get(scope, ends("a2", "hi"))
+			s.Bind(scope, ends("hi"), "C")
 			time.Sleep(c.after)
-			require.Equal(t, c.at, at(s, byContent("b2", "hi")), c.after)
+			require.Equal(t, c.at, at(s, ends("b2", "hi")), c.after)
 		})
 	}
 }
@@ -50,16 +42,16 @@ func TestATwinIsAwaitedForAFewMinutes(t *testing.T) {
 func TestASharedMarkGoesWithItsSession(t *testing.T) {
 	for _, size := range []int{10, 100_000} {
 		s := newCache(t, cache.Options{MaxSessions: size})
-		s.Bind(scope, byContent("a1"), "A")
-		s.Get(scope, withMarks(byContent("a2", "a1"), "m"))
-		s.Bind(scope, byContent("b1"), "B")
-		b, _ := s.Get(scope, withMarks(byContent("b2", "b1"), "m"))
+		s.Bind(scope, ends("a1"), "A")
+		s.Get(scope, withMarks(ends("a2", "a1"), "m"))
+		s.Bind(scope, ends("b1"), "B")
+		b, _ := s.Get(scope, withMarks(ends("b2", "b1"), "m"))
 		require.EqualValues(t, 1, b.Shared)
-		require.True(t, s.InvalidateSession(scope, byContent("a2", "a1")))
+		require.True(t, s.InvalidateSession(scope, ends("a2", "a1")))
 		require.Equal(t, 2, s.AllAliases(), "the two ends of the second session are left")
-		s.Get(scope, withMarks(byContent("b3", "b2"), "m"))
-		require.Equal(t, "B", at(s, byContent("x", "m")), size)
-		require.True(t, s.InvalidateSession(scope, byContent("b3", "b2")))
+		s.Get(scope, withMarks(ends("b3", "b2"), "m"))
+		require.Equal(t, "B", at(s, ends("x", "m")), size)
+		require.True(t, s.InvalidateSession(scope, ends("b3", "b2")))
 		require.Zero(t, s.AllAliases(), "keys were left behind")
 	}
 }
@@ -67,13 +59,13 @@ func TestASharedMarkGoesWithItsSession(t *testing.T) {
 // A mark that was shared and that its first session has let go is free again.
 func TestASharedMarkThatIsLetGoLeavesNothing(t *testing.T) {
 	s := newCache(t, cache.Options{})
-	s.Bind(scope, byContent("a0"), "A")
-	s.Get(scope, withMarks(byContent("a1", "a0"), "m"))
-	s.Bind(scope, byContent("b0"), "B")
-	s.Get(scope, withMarks(byContent("b1", "b0"), "m"))
+	s.Bind(scope, ends("a0"), "A")
+	s.Get(scope, withMarks(ends("a1", "a0"), "m"))
+	s.Bind(scope, ends("b0"), "B")
+	s.Get(scope, withMarks(ends("b1", "b0"), "m"))
 	before := s.AllAliases()
 	for i := range 8 {
-		s.Get(scope, withMarks(byContent("a1", "a0"), string(rune('n'+i))))
+		s.Get(scope, withMarks(ends("a1", "a0"), string(rune('n'+i))))
 	}
 	require.Equal(t, before+8-1, s.AllAliases())
 }
@@ -92,13 +84,13 @@ func TestTwinsWhoseAnswersWereRewrittenGoOnInTheirOrder(t *testing.T) {
 	for _, size := range []int{10, 100_000} {
 		s := newCache(t, cache.Options{MaxSessions: size})
 		for _, auth := range []string{"A", "B", "C"} {
-			b, existed := s.Bind(scope, byContent("hi"), auth)
+			b, existed := s.Bind(scope, ends("hi"), auth)
 			require.False(t, existed)
 			require.True(t, s.Confirm(b))
 			require.True(t, s.Extend(b, key("hi"), []cache.Key{key("answer of " + auth)}))
 		}
 		for _, auth := range []string{"A", "B", "C", "C"} {
-			b, ok := s.Get(scope, byContent(auth+"2", "hi"))
+			b, ok := s.Get(scope, ends(auth+"2", "hi"))
 			require.True(t, ok)
 			require.Equal(t, auth, b.Auth, size)
 		}
@@ -109,23 +101,23 @@ func TestTwinsWhoseAnswersWereRewrittenGoOnInTheirOrder(t *testing.T) {
 func TestATwinThatIsFoundByItsAnswerHasGoneOn(t *testing.T) {
 	s := newCache(t, cache.Options{})
 	for _, auth := range []string{"A", "B"} {
-		b, _ := s.Bind(scope, byContent("hi"), auth)
+		b, _ := s.Bind(scope, ends("hi"), auth)
 		require.True(t, s.Extend(b, key("hi"), []cache.Key{key("answer of " + auth)}))
 	}
-	b, _ := s.Get(scope, byContent("a2", "answer of A", "hi"))
+	b, _ := s.Get(scope, ends("a2", "answer of A", "hi"))
 	require.Equal(t, "A", b.Auth)
-	require.Equal(t, "B", at(s, byContent("b2", "hi")))
+	require.Equal(t, "B", at(s, ends("b2", "hi")))
 }
 
 // Whoever has gone on once goes on for itself after that: others that began alike are
 // still awaited.
 func TestGoingOnTwiceLeavesTheOthersAwaited(t *testing.T) {
 	s := newCache(t, cache.Options{})
-	b, _ := s.Bind(scope, byContent("hi"), "A")
+	b, _ := s.Bind(scope, ends("hi"), "A")
 	require.True(t, s.Confirm(b))
 	require.True(t, s.Confirm(b))
-	s.Get(scope, byContent("a2", "hi"))
-	s.Get(scope, byContent("a3", "a2", "hi"))
-	s.Bind(scope, byContent("hi"), "C")
-	require.Equal(t, "A", at(s, byContent("b2", "hi")))
+	s.Get(scope, ends("a2", "hi"))
+	s.Get(scope, ends("a3", "a2", "hi"))
+	s.Bind(scope, ends("hi"), "C")
+	require.Equal(t, "A", at(s, ends("b2", "hi")))
 }

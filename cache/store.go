@@ -227,7 +227,8 @@ type Store interface {
 	// If b is Opening, the answer may be another conversation's that began with the
 	// same words. So extended is false, and nothing is bound, if end was answered
 	// before or is not the session's latest End any more. extended is false, too, if
-	// the session is gone. Without keys and marks nothing happens but that.
+	// the session is gone. Without keys and marks nothing is bound, and the request counts
+	// as answered all the same.
 	Extend(ctx context.Context, b Binding, end Key, keys, marks []Key) (extended bool, shared uint8, err error)
 
 	// Remember notes an auth under a key: which auth holds an earlier response,

@@ -8,7 +8,6 @@ import "time"
 // where the first is. So the third remembers whom it has taken the end from, and the
 // first how many have not gone on. How many conversations share an end is how often
 // it was served: a request that failed and was sent again is served once.
-
 //
 // Where answers are known, the second conversation takes the end at once, and each is
 // found by its answer. A client may write its answer in other words. Then the end leads

@@ -243,7 +243,7 @@ func BenchmarkHostile(b *testing.B) {
 		"request":       []byte(`{"request":{` + strings.Repeat(`"a":1,`, n/6) + `"contents":[{"role":"user","parts":[{"text":"a"}]}]}}`),
 		"tool-calls":    []byte(`{"messages":[{"role":"assistant","tool_calls":[` + strings.Repeat(`{"function":{"name":"f"}},`, n/25) + `{}]}]}`),
 		"white-space":   []byte(`{"messages":[` + strings.Repeat(" \n", n/2) + `{"role":"user","content":"a"}]}`),
-		// What TestTheSlowestBody has found.
+		// What BenchmarkTheSlowestBody has found.
 		"numbers":         []byte(`{"messages":[` + strings.Repeat(`1,`, n/2) + `{}]}`),
 		"empty-messages":  []byte(`{"messages":[` + strings.Repeat(`{},`, n/3) + `{}]}`),
 		"one-word":        []byte(`{"messages":[` + strings.Repeat(`{"role":"user","content":"ok"},`, n/31) + `{}]}`),

@@ -218,7 +218,8 @@
 // in proportion to the body is used. A body of a million tiny parts costs at most
 // ten times what a normal body of its size does (go test ./sessionid -bench
 // Hostile). A search for worse ones finds small bodies of 40 KB, some 200 µs of
-// work, at twenty times (go test ./sessionid -run TheSlowestBody -slowest 1m -v).
+// work, at ten to twenty-five times, by the run (go test ./sessionid -run '^$' -bench
+// TheSlowestBody -slowest 1m).
 // Beyond 8,192 messages, 1,024 parts of a message, and 256 members of an object,
 // the rest counts as it is spelled. So does what is more work to take apart than
 // its bytes are worth: thousands of messages that have hardly a word each.

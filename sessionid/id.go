@@ -76,9 +76,11 @@ func (id *ID) Tail() Key { return id.history.Tail() }
 // answers to them, may have been bound under. Look them up in this order; never bind
 // them. The surest stand first: state that stands for earlier messages, the boundaries
 // before End with the longest first, ids that the latest answer may have given, tails
-// with the latest first, [ID.Marks] of the latest messages, ids in earlier messages, and
-// boundaries behind so few words that many conversations may begin with them. There are at most some 230. The slice is nil if the ID does not come from
-// content. All copies of the ID share it: read it, do not write to it.
+// with the latest first, [ID.Marks] of the latest messages, and ids in earlier messages.
+// Boundaries behind so few words that many conversations may begin with them stand
+// last, but those of the latest 3 messages stand before the tails. There are at most
+// some 230. The slice is nil if the ID does not come from content. All copies of the ID
+// share it: read it, do not write to it.
 func (id *ID) Fallbacks() []Key { return id.history.Earlier() }
 
 // Boundaries returns those of the Fallbacks that are boundaries, the longest first:
@@ -93,7 +95,7 @@ func (id *ID) Boundaries() []Key { return id.history.Boundaries() }
 func (id *ID) Marks() []Key { return id.history.Marks() }
 
 // MarksFrom returns from which index of Fallbacks on a key leads to a session for which
-// the i-th of the Marks is new. Bind the mark only if the session was found by such a
+// the i-th of the Marks is new. i counts from 0 and is less than len(Marks). Bind the mark only if the session was found by such a
 // key, or the request is Ongoing: before it an opening may stand that many
 // conversations share.
 func (id *ID) MarksFrom(i int) uint16 { return id.history.MarksFrom(i) }

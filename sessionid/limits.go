@@ -21,7 +21,7 @@ const (
 const (
 	// longestMaxID bounds Options.MaxIDBytes, because ids are read on the stack.
 	longestMaxID = 1 << 10
-	// maxOwners is how many owners one request can name. More are not looked at.
+	// maxOwners is how many owners one request's body can name. More are not looked at.
 	maxOwners = 3
 	// maxOwnerBytes is the longest id of an owner. Servers make those ids, and
 	// some ids hold the state itself.

@@ -199,6 +199,9 @@ func TestAPathNamesAConversation(t *testing.T) {
 		with := named.WithPath(path)
 		require.Equal(t, named.Names(), with.Names(), "an id of the client is stronger")
 		require.Equal(t, want, with.Owners())
+		both := body.WithPath(path)
+		require.ElementsMatch(t, slices.Compact(append([]sessionid.Owner{body.Owners()[0]}, want...)), both.Owners(), "each once")
+		require.Len(t, body.Owners(), 1)
 	}
 }
 

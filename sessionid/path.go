@@ -1,6 +1,9 @@
 package sessionid
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // pathSlot is the place of a conversation that stands only in a request's path.
 var pathSlot = slot{row: row{kind: KindBody, space: spaceSession, name: "path", client: "OpenAI Responses (C)"}}
@@ -28,10 +31,19 @@ func (id ID) WithPath(path string) ID {
 			id.add(&pathSlot, pathSlot.space.key(v))
 			id.lead = id.n
 		}
-		id.owners = append(id.owners[:len(id.owners):len(id.owners)], Owner{"conversation", OwnerKey("conversation", v)})
+		id.owns("conversation", v)
 	}
 	if v, ok := at("/responses/", "resp_"); ok {
-		id.owners = append(id.owners[:len(id.owners):len(id.owners)], Owner{"previous_response_id", OwnerKey("previous_response_id", v)})
+		id.owns("previous_response_id", v)
 	}
 	return id
+}
+
+// owns adds an owner that the body has not named. A path names one of each member, so
+// maxOwners needs not bound them. The slice is another ID's too.
+func (id *ID) owns(member, v string) {
+	k := OwnerKey(member, v)
+	if !slices.ContainsFunc(id.owners, func(o Owner) bool { return o.Key == k }) {
+		id.owners = append(slices.Clip(id.owners), Owner{member, k})
+	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-var slowest = flag.Duration("slowest", 0, "search this long for bodies that are slow for their size")
+var slowest = flag.Duration("slowest", 0, "search at least this long for bodies that are slow for their size")
 
 // fragments makes bodies out of one small piece that is repeated. Each choice is
 // one number of genes, so a body that is slow can be changed a little.
@@ -121,12 +121,10 @@ func perByte(body []byte, times int) float64 {
 	return float64(least) / float64(len(body))
 }
 
-// TestTheSlowestBody searches for the body that costs most for its size. It finds
-// nothing out by itself: what it prints belongs into BenchmarkHostile.
-func TestTheSlowestBody(t *testing.T) {
-	if *slowest == 0 {
-		t.Skip("-slowest says how long to search")
-	}
+// BenchmarkTheSlowestBody searches for the body that costs most for its size, b.N
+// bodies long or for -slowest. It finds nothing out by itself: what it prints belongs
+// into BenchmarkHostile.
+func BenchmarkTheSlowestBody(b *testing.B) {
 	type found struct {
 		genes []uint8
 		cost  float64 // as a multiple of a normal body of that size
@@ -146,7 +144,8 @@ func TestTheSlowestBody(t *testing.T) {
 		}
 		return worst
 	}
-	for start := time.Now(); time.Since(start) < *slowest; {
+	start := time.Now()
+	for tried := 0; tried < b.N || time.Since(start) < *slowest; tried++ {
 		genes := make([]uint8, 40)
 		for i := range genes {
 			genes[i] = uint8(rng.Uint32())
@@ -177,9 +176,11 @@ func TestTheSlowestBody(t *testing.T) {
 		})
 		best = best[:min(len(best), 20)]
 	}
-	for _, b := range best {
-		f := fragments{genes: b.genes}
-		body := f.body(1)
-		t.Logf("%5.1f times: %.200s", b.cost, body)
+	for _, body := range best {
+		f := fragments{genes: body.genes}
+		b.Logf("%5.1f times: %.200s", body.cost, f.body(1))
+	}
+	if len(best) > 0 {
+		b.ReportMetric(best[0].cost, "x")
 	}
 }

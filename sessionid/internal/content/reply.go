@@ -53,7 +53,7 @@ func (h *History) After(r Reply) (keys, ids []Key) {
 	var words []Key
 	for i, m := range r.messages {
 		p = p.behind(m)
-		if i == 0 && exchanged(before, m) {
+		if i == 0 && before.sum != 0 && exchanged(before, m) {
 			words = append(words, exchange(before, m))
 		}
 		words = appendWords(words, before, m, i+1, true)

@@ -1,4 +1,5 @@
 #include "textflag.h"
+#include "masks_amd64.h"
 
 // These scanners find where an object or a list ends, and nothing else. Most
 // blocks of a request are the inside of a text: a loop of its own looks there for
@@ -18,26 +19,6 @@ DATA passOnes<>+0(SB)/8, $0xffffffffffffffff
 DATA passOnes<>+8(SB)/8, $0
 GLOBL passOnes<>(SB), RODATA|NOPTR, $16
 
-// ESCAPED takes the backslashes in CX, and 1 in R8 if the block's first byte is
-// escaped. It sets DX to the escaped bytes, and R8 for the next block.
-#define ESCAPED \
-	MOVQ R8, R15                  \
-	NOTQ R15                      \
-	ANDQ R15, CX                  \
-	LEAQ (R8)(CX*2), DX           \
-	MOVQ DX, R15                  \
-	NOTQ R15                      \
-	ANDQ CX, R15                  \
-	MOVQ $0xaaaaaaaaaaaaaaaa, R14 \
-	ANDQ R14, R15                 \
-	XORL R8, R8                   \
-	ADDQ CX, R15                  \
-	SETCS R8                      \
-	SHLQ $1, R15                  \
-	NOTQ R14                      \
-	XORQ R14, R15                 \
-	ANDQ R15, DX
-
 // OUTSIDE takes the quotes in AX, and all ones in R9 if the block begins inside a
 // string. It sets AX to the bytes outside strings, and R9 for the next block.
 #define OUTSIDE \
@@ -48,15 +29,6 @@ GLOBL passOnes<>(SB), RODATA|NOPTR, $16
 	MOVQ AX, R9                \
 	SARQ $63, R9               \
 	NOTQ AX
-
-// MASK sets dst to the bits of Y0 and Y1 that equal the constant in Y reg c.
-#define MASK(c, dst) \
-	VPCMPEQB  Y0, c, Y2   \
-	VPCMPEQB  Y1, c, Y3   \
-	VPMOVMSKB Y2, dst     \
-	VPMOVMSKB Y3, R15     \
-	SHLQ      $32, R15    \
-	ORQ       R15, dst
 
 DATA passFives<>+0(SB)/8, $0x5555555555555555
 GLOBL passFives<>(SB), RODATA|NOPTR, $8
