@@ -2,6 +2,7 @@ package sessionid
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/tidwall/gjson"
 
@@ -138,10 +139,45 @@ func (w *AnswerWriter) event(v gjson.Result) {
 			w.geminiContent(v.Get("candidates.0.content"))
 		case v.Get("response.candidates.0.content").IsObject(): // Code Assist
 			w.geminiContent(v.Get("response.candidates.0.content"))
-		case v.Get("object").Str == "interaction" || v.Get("outputs").IsArray():
-			w.own("previous_interaction_id", v.Get("id").Str)
+		default:
+			w.stateItself(v)
 		}
 	}
+}
+
+// stateItself takes an answer that is state, and an interaction, which says so in its
+// own way.
+func (w *AnswerWriter) stateItself(v gjson.Result) {
+	if i := v.Get("interaction"); i.IsObject() { // an event of its stream
+		w.interaction(i)
+		switch v.Get("event_type").Str {
+		case "interaction.complete", "interaction.completed":
+			w.whole = true
+		}
+		return
+	}
+	switch id := v.Get("id").Str; v.Get("object").Str {
+	case "conversation":
+		w.own("conversation", id)
+	case "container":
+		w.container(id)
+	case "interaction":
+		w.interaction(v)
+	default:
+		if v.Get("outputs").IsArray() {
+			w.interaction(v)
+		}
+		if name := v.Get("name").Str; strings.Contains("/"+name, "/cachedContents/") {
+			w.own("cachedContent", name)
+		}
+	}
+}
+
+// interaction takes what an interaction of Google's says of itself.
+func (w *AnswerWriter) interaction(v gjson.Result) {
+	id := v.Get("id").Str
+	w.state(OwnerKey("previous_interaction_id", id))
+	w.own("previous_interaction_id", id)
 }
 
 // claudeMessage takes what a message of Claude's API says of itself.

@@ -156,7 +156,18 @@ func TestAnswersSayWhatTheAuthHolds(t *testing.T) {
 			{Name: "container", Key: sessionid.OwnerKey("container", "container_1")}}},
 		"an interaction": {`{"id":"int_1","object":"interaction","outputs":[]}`, []sessionid.Owner{
 			{Name: "previous_interaction_id", Key: sessionid.OwnerKey("previous_interaction_id", "int_1")}}},
-		"an error": {`{"error":{"message":"no","type":"x"}}`, nil}, "no JSON": {`{"id":"resp_1","object":"response","output":[`, nil},
+		"an event of an interaction": {data(`{"event_type":"interaction.created","interaction":{"id":"v1_1","object":"interaction","status":"in_progress"}}`), []sessionid.Owner{
+			{Name: "previous_interaction_id", Key: sessionid.OwnerKey("previous_interaction_id", "v1_1")}}},
+		"a conversation": {`{"id":"conv_1","object":"conversation","created_at":1,"metadata":{}}`, []sessionid.Owner{
+			{Name: "conversation", Key: sessionid.OwnerKey("conversation", "conv_1")}}},
+		"a container of OpenAI's": {`{"id":"cntr_1","object":"container","name":"x"}`, []sessionid.Owner{
+			{Name: "container", Key: sessionid.OwnerKey("container", "cntr_1")}}},
+		"a cached content": {`{"name":"cachedContents/abc","model":"models/m","createTime":"2026-01-01T00:00:00Z"}`, []sessionid.Owner{
+			{Name: "cachedContent", Key: sessionid.OwnerKey("cachedContent", "cachedContents/abc")}}},
+		"a cached content of Vertex AI": {`{"name":"projects/p/locations/l/cachedContents/1"}`, []sessionid.Owner{
+			{Name: "cachedContent", Key: sessionid.OwnerKey("cachedContent", "projects/p/locations/l/cachedContents/1")}}},
+		"a model, which has a name": {`{"name":"models/m","id":"x"}`, nil},
+		"an error":                  {`{"error":{"message":"no","type":"x"}}`, nil}, "no JSON": {`{"id":"resp_1","object":"response","output":[`, nil},
 		"nothing": {``, nil}, "text": {`upstream connect error`, nil},
 	} {
 		a := sessionid.ReadAnswer([]byte(c.body))
@@ -207,10 +218,15 @@ func TestAnAnswerThatBrokeOffIsNotWhole(t *testing.T) {
 		event("message_stop", `{"type":"message_stop"}`):                                                                      true,
 		event("response.created", `{"type":"response.created","response":{"id":"resp_1"}}`):                                   false,
 		event("response.completed", `{"type":"response.completed","response":{"id":"resp_1"}}`):                               true,
+		data(`{"event_type":"interaction.created","interaction":{"id":"v1_1"}}`):                                              false,
+		data(`{"event_type":"interaction.completed","interaction":{"id":"v1_1"}}`):                                            true,
 		data(`{"candidates":[{"content":{"parts":[{"text":"The"}]}}]}`):                                                       false,
 		data(`{"candidates":[{"content":{"parts":[{"text":"The"}]},"finishReason":"STOP"}]}`):                                 true,
 	} {
 		require.Equal(t, want, sessionid.ReadAnswer([]byte(stream)).IsWhole(), stream)
+		var w sessionid.AnswerWriter
+		_, _ = w.Write([]byte(stream))
+		require.Equal(t, want, w.IsWhole(), stream)
 	}
 }
 

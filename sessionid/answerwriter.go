@@ -108,6 +108,10 @@ func (w *AnswerWriter) endLine() {
 	w.event(gjson.Parse(string(data)))
 }
 
+// IsWhole reports whether a stream has come to its end with what was written so far.
+// It costs nothing. Of an answer that is one JSON value only Answer can tell.
+func (w *AnswerWriter) IsWhole() bool { return w.whole }
+
 // Answer returns what the answer has said. Call it when the answer has ended: it costs
 // as much as the answer is long. A stream that broke off tells what it has shown, and
 // that it is not whole.

@@ -67,10 +67,7 @@ func (o *HTTPOptions) body(r *http.Request) []byte {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
-	limit := o.MaxBody
-	if limit <= 0 {
-		limit = DefaultMaxBody
-	}
+	limit := o.limit()
 	if r.ContentLength > limit {
 		return nil // not even touched
 	}
@@ -84,7 +81,22 @@ func (o *HTTPOptions) body(r *http.Request) []byte {
 	if err != nil || int64(len(sent)) > limit {
 		return nil
 	}
-	encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding")))
+	return o.Plain(r.Header, sent)
+}
+
+// Plain returns the body that was sent with a header, decompressed if Decompress says
+// so: what Extract is to be given by a host that has read the body by itself. It is
+// nil if the body cannot be looked into, or if it is larger than MaxBody. A body that
+// was not compressed is returned as it is. nil options mean the zero value.
+func (o *HTTPOptions) Plain(h http.Header, sent []byte) []byte {
+	if o == nil {
+		o = &HTTPOptions{}
+	}
+	limit := o.limit()
+	if int64(len(sent)) > limit {
+		return nil
+	}
+	encoding := strings.ToLower(strings.TrimSpace(h.Get("Content-Encoding")))
 	if encoding == "" || encoding == "identity" {
 		return sent
 	}
@@ -106,6 +118,13 @@ func (o *HTTPOptions) body(r *http.Request) []byte {
 		return nil
 	}
 	return plain
+}
+
+func (o *HTTPOptions) limit() int64 {
+	if o.MaxBody <= 0 {
+		return DefaultMaxBody
+	}
+	return o.MaxBody
 }
 
 // decoder returns what opens a content encoding; nil if nothing does.

@@ -184,3 +184,17 @@ func ExampleMiddleware() {
 		strings.NewReader(`{"conversation_id":"c-42","messages":[]}`)))
 	// Output: conversation_id 40
 }
+
+func TestABodyThatTheHostHasReadIsOpened(t *testing.T) {
+	plain := `{"session_id":"` + uuidA + `"}`
+	zipped := []byte(compressed(t, toGzip, plain))
+	header := http.Header{"Content-Encoding": {"gzip"}}
+	both := &sessionid.HTTPOptions{Decompress: true}
+	require.Equal(t, plain, string(both.Plain(header, zipped)))
+	require.Nil(t, (&sessionid.HTTPOptions{}).Plain(header, zipped), "only if asked for")
+	require.Nil(t, (&sessionid.HTTPOptions{Decompress: true, MaxBody: 8}).Plain(header, zipped), "too large")
+	require.Nil(t, both.Plain(http.Header{"Content-Encoding": {"zstd"}}, zipped), "nobody opens it")
+	require.Nil(t, both.Plain(header, []byte("no gzip")))
+	var none *sessionid.HTTPOptions
+	require.Equal(t, "{}", string(none.Plain(nil, []byte("{}"))))
+}

@@ -183,10 +183,15 @@ func TestAPathNamesAConversation(t *testing.T) {
 		return sessionid.Owner{Name: name, Key: sessionid.OwnerKey(name, id)}
 	}
 	for path, want := range map[string][]sessionid.Owner{
-		"/v1/conversations/conv_1a/items":         {owner("conversation", "conv_1a")},
-		"/v1/conversations/conv_1a?x=1":           {owner("conversation", "conv_1a")},
-		"/openai/v1/responses/resp_9/input_items": {owner("previous_response_id", "resp_9")},
-		"/v1/responses":                           nil, "/v1/responses/compact": nil, "/v1/conversations": nil, "/v1/conversations/": nil, "": nil,
+		"/v1/conversations/conv_1a/items":             {owner("conversation", "conv_1a")},
+		"/v1/conversations/conv_1a?x=1":               {owner("conversation", "conv_1a")},
+		"/openai/v1/responses/resp_9/input_items":     {owner("previous_response_id", "resp_9")},
+		"/v1/containers/cntr_7/files":                 {owner("container", "cntr_7")},
+		"/v1beta/interactions/v1_8":                   {owner("previous_interaction_id", "v1_8")},
+		"/v1beta/cachedContents/abc":                  {owner("cachedContent", "cachedContents/abc")},
+		"/v1/projects/p/locations/l/cachedContents/1": {owner("cachedContent", "projects/p/locations/l/cachedContents/1")},
+		"/v1beta/cachedContents":                      nil, "/v1beta/interactions/": nil,
+		"/v1/responses": nil, "/v1/responses/compact": nil, "/v1/conversations": nil, "/v1/conversations/": nil, "": nil,
 	} {
 		var none sessionid.ID
 		id := none.WithPath(path)

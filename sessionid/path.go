@@ -9,10 +9,11 @@ import (
 var pathSlot = slot{row: row{kind: KindBody, space: spaceSession, name: "path", client: "OpenAI Responses (C)"}}
 
 // WithPath returns the ID together with what the request's path names, which Extract
-// does not see: a conversation of the Responses API (/v1/conversations/conv_…/items)
-// or a response (/v1/responses/resp_…). Both are state behind one auth. The
-// conversation also names the session if nothing else does, as it does in a body. A
-// query behind the path does not count.
+// does not see: state behind one auth. That is a conversation of the Responses API
+// (/v1/conversations/conv_…/items), a response (/v1/responses/resp_…), a container of
+// OpenAI's, an interaction of Google's (/v1beta/interactions/…), or a cached content of
+// Gemini's. The conversation also names the session if nothing else does, as it does in
+// a body. A query behind the path does not count.
 func (id ID) WithPath(path string) ID {
 	path, _, _ = strings.Cut(path, "?")
 	at := func(folder, prefix string) (string, bool) {
@@ -35,6 +36,24 @@ func (id ID) WithPath(path string) ID {
 	}
 	if v, ok := at("/responses/", "resp_"); ok {
 		id.owns("previous_response_id", v)
+	}
+	if v, ok := at("/interactions/", ""); ok {
+		id.owns("previous_interaction_id", v)
+	}
+	if v, ok := at("/containers/", "cntr_"); ok {
+		id.owns("container", v)
+	}
+	if v, ok := at("/cachedContents/", ""); ok {
+		folder, _, _ := strings.Cut(path, "/cachedContents/")
+		// Vertex AI's names begin with the project.
+		if _, project, ok := strings.Cut(folder, "/projects/"); ok {
+			v = "projects/" + project + "/cachedContents/" + v
+		} else {
+			v = "cachedContents/" + v
+		}
+		if v, ok := clean(v, MaxIDBytes); ok {
+			id.owns("cachedContent", v)
+		}
 	}
 	return id
 }
