@@ -201,6 +201,9 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 		p.Decision.Outcome, p.Decision.Auth = OutcomeRefused, ""
 		if none, ok := err.(*NoAuthError); ok {
 			p.Decision.Reason = none.Reason
+			if none.waits {
+				p.Decision.Outcome = OutcomeWaits
+			}
 		}
 	}
 	a.decided(&o.policy, &p.Decision)

@@ -88,14 +88,15 @@ func (c *candidates[T]) judge(i int) *candidate {
 }
 
 func (c *candidates[T]) rank(s *candidate) rank {
-	if f := s.state.Fitness; f == Away || f == Full || f >= Unfit || slices.Contains(c.r.Tried, s.name) {
+	guess := s.state.Fitness == Away && s.state.Guess
+	if f := s.state.Fitness; f == Away && !guess || f == Full || f >= Unfit || slices.Contains(c.r.Tried, s.name) {
 		return rankNone
 	}
 	until, asked := c.trouble.left(s.name, c.now)
 	switch {
 	case asked:
 		return rankNone
-	case until != 0:
+	case until != 0, guess:
 		return rankFailed
 	case c.drained.has(s.name):
 		return rankDrained

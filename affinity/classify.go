@@ -32,8 +32,11 @@ import (
 //	OAuth: error "invalid_grant" (RFC 6749, 5.2: a 400)                    Terminal
 //	OpenAI: code "insufficient_quota" (a 429), "invalid_api_key",
 //	  "account_deactivated"                                                Terminal
-//	Anthropic: error_code "thread_not_found" (a 404 for a message thread that
-//	  was idle too long: the client sends everything again)                Rejected
+//	state is gone that the request names, and the client sends everything again:
+//	  Anthropic's error_code "thread_not_found" (a 404, message threads),
+//	  OpenAI's code "previous_response_not_found", its "… with id '…' not found."
+//	  of a response, conversation or container (a 404), Google's "CachedContent
+//	  not found …" (a 403)                                                 Rejected
 //	Anthropic: a message that begins with "Your credit balance is too low"
 //	  (a 400)                                                              Terminal
 //	Google: reason "API_KEY_INVALID" (a 400)                               Terminal
@@ -101,7 +104,7 @@ func byBody(r Result, away time.Duration, body []byte) (Result, time.Duration) {
 	if e = e.Get("error"); !e.Exists() {
 		return r, away
 	}
-	if e.Get("details.error_code").String() == "thread_not_found" {
+	if stateGone(e) {
 		return Rejected, 0
 	}
 	for _, v := range [...]string{e.String(), e.Get("code").String(), e.Get("type").String()} {
@@ -129,6 +132,27 @@ func byBody(r Result, away time.Duration, body []byte) (Result, time.Duration) {
 		}
 	}
 	return r, away
+}
+
+// stateGone reports whether an error says that the state is not there which the
+// request names. That is no fault of the auth.
+func stateGone(e gjson.Result) bool {
+	if e.Get("details.error_code").String() == "thread_not_found" || e.Get("code").String() == "previous_response_not_found" {
+		return true
+	}
+	message := e.Get("message").String()
+	if strings.HasPrefix(message, "CachedContent not found") {
+		return true
+	}
+	what, rest, ok := strings.Cut(message, " with id '")
+	if !ok || !strings.HasSuffix(rest, "' not found.") {
+		return false
+	}
+	switch what {
+	case "Previous response", "Response", "Conversation", "Container":
+		return true
+	}
+	return false
 }
 
 // maxError is how much of an error is read.

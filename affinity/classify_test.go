@@ -43,6 +43,12 @@ func TestWhatOnlyTheBodySays(t *testing.T) {
 		// session's prompt cache is where it was.
 		{404, `{"type":"error","error":{"type":"not_found_error","message":"thread not found","details":{"error_code":"thread_not_found"}},"request_id":"req_1"}`, affinity.Rejected, 0},
 		{404, `{"type":"error","error":{"type":"not_found_error","message":"thread_not_found"}}`, affinity.Terminal, 0},
+		{404, `{"error":{"message":"Previous response with id 'resp_1' not found.","type":"invalid_request_error","param":"previous_response_id","code":"previous_response_not_found"}}`, affinity.Rejected, 0},
+		{404, `{"error":{"message":"Conversation with id 'conv_1' not found.","type":"invalid_request_error","param":null,"code":null}}`, affinity.Rejected, 0},
+		{404, `{"error":{"message":"Container with id 'cntr_1' not found.","type":"invalid_request_error"}}`, affinity.Rejected, 0},
+		{404, `{"error":{"message":"Model with id 'm' not found.","type":"invalid_request_error"}}`, affinity.Terminal, 0},
+		{403, `{"error":{"code":403,"message":"CachedContent not found (or permission denied)","status":"PERMISSION_DENIED"}}`, affinity.Rejected, 0},
+		{403, `{"error":{"code":403,"message":"The caller does not have permission","status":"PERMISSION_DENIED"}}`, affinity.Terminal, 0},
 		// A client's text in an error is not the provider's word.
 		{400, `{"error":{"type":"invalid_request_error","message":"unknown field: invalid_grant, Your credit balance is too low"}}`, affinity.Rejected, 0},
 		{400, `{"invalid_grant":{"error":1}}`, affinity.Rejected, 0},
@@ -118,8 +124,9 @@ func FuzzClassify(f *testing.F) {
 		if away < 0 || away > time.Hour {
 			t.Fatalf("away for %v", away)
 		}
-		// A body can make an error worse, or say how long; it makes no success of it.
-		if plain, _ := affinity.Classify(&http.Response{StatusCode: status}, nil); r != plain && (r != affinity.Terminal || plain == affinity.Served) {
+		// A body can make an error worse, or say that it is about state that the request
+		// names, or say how long. It makes no success of it.
+		if plain, _ := affinity.Classify(&http.Response{StatusCode: status}, nil); r != plain && (r != affinity.Terminal && r != affinity.Rejected || plain == affinity.Served) {
 			t.Fatalf("%v, which is %v without the body", r, plain)
 		}
 	})

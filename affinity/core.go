@@ -107,7 +107,7 @@ func (k *core) Stats() Stats {
 	return Stats{
 		None: n(OutcomeNone), New: n(OutcomeNew), Hit: n(OutcomeHit), Moved: n(OutcomeMoved),
 		Detour: n(OutcomeDetour), Spill: n(OutcomeSpill), Forced: n(OutcomeForced), Owner: n(OutcomeOwner),
-		Inherited: n(OutcomeInherited), Refused: n(OutcomeRefused),
+		Inherited: n(OutcomeInherited), Refused: n(OutcomeRefused), Waits: n(OutcomeWaits),
 		LostHistory: turns + cut + summary, LostTurns: turns, LostCut: cut, LostSummary: summary,
 		StoreFailed: k.failed.Load(),
 	}

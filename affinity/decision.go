@@ -41,11 +41,14 @@ const (
 	OutcomeInherited
 	// OutcomeRefused: Pick returned an error and nobody serves the request.
 	OutcomeRefused
+	// OutcomeWaits: the session's auth is back within Request.Patience. Pick returned
+	// an error that says when.
+	OutcomeWaits
 
 	outcomes = iota
 )
 
-var outcomeNames = [outcomes]string{"none", "new", "hit", "moved", "detour", "spill", "forced", "owner", "inherited", "refused"}
+var outcomeNames = [outcomes]string{"none", "new", "hit", "moved", "detour", "spill", "forced", "owner", "inherited", "refused", "waits"}
 
 // String is the outcome in lower case, fit for a metric label.
 func (o Outcome) String() string { return nameOf(outcomeNames[:], int(o)) }
@@ -117,17 +120,26 @@ type NoAuthError struct {
 	// ReasonUnfit, or ReasonGone if there are no candidates. It is ReasonForced or
 	// ReasonOwner if the request had to go to one auth.
 	Reason Reason
-	// Auth is the name of that one auth, otherwise empty.
+	// Auth is the name of that one auth. With ReasonAway it is the session's own auth,
+	// see Request.Patience. Otherwise it is empty.
 	Auth string
 	// Until is when the first of the auths that are away comes back. It is the zero
 	// time if nobody has said.
 	Until time.Time
+
+	waits bool // the request has the patience
 }
 
 // Error says why nobody serves, and until when.
 func (e *NoAuthError) Error() string {
 	s := "affinity: no auth can serve this request: "
 	switch e.Reason {
+	case ReasonAway:
+		if e.Auth == "" {
+			s += "all candidates are away"
+		} else {
+			s += fmt.Sprintf("%q is away and worth waiting for", e.Auth)
+		}
 	case ReasonForced:
 		s += fmt.Sprintf("%q is no candidate, or was tried", e.Auth)
 	case ReasonOwner:
@@ -143,6 +155,10 @@ func (e *NoAuthError) Error() string {
 	return s
 }
 
+// Waits reports whether the request has the Patience to wait until Until, and is to be
+// picked for again then.
+func (e *NoAuthError) Waits() bool { return e.waits }
+
 // Unwrap is selector.ErrNoCandidates.
 func (e *NoAuthError) Unwrap() error { return selector.ErrNoCandidates }
 
@@ -156,7 +172,7 @@ func (e *NoAuthError) because(r Reason) {
 
 // Stats counts the picks of an Affinity since it was made, by outcome.
 type Stats struct {
-	None, New, Hit, Moved, Detour, Spill, Forced, Owner, Inherited, Refused uint64
+	None, New, Hit, Moved, Detour, Spill, Forced, Owner, Inherited, Refused, Waits uint64
 	// LostHistory are those of New whose Decision says so. By what their content
 	// shows they are LostTurns, LostCut (a window) and LostSummary (a compaction).
 	LostHistory, LostTurns, LostCut, LostSummary uint64

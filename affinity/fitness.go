@@ -50,6 +50,9 @@ type State struct {
 	// Until is when an auth that is Away comes back. The zero time is unknown. It
 	// goes into the error when nobody can serve.
 	Until time.Time
+	// Guess says that an Away is the host's own guess, made of failures, and nothing
+	// that the auth has said. If nobody else is left the auth is asked all the same.
+	Guess bool
 	// Tier says how much the auth is preferred, the highest first. New sessions go
 	// to the highest tier that has a fit auth. A subagent goes where its parent
 	// is, in whatever tier.

@@ -18,6 +18,11 @@ func (v *visit[T]) owner() (done bool, err error) {
 		if i >= 0 {
 			return true, v.own(i)
 		}
+		if at := v.find(auth); at >= 0 {
+			if e := v.backSoon(at, ReasonOwner); e != nil {
+				return true, e
+			}
+		}
 		if v.o.requireOwner {
 			e := v.nobody()
 			e.Reason, e.Auth = ReasonOwner, auth

@@ -75,13 +75,18 @@ func (p Pick[T]) ReportAway(r Result, away time.Duration) {
 // of the error of sending. It returns the result, for a host that tries another
 // auth after Transient and Terminal.
 func (p Pick[T]) ReportResponse(resp *http.Response, err error) Result {
-	classify := Classify
-	if p.visitor.core != nil {
-		classify = p.visitor.core.policy.Load().classify
-	}
-	r, away := classify(resp, err)
+	r, away := p.Classify(resp, err)
 	p.ReportAway(r, away)
 	return r
+}
+
+// Classify is Options.Classify, or else the function Classify, for a host that looks
+// at a result before it reports it.
+func (p Pick[T]) Classify(resp *http.Response, err error) (r Result, away time.Duration) {
+	if p.visitor.core == nil {
+		return Classify(resp, err)
+	}
+	return p.visitor.core.policy.Load().classify(resp, err)
 }
 
 // FirstToken says how long the auth took to the first token of its answer, for

@@ -3,6 +3,7 @@ package affinity
 import (
 	"encoding/binary"
 	"net/http"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -42,6 +43,12 @@ type Request struct {
 	// Force names the auth that serves this request, whatever State says. If it is
 	// no candidate, or among Tried, Pick returns a NoAuthError. Nothing is bound.
 	Force string
+	// Patience is how long this request may wait instead of paying for a cold prompt
+	// elsewhere. If the prompt cache of the session's auth is warm, and the auth has said
+	// that it is back within Patience, Pick chooses nobody and returns a NoAuthError that
+	// Waits. Then wait until its Until, and pick again. The same holds for an auth that
+	// has state which the request names. 0 never waits.
+	Patience time.Duration
 	// Tried names the auths that this request was sent to already and that could
 	// not serve it. Pick chooses none of them. A session that is bound to one of
 	// them takes a detour. Report how each of them went before the next Pick.

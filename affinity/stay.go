@@ -21,6 +21,9 @@ func (v *visit[T]) stay() (done bool, why Reason, err error) {
 	case Full:
 		return true, ReasonNone, v.spill(bound, ReasonFull)
 	case Away:
+		if e := v.worthWaiting(bound); e != nil {
+			return true, ReasonNone, e
+		}
 		return true, ReasonNone, v.detour(bound)
 	case Slow:
 		if !v.r.Side && v.speeds.due(&v.o.slow, speedKey{v.session.Auth, v.model}) {
