@@ -1,0 +1,267 @@
+package affinityhttp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+)
+
+// attempt is one request to one auth.
+type attempt[T any] struct {
+	*call[T]
+	pick   affinity.Pick[T]
+	number int
+	sent   time.Time
+	cancel context.CancelFunc
+	landed func() // counts it out of those in flight
+
+	resp   *http.Response // nil without an answer
+	came   io.Closer      // its body, as the auth sends it
+	err    error          // why there is none
+	watch  *watch         // of an answer that is none of an error
+	inside *inflater      // opens it for watch, if it is compressed
+	first  []byte         // what was read of it already …
+	broken error          // … and what ended that: io.EOF, or that it broke off
+
+	result affinity.Result
+	away   time.Duration
+	idle   bool // the auth has done nothing with the request
+
+	tokenAt  time.Duration // when the answer has said something
+	reported bool
+	told     bool
+}
+
+// attempt sends the request to the auth of a pick, up to the first byte of an answer.
+func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
+	a := &attempt[T]{call: c, pick: pick, number: number, sent: time.Now()}
+	ctx, cancel := context.WithCancelCause(c.in.Context())
+	a.cancel = func() { cancel(nil) }
+	late := time.AfterFunc(c.left(), func() { cancel(errTooLong) })
+	a.landed = c.flying.Begin(pick.Decision.Auth)
+	a.resp, a.err = a.send(ctx)
+	if a.err == nil {
+		a.came = a.resp.Body
+		a.begin()
+	}
+	if a.err != nil {
+		a.resp = nil
+		switch {
+		case c.in.Context().Err() != nil:
+			a.err = c.in.Context().Err() // the client went away: not the auth's fault
+		case errors.Is(context.Cause(ctx), errTooLong):
+			a.err = &tooLong{fmt.Sprint(c.conf.Within)}
+		}
+	}
+	a.classify()
+	late.Stop()
+	if a.resp == nil {
+		a.close()
+	}
+	return a
+}
+
+// send makes the request out to the auth and sends it.
+func (a *attempt[T]) send(ctx context.Context) (*http.Response, error) {
+	out := a.in.Clone(ctx)
+	out.Host, out.RequestURI = "", ""
+	dropCredential(out)
+	a.conf.narrow(out.Header)
+	b := a.body
+	switch {
+	case b.rest != nil:
+		out.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(b.held), b.rest), b.closer}
+		out.GetBody = nil
+	case len(b.held) == 0:
+		out.Body, out.GetBody, out.ContentLength = http.NoBody, nil, 0
+	default:
+		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.held)), nil }
+		out.Body, _ = out.GetBody()
+		out.ContentLength, out.TransferEncoding = int64(len(b.held)), nil
+	}
+	if err := a.prepare(out, a.pick.Auth); err != nil {
+		out.Body.Close()
+		a.idle = true
+		return nil, err
+	}
+	resp, err := a.conf.Base.RoundTrip(out)
+	var dial *net.OpError
+	a.idle = err != nil && errors.As(err, &dial) && dial.Op == "dial"
+	return resp, err
+}
+
+// chunk is how much of an answer is read at once before it is passed on.
+const chunk = 4 << 10
+
+// begin reads the beginning of an answer. One that breaks before its first byte is an
+// error, so that another auth can be asked. The beginning of a stream may say that the
+// auth has failed after all.
+func (a *attempt[T]) begin() {
+	if a.resp.StatusCode >= 300 {
+		return
+	}
+	a.watch = &watch{}
+	encoding := strings.ToLower(strings.TrimSpace(a.resp.Header.Get("Content-Encoding")))
+	if encoding != "" && encoding != "identity" {
+		if open := a.conf.decoder(encoding); open != nil {
+			a.inside = newInflater(open, a.watch)
+		} else {
+			a.watch.over, a.watch.form = true, formWhole // nobody can read it
+		}
+	}
+	buf := make([]byte, chunk)
+	for len(a.first) == 0 && a.broken == nil {
+		n, err := a.resp.Body.Read(buf)
+		a.first, a.broken = buf[:n], err
+	}
+	if len(a.first) == 0 && a.broken != io.EOF {
+		a.err = a.broken
+		return
+	}
+	a.look(a.first)
+}
+
+// look shows bytes of the answer to who watches it.
+func (a *attempt[T]) look(p []byte) {
+	if a.inside != nil {
+		_, _ = a.inside.Write(p)
+	} else {
+		_, _ = a.watch.Write(p)
+	}
+	if a.tokenAt == 0 && a.watch.spoke {
+		a.tokenAt = time.Since(a.sent)
+		a.pick.FirstToken(a.tokenAt)
+	}
+}
+
+// maxError is how much of an error is held while another auth is asked.
+const maxError = 64 << 10
+
+// classify says what the attempt has come to.
+func (a *attempt[T]) classify() {
+	if a.resp == nil {
+		a.result, a.away = a.pick.Classify(nil, a.err)
+		return
+	}
+	if a.watch == nil {
+		body, err := io.ReadAll(io.LimitReader(a.resp.Body, maxError))
+		a.first = body
+		if err != nil {
+			a.broken = err
+		} else if len(body) < maxError {
+			a.broken = io.EOF
+		}
+		shown := *a.resp
+		shown.Header = a.resp.Header.Clone()
+		shown.Body = io.NopCloser(bytes.NewReader(a.conf.opened(a.resp.Header, body)))
+		a.result, a.away = a.pick.Classify(&shown, nil)
+		return
+	}
+	if status := a.watch.status(); status != 0 { // nothing was passed on yet
+		a.result, a.away = a.pick.Classify(&http.Response{StatusCode: status, Header: a.resp.Header}, nil)
+		return
+	}
+	shown := *a.resp
+	shown.Body = nil
+	a.result, a.away = a.pick.Classify(&shown, nil)
+}
+
+// opened is the body of an error, decompressed as far as it is there.
+func (s *settings[T]) opened(h http.Header, body []byte) []byte {
+	encoding := strings.ToLower(strings.TrimSpace(h.Get("Content-Encoding")))
+	open := s.decoder(encoding)
+	if open == nil {
+		return body
+	}
+	d, err := open(bytes.NewReader(body))
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	plain, _ := io.ReadAll(io.LimitReader(d, maxError))
+	return plain
+}
+
+// isMissing reports whether the auth does not know what the request names.
+func (a *attempt[T]) isMissing() bool {
+	return a.resp != nil && a.resp.StatusCode == http.StatusNotFound && a.result == affinity.Terminal
+}
+
+// another reports whether another auth can help, and may be asked.
+func (a *attempt[T]) another() bool {
+	if a.result != affinity.Transient && a.result != affinity.Terminal {
+		return false
+	}
+	if a.body.rest != nil || a.number >= a.conf.Attempts || a.left() == 0 || a.in.Context().Err() != nil {
+		return false
+	}
+	return a.idle || a.refused() || a.conf.Repeat(a.in, a.r)
+}
+
+// refused reports whether the answer says that nothing was done.
+func (a *attempt[T]) refused() bool {
+	if a.resp == nil {
+		return false
+	}
+	status := a.resp.StatusCode
+	if a.watch != nil {
+		status = a.watch.status()
+	}
+	switch status {
+	case 400, 401, 402, 403, 404, 425, 429, 503, 529:
+		return true
+	}
+	return false
+}
+
+// report says how the attempt went.
+func (a *attempt[T]) report(r affinity.Result) {
+	a.result, a.reported = r, true
+	a.pick.ReportAway(r, a.away)
+	status := 0
+	if a.resp != nil {
+		status = a.resp.StatusCode
+	}
+	a.rests.note(a.pick.Decision.Auth, a.r.Model, r, a.away, status)
+}
+
+// tell tells the host's hook, once.
+func (a *attempt[T]) tell() {
+	a.landed()
+	if a.told || a.conf.OnAttempt == nil {
+		return
+	}
+	a.told = true
+	t := Attempt{Decision: a.pick.Decision, Number: a.number, Err: a.err, Result: a.result, Away: a.away, FirstToken: a.tokenAt}
+	if a.resp != nil {
+		t.Status = a.resp.StatusCode
+	}
+	if a.watch != nil {
+		t.Usage = a.watch.usage
+	}
+	a.conf.OnAttempt(t)
+}
+
+// close frees what the attempt holds.
+func (a *attempt[T]) close() {
+	if a.inside != nil {
+		a.inside.Close()
+		a.inside = nil
+	}
+	if a.came != nil {
+		a.came.Close()
+	}
+	a.landed()
+	a.cancel()
+}

@@ -1,0 +1,114 @@
+package affinityhttp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+)
+
+// WriteError answers for an error of a Transport, in the form of the API that was
+// called. It is the ErrorHandler of an httputil.ReverseProxy.
+//
+//	*affinity.NoAuthError      503, with Retry-After if it is known
+//	*BodyError                 400, or 413 behind an http.MaxBytesReader
+//	a timeout                  504
+//	the client has gone away   nothing
+//	anything else              502
+//
+// The message says nothing of auths and addresses.
+func WriteError(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() == context.Canceled {
+		return // nobody is listening
+	}
+	status, message := http.StatusBadGateway, "the provider could not be reached"
+	var none *affinity.NoAuthError
+	var broken *BodyError
+	var large *http.MaxBytesError
+	var slow net.Error
+	switch {
+	case errors.As(err, &none):
+		status, message = http.StatusServiceUnavailable, "no account can serve this request now"
+		if wait := time.Until(none.Until); wait > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+		}
+	case errors.As(err, &large):
+		status, message = http.StatusRequestEntityTooLarge, "the request's body is too large"
+	case errors.As(err, &broken):
+		status, message = http.StatusBadRequest, "the request's body broke off"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &slow) && slow.Timeout():
+		status, message = http.StatusGatewayTimeout, "the provider has not answered in time"
+	}
+	WriteStatus(w, r, status, message)
+}
+
+// WriteStatus answers with an error of the gateway's own, in the form of the API that
+// was called.
+func WriteStatus(w http.ResponseWriter, r *http.Request, status int, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(errorOf(targetOf(r).api, status, message))
+}
+
+// errorOf is an error as an API writes it.
+func errorOf(api string, status int, message string) []byte {
+	type object = map[string]any
+	var v any
+	switch api {
+	case Anthropic:
+		v = object{"type": "error", "error": object{"type": errorType(status), "message": message}}
+	case Gemini:
+		v = object{"error": object{"code": status, "message": message, "status": googleStatus(status)}}
+	default:
+		v = object{"error": object{"message": message, "type": errorType(status), "param": nil, "code": nil}}
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // texts and numbers can be written
+	}
+	return text
+}
+
+// errorType is the type of an error as Anthropic and OpenAI name it.
+func errorType(status int) string {
+	switch status {
+	case http.StatusNotFound:
+		return "not_found_error"
+	case http.StatusRequestEntityTooLarge:
+		return "request_too_large"
+	case http.StatusServiceUnavailable:
+		return "overloaded_error"
+	case http.StatusGatewayTimeout:
+		return "timeout_error"
+	case http.StatusUnauthorized:
+		return "authentication_error"
+	}
+	if status < 500 {
+		return "invalid_request_error"
+	}
+	return "api_error"
+}
+
+// googleStatus is the code of a google.rpc.Status.
+func googleStatus(status int) string {
+	switch status {
+	case http.StatusNotFound:
+		return "NOT_FOUND"
+	case http.StatusServiceUnavailable, http.StatusBadGateway:
+		return "UNAVAILABLE"
+	case http.StatusGatewayTimeout:
+		return "DEADLINE_EXCEEDED"
+	case http.StatusUnauthorized:
+		return "UNAUTHENTICATED"
+	}
+	if status < 500 {
+		return "INVALID_ARGUMENT"
+	}
+	return "INTERNAL"
+}

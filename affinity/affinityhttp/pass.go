@@ -1,0 +1,217 @@
+package affinityhttp
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+)
+
+// pass is the answer for the client. Its result is reported now; if its stream breaks,
+// that is reported then.
+func (a *attempt[T]) pass() *http.Response {
+	a.report(a.result)
+	if a.watch == nil {
+		return a.passFailed()
+	}
+	if v := a.resp.Header.Get("X-Codex-Turn-State"); v != "" {
+		ctx, end := a.afterwards()
+		_ = a.pick.Owns(ctx, "X-Codex-Turn-State", v) // Stats counts what the store cannot do
+		end()
+	}
+	a.sign()
+	a.resp.Body = &passing[T]{a: a, from: a.resp.Body}
+	return a.resp
+}
+
+// passFailed is an answer of which everything is known that has to be reported.
+func (a *attempt[T]) passFailed() *http.Response {
+	a.tell()
+	a.sign()
+	a.resp.Body = &passingError{Reader: io.MultiReader(strings.NewReader(string(a.first)), after{a.broken, a.resp.Body}), close: a.close}
+	return a.resp
+}
+
+// sign writes what was decided into the answer's header, if the host wants that.
+func (a *attempt[T]) sign() {
+	a.resp.Request = a.in
+	if name := a.conf.DecisionHeader; name != "" {
+		a.resp.Header.Set(name, headerOf(a.pick.Decision))
+	}
+}
+
+func headerOf(d affinity.Decision) string {
+	return fmt.Sprintf("auth=%s; outcome=%s; reason=%s; signal=%s; session=%s", d.Auth, d.Outcome, d.Reason, d.Signal.Kind, d.SessionName(false))
+}
+
+// afterwards is a context for what is still to be told when the request may be over.
+func (a *attempt[T]) afterwards() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(a.in.Context()), storeTimeout)
+}
+
+// storeTimeout is how long a store may take to learn of an answer.
+const storeTimeout = time.Second
+
+// passingError is the body of an answer that nobody watches.
+type passingError struct {
+	io.Reader
+	once  sync.Once
+	close func()
+}
+
+func (p *passingError) Close() error {
+	p.once.Do(p.close)
+	return nil
+}
+
+// after is what comes behind what was read already.
+type after struct {
+	ended error
+	from  io.Reader
+}
+
+func (r after) Read(p []byte) (int, error) {
+	if r.ended != nil {
+		return 0, r.ended
+	}
+	return r.from.Read(p)
+}
+
+// passing is the body of an answer on its way to the client. What the answer tells is
+// known to the affinity before the client has its last byte: the client's next request
+// may come at once.
+type passing[T any] struct {
+	a    *attempt[T]
+	from io.ReadCloser
+
+	mu       sync.Mutex // of what follows, and of what the attempt knows of its answer
+	passed   int64
+	answered bool
+	finished bool
+}
+
+// Read passes on what comes, as it comes.
+func (p *passing[T]) Read(b []byte) (n int, err error) {
+	a := p.a
+	p.mu.Lock()
+	if len(a.first) > 0 || a.broken != nil || p.finished {
+		defer p.mu.Unlock()
+		n = copy(b, a.first)
+		if a.first = a.first[n:]; len(a.first) == 0 {
+			err = a.broken
+		}
+		if p.finished && err == nil && n == 0 {
+			err = io.EOF
+		}
+		p.took(n, err)
+		return n, err
+	}
+	p.mu.Unlock()
+	n, err = p.from.Read(b)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n > 0 && !p.finished {
+		a.look(b[:n])
+	}
+	p.took(n, err)
+	return n, err
+}
+
+// took is told what is about to be passed on, and how reading it has ended.
+func (p *passing[T]) took(n int, err error) {
+	a := p.a
+	p.passed += int64(n)
+	switch {
+	case p.finished:
+	case err == io.EOF, err == nil && p.passed == a.resp.ContentLength:
+		p.finish(io.EOF)
+	case err != nil:
+		p.finish(err)
+	case a.watch.isWhole():
+		p.tellAnswer()
+	}
+}
+
+// Close ends the answer. A client that closes it before its end has left.
+func (p *passing[T]) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.finished {
+		switch a := p.a; {
+		case a.broken == io.EOF, a.watch.ended || a.watch.isWhole():
+			p.finish(io.EOF)
+		default:
+			p.finish(context.Canceled)
+		}
+	}
+	return p.from.Close()
+}
+
+// finish takes how the answer has ended: io.EOF, or why it broke off.
+func (p *passing[T]) finish(err error) {
+	p.finished = true
+	a := p.a
+	if a.inside != nil {
+		a.inside.Close()
+		a.inside = nil
+	}
+	a.watch.end()
+	p.tellAnswer()
+	result, away := affinity.Served, time.Duration(0)
+	switch w := a.watch; {
+	case err != io.EOF && a.in.Context().Err() != nil:
+		result, a.err = affinity.Cancelled, a.in.Context().Err()
+	case err != io.EOF:
+		result, away = a.pick.Classify(nil, err)
+		a.err = err
+	case w.failed != "":
+		result, away = a.pick.Classify(&http.Response{StatusCode: w.status(), Header: http.Header{}}, nil)
+		a.err = fmt.Errorf("affinityhttp: the stream has ended with an error (%s)", statusText(w.status()))
+	case w.begun && !w.ended && !w.over:
+		result, a.err = affinity.Transient, io.ErrUnexpectedEOF // a proxy on the way has hidden that
+	default:
+		result = a.result
+	}
+	if result != a.result {
+		a.away = away
+		a.report(result)
+	}
+	a.tell()
+	a.cancel()
+}
+
+func statusText(status int) string { return fmt.Sprint(status, " ", http.StatusText(status)) }
+
+// tellAnswer hands back what the answer has told, once.
+func (p *passing[T]) tellAnswer() {
+	if p.answered {
+		return
+	}
+	p.answered = true
+	a := p.a
+	ctx, end := a.afterwards()
+	defer end()
+	// What the store cannot do is counted by Stats.
+	if answer := a.watch.answer.Answer(); !answer.IsZero() {
+		_ = a.pick.Answered(ctx, answer)
+	}
+	if a.watch.id != "" && a.hasThread() {
+		_ = a.pick.Owns(ctx, "thread.previous_message_id", a.watch.id)
+	}
+}
+
+// hasThread reports whether the request is part of a message thread of Anthropic's
+// (beta message-threads-2026-08-12), so that its answer's id names state.
+func (a *attempt[T]) hasThread() bool {
+	for _, beta := range a.in.Header["Anthropic-Beta"] {
+		if strings.Contains(beta, "message-threads") {
+			return true
+		}
+	}
+	return false
+}

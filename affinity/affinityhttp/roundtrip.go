@@ -1,0 +1,189 @@
+package affinityhttp
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+)
+
+// call is one request on its way.
+type call[T any] struct {
+	*Transport[T]
+	conf  *settings[T]
+	in    *http.Request
+	r     affinity.Request
+	body  body
+	began time.Time
+}
+
+// RoundTrip sends a request to the auth of its session, and to another one as long as
+// that can help and nothing of an answer was passed on. It returns when the first byte
+// of the answer's body is there. The caller reads the body to its end or closes it, as
+// with any http.RoundTripper.
+//
+// If auths have answered, and none of them well, the last answer is returned. If none has
+// answered, the error is that of the last attempt. If nobody could be asked it is an
+// *affinity.NoAuthError. An error of reading the request's body is a *BodyError.
+func (t *Transport[T]) RoundTrip(in *http.Request) (*http.Response, error) {
+	if isUpgrade(in) {
+		if in.Body != nil {
+			in.Body.Close()
+		}
+		return upgradeRequired(in), nil
+	}
+	c := &call[T]{Transport: t, conf: t.conf.Load(), in: in, began: time.Now()}
+	var err error
+	if c.body, err = readBody(in, c.conf.MaxBody); err != nil {
+		return nil, err
+	}
+	var plain []byte
+	if c.body.rest == nil {
+		plain = c.conf.http.Plain(in.Header, c.body.held)
+	}
+	c.r = c.conf.describe(in, targetOf(in), plain)
+	resp, err := c.try()
+	if err != nil && c.body.closer != nil {
+		c.body.closer.Close() // perhaps nobody was asked
+	}
+	return resp, err
+}
+
+// isUpgrade reports whether a request wants another protocol.
+func isUpgrade(r *http.Request) bool {
+	return r.Header.Get("Upgrade") != "" && strings.Contains(strings.ToLower(r.Header.Get("Connection")), "upgrade")
+}
+
+// upgradeRequired is the refusal of a WebSocket. Any other status costs a user of Codex
+// some seconds, in which it tries again.
+func upgradeRequired(r *http.Request) *http.Response {
+	text := errorOf(targetOf(r).api, http.StatusUpgradeRequired, "this gateway speaks HTTP and no WebSocket")
+	return &http.Response{
+		Status: "426 Upgrade Required", StatusCode: http.StatusUpgradeRequired,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header:        http.Header{"Content-Type": {"application/json"}, "Content-Length": {strconv.Itoa(len(text))}},
+		Body:          io.NopCloser(bytes.NewReader(text)),
+		ContentLength: int64(len(text)), Request: r,
+	}
+}
+
+// try is the loop.
+func (c *call[T]) try() (*http.Response, error) {
+	patience := c.conf.Patience
+	var failed failures[T]
+	defer failed.settle()
+	for number := 1; ; {
+		c.r.Patience = min(patience, c.left())
+		pick, err := c.Pick(c.in.Context(), c.r, c.auths(c.in, c.r))
+		if none, ok := err.(*affinity.NoAuthError); ok && none.Waits() {
+			patience -= c.wait(none.Until)
+			if c.in.Context().Err() != nil {
+				return nil, c.in.Context().Err()
+			}
+			continue
+		}
+		if err != nil {
+			return failed.give(c, err)
+		}
+		a := c.attempt(pick, number)
+		if failed.missing != nil && a.isMissing() {
+			a.result = affinity.Rejected // a model that two auths do not know is the client's mistake
+		}
+		if !a.another() {
+			failed.explain(a.result)
+			if a.resp == nil {
+				a.report(a.result)
+				a.tell()
+				return failed.give(c, a.err)
+			}
+			return a.pass(), nil
+		}
+		failed.add(a)
+		if a.away == 0 || a.away > patience || a.result != affinity.Transient {
+			c.r.Tried = append(c.r.Tried, pick.Decision.Auth)
+		}
+		number++
+	}
+}
+
+// failures are the attempts of a request that were followed by another one.
+type failures[T any] struct {
+	answered *attempt[T] // the last one that has an answer
+	err      error       // of the last one that has none, if that came later
+	missing  *attempt[T] // a 404 that is not reported yet: another auth tells what it means
+}
+
+// add takes one that has failed.
+func (f *failures[T]) add(a *attempt[T]) {
+	if a.isMissing() {
+		f.missing = a
+	} else {
+		a.report(a.result)
+		a.tell()
+	}
+	if a.resp == nil {
+		f.err = a.err
+		return
+	}
+	if f.answered != nil {
+		f.answered.close()
+	}
+	f.answered = a
+}
+
+// explain reports the 404 of one auth by what another one has answered: if that knows
+// the model, the first auth is the one that does not.
+func (f *failures[T]) explain(other affinity.Result) {
+	if f.missing == nil || other == affinity.Rejected {
+		return
+	}
+	f.missing.report(affinity.Terminal)
+	f.missing.tell()
+	f.missing = nil
+}
+
+// settle ends those that are not needed any more.
+func (f *failures[T]) settle() {
+	if f.missing != nil {
+		f.missing.report(affinity.Rejected)
+		f.missing.tell()
+	}
+	if f.answered != nil {
+		f.answered.close()
+	}
+}
+
+// give is the end of a request that nobody else can serve: the client gets what the last
+// auth has answered. err is why nobody else can.
+func (f *failures[T]) give(c *call[T], err error) (*http.Response, error) {
+	switch a := f.answered; {
+	case c.in.Context().Err() != nil:
+		return nil, c.in.Context().Err()
+	case a != nil:
+		f.answered = nil
+		return a.passFailed(), nil
+	case f.err != nil:
+		return nil, f.err
+	}
+	return nil, err
+}
+
+// left is how much of Options.Within is left.
+func (c *call[T]) left() time.Duration { return max(c.conf.Within-time.Since(c.began), 0) }
+
+// wait waits for an auth, as long as the client does, and returns how long it has waited.
+func (c *call[T]) wait(until time.Time) time.Duration {
+	begin := time.Now()
+	// A little longer than a clock's tick, so that each wait uses up patience.
+	t := time.NewTimer(max(time.Until(until), time.Millisecond))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.in.Context().Done():
+	}
+	return max(time.Since(begin), time.Millisecond)
+}

@@ -1,0 +1,130 @@
+package affinityhttp
+
+import (
+	"net/http"
+	"strings"
+)
+
+// The APIs that a Transport knows. They are the Pool of a request, unless
+// Options.Describe says otherwise.
+const (
+	Anthropic = "anthropic" // Anthropic's messages
+	OpenAI    = "openai"    // chat completions, responses, and all that is beside them
+	Gemini    = "gemini"    // Google's generateContent and interactions
+)
+
+// kind is what a call is to a session.
+type kind uint8
+
+const (
+	// kindTurn is a turn of a conversation: it asks a model and may be asked again.
+	kindTurn kind = iota
+	// kindSide stands beside a conversation: a count of tokens, a look at a response.
+	kindSide
+	// kindApart belongs to no conversation: embeddings, a list of models.
+	kindApart
+	// kindState makes or changes state, such as a conversation, and asks no model.
+	kindState
+	// kindUnknown is a call that nobody knows.
+	kindUnknown
+)
+
+// target is what the address of a request says.
+type target struct {
+	api, model string
+	kind       kind
+}
+
+// calls are the segments of a path by which a call is known. The last one that stands in
+// the path counts, so that a name behind it is no call.
+var calls = map[string]target{
+	"messages":      {api: Anthropic, kind: kindTurn},
+	"count_tokens":  {api: Anthropic, kind: kindSide},
+	"completions":   {api: OpenAI, kind: kindTurn},
+	"responses":     {api: OpenAI, kind: kindTurn},
+	"input_tokens":  {api: OpenAI, kind: kindSide},
+	"compact":       {api: OpenAI, kind: kindSide},
+	"conversations": {api: OpenAI, kind: kindState},
+	"containers":    {api: OpenAI, kind: kindState},
+	"interactions":  {api: Gemini, kind: kindTurn},
+	// Its contents are the beginning of many conversations, and no conversation.
+	"cachedContents": {api: Gemini, kind: kindApart},
+	"embeddings":     {api: OpenAI, kind: kindApart},
+	"moderations":    {api: OpenAI, kind: kindApart},
+	"images":         {api: OpenAI, kind: kindApart},
+	"audio":          {api: OpenAI, kind: kindApart},
+	"rerank":         {api: OpenAI, kind: kindApart},
+	"models":         {kind: kindApart},
+	"batches":        {kind: kindApart},
+	"files":          {kind: kindApart},
+}
+
+// targetOf reads the address of a request.
+func targetOf(r *http.Request) target {
+	t := target{kind: kindUnknown}
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	last := path[strings.LastIndexByte(path, '/')+1:]
+	if name, method, ok := strings.Cut(last, ":"); ok && !strings.Contains(path, "/conversations/") { // Google's custom methods
+		t.api = Gemini
+		if strings.HasSuffix(path[:len(path)-len(last)], "/models/") {
+			t.model = name
+		}
+		switch method {
+		case "generateContent", "streamGenerateContent":
+			t.kind = kindTurn
+		case "rawPredict", "streamRawPredict":
+			t.kind = kindTurn
+			if strings.Contains(path, "/publishers/anthropic/") {
+				t.api = Anthropic
+			}
+		case "countTokens":
+			t.kind = kindSide
+		default:
+			t.kind = kindApart
+		}
+		return t
+	}
+	depth := 0 // how many segments stand behind the call's own
+	for segment := range strings.SplitSeq(path, "/") {
+		c, ok := calls[segment]
+		switch {
+		case !ok:
+			depth++
+		case t.api != "" && (c.api == "" || t.kind == kindApart): // a part of the call before it
+			depth++
+		default:
+			t, depth = c, 0
+		}
+	}
+	if t.api == "" {
+		t.api = apiOfHeader(r)
+	}
+	switch read := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodDelete; {
+	case read && t.kind == kindUnknown:
+		t.kind = kindApart
+	case depth > 0 && strings.Contains(path, "/cachedContents/"): // a cached content that is there
+		t.kind = kindState
+		if read {
+			t.kind = kindSide
+		}
+	case read && t.kind != kindApart:
+		t.kind = kindSide
+	case t.kind == kindTurn && depth > 0: // responses/{id}/cancel
+		t.kind = kindState
+	}
+	return t
+}
+
+// apiOfHeader tells the API of a call that all of them have, such as /v1/models.
+func apiOfHeader(r *http.Request) string {
+	h := r.Header
+	switch {
+	case h.Get("Anthropic-Version") != "" || h.Get("X-Api-Key") != "":
+		return Anthropic
+	case h.Get("X-Goog-Api-Key") != "" || strings.HasPrefix(r.URL.Path, "/v1beta/") || strings.HasPrefix(r.URL.Path, "/upload/v1beta/"):
+		return Gemini
+	case strings.HasPrefix(r.URL.Path, "/v1/"):
+		return OpenAI
+	}
+	return ""
+}

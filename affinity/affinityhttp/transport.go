@@ -1,0 +1,160 @@
+package affinityhttp
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/selector"
+)
+
+// Transport is an http.RoundTripper that sends each request to the auth of its session.
+// It is also the affinity.Selector that it picks with: for Stats, Drain, Look and the
+// like. Any number of goroutines may use it.
+type Transport[T any] struct {
+	*affinity.Selector[T]
+	name    func(T) string
+	auths   func(*http.Request, affinity.Request) []T
+	prepare func(*http.Request, T) error
+	conf    atomic.Pointer[settings[T]]
+	own     *http.Transport // the base, if the Transport has made it
+	flying  affinity.InFlight
+	rests   rests
+}
+
+// New makes a Transport over a balancer.
+//
+// name gives an auth its lasting name: unique over all pools, not empty, the same after
+// a restart or a reload, safe to log.
+//
+// auths are all auths that serve this kind of request, also those that rest. in is the
+// request as it came, and r what is known of it: r.Pool is the API unless
+// Options.Describe says otherwise.
+//
+// prepare makes out the request to one auth: its address (see [SetURL]), its credential.
+// out has no credential; the header is its own, the body is not to be touched. An error
+// counts as a failure of that auth. out.Context is the request's.
+//
+// Errors name what is wrong.
+func New[T any](next selector.Selector[T], name func(auth T) string, auths func(in *http.Request, r affinity.Request) []T, prepare func(out *http.Request, auth T) error, o *Options[T]) (*Transport[T], error) {
+	switch {
+	case next == nil:
+		return nil, errors.New("affinityhttp: no balancer")
+	case name == nil:
+		return nil, errors.New("affinityhttp: no function that names an auth")
+	case auths == nil:
+		return nil, errors.New("affinityhttp: no function that says who the auths are")
+	case prepare == nil:
+		return nil, errors.New("affinityhttp: no function that prepares a request")
+	}
+	s, err := check(o, nil)
+	if err != nil {
+		return nil, err
+	}
+	t := &Transport[T]{name: name, auths: auths, prepare: prepare}
+	if s.Base == nil {
+		t.own = http.DefaultTransport.(*http.Transport).Clone()
+		t.own.DisableCompression = true // what is compressed stays so
+		t.own.MaxIdleConnsPerHost = 64
+		t.own.MaxIdleConns = 0
+		s.Base = t.own
+	}
+	s.Affinity.State = t.state
+	if t.Selector, err = affinity.Wrap(next, name, &s.Affinity); err != nil {
+		return nil, err
+	}
+	t.conf.Store(s)
+	return t, nil
+}
+
+// state is what affinity asks of an auth: what the host says, and what the Transport has
+// seen.
+func (t *Transport[T]) state(auth T, r affinity.Request) (s affinity.State) {
+	// nil only while New runs.
+	if c := t.conf.Load(); c != nil && c.state != nil {
+		s = c.state(auth, r)
+	}
+	name := t.name(auth)
+	if s.Load == 0 {
+		s.Load = t.flying.Load(name)
+	}
+	until, asked := t.rests.until(name, r.Model)
+	if until.IsZero() || s.Fitness >= affinity.Unfit || s.Fitness == affinity.Full {
+		return s
+	}
+	if s.Fitness != affinity.Away {
+		s.Fitness, s.Until, s.Guess = affinity.Away, until, !asked
+		return s
+	}
+	if asked || s.Guess {
+		s.Guess = s.Guess && !asked
+		if until.After(s.Until) {
+			s.Until = until
+		}
+	}
+	return s
+}
+
+// Reconfigure makes next the balancer and o the options from now on. Bindings, rests
+// and requests under way stay, see [affinity.Affinity.Reconfigure]. Options.Base that is
+// nil stays the one that there is, and so does TenantKey. After an error nothing has
+// changed.
+func (t *Transport[T]) Reconfigure(next selector.Selector[T], o *Options[T]) error {
+	old := t.conf.Load()
+	s, err := check(o, old)
+	if err != nil {
+		return err
+	}
+	if s.Base == nil {
+		s.Base = old.Base
+	}
+	s.Affinity.State = t.state
+	if err := t.Selector.Reconfigure(next, &s.Affinity); err != nil {
+		return err
+	}
+	t.conf.Store(s)
+	return nil
+}
+
+// Back says that an auth is well again before its time, see [affinity.Affinity.Back].
+func (t *Transport[T]) Back(ctx context.Context, name string) error {
+	t.rests.forget(name)
+	return t.Selector.Back(ctx, name)
+}
+
+// InvalidateAuth takes an auth that was removed from its sessions, see
+// [affinity.Affinity.InvalidateAuth].
+func (t *Transport[T]) InvalidateAuth(ctx context.Context, name string) (int, error) {
+	t.rests.forget(name)
+	return t.Selector.InvalidateAuth(ctx, name)
+}
+
+// RestsUntil tells until when an auth rests for a model, by what it has answered. It is
+// the zero time if the auth does not rest.
+func (t *Transport[T]) RestsUntil(name, model string) time.Time {
+	until, _ := t.rests.until(name, model)
+	return until
+}
+
+// InFlight tells how many requests are under way at an auth.
+func (t *Transport[T]) InFlight(name string) int { return int(t.flying.Load(name)) }
+
+// CloseIdleConnections closes connections to the auths that are idle. http.Client calls
+// it.
+func (t *Transport[T]) CloseIdleConnections() {
+	if c, ok := t.conf.Load().Base.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+// Close is that of [affinity.Selector]. It also closes idle connections of the
+// Transport's own base. Requests under way are not waited for.
+func (t *Transport[T]) Close() error {
+	if t.own != nil {
+		t.own.CloseIdleConnections()
+	}
+	return t.Selector.Close()
+}

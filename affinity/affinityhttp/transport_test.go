@@ -1,0 +1,665 @@
+package affinityhttp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
+	"github.com/llmaffinity/llmaffinity/selector"
+)
+
+// proxy is what most people write first: a reverse proxy over a Transport, before a
+// provider of the test's own.
+type proxy struct {
+	*affinityhttp.Transport[string]
+	url    string
+	client *http.Client
+
+	mu       sync.Mutex
+	attempts []affinityhttp.Attempt
+}
+
+// provider answers by the auth that a request presents.
+type provider func(auth string, w http.ResponseWriter, r *http.Request)
+
+var names = []string{"a", "b", "c", "d"}
+
+func itself(auth string) string { return auth }
+
+// start starts a proxy over four auths.
+func start(t *testing.T, upstream provider, o *affinityhttp.Options[string]) *proxy {
+	t.Helper()
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		upstream(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer key-"), w, r)
+	}))
+	t.Cleanup(up.Close)
+	base, err := url.Parse(up.URL)
+	require.NoError(t, err)
+	return startOn(t, base, o)
+}
+
+func startOn(t *testing.T, base *url.URL, o *affinityhttp.Options[string]) *proxy {
+	t.Helper()
+	var all affinityhttp.Options[string]
+	if o != nil {
+		all = *o
+	}
+	if all.DecisionHeader == "" {
+		all.DecisionHeader = "X-Decision"
+	}
+	p := &proxy{}
+	all.OnAttempt = func(a affinityhttp.Attempt) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.attempts = append(p.attempts, a)
+	}
+	var err error
+	p.Transport, err = affinityhttp.New(selector.RoundRobin[string](), itself,
+		func(*http.Request, affinity.Request) []string { return names },
+		func(out *http.Request, auth string) error {
+			affinityhttp.SetURL(out, base)
+			out.Header.Set("Authorization", "Bearer key-"+auth)
+			return nil
+		}, &all)
+	require.NoError(t, err)
+	t.Cleanup(func() { p.Close() })
+	front := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(*httputil.ProxyRequest) {}, Transport: p, ErrorHandler: affinityhttp.WriteError, FlushInterval: -1,
+		ErrorLog: log.New(io.Discard, "", 0), // answers that break off are what is tested
+	})
+	t.Cleanup(front.Close)
+	p.url, p.client = front.URL, &http.Client{Transport: &http.Transport{DisableCompression: true}}
+	t.Cleanup(p.client.CloseIdleConnections)
+	return p
+}
+
+// told are the attempts so far, n of them at least: the last one is told when its answer
+// has ended, which the client may know earlier.
+func (p *proxy) told(t *testing.T, n int) []affinityhttp.Attempt {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.attempts) >= n
+	}, 10*time.Second, time.Millisecond)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.attempts)
+}
+
+// got is an answer as the client has it.
+type got struct {
+	*http.Response
+	text     string
+	decision map[string]string
+	err      error // of reading
+}
+
+func (p *proxy) send(t *testing.T, method, path, body string, header ...string) got {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, p.url+path, strings.NewReader(body))
+	require.NoError(t, err)
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	return p.do(t, req)
+}
+
+func (p *proxy) do(t *testing.T, req *http.Request) got {
+	t.Helper()
+	resp, err := p.client.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	g := got{Response: resp, decision: map[string]string{}}
+	text, err := io.ReadAll(resp.Body)
+	g.text, g.err = string(text), err
+	for part := range strings.SplitSeq(resp.Header.Get("X-Decision"), "; ") {
+		k, v, _ := strings.Cut(part, "=")
+		g.decision[k] = v
+	}
+	return g
+}
+
+// turn is a turn of a session with an id.
+func (p *proxy) turn(t *testing.T, session string) got {
+	t.Helper()
+	return p.send(t, http.MethodPost, "/v1/chat/completions", `{"model":"m","messages":[{"role":"user","content":"q"}]}`, "X-Session-Id", session)
+}
+
+func ok(auth string, w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	fmt.Fprintf(w, `{"id":"chatcmpl-1","choices":[{"message":{"role":"assistant","content":"from %s"},"finish_reason":"stop"}]}`, auth)
+}
+
+// failing is a provider of which some auths answer a status.
+type failing struct {
+	mu     sync.Mutex
+	status map[string]int
+	after  map[string]string // Retry-After
+	calls  []string
+}
+
+func (f *failing) set(auth string, status int, after string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.status == nil {
+		f.status, f.after = map[string]int{}, map[string]string{}
+	}
+	f.status[auth], f.after[auth] = status, after
+}
+
+func (f *failing) serve(auth string, w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	f.mu.Lock()
+	status, after := f.status[auth], f.after[auth]
+	f.calls = append(f.calls, auth)
+	f.mu.Unlock()
+	switch {
+	case status == 0:
+		ok(auth, w, r)
+	case status < 0:
+		panic(http.ErrAbortHandler)
+	default:
+		if after != "" {
+			w.Header().Set("Retry-After", after)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"error":{"message":"%s says %d"}}`, auth, status)
+	}
+}
+
+func (f *failing) called() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.calls
+	f.calls = nil
+	return c
+}
+
+func TestASessionStaysAndOthersSpread(t *testing.T) {
+	p := start(t, ok, nil)
+	where := map[string]bool{}
+	for i := range 8 {
+		session := fmt.Sprint("s", i)
+		first := p.turn(t, session)
+		require.Equal(t, "new", first.decision["outcome"])
+		where[first.decision["auth"]] = true
+		for range 3 {
+			again := p.turn(t, session)
+			require.Equal(t, first.decision["auth"], again.decision["auth"])
+			require.Equal(t, first.decision["session"], again.decision["session"], "the stable name")
+			require.Contains(t, again.text, "from "+first.decision["auth"])
+		}
+	}
+	require.Len(t, where, 4)
+}
+
+func TestAnotherAuthIsTriedWhereItCanHelp(t *testing.T) {
+	for _, status := range []int{401, 402, 403, 408, 429, 500, 502, 503, 504, 529, -1} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			var f failing
+			p := start(t, f.serve, nil)
+			home := p.turn(t, "s").decision["auth"]
+			f.set(home, status, "")
+			f.called()
+			next := p.turn(t, "s")
+			require.Equal(t, 200, next.StatusCode)
+			require.NotEqual(t, home, next.decision["auth"])
+			require.Len(t, f.called(), 2)
+			for range 3 {
+				require.Equal(t, next.decision["auth"], p.turn(t, "s").decision["auth"], "moved once, and stays")
+			}
+			require.Len(t, f.called(), 3, "the one that has failed is left alone")
+		})
+	}
+}
+
+func TestTheClientsOwnFaultIsTriedOnce(t *testing.T) {
+	for _, status := range []int{400, 405, 413, 422} {
+		var f failing
+		p := start(t, f.serve, nil)
+		for _, auth := range names {
+			f.set(auth, status, "")
+		}
+		g := p.turn(t, "s")
+		require.Equal(t, status, g.StatusCode)
+		require.Contains(t, g.text, fmt.Sprint("says ", status), "as the provider has said it")
+		require.Len(t, f.called(), 1)
+	}
+}
+
+func TestAModelThatNobodyKnowsIsTriedTwice(t *testing.T) {
+	var f failing
+	p := start(t, f.serve, &affinityhttp.Options[string]{Affinity: affinity.Options[string]{AllModels: true}})
+	home := p.turn(t, "s").decision["auth"]
+	for _, auth := range names {
+		f.set(auth, 404, "")
+	}
+	f.called()
+	g := p.turn(t, "s")
+	require.Equal(t, 404, g.StatusCode)
+	require.Contains(t, g.text, "says 404")
+	require.Len(t, f.called(), 2)
+	for _, auth := range names {
+		f.set(auth, 0, "")
+	}
+	g = p.turn(t, "s")
+	require.Equal(t, "hit", g.decision["outcome"], "a typing error costs the session nothing")
+	require.Equal(t, home, g.decision["auth"])
+
+	f.set(home, 404, "")
+	g = p.turn(t, "s")
+	require.Equal(t, 200, g.StatusCode, "another auth knows the model")
+	there := g.decision["auth"]
+	f.set(home, 0, "")
+	for range 3 {
+		require.Equal(t, there, p.turn(t, "s").decision["auth"], "so the session has left the one that does not")
+	}
+}
+
+func TestWhenAllFailTheClientGetsTheLastAnswer(t *testing.T) {
+	var f failing
+	p := start(t, f.serve, nil)
+	for i, auth := range names {
+		f.set(auth, 500+i%2*29, fmt.Sprint(30+i))
+	}
+	g := p.turn(t, "s")
+	calls := f.called()
+	require.Len(t, calls, 4)
+	last := slices.Index(names, calls[3])
+	require.Equal(t, 500+last%2*29, g.StatusCode)
+	require.Equal(t, fmt.Sprint(30+last), g.Header.Get("Retry-After"))
+	require.Contains(t, g.text, calls[3]+" says")
+
+	// All have asked to be left alone: nobody is called.
+	g = p.turn(t, "s")
+	require.Equal(t, 503, g.StatusCode)
+	require.NotEmpty(t, g.Header.Get("Retry-After"))
+	require.Equal(t, "application/json", g.Header.Get("Content-Type"))
+	require.Contains(t, g.text, `"error"`)
+	require.Empty(t, f.called())
+}
+
+// An answer is better than none: if the last auth hangs up, the client gets what the one
+// before has said.
+func TestAnAnswerIsKeptIfNoOtherComes(t *testing.T) {
+	var f failing
+	p := start(t, f.serve, &affinityhttp.Options[string]{Attempts: 2})
+	home := p.turn(t, "s").decision["auth"]
+	for _, auth := range names {
+		f.set(auth, -1, "")
+	}
+	f.set(home, 529, "")
+	g := p.turn(t, "s")
+	require.Equal(t, 529, g.StatusCode)
+	require.Contains(t, g.text, home+" says 529")
+	for _, auth := range names {
+		f.set(auth, -1, "")
+	}
+	g = p.turn(t, "another")
+	require.Equal(t, http.StatusBadGateway, g.StatusCode)
+	require.Contains(t, g.text, `"api_error"`)
+	require.NotContains(t, g.text, "127.0.0.1")
+}
+
+// What may have had an effect is not sent again.
+func TestNothingIsDoneTwice(t *testing.T) {
+	mcp := `{"model":"m","input":"q","tools":[{"type":"mcp","server_url":"x"}]}`
+	for _, c := range []struct {
+		name, path, body string
+		status, calls    int
+	}{
+		{"a turn", "/v1/responses", `{"model":"m","input":"q"}`, 500, 4},
+		{"a turn that breaks", "/v1/responses", `{"model":"m","input":"q"}`, -1, 4},
+		{"a turn in a conversation", "/v1/responses", `{"model":"m","input":"q","conversation":"conv_1"}`, 500, 1},
+		{"a turn in the background", "/v1/responses", `{"model":"m","input":"q","background":true}`, -1, 1},
+		{"tools that the provider calls", "/v1/responses", mcp, 502, 1},
+		{"the same, refused", "/v1/responses", mcp, 503, 4},
+		{"the same, Anthropic's", "/v1/messages", `{"model":"m","messages":[],"mcp_servers":[{"url":"x"}]}`, 500, 1},
+		{"a container", "/v1/messages", `{"model":"m","messages":[],"container":"c"}`, 500, 1},
+		{"a new conversation", "/v1/conversations", `{}`, 500, 1},
+		{"a new conversation, refused", "/v1/conversations", `{}`, 429, 4},
+		{"a count", "/v1/messages/count_tokens", `{"messages":[]}`, 500, 4},
+		{"embeddings", "/v1/embeddings", `{"model":"m","input":"q"}`, 500, 4},
+		{"images", "/v1/images/generations", `{"model":"m"}`, 500, 1},
+		{"something that nobody knows", "/v1/things", `{}`, 500, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var f failing
+			p := start(t, f.serve, nil)
+			for _, auth := range names {
+				f.set(auth, c.status, "")
+			}
+			g := p.send(t, http.MethodPost, c.path, c.body)
+			require.Equal(t, map[bool]int{true: 502, false: c.status}[c.status < 0], g.StatusCode)
+			require.Len(t, f.called(), c.calls)
+		})
+	}
+	t.Run("unless the host allows it", func(t *testing.T) {
+		var f failing
+		p := start(t, f.serve, &affinityhttp.Options[string]{Repeat: func(*http.Request, affinity.Request) bool { return true }})
+		for _, auth := range names {
+			f.set(auth, 500, "")
+		}
+		p.send(t, http.MethodPost, "/v1/things", `{}`)
+		require.Len(t, f.called(), 4)
+	})
+	t.Run("a request that could not be sent had no effect", func(t *testing.T) {
+		nobody, err := url.Parse("http://127.0.0.1:1")
+		require.NoError(t, err)
+		p := startOn(t, nobody, nil)
+		g := p.send(t, http.MethodPost, "/v1/things", `{}`)
+		require.Equal(t, http.StatusBadGateway, g.StatusCode)
+		require.Len(t, p.told(t, 4), 4)
+	})
+}
+
+func TestPreparingMayFail(t *testing.T) {
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ok("x", w, r) }))
+	defer up.Close()
+	base, err := url.Parse(up.URL)
+	require.NoError(t, err)
+	prepared := []string{}
+	tr, err := affinityhttp.New(selector.FillFirst[string](), itself,
+		func(*http.Request, affinity.Request) []string { return names },
+		func(out *http.Request, auth string) error {
+			prepared = append(prepared, auth)
+			if auth != "c" {
+				return errors.New(`oauth2: "invalid_grant"`)
+			}
+			affinityhttp.SetURL(out, base)
+			return nil
+		}, nil)
+	require.NoError(t, err)
+	defer tr.Close()
+	client := &http.Client{Transport: tr}
+	defer client.CloseIdleConnections()
+	for range 2 {
+		resp, err := client.Post("http://gateway/v1/things", "application/json", strings.NewReader("{}"))
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, 200, resp.StatusCode)
+	}
+	require.Equal(t, []string{"a", "b", "c", "c"}, prepared, "a credential that cannot be renewed rests")
+}
+
+func TestPatience(t *testing.T) {
+	t.Run("a warm session waits for its auth", func(t *testing.T) {
+		var f failing
+		p := start(t, f.serve, &affinityhttp.Options[string]{Patience: 3 * time.Second})
+		home := p.turn(t, "s").decision["auth"]
+		f.set(home, 429, "1")
+		time.AfterFunc(500*time.Millisecond, func() { f.set(home, 0, "") })
+		g := p.turn(t, "s")
+		require.Equal(t, 200, g.StatusCode)
+		require.Equal(t, home, g.decision["auth"], "its prompt cache is there")
+		require.Equal(t, "hit", g.decision["outcome"])
+		require.NotZero(t, p.Stats().Waits)
+	})
+	t.Run("so does a request that comes while its auth rests", func(t *testing.T) {
+		var f failing
+		p := start(t, f.serve, &affinityhttp.Options[string]{Patience: 3 * time.Second})
+		home := p.turn(t, "s").decision["auth"]
+		other := ""
+		for i := 0; other != home; i++ {
+			other = p.turn(t, fmt.Sprint("other", i)).decision["auth"]
+		}
+		f.set(home, 429, "1")
+		// A request without a session learns it, and does not wait.
+		for range 4 {
+			require.Equal(t, 200, p.send(t, http.MethodPost, "/v1/chat/completions", `{"model":"m","messages":[]}`).StatusCode)
+		}
+		f.set(home, 0, "")
+		require.Equal(t, home, p.turn(t, "s").decision["auth"])
+	})
+	t.Run("not for longer than it has", func(t *testing.T) {
+		var f failing
+		p := start(t, f.serve, &affinityhttp.Options[string]{Patience: 3 * time.Second})
+		home := p.turn(t, "s").decision["auth"]
+		f.set(home, 429, "4")
+		g := p.turn(t, "s")
+		require.NotEqual(t, home, g.decision["auth"])
+		require.Zero(t, p.Stats().Waits)
+	})
+	t.Run("in all, not each time", func(t *testing.T) {
+		var f failing
+		p := start(t, f.serve, &affinityhttp.Options[string]{Patience: 1500 * time.Millisecond})
+		home := p.turn(t, "s").decision["auth"]
+		f.set(home, 429, "1")
+		f.called()
+		g := p.turn(t, "s")
+		require.NotEqual(t, home, g.decision["auth"])
+		require.Equal(t, []string{home, home, g.decision["auth"]}, f.called())
+	})
+	t.Run("not where the prompt cache is cold", func(t *testing.T) {
+		var f failing
+		p := start(t, f.serve, &affinityhttp.Options[string]{Patience: 3 * time.Second})
+		for _, auth := range names[:3] {
+			f.set(auth, 429, "1")
+		}
+		g := p.turn(t, "new")
+		require.Equal(t, "d", g.decision["auth"])
+		require.Zero(t, p.Stats().Waits)
+	})
+	t.Run("not for longer than the client", func(t *testing.T) {
+		var f failing
+		p := start(t, f.serve, &affinityhttp.Options[string]{Patience: time.Hour})
+		home := p.turn(t, "s").decision["auth"]
+		f.set(home, 429, "300")
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://gateway/v1/chat/completions", strings.NewReader(`{"model":"m"}`))
+		require.NoError(t, err)
+		req.Header.Set("X-Session-Id", "s")
+		_, err = p.RoundTrip(req)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
+
+// An auth that has said for how long to leave it alone is left alone by all, for that
+// model. One that just fails is a matter of the session, until it fails again and again.
+func TestAuthsRest(t *testing.T) {
+	var f failing
+	p := start(t, f.serve, nil)
+	ask := func(model string) string {
+		return p.send(t, http.MethodPost, "/v1/chat/completions", `{"model":"`+model+`","messages":[]}`).decision["auth"]
+	}
+	f.set("a", 429, "30")
+	for range 4 {
+		require.NotEqual(t, "a", ask("m"))
+	}
+	f.called()
+	for range 8 {
+		ask("m")
+	}
+	require.NotContains(t, f.called(), "a")
+	require.InDelta(t, 30, time.Until(p.RestsUntil("a", "m")).Seconds(), 20)
+	require.Zero(t, p.RestsUntil("a", "another"))
+	f.set("a", 0, "")
+	require.NoError(t, p.Back(t.Context(), "a"))
+	for range 4 {
+		ask("m")
+	}
+	require.Contains(t, f.called(), "a", "it was said to be back")
+
+	f.set("b", 500, "")
+	f.called()
+	for failed := 0; failed < 3; {
+		require.Zero(t, p.RestsUntil("b", "m"), "once and twice is chance")
+		ask("m")
+		failed += count(f.called(), "b")
+	}
+	require.NotZero(t, p.RestsUntil("b", "m"))
+	for range 8 {
+		ask("m")
+	}
+	require.Zero(t, count(f.called(), "b"), "three times in a row is none")
+
+	f.set("c", 401, "")
+	for range 4 {
+		ask("m")
+	}
+	require.Equal(t, 1, count(f.called(), "c"))
+	for range 8 {
+		ask("another")
+	}
+	require.Zero(t, count(f.called(), "c"), "a credential that is refused is refused for all models")
+
+	// What nobody has said is a guess: the last one is asked all the same.
+	for _, auth := range []string{"a", "d"} {
+		f.set(auth, 401, "")
+	}
+	for range 3 {
+		p.send(t, http.MethodPost, "/v1/chat/completions", `{"model":"m","messages":[]}`)
+	}
+	g := p.send(t, http.MethodPost, "/v1/chat/completions", `{"model":"m","messages":[]}`)
+	require.Contains(t, []int{401, 500}, g.StatusCode, "the provider's own answer")
+	f.set("b", 0, "")
+	require.Equal(t, "b", ask("m"), "a guess that was wrong")
+}
+
+func count(all []string, one string) (n int) {
+	for _, s := range all {
+		if s == one {
+			n++
+		}
+	}
+	return n
+}
+
+// A model that an auth may not serve is that model's matter: nobody can stop an auth for
+// others by asking for it.
+func TestAForbiddenModelStopsNobody(t *testing.T) {
+	var mu sync.Mutex
+	calls := map[string]int{}
+	p := start(t, func(auth string, w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		if strings.Contains(string(body), "forbidden") {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		calls[auth]++
+		ok(auth, w, r)
+	}, nil)
+	for range 3 {
+		require.Equal(t, 403, p.send(t, http.MethodPost, "/v1/chat/completions", `{"model":"forbidden","messages":[]}`).StatusCode)
+	}
+	for range 8 {
+		p.send(t, http.MethodPost, "/v1/chat/completions", `{"model":"m","messages":[]}`)
+	}
+	require.Equal(t, map[string]int{"a": 2, "b": 2, "c": 2, "d": 2}, calls)
+}
+
+func TestAnUpgradeIsAnsweredWith426(t *testing.T) {
+	p := start(t, func(string, http.ResponseWriter, *http.Request) { t.Error("an auth was asked") }, nil)
+	req, err := http.NewRequest(http.MethodGet, p.url+"/v1/responses", nil)
+	require.NoError(t, err)
+	for k, v := range map[string]string{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="} {
+		req.Header.Set(k, v)
+	}
+	g := p.do(t, req)
+	require.Equal(t, http.StatusUpgradeRequired, g.StatusCode)
+	require.Equal(t, "application/json", g.Header.Get("Content-Type"))
+	require.Zero(t, p.Stats().None)
+}
+
+func TestAttemptsAndTimeAreBounded(t *testing.T) {
+	t.Run("attempts", func(t *testing.T) {
+		var f failing
+		p := start(t, f.serve, &affinityhttp.Options[string]{Attempts: 2})
+		for _, auth := range names {
+			f.set(auth, 503, "")
+		}
+		require.Equal(t, 503, p.turn(t, "s").StatusCode)
+		require.Len(t, f.called(), 2)
+	})
+	t.Run("time", func(t *testing.T) {
+		p := start(t, func(_ string, _ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+		}, &affinityhttp.Options[string]{Within: 50 * time.Millisecond})
+		require.Equal(t, http.StatusGatewayTimeout, p.turn(t, "s").StatusCode)
+		require.Equal(t, affinity.Transient, p.told(t, 1)[0].Result)
+		require.Len(t, p.told(t, 1), 1)
+	})
+	t.Run("but not the time of an answer that has begun", func(t *testing.T) {
+		p := start(t, func(auth string, w http.ResponseWriter, _ *http.Request) {
+			w.Write([]byte("begun, "))
+			w.(http.Flusher).Flush()
+			time.Sleep(200 * time.Millisecond)
+			w.Write([]byte("ended"))
+		}, &affinityhttp.Options[string]{Within: 100 * time.Millisecond})
+		require.Equal(t, "begun, ended", p.turn(t, "s").text)
+	})
+}
+
+func TestConfigurationErrors(t *testing.T) {
+	auths := func(*http.Request, affinity.Request) []string { return names }
+	prepare := func(*http.Request, string) error { return nil }
+	balancer := selector.RoundRobin[string]()
+	for want, make := range map[string]func() (*affinityhttp.Transport[string], error){
+		"no balancer": func() (*affinityhttp.Transport[string], error) {
+			return affinityhttp.New(nil, itself, auths, prepare, nil)
+		},
+		"names an auth": func() (*affinityhttp.Transport[string], error) {
+			return affinityhttp.New(balancer, nil, auths, prepare, nil)
+		},
+		"who the auths are": func() (*affinityhttp.Transport[string], error) {
+			return affinityhttp.New(balancer, itself, nil, prepare, nil)
+		},
+		"prepares": func() (*affinityhttp.Transport[string], error) {
+			return affinityhttp.New(balancer, itself, auths, nil, nil)
+		},
+	} {
+		_, err := make()
+		require.ErrorContains(t, err, want)
+	}
+	for want, o := range map[string]affinityhttp.Options[string]{
+		"MaxBody": {MaxBody: -1}, "Attempts": {Attempts: -1}, "Within": {Within: -1}, "Patience": {Patience: -1},
+		"DecisionHeader": {DecisionHeader: "no header"}, "TenantKey": {TenantKey: []byte("short")},
+		"Options.Warm": {Affinity: affinity.Options[string]{Warm: -1}},
+	} {
+		_, err := affinityhttp.New(balancer, itself, auths, prepare, &o)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestReconfigureKeepsWhatIsKnown(t *testing.T) {
+	var f failing
+	p := start(t, f.serve, nil)
+	home := p.turn(t, "s").decision["auth"]
+	f.set("a", 429, "30")
+	p.send(t, http.MethodPost, "/v1/chat/completions", `{"model":"m","messages":[]}`)
+	for range 4 {
+		p.send(t, http.MethodPost, "/v1/chat/completions", `{"model":"m","messages":[]}`)
+	}
+	require.NotZero(t, p.RestsUntil("a", "m"))
+	require.Error(t, p.Reconfigure(selector.FillFirst[string](), &affinityhttp.Options[string]{MaxBody: -1}))
+	require.Error(t, p.Reconfigure(selector.FillFirst[string](), &affinityhttp.Options[string]{Affinity: affinity.Options[string]{Warm: -1}}))
+	require.NoError(t, p.Reconfigure(selector.FillFirst[string](), &affinityhttp.Options[string]{DecisionHeader: "X-Decision"}))
+	g := p.turn(t, "s")
+	if home == "a" {
+		require.Equal(t, "detour", g.decision["outcome"])
+	} else {
+		require.Equal(t, home, g.decision["auth"])
+	}
+	require.Equal(t, "b", p.turn(t, "new").decision["auth"], "fill first, and a rests")
+}

@@ -1,0 +1,71 @@
+package affinityhttp
+
+import "github.com/tidwall/gjson"
+
+// Usage is what an answer says that it has cost, in tokens. The zero Usage says nothing.
+type Usage struct {
+	// Prompt are all tokens of the prompt, those of the prompt cache included.
+	Prompt int
+	// Cached are those of Prompt that were read from the prompt cache.
+	Cached int
+	// CacheWritten are those of Prompt that were written to it, where the provider says
+	// so: Anthropic does.
+	CacheWritten int
+	// Output are the tokens of the answer, with what the model has thought.
+	Output int
+}
+
+// IsZero reports whether nothing is known.
+func (u Usage) IsZero() bool { return u == Usage{} }
+
+// places are where answers and events of streams say what they have cost.
+var places = [...]string{"usage", "message.usage", "response.usage", "interaction.usage", "usageMetadata", "response.usageMetadata"}
+
+// take reads an answer or an event. Later events of a stream know better.
+func (u *Usage) take(v gjson.Result) {
+	for _, place := range places {
+		if at := v.Get(place); at.IsObject() {
+			u.add(at)
+			return
+		}
+	}
+}
+
+func (u *Usage) add(v gjson.Result) {
+	n := func(names ...string) (n int, ok bool) {
+		for _, name := range names {
+			if at := v.Get(name); at.Type == gjson.Number {
+				return int(max(at.Int(), 0)), true
+			}
+		}
+		return 0, false
+	}
+	if at, ok := n("prompt_tokens", "promptTokenCount", "total_input_tokens"); ok { // chat, Gemini, interactions
+		u.Prompt = at
+	} else if at, ok := n("input_tokens"); ok {
+		u.Prompt = at // responses
+		if details, total := v.Get("input_tokens_details"), v.Get("total_tokens"); !details.Exists() && !total.Exists() {
+			// Anthropic's input_tokens are those beside the prompt cache.
+			read, known := n("cache_read_input_tokens")
+			written, _ := n("cache_creation_input_tokens")
+			if !known { // the last event of a stream may leave out what the first one has said
+				read, written = u.Cached, u.CacheWritten
+			}
+			u.Prompt += read + written
+		}
+	}
+	if at, ok := n("prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens", "cache_read_input_tokens",
+		"cachedContentTokenCount", "total_cached_tokens", "prompt_cache_hit_tokens"); ok {
+		u.Cached = at
+	}
+	if at, ok := n("cache_creation_input_tokens", "prompt_tokens_details.cache_write_tokens"); ok {
+		u.CacheWritten = at
+	}
+	if at, ok := n("output_tokens", "completion_tokens", "total_output_tokens"); ok {
+		u.Output = at
+	} else if at, ok := n("candidatesTokenCount"); ok {
+		thought, _ := n("thoughtsTokenCount")
+		u.Output = at + thought
+	}
+	u.Cached = min(u.Cached, u.Prompt)
+}

@@ -1,0 +1,224 @@
+package affinityhttp
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// maxWatched bounds what is held of an answer that is one JSON value, and of one line of
+// a stream, in bytes.
+const maxWatched = 4 << 20
+
+// watch reads an answer as it passes, decompressed: what it has cost, whether it says
+// something yet, how it ends. sessionid reads what it tells of its conversation.
+type watch struct {
+	answer sessionid.AnswerWriter
+	form   form
+	held   []byte // the JSON value, or the line that has not ended
+	over   bool   // more than is held
+
+	usage  Usage
+	spoke  bool   // the answer has said something
+	begun  bool   // a stream of a known API has begun …
+	ended  bool   // … and has come to its end
+	failed string // the type of an error that came in the stream, or "error"
+	id     string // of a message of Anthropic's
+}
+
+type form uint8
+
+const (
+	formUnknown form = iota
+	formWhole        // one JSON value
+	formEvents       // server-sent events
+)
+
+// Write takes the next bytes. It never fails.
+func (w *watch) Write(p []byte) (int, error) {
+	n := len(p)
+	if w.form == formUnknown {
+		if p = bytes.TrimLeft(p, " \t\r\n\ufeff"); len(p) == 0 {
+			return n, nil
+		}
+		w.form = formEvents
+		if p[0] == '{' || p[0] == '[' {
+			w.form = formWhole
+		}
+	}
+	if w.form == formWhole {
+		w.hold(p)
+		return n, nil
+	}
+	_, _ = w.answer.Write(p)
+	for {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			w.hold(p)
+			return n, nil
+		}
+		line := p[:i]
+		if len(w.held) > 0 || w.over {
+			w.hold(line)
+			line = w.held
+		}
+		if !w.over {
+			w.line(line)
+		}
+		w.held, w.over = w.held[:0], false
+		p = p[i+1:]
+	}
+}
+
+func (w *watch) hold(p []byte) {
+	if w.over || len(w.held)+len(p) > maxWatched {
+		w.held, w.over = nil, true
+		return
+	}
+	w.held = append(w.held, p...)
+}
+
+// beginnings are events that come before anything is said.
+var beginnings = map[string]bool{
+	"message_start": true, "ping": true,
+	"response.created": true, "response.in_progress": true, "response.queued": true,
+	"interaction.created": true, "interaction.start": true, "interaction.status_update": true,
+	"keepalive": true,
+}
+
+// line takes a line of a stream.
+func (w *watch) line(line []byte) {
+	data, ok := bytes.CutPrefix(line, []byte("data:"))
+	if !ok {
+		return // a comment, or the name of an event, which its data repeats
+	}
+	data = bytes.TrimSpace(data)
+	if string(data) == "[DONE]" {
+		w.ended = true
+		return
+	}
+	if len(data) == 0 || data[0] != '{' {
+		return
+	}
+	kind := gjson.GetBytes(data, "type").Str
+	if kind == "" {
+		kind = gjson.GetBytes(data, "event_type").Str
+	}
+	switch kind {
+	case "message_start":
+		w.begun = true
+		w.id = gjson.GetBytes(data, "message.id").Str
+	case "response.created":
+		w.begun = true
+	case "message_stop", "response.completed", "response.incomplete", "response.cancelled", "interaction.complete", "interaction.completed":
+		w.ended = true
+	case "response.failed":
+		w.ended = true
+		w.fail(gjson.GetBytes(data, "response.error"))
+	case "error":
+		w.ended = true
+		if e := gjson.GetBytes(data, "error"); e.IsObject() {
+			w.fail(e)
+		} else {
+			w.fail(gjson.ParseBytes(data)) // of the responses API
+		}
+	case "": // chat, Gemini
+		if bytes.Contains(data, []byte(`"error"`)) {
+			if e := gjson.GetBytes(data, "error"); e.IsObject() {
+				w.ended = true
+				w.fail(e)
+			}
+		}
+		if bytes.Contains(data, []byte(`"finish`)) {
+			for _, at := range [...]string{"choices.0.finish_reason", "candidates.0.finishReason", "response.candidates.0.finishReason"} {
+				w.ended = w.ended || gjson.GetBytes(data, at).Str != ""
+			}
+		}
+	}
+	if bytes.Contains(data, []byte(`"usage`)) {
+		w.usage.take(gjson.ParseBytes(data))
+	}
+	if !w.spoke && !beginnings[kind] && (kind != "" || !onlyRole(data)) {
+		w.spoke = true
+	}
+}
+
+// onlyRole reports whether an event of the chat API says who speaks and nothing else.
+func onlyRole(data []byte) bool {
+	delta := gjson.GetBytes(data, "choices.0.delta")
+	if !delta.IsObject() {
+		return false
+	}
+	only := true
+	delta.ForEach(func(name, v gjson.Result) bool {
+		only = name.Str == "role" || v.Type == gjson.Null || v.Type == gjson.String && v.Str == ""
+		return only
+	})
+	return only
+}
+
+// fail takes an error that came in the stream.
+func (w *watch) fail(e gjson.Result) {
+	for _, at := range [...]string{"type", "code", "status"} {
+		if v := e.Get(at); v.String() != "" && v.String() != "error" {
+			w.failed = v.String()
+			return
+		}
+	}
+	w.failed = "error"
+}
+
+// status is the HTTP status that an error in a stream stands for, 0 for no error.
+func (w *watch) status() int {
+	switch f := strings.ToLower(w.failed); {
+	case f == "":
+		return 0
+	case len(f) == 3 && f[0] >= '4' && f[0] <= '5' && isDigit(f[1]) && isDigit(f[2]):
+		return int(f[0]-'0')*100 + int(f[1]-'0')*10 + int(f[2]-'0')
+	case strings.Contains(f, "overloaded"), f == "unavailable", f == "server_is_overloaded", f == "slow_down":
+		return 529
+	case strings.Contains(f, "rate_limit"), f == "resource_exhausted", f == "insufficient_quota", f == "usage_limit_reached":
+		return 429
+	case strings.Contains(f, "authentication"), f == "unauthenticated", f == "invalid_api_key":
+		return 401
+	case strings.Contains(f, "permission"), strings.Contains(f, "billing"):
+		return 403
+	case strings.Contains(f, "invalid"), strings.Contains(f, "too_large"), strings.Contains(f, "not_found"), strings.Contains(f, "policy"),
+		f == "context_length_exceeded", f == "failed_precondition", f == "out_of_range":
+		return 400
+	}
+	return 500
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+// isWhole reports whether a stream has come to its end with what was written so far.
+func (w *watch) isWhole() bool { return w.form == formEvents && w.answer.IsWhole() }
+
+// end takes what is known only when all has passed.
+func (w *watch) end() {
+	if w.form != formWhole || w.over || len(w.held) == 0 {
+		return
+	}
+	held := w.held
+	w.held = nil
+	if !gjson.ValidBytes(held) {
+		return
+	}
+	v := gjson.ParseBytes(held)
+	if v.IsArray() { // Gemini's stream without alt=sse
+		v.ForEach(func(_, piece gjson.Result) bool {
+			w.usage.take(piece)
+			return true
+		})
+	} else {
+		w.usage.take(v)
+		if v.Get("type").Str == "message" {
+			w.id = v.Get("id").Str
+		}
+	}
+	_, _ = w.answer.Write(held)
+}
