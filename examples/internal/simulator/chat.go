@@ -39,8 +39,6 @@ func wholeChat(a *answer) any {
 	}
 }
 
-func repeatChat(a *answer) []part { return messageParts(chatMessage(a)) }
-
 func chatEvents(a *answer) []event {
 	chunk := func(choices list) object {
 		return object{"id": "chatcmpl-" + a.id, "object": "chat.completion.chunk", "created": 0, "model": a.model, "choices": choices}

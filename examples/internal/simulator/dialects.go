@@ -6,7 +6,7 @@ type dialect struct {
 	whole   func(*answer) any            // the answer in one piece
 	events  func(*answer) []event        // the answer as a stream
 	broken  func(a *answer, n int) event // what breaks the stream off after n events
-	repeat  func(*answer) []part         // the answer as the next prompt has it
+	repeat  func(*answer) []part         // the answer as the next prompt has it; nil: the API keeps none
 	failure func(*refusal) any           // an error
 	prefix  string                       // of an answer's id
 }
@@ -18,9 +18,9 @@ type (
 
 var (
 	messages     = dialect{readMessages, wholeMessage, messageEvents, brokenMessage, repeatMessage, anthropicFailure, "msg_"}
-	chat         = dialect{readChat, wholeChat, chatEvents, brokenChat, repeatChat, openAIFailure, "chatcmpl-"}
+	chat         = dialect{readChat, wholeChat, chatEvents, brokenChat, nil, openAIFailure, "chatcmpl-"}
 	responses    = dialect{readResponses, wholeResponse, responseEvents, brokenResponse, repeatResponse, openAIFailure, "resp_"}
-	gemini       = dialect{readGemini, wholeGemini, geminiEvents, brokenGemini, repeatGemini, geminiFailure, ""}
+	gemini       = dialect{readGemini, wholeGemini, geminiEvents, brokenGemini, nil, geminiFailure, ""}
 	interactions = dialect{readInteraction, wholeInteraction, interactionEvents, brokenInteraction, repeatInteraction, interactionFailure, "v1_"}
 )
 

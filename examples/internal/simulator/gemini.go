@@ -46,8 +46,6 @@ func geminiPiece(a *answer, parts list, finish string) object {
 
 func wholeGemini(a *answer) any { return geminiPiece(a, geminiParts(a), "STOP") }
 
-func repeatGemini(a *answer) []part { return partsOf("model", geminiParts(a)) }
-
 func geminiEvents(a *answer) []event {
 	if a.call != nil { // a call is never in pieces
 		return []event{

@@ -13,8 +13,6 @@ type refusal struct {
 	param   string // OpenAI's
 }
 
-func (r *refusal) Error() string { return r.message }
-
 func anthropicFailure(r *refusal) any {
 	kind := map[int]string{
 		400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",

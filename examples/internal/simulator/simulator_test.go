@@ -222,11 +222,15 @@ func TestCountTokensTouchesNothing(t *testing.T) {
 	require.Zero(t, gjson.Get(one, "usage.cache_read_input_tokens").Int())
 }
 
+func bodyOf(t *testing.T, body string) (o object) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(body), &o))
+	return o
+}
+
 func questionOf(t *testing.T, body string) *question {
 	t.Helper()
-	var o object
-	require.NoError(t, json.Unmarshal([]byte(body), &o))
-	return readMessages(o)
+	return readMessages(bodyOf(t, body))
 }
 
 func TestThePromptCache(t *testing.T) {
@@ -243,6 +247,14 @@ func TestThePromptCache(t *testing.T) {
 		c := newPromptCache(time.Hour, 1024, 100)
 		c.store(one("a", "short"))
 		require.Zero(t, c.hit(one("a", "short")))
+		require.Zero(t, c.writes(one("a", "short"), 0), "so nothing is written")
+		require.Positive(t, c.writes(one("a", long), 0))
+	})
+	t.Run("holds what is pinned, also if it holds less by itself", func(t *testing.T) {
+		c := newPromptCache(time.Hour, 1, 100)
+		parts := partsOf("user", list{"first part", "second part"})
+		c.store(&question{said: parts[:1]})
+		require.Equal(t, tokensOf(parts...), c.hit(&question{pinned: parts}))
 	})
 	t.Run("slides", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -270,6 +282,8 @@ func TestThePromptCache(t *testing.T) {
 		a := questionOf(t, `{"messages":[{"role":"user","content":[{"type":"text","text":"q","cache_control":{"type":"ephemeral"}}]}]}`)
 		b := questionOf(t, `{"messages":[{"role":"user","content":"q"}]}`)
 		require.Equal(t, a.hash(), b.hash())
+		c := questionOf(t, `{"messages":[{"role":"user","content":[{"type":"output_text","text":"q","annotations":[]}]}]}`)
+		require.Equal(t, a.hash(), c.hash())
 	})
 	t.Run("a prefix that differs is none", func(t *testing.T) {
 		c := newPromptCache(time.Hour, 1, 100)
@@ -308,6 +322,10 @@ func TestFaults(t *testing.T) {
 		_, text, err := post(t, url+"/v1/messages", "k", body)
 		require.Error(t, err, "in the stream")
 		require.Equal(t, 3, strings.Count(text, "data: "))
+		s.SetFault("k", Fault{HangUp: true, HangUpAfter: 8})
+		_, _, err = post(t, url+"/v1/messages", "k", body)
+		require.Error(t, err, "before the last event")
+		require.Zero(t, s.Stats()["k"].Served)
 		s.SetFault("k", Fault{})
 		_, _, err = post(t, url+"/v1/messages", "k", body)
 		require.NoError(t, err)

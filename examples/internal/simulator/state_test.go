@@ -250,6 +250,8 @@ func TestACachedContent(t *testing.T) {
 	require.JSONEq(t, made, shown)
 	_, patched := send(t, s, "k", "PATCH", "/v1beta/"+name, `{"ttl":"7200s"}`)
 	require.NotEqual(t, gjson.Get(made, "expireTime").Str, gjson.Get(patched, "expireTime").Str)
+	_, patched = send(t, s, "k", "PATCH", "/v1beta/"+name, `{"expireTime":"2999-01-02T03:04:05Z"}`)
+	require.Equal(t, "2999-01-02T03:04:05Z", gjson.Get(patched, "expireTime").Str)
 
 	refused := func(key string) {
 		for _, r := range [][3]string{
@@ -307,6 +309,56 @@ func TestAnInteraction(t *testing.T) {
 	_, stream = send(t, s, "k", "POST", "/v1beta/interactions", next+`,"stream":true}`)
 	require.Equal(t, "unavailable", gjson.Get(dataOf(stream)[1], "error.code").Str)
 	require.Contains(t, stream, "event: error\n")
+}
+
+func TestTheInputOfAnInteractionHasManyForms(t *testing.T) {
+	var prompts []uint64
+	for _, input := range []string{
+		`"q"`, `[{"type":"text","text":"q"}]`, `[{"role":"user","content":"q"}]`, `[{"type":"user_input","content":[{"type":"text","text":"q"}]}]`,
+	} {
+		body := bodyOf(t, `{"input":`+input+`}`)
+		q := readInteraction(body)
+		require.True(t, q.asked, input)
+		prompts = append(prompts, q.hash())
+	}
+	for _, p := range prompts {
+		require.Equal(t, prompts[0], p)
+	}
+	body := bodyOf(t, `{"input":[{"type":"user_input","content":"q"},{"type":"model_output","content":"a"}]}`)
+	require.False(t, readInteraction(body).asked)
+}
+
+// hasty continues a response as soon as it has seen the event that ends it.
+type hasty struct {
+	*httptest.ResponseRecorder
+	at   string
+	next func()
+}
+
+func (h hasty) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), h.at) {
+		h.next()
+	}
+	return h.ResponseRecorder.Write(p)
+}
+
+func TestAnAnswerIsKeptBeforeItEnds(t *testing.T) {
+	for at, path := range map[string]string{"event: response.completed": "/v1/responses", "event: interaction.completed": "/v1beta/interactions"} {
+		s := server(t, Options{})
+		r := httptest.NewRequest("POST", path, strings.NewReader(`{"model":"m","stream":true,"input":"x"}`))
+		r.Header.Set("Authorization", "Bearer k")
+		w := hasty{ResponseRecorder: httptest.NewRecorder(), at: at}
+		asked := false
+		w.next = func() {
+			asked = true
+			first := gjson.Parse(dataOf(w.Body.String())[0])
+			id := first.Get("response.id").Str + first.Get("interaction.id").Str
+			status, _ := send(t, s, "k", "POST", path, fmt.Sprintf(`{"model":"m","input":"x","previous_response_id":%[1]q,"previous_interaction_id":%[1]q}`, id))
+			require.Equal(t, 200, status)
+		}
+		s.ServeHTTP(w, r)
+		require.True(t, asked)
+	}
 }
 
 func TestWhatIsKeptIsBounded(t *testing.T) {
