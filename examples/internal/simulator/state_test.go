@@ -6,10 +6,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 
@@ -359,6 +361,32 @@ func TestAnAnswerIsKeptBeforeItEnds(t *testing.T) {
 		s.ServeHTTP(w, r)
 		require.True(t, asked)
 	}
+}
+
+// One conversation and one cached content, used by many at once.
+func TestStateAtOnce(t *testing.T) {
+	s := server(t, Options{MaxStates: 20})
+	_, conv := send(t, s, "k", "POST", "/v1/conversations", `{}`)
+	_, cached := send(t, s, "k", "POST", "/v1beta/cachedContents", `{}`)
+	id, name := gjson.Get(conv, "id").Str, gjson.Get(cached, "name").Str
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 10 {
+				for _, r := range [][3]string{
+					{"POST", "/v1/responses", `{"model":"m","stream":true,"store":false,"input":"q","conversation":"` + id + `"}`},
+					{"POST", "/v1/conversations/" + id + "/items", `{"items":[{"role":"user","content":"x"}]}`},
+					{"GET", "/v1/conversations/" + id + "/items"}, {"PATCH", "/v1beta/" + name, `{"ttl":"1000s"}`}, {"GET", "/v1beta/" + name},
+				} {
+					status, text := send(t, s, "k", r[0], r[1], r[2])
+					assert.Equal(t, 200, status, text)
+				}
+			}
+		})
+	}
+	all.Wait()
+	_, items := send(t, s, "k", "GET", "/v1/conversations/"+id+"/items?limit=1000", "")
+	require.Len(t, gjson.Get(items, "data").Array(), 4*10*3)
 }
 
 func TestWhatIsKeptIsBounded(t *testing.T) {
