@@ -1,179 +1,41 @@
 package simulator
 
-import (
-	"encoding/json"
-	"fmt"
-	"net/http"
-	"strings"
-)
-
 // dialect is one provider's API.
 type dialect struct {
-	read      func(body map[string]any) *question
-	whole     func(*answer) any     // the answer in one piece
-	events    func(*answer) []event // the answer as a stream
-	failure   func(status int, message string) any
-	countOnly bool
+	read    func(body object) *question
+	whole   func(*answer) any            // the answer in one piece
+	events  func(*answer) []event        // the answer as a stream
+	broken  func(a *answer, n int) event // what breaks the stream off after n events
+	repeat  func(*answer) []part         // the answer as the next prompt has it; nil: the API keeps none
+	failure func(*refusal) any           // an error
+	prefix  string                       // of an answer's id
 }
 
-// answer is what the provider says, before it is put into a form.
-type answer struct {
-	id, model, text        string
-	prompt, cached, output int // tokens
-	usage                  bool
-}
-
-// event is one event of a stream.
-type event struct {
-	name string // "": none is sent
-	data any    // a string is sent as it is
-}
-
-type object = map[string]any
-type list = []any
-
-var (
-	messages    = dialect{read: readMessages, whole: wholeMessage, events: messageEvents, failure: anthropicFailure}
-	countTokens = dialect{read: readMessages, failure: anthropicFailure, countOnly: true}
-	chat        = dialect{read: readMessages, whole: wholeChat, events: chatEvents, failure: openAIFailure}
-	responses   = dialect{read: readResponses, whole: wholeResponse, events: responseEvents, failure: openAIFailure}
-	gemini      = dialect{read: readGemini, whole: wholeGemini, events: geminiEvents, failure: geminiFailure}
+type (
+	object = map[string]any
+	list   = []any
 )
 
-// dialectOf tells the API of a path, and the model if the path names it.
-func dialectOf(path string) (d *dialect, model string, ok bool) {
-	switch path {
-	case "/v1/messages":
-		return &messages, "", true
-	case "/v1/messages/count_tokens":
-		return &countTokens, "", true
-	case "/v1/chat/completions":
-		return &chat, "", true
-	case "/v1/responses":
-		return &responses, "", true
-	}
-	if rest, found := strings.CutPrefix(path, "/v1beta/models/"); found {
-		model, method, _ := strings.Cut(rest, ":")
-		if model != "" && (method == "generateContent" || method == "streamGenerateContent") {
-			return &gemini, model, true
-		}
-	}
-	return nil, "", false
-}
-
-// send streams the answer; false if it was cut off.
-func (d *dialect) send(w http.ResponseWriter, r *http.Request, a *answer, fault Fault) bool {
-	flush := http.NewResponseController(w)
-	sse := d != &gemini || r.URL.Query().Get("alt") == "sse"
-	if sse {
-		w.Header().Set("Content-Type", "text/event-stream")
-	} else {
-		w.Header().Set("Content-Type", "application/json")
-	}
-	for i, e := range d.events(a) {
-		if fault.HangUp && i == fault.HangUpAfter {
-			panic(http.ErrAbortHandler)
-		}
-		data, raw := e.data.(string)
-		if !raw {
-			text, err := json.Marshal(e.data)
-			if err != nil {
-				panic(err) // maps, strings and numbers: cannot fail
-			}
-			data = string(text)
-		}
-		switch {
-		case !sse:
-			fmt.Fprintf(w, "%c%s\n", "[,"[min(i, 1)], data)
-		case e.name != "":
-			fmt.Fprintf(w, "event: %s\ndata: %s\n\n", e.name, data)
-		default:
-			fmt.Fprintf(w, "data: %s\n\n", data)
-		}
-		if flush.Flush() != nil || r.Context().Err() != nil {
-			return false
-		}
-	}
-	if !sse {
-		fmt.Fprint(w, "]\n")
-	}
-	return true
-}
-
-// deltas are the pieces that the text is streamed in.
-func (a *answer) deltas() (out []string) {
-	const n = 4
-	for i := range n {
-		out = append(out, a.text[len(a.text)*i/n:len(a.text)*(i+1)/n])
-	}
-	return out
-}
+var (
+	messages     = dialect{readMessages, wholeMessage, messageEvents, brokenMessage, repeatMessage, anthropicFailure, "msg_"}
+	chat         = dialect{readChat, wholeChat, chatEvents, brokenChat, nil, openAIFailure, "chatcmpl-"}
+	responses    = dialect{readResponses, wholeResponse, responseEvents, brokenResponse, repeatResponse, openAIFailure, "resp_"}
+	gemini       = dialect{readGemini, wholeGemini, geminiEvents, brokenGemini, nil, geminiFailure, ""}
+	interactions = dialect{readInteraction, wholeInteraction, interactionEvents, brokenInteraction, repeatInteraction, interactionFailure, "v1_"}
+)
 
 func str(v any) string {
 	s, _ := v.(string)
 	return s
 }
 
-func readCommon(body object) *question {
-	q := &question{model: str(body["model"]), stream: body["stream"] == true}
-	if o, ok := body["stream_options"].(object); ok {
-		q.usage = o["include_usage"] == true
+// at is the member of a member of …, nil if there is none.
+func at(v any, path ...string) any {
+	for _, name := range path {
+		o, _ := v.(object)
+		v = o[name]
 	}
-	if t := body["tools"]; t != nil {
-		q.add("tools", t)
-	}
-	return q
-}
-
-// readMessages reads Anthropic's messages and OpenAI's chat completions.
-func readMessages(body object) *question {
-	q := readCommon(body)
-	q.parts("system", body["system"])
-	for _, m := range asList(body["messages"]) {
-		m, ok := m.(object)
-		if !ok {
-			continue
-		}
-		role := str(m["role"])
-		q.parts(role, m["content"])
-		for k, v := range m {
-			if k == "tool_calls" || k == "function_call" {
-				q.add(role+k, v)
-			}
-		}
-	}
-	return q
-}
-
-func readResponses(body object) *question {
-	q := readCommon(body)
-	q.parts("system", body["instructions"])
-	for _, item := range asList(body["input"]) {
-		switch item := item.(type) {
-		case string:
-			q.parts("user", item)
-		case object:
-			if item["role"] != nil {
-				q.parts(str(item["role"]), item["content"])
-			} else {
-				q.add("item", item)
-			}
-		}
-	}
-	return q
-}
-
-func readGemini(body object) *question {
-	q := readCommon(body)
-	if s, ok := body["systemInstruction"].(object); ok {
-		q.parts("system", s["parts"])
-	}
-	for _, c := range asList(body["contents"]) {
-		if c, ok := c.(object); ok {
-			q.parts(str(c["role"]), c["parts"])
-		}
-	}
-	return q
+	return v
 }
 
 // asList is a list, or the one element that stands in its place.
@@ -186,4 +48,50 @@ func asList(v any) list {
 	default:
 		return list{v}
 	}
+}
+
+// idOf is an id that stands by itself or in an object.
+func idOf(v any) string {
+	if s, ok := v.(string); ok {
+		return s
+	}
+	return str(at(v, "id"))
+}
+
+// readCommon reads what the APIs have in common. system is where the prompt begins.
+func readCommon(body object, system any) *question {
+	q := &question{model: str(body["model"]), stream: body["stream"] == true}
+	q.usage = at(body, "stream_options", "include_usage") == true
+	if t := body["tools"]; t != nil {
+		q.head = partOf("tools", t)
+	}
+	q.head = append(q.head, partsOf("system", system)...)
+	return q
+}
+
+// readTurns reads what Anthropic's messages and OpenAI's chat completions share.
+func readTurns(body object) *question {
+	q := readCommon(body, body["system"])
+	for _, m := range asList(body["messages"]) {
+		m, ok := m.(object)
+		if !ok {
+			continue
+		}
+		q.said = append(q.said, messageParts(m)...)
+		if m["role"] != "system" && m["role"] != "developer" { // clients put those behind the user's
+			q.asked = m["role"] == "user" && !has(m["content"], "type", "tool_result")
+		}
+	}
+	return q
+}
+
+func messageParts(m object) []part {
+	role := str(m["role"])
+	out := partsOf(role, m["content"])
+	for _, k := range []string{"tool_calls", "function_call"} {
+		if v := m[k]; v != nil {
+			out = append(out, partOf(role+k, v)...)
+		}
+	}
+	return out
 }

@@ -1,8 +1,9 @@
 // Package simulator is a simulated LLM provider for the examples and their
-// tests: an http.Handler that speaks Anthropic's messages (with count_tokens),
-// OpenAI's chat completions and responses, and Gemini's generateContent, each
-// also streamed, with one prompt cache per credential and model, usage fields
-// as each provider names them, and faults on demand.
+// tests: an http.Handler that speaks Anthropic's messages, OpenAI's chat
+// completions and responses, Gemini's generateContent and Google's
+// interactions, each also streamed, with one prompt cache per credential and
+// model, usage fields as each provider names them, and faults on demand. It
+// also counts tokens, lists models and embeds.
 //
 //	sim, err := simulator.New(simulator.Options{})
 //	http.ListenAndServe("127.0.0.1:9000", sim)
@@ -14,6 +15,18 @@
 // cached is the longest prefix of blocks that this credential was served with
 // this model within the TTL, if it is at least the minimum length. Tokens are
 // bytes divided by four, rounded up for each block.
+//
+// What the provider keeps is known to the credential that made it and to no
+// other: responses, conversations, message threads, containers, cached
+// contents and interactions. A request that names another's is refused as
+// the provider refuses it. So a request that went to the wrong account fails,
+// where a lost prompt cache only costs.
+//
+// No two answers are the same: each has its own id, and its text says it. The
+// length of a text depends on Options.OutputTokens alone, so two runs over the
+// same conversations have the same number of prompt tokens. With
+// Options.ToolCalls it plays an agent's model: it calls a tool when the user
+// has spoken, and answers in words when the tool has.
 package simulator
 
 import (
@@ -21,7 +34,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -37,15 +49,21 @@ type Options struct {
 	MaxPrefixes  int           // held per credential, the least recently used goes first; 0: 100,000
 	OutputTokens int           // length of an answer; 0: 40
 	Credentials  []string      // who is let in; empty: everybody who presents one
+	Models       []string      // that there are; empty: any
+	ToolCalls    bool          // call the first tool that is offered whenever the user has the last word
+	ThreadTTL    time.Duration // of a message thread after its last use; 0: 5 minutes
+	MaxStates    int           // responses, threads and the like held per credential, the least recently used goes first; 0: 10,000
 }
 
 // Fault is what a credential's requests meet instead of an answer.
 type Fault struct {
 	Status      int           // answer this status, in the provider's form; 0: none
+	Body        string        // sent as it is with Status; "": an error in the provider's form
 	RetryAfter  time.Duration // sent with Status, in whole seconds rounded up
 	Delay       time.Duration // wait this long before the first byte
 	HangUp      bool          // close the connection …
 	HangUpAfter int           // … after that many events of the stream
+	EventError  int           // after that many events of a stream break it off with the provider's error event; 0: none
 	Times       int           // for that many requests; 0: until it is changed
 }
 
@@ -55,6 +73,7 @@ type Stats struct {
 	Served       int // that were answered to the end
 	PromptTokens int // of served requests, cached ones included
 	CachedTokens int
+	CacheWrites  int // tokens that they added to the cache
 	OutputTokens int
 }
 
@@ -63,6 +82,7 @@ type Stats struct {
 type Server struct {
 	opts    Options
 	allowed map[string]bool
+	mux     *http.ServeMux
 
 	mu       sync.Mutex
 	accounts map[string]*account
@@ -70,14 +90,15 @@ type Server struct {
 
 // account is what the server keeps for one credential.
 type account struct {
-	fault Fault
-	stats Stats
-	cache *promptCache
+	fault  Fault
+	stats  Stats
+	cache  *promptCache
+	states *states
 }
 
 // New makes a Server.
 func New(o Options) (*Server, error) {
-	if o.TTL < 0 || o.MinTokens < 0 || o.MaxPrefixes < 0 || o.OutputTokens < 0 {
+	if o.TTL < 0 || o.MinTokens < 0 || o.MaxPrefixes < 0 || o.OutputTokens < 0 || o.ThreadTTL < 0 || o.MaxStates < 0 {
 		return nil, errors.New("simulator: negative option")
 	}
 	if o.TTL == 0 {
@@ -92,10 +113,17 @@ func New(o Options) (*Server, error) {
 	if o.OutputTokens == 0 {
 		o.OutputTokens = 40
 	}
+	if o.ThreadTTL == 0 {
+		o.ThreadTTL = 5 * time.Minute
+	}
+	if o.MaxStates == 0 {
+		o.MaxStates = 10_000
+	}
 	s := &Server{opts: o, accounts: map[string]*account{}, allowed: map[string]bool{}}
 	for _, c := range o.Credentials {
 		s.allowed[c] = true
 	}
+	s.mux = s.routes()
 	return s, nil
 }
 
@@ -122,7 +150,7 @@ func (s *Server) Stats() map[string]Stats {
 func (s *Server) account(credential string) *account {
 	a := s.accounts[credential]
 	if a == nil {
-		a = &account{cache: newPromptCache(s.opts.TTL, s.opts.MinTokens, s.opts.MaxPrefixes)}
+		a = &account{cache: newPromptCache(s.opts.TTL, s.opts.MinTokens, s.opts.MaxPrefixes), states: newStates(s.opts.MaxStates)}
 		s.accounts[credential] = a
 	}
 	return a
@@ -143,67 +171,107 @@ func (s *Server) begin(credential string) Fault {
 	return f
 }
 
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	d, model, ok := dialectOf(r.URL.Path)
-	if !ok || r.Method != http.MethodPost {
-		answerJSON(w, http.StatusNotFound, map[string]any{"error": map[string]any{"message": "no such path"}})
-		return
-	}
-	credential := credentialOf(r)
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// admit lets a request in that presents a credential and meets no fault at its begin;
+// the others it answers.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, d *dialect) (credential string, fault Fault, ok bool) {
+	credential = credentialOf(r)
 	if credential == "" || len(s.allowed) > 0 && !s.allowed[credential] {
-		answerJSON(w, http.StatusUnauthorized, d.failure(http.StatusUnauthorized, "no valid credential"))
-		return
+		refuse(w, d, &refusal{status: http.StatusUnauthorized, message: "no valid credential"})
+		return credential, fault, false
 	}
-	fault := s.begin(credential)
+	fault = s.begin(credential)
 	if !wait(r.Context(), fault.Delay) {
-		return
+		return credential, fault, false
 	}
 	if fault.HangUp && fault.HangUpAfter == 0 {
 		panic(http.ErrAbortHandler)
 	}
-	if fault.Status != 0 {
-		if fault.RetryAfter > 0 {
-			w.Header().Set("Retry-After", strconv.Itoa(int((fault.RetryAfter+time.Second-1)/time.Second)))
+	if fault.Status == 0 {
+		return credential, fault, true
+	}
+	if fault.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((fault.RetryAfter+time.Second-1)/time.Second)))
+	}
+	if fault.Body == "" {
+		refuse(w, d, &refusal{status: fault.Status, message: "simulated fault"})
+		return credential, fault, false
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(fault.Status)
+	io.WriteString(w, fault.Body)
+	return credential, fault, false
+}
+
+// generate answers what a model answers.
+func (s *Server) generate(d *dialect) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		credential, fault, ok := s.admit(w, r, d)
+		if !ok {
+			return
 		}
-		answerJSON(w, fault.Status, d.failure(fault.Status, "simulated fault"))
-		return
-	}
-	q, err := s.read(r, d)
-	if err != nil {
-		answerJSON(w, http.StatusBadRequest, d.failure(http.StatusBadRequest, err.Error()))
-		return
-	}
-	if model != "" { // Gemini: the path tells the model and whether to stream
-		q.model, q.stream = model, strings.HasSuffix(r.URL.Path, ":streamGenerateContent")
-	}
-	if d.countOnly {
-		answerJSON(w, http.StatusOK, map[string]any{"input_tokens": q.tokens()})
-		return
-	}
-	s.mu.Lock()
-	a := &answer{model: q.model, prompt: q.tokens(), cached: s.account(credential).cache.hit(q), output: s.opts.OutputTokens, usage: q.usage}
-	s.mu.Unlock()
-	a.id, a.text = answerTo(q, a.output)
-	if !q.stream {
+		body, err := readBody(r)
+		if err != nil {
+			refuse(w, d, &refusal{status: http.StatusBadRequest, message: err.Error()})
+			return
+		}
+		q := d.read(body)
+		if d == &gemini { // the path tells the model and whether to stream
+			model, method, _ := strings.Cut(r.PathValue("call"), ":")
+			q.model, q.stream = model, method == "streamGenerateContent"
+		}
+		a, refused := s.answer(credential, d, q)
+		if refused != nil {
+			refuse(w, d, refused)
+			return
+		}
+		served := func() { s.served(credential, d, q, a) }
+		if q.stream {
+			d.send(w, r, a, fault, served)
+			return
+		}
+		served()
 		answerJSON(w, http.StatusOK, d.whole(a))
-	} else if !d.send(w, r, a, fault) {
-		return
 	}
-	if r.Context().Err() != nil {
-		return // cancelled: not served, not cached
+}
+
+// answer makes the answer. Nothing of it is kept before it is served.
+func (s *Server) answer(credential string, d *dialect, q *question) (*answer, *refusal) {
+	if refused := s.known(d, q.model); refused != nil {
+		return nil, refused
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	of := s.account(credential)
+	if refused := of.recall(d, q, s.opts.ThreadTTL); refused != nil {
+		return nil, refused
+	}
+	if q.names.newContainer {
+		q.names.container = "container_" + newID()
+	}
+	a := answerTo(q, s.opts.OutputTokens, s.opts.ToolCalls)
+	a.cached = of.cache.hit(q)
+	a.written = of.cache.writes(q, a.cached)
+	return a, nil
+}
+
+// served keeps and counts what an answer leaves behind.
+func (s *Server) served(credential string, d *dialect, q *question, a *answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	of := s.account(credential)
 	of.cache.store(q)
+	of.keep(d, q, a)
 	of.stats.Served++
 	of.stats.PromptTokens += a.prompt
 	of.stats.CachedTokens += a.cached
+	of.stats.CacheWrites += a.written
 	of.stats.OutputTokens += a.output
 }
 
-// read reads a request's body, compressed or not.
-func (s *Server) read(r *http.Request, d *dialect) (*question, error) {
+// readBody reads a request's body, compressed or not.
+func readBody(r *http.Request) (object, error) {
 	var in io.Reader = r.Body
 	if r.Header.Get("Content-Encoding") == "gzip" {
 		z, err := gzip.NewReader(r.Body)
@@ -216,14 +284,14 @@ func (s *Server) read(r *http.Request, d *dialect) (*question, error) {
 	if err != nil {
 		return nil, err
 	}
-	var body map[string]any
+	var body object
 	if err := json.Unmarshal(text, &body); err != nil {
 		return nil, err
 	}
 	if body == nil {
 		return nil, errors.New("the body is not an object")
 	}
-	return d.read(body), nil
+	return body, nil
 }
 
 // credentialOf is what the client presented, in any of the forms.
@@ -258,20 +326,4 @@ func answerJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(v)
-}
-
-// answerTo is a text that depends on the prompt and nothing else.
-func answerTo(q *question, tokens int) (id, text string) {
-	var b strings.Builder
-	h := q.hash()
-	id = fmt.Sprintf("%016x", h)
-	fmt.Fprintf(&b, "Answer %s:", id)
-	words := strings.Fields("the cache of this account holds what it has read before and reads it again for a tenth")
-	for b.Len() < 4*tokens-8 {
-		b.WriteByte(' ')
-		b.WriteString(words[h%uint64(len(words))])
-		h = h*6364136223846793005 + 1442695040888963407
-		h ^= h >> 29
-	}
-	return id, b.String()
 }

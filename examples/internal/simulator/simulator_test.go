@@ -35,7 +35,7 @@ type api struct {
 	body                      func(texts ...string) string
 	text, delta               string // where the text is, whole and streamed
 	prompt, cached, cachedSSE string // where the usage is
-	promptIsUncached          bool
+	written                   string // where the usage tells what is neither in it nor cached
 }
 
 var apis = []api{
@@ -43,7 +43,7 @@ var apis = []api{
 		name: "messages", path: "/v1/messages", streamPath: "/v1/messages",
 		body: func(t ...string) string { m, _, _ := turn(t...); return `{"model":"m",` + m + `}` },
 		text: "content.0.text", delta: "delta.text",
-		prompt: "usage.input_tokens", cached: "usage.cache_read_input_tokens", cachedSSE: "message.usage.cache_read_input_tokens", promptIsUncached: true,
+		prompt: "usage.input_tokens", cached: "usage.cache_read_input_tokens", cachedSSE: "message.usage.cache_read_input_tokens", written: "usage.cache_creation_input_tokens",
 	},
 	{
 		name: "chat", path: "/v1/chat/completions", streamPath: "/v1/chat/completions",
@@ -91,6 +91,23 @@ func post(t *testing.T, url, key, body string) (*http.Response, string, error) {
 	return resp, string(text), err
 }
 
+// dataOf is what the events of a stream carry.
+func dataOf(stream string) (out []string) {
+	for line := range strings.Lines(stream) {
+		if data, ok := strings.CutPrefix(line, "data: "); ok {
+			out = append(out, strings.TrimSpace(data))
+		}
+	}
+	return out
+}
+
+// withoutID is an answer's text less what no other answer has.
+func withoutID(t *testing.T, text string) string {
+	t.Helper()
+	require.Regexp(t, `^Answer [0-9a-f]{16}: `, text)
+	return text[len("Answer 0123456789abcdef"):]
+}
+
 func TestEachAPITellsWhatIsCachedInItsOwnWords(t *testing.T) {
 	for _, a := range apis {
 		t.Run(a.name, func(t *testing.T) {
@@ -100,18 +117,24 @@ func TestEachAPITellsWhatIsCachedInItsOwnWords(t *testing.T) {
 			require.NotEmpty(t, gjson.Get(one, a.text).Str)
 			require.Zero(t, gjson.Get(one, a.cached).Int())
 			total := gjson.Get(one, a.prompt).Int()
+			if a.written != "" {
+				require.Zero(t, total, "a long prompt is written to the cache to its end")
+				total = gjson.Get(one, a.written).Int()
+			}
 			require.Greater(t, total, int64(1024))
 			_, two, err := post(t, url+a.path, "k", a.body(long, "answer", "more"))
 			require.NoError(t, err)
 			require.Equal(t, total, gjson.Get(two, a.cached).Int(), "the first prompt is the second's prefix")
-			uncached := gjson.Get(two, a.prompt).Int()
-			if !a.promptIsUncached {
-				uncached -= total
+			uncached := gjson.Get(two, a.prompt).Int() - total
+			if a.written != "" {
+				uncached = gjson.Get(two, a.written).Int()
 			}
 			require.Positive(t, uncached)
 			require.Less(t, uncached, int64(100))
 			require.Equal(t, 2, s.Stats()["k"].Served)
 			require.EqualValues(t, total, s.Stats()["k"].CachedTokens)
+			require.EqualValues(t, total+uncached, s.Stats()["k"].CacheWrites)
+			require.EqualValues(t, total+total+uncached, s.Stats()["k"].PromptTokens)
 		})
 	}
 }
@@ -141,7 +164,7 @@ func TestEachAPIStreams(t *testing.T) {
 						cached = v.Int()
 					}
 				}
-				require.Equal(t, gjson.Get(whole, a.text).Str, text.String(), "the same text as in one piece")
+				require.Equal(t, withoutID(t, gjson.Get(whole, a.text).Str), withoutID(t, text.String()), "the same words as in one piece")
 				if turn == 0 {
 					require.Zero(t, cached)
 				} else {
@@ -160,21 +183,54 @@ func TestEachAPIStreams(t *testing.T) {
 	})
 }
 
+// A gateway that gave one client another's answer would be seen, and two runs over the
+// same conversations have the same number of tokens nevertheless.
+func TestNoTwoAnswersAreTheSame(t *testing.T) {
+	for _, a := range apis {
+		_, url := start(t, Options{})
+		id := map[string]string{"gemini": "responseId"}[a.name]
+		if id == "" {
+			id = "id"
+		}
+		_, one, err := post(t, url+a.path, "k", a.body("x"))
+		require.NoError(t, err)
+		_, two, err := post(t, url+a.path, "k", a.body("x"))
+		require.NoError(t, err)
+		require.NotEqual(t, gjson.Get(one, id).Str, gjson.Get(two, id).Str, a.name)
+		said, again := gjson.Get(one, a.text).Str, gjson.Get(two, a.text).Str
+		require.Contains(t, gjson.Get(one, id).Str, said[len("Answer "):][:16], "the text says the id")
+		require.NotEqual(t, said, again)
+		require.Equal(t, withoutID(t, said), withoutID(t, again))
+		_, three, err := post(t, url+a.path, "k", a.body("something else"))
+		require.NoError(t, err)
+		require.Len(t, gjson.Get(three, a.text).Str, len(said), "the length depends on no prompt")
+	}
+	for tokens := 1; tokens < 100; tokens++ {
+		text := answerTo(&question{}, tokens, false).text
+		require.Len(t, text, max(25, 4*tokens-8))
+		require.True(t, strings.HasSuffix(text, "."), text)
+	}
+}
+
 func TestCountTokensTouchesNothing(t *testing.T) {
 	_, url := start(t, Options{})
 	_, count, err := post(t, url+"/v1/messages/count_tokens", "k", apis[0].body(long))
 	require.NoError(t, err)
 	_, one, err := post(t, url+"/v1/messages", "k", apis[0].body(long))
 	require.NoError(t, err)
-	require.Equal(t, gjson.Get(count, "input_tokens").Int(), gjson.Get(one, "usage.input_tokens").Int())
+	require.Equal(t, gjson.Get(count, "input_tokens").Int(), gjson.Get(one, "usage.input_tokens").Int()+gjson.Get(one, "usage.cache_creation_input_tokens").Int())
 	require.Zero(t, gjson.Get(one, "usage.cache_read_input_tokens").Int())
+}
+
+func bodyOf(t *testing.T, body string) (o object) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(body), &o))
+	return o
 }
 
 func questionOf(t *testing.T, body string) *question {
 	t.Helper()
-	var o object
-	require.NoError(t, json.Unmarshal([]byte(body), &o))
-	return readMessages(o)
+	return readMessages(bodyOf(t, body))
 }
 
 func TestThePromptCache(t *testing.T) {
@@ -191,6 +247,14 @@ func TestThePromptCache(t *testing.T) {
 		c := newPromptCache(time.Hour, 1024, 100)
 		c.store(one("a", "short"))
 		require.Zero(t, c.hit(one("a", "short")))
+		require.Zero(t, c.writes(one("a", "short"), 0), "so nothing is written")
+		require.Positive(t, c.writes(one("a", long), 0))
+	})
+	t.Run("holds what is pinned, also if it holds less by itself", func(t *testing.T) {
+		c := newPromptCache(time.Hour, 1, 100)
+		parts := partsOf("user", list{"first part", "second part"})
+		c.store(&question{said: parts[:1]})
+		require.Equal(t, tokensOf(parts...), c.hit(&question{pinned: parts}))
 	})
 	t.Run("slides", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -218,6 +282,8 @@ func TestThePromptCache(t *testing.T) {
 		a := questionOf(t, `{"messages":[{"role":"user","content":[{"type":"text","text":"q","cache_control":{"type":"ephemeral"}}]}]}`)
 		b := questionOf(t, `{"messages":[{"role":"user","content":"q"}]}`)
 		require.Equal(t, a.hash(), b.hash())
+		c := questionOf(t, `{"messages":[{"role":"user","content":[{"type":"output_text","text":"q","annotations":[]}]}]}`)
+		require.Equal(t, a.hash(), c.hash())
 	})
 	t.Run("a prefix that differs is none", func(t *testing.T) {
 		c := newPromptCache(time.Hour, 1, 100)
@@ -256,10 +322,53 @@ func TestFaults(t *testing.T) {
 		_, text, err := post(t, url+"/v1/messages", "k", body)
 		require.Error(t, err, "in the stream")
 		require.Equal(t, 3, strings.Count(text, "data: "))
+		s.SetFault("k", Fault{HangUp: true, HangUpAfter: 8})
+		_, _, err = post(t, url+"/v1/messages", "k", body)
+		require.Error(t, err, "before the last event")
+		require.Zero(t, s.Stats()["k"].Served)
 		s.SetFault("k", Fault{})
 		_, _, err = post(t, url+"/v1/messages", "k", body)
 		require.NoError(t, err)
 		require.Equal(t, 1, s.Stats()["k"].Served)
+	})
+	t.Run("a body", func(t *testing.T) {
+		s, url := start(t, Options{})
+		s.SetFault("k", Fault{Status: 400, Body: `{"error":{"code":"mine"}}`})
+		resp, text, err := post(t, url+"/v1/messages", "k", body)
+		require.NoError(t, err)
+		require.Equal(t, 400, resp.StatusCode)
+		require.Equal(t, "application/json", resp.Header.Get("Content-Type"))
+		require.Equal(t, `{"error":{"code":"mine"}}`, text)
+	})
+	t.Run("an error in the stream", func(t *testing.T) {
+		last := map[string]string{
+			"messages":  `{"error":{"message":"Overloaded","type":"overloaded_error"},"type":"error"}`,
+			"chat":      `{"error":{"code":null,"message":"The server is overloaded. Please try again later.","param":null,"type":"server_error"}}`,
+			"responses": "response.failed",
+			"gemini":    `{"error":{"code":503,"message":"The server is overloaded. Please try again later.","status":"UNAVAILABLE"}}`,
+		}
+		for _, a := range apis {
+			s, url := start(t, Options{})
+			s.SetFault("k", Fault{EventError: 2})
+			resp, text, err := post(t, url+a.streamPath, "k", strings.Replace(a.body("x"), "{", `{"stream":true,`, 1))
+			require.NoError(t, err, "the stream ends as one that is whole")
+			require.Equal(t, 200, resp.StatusCode)
+			data := dataOf(text)
+			require.Len(t, data, 3)
+			if a.name == "responses" {
+				require.Equal(t, "failed", gjson.Get(data[2], "response.status").Str)
+				require.Equal(t, "server_error", gjson.Get(data[2], "response.error.code").Str)
+				require.EqualValues(t, 2, gjson.Get(data[2], "sequence_number").Int())
+				data[2] = gjson.Get(data[2], "type").Str
+			}
+			require.Equal(t, last[a.name], data[2])
+			require.Zero(t, s.Stats()["k"].Served)
+		}
+		s, url := start(t, Options{})
+		s.SetFault("k", Fault{EventError: 100})
+		_, text, err := post(t, url+"/v1/messages", "k", body)
+		require.NoError(t, err)
+		require.Contains(t, text, "message_stop", "a stream that is shorter is whole")
 	})
 	t.Run("a client that does not wait", func(t *testing.T) {
 		s, _ := start(t, Options{})
@@ -327,7 +436,7 @@ func TestBodiesThatAreNoRequest(t *testing.T) {
 }
 
 func TestBadOptions(t *testing.T) {
-	for _, o := range []Options{{TTL: -1}, {MinTokens: -1}, {MaxPrefixes: -1}, {OutputTokens: -1}} {
+	for _, o := range []Options{{TTL: -1}, {MinTokens: -1}, {MaxPrefixes: -1}, {OutputTokens: -1}, {ThreadTTL: -1}, {MaxStates: -1}} {
 		_, err := New(o)
 		require.Error(t, err)
 	}
