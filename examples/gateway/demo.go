@@ -99,8 +99,12 @@ func simulatedPool(auths int) (sim *simulator.Server, pool *Pool, stop func(), e
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	// The keys are their own names: getenv is the identity.
-	pool, err = poolOf([]Upstream{{Name: "sim", API: APIAny, URL: url, Keys: keys}}, func(k string) string { return k })
+	// The keys are the names of their variables: getenv is the identity.
+	u := Upstream{Name: "sim", API: APIAny, URL: url}
+	for i, key := range keys {
+		u.Keys = append(u.Keys, Key{Env: key, Name: fmt.Sprintf("sim-%d", i+1)})
+	}
+	pool, err = poolOf([]Upstream{u}, func(k string) string { return k })
 	if err != nil {
 		stop()
 		return nil, nil, nil, err

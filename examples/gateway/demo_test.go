@@ -53,7 +53,7 @@ func TestTheCommand(t *testing.T) {
 	out.Reset()
 	require.NoError(t, gateway(ctx, []string{"-serve", "-listen", "127.0.0.1:0"}, &out, &errs))
 	require.Contains(t, out.String(), "serving on http://127.0.0.1:")
-	require.Contains(t, out.String(), "decisions: 0 hit")
+	require.Contains(t, out.String(), "decisions: there were none")
 
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(dir+"/good.json", []byte(`{"upstreams":[{"name":"a","api":"any","url":"http://127.0.0.1:1","keys":["LLMAFFINITY_TEST_KEY"]}]}`), 0o600))

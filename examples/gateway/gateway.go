@@ -56,6 +56,8 @@ type Gateway struct {
 	proxy  httputil.ReverseProxy
 	send   http.RoundTripper
 	flying affinity.InFlight
+
+	applied applied // what Apply has made of the settings
 }
 
 // NewGateway makes a Gateway.
@@ -73,19 +75,13 @@ func NewGateway(o GatewayOptions) (*Gateway, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	g := &Gateway{opts: o, plain: selector.RoundRobin[*Auth]()}
-	if o.Affinity {
-		// The one line that this library is for. Sessions whose prompt cache is cold
-		// level the load.
-		wrapped, err := affinity.Wrap(g.plain, func(a *Auth) string { return a.Name }, &affinity.Options[*Auth]{
-			State: g.state, Failback: affinity.FailbackCold, ColdAnew: true,
-			Load: affinity.LoadPolicy{Least: 8}, // a few requests more or less are chance
-			Slow: o.Slow,
-		})
-		if err != nil {
-			return nil, err
-		}
-		g.sticky = wrapped
+	// The one line that this library is for.
+	wrapped, err := affinity.Wrap(g.plain, (*Auth).name, g.options(0))
+	if err != nil {
+		return nil, err
 	}
+	g.sticky = wrapped
+	g.applied.on.Store(o.Affinity)
 	// Bytes go through as they come: what is compressed stays so.
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableCompression = true
@@ -232,7 +228,7 @@ func (g *Gateway) roundTrip(out *http.Request) (*http.Response, error) {
 func (g *Gateway) pick(ctx context.Context, j *job, tried []string) (affinity.Pick[*Auth], error) {
 	if g.sticky != nil {
 		r := j.request
-		r.Tried = tried
+		r.Tried, r.Off = tried, !g.applied.on.Load()
 		return g.sticky.Pick(ctx, r, g.opts.Pool.Serving(j.api))
 	}
 	candidates, until := g.opts.Pool.Candidates(j.api, tried)
@@ -328,7 +324,7 @@ func (g *Gateway) rest(auth *Auth, result affinity.Result, away time.Duration, r
 func (g *Gateway) sign(resp *http.Response, pick affinity.Pick[*Auth]) {
 	d := pick.Decision
 	outcome := d.Outcome.String()
-	if g.sticky == nil {
+	if !g.applied.on.Load() {
 		outcome = "off"
 	}
 	g.opts.Log.Debug("served", "auth", d.Auth, "outcome", outcome, "signal", d.Signal.Name, "status", resp.StatusCode)

@@ -322,31 +322,6 @@ func TestCallersWithDifferentCredentialsAreDifferentTenants(t *testing.T) {
 	require.Len(t, auths, 2)
 }
 
-func TestConfiguration(t *testing.T) {
-	env := func(name string) string { return map[string]string{"K1": "secret-1", "K2": "secret-2"}[name] }
-	var flags upstreamFlag
-	require.NoError(t, flags.Set("claude,anthropic,https://api.anthropic.com/,K1,K2"))
-	require.Error(t, flags.Set("too,few,parts"))
-	pool, err := poolOf(flags, env)
-	require.NoError(t, err)
-	require.Len(t, pool.auths, 2)
-	require.Equal(t, "claude-2", pool.auths[1].Name)
-	require.Equal(t, "secret-2", pool.auths[1].Key)
-	others, _ := pool.Candidates(APIGemini, nil)
-	require.Empty(t, others, "an upstream serves its own API only")
-	for _, bad := range []Upstream{
-		{"a", "none", "https://x", []string{"K1"}, 0}, {"a", APIAny, "ftp://x", []string{"K1"}, 0}, {"a", APIAny, "://", []string{"K1"}, 0},
-		{"", APIAny, "https://x", []string{"K1"}, 0}, {"a", APIAny, "https://x", nil, 0}, {"a", APIAny, "https://x", []string{"K3"}, 0},
-	} {
-		_, err := poolOf([]Upstream{bad}, env)
-		require.Error(t, err, "%+v", bad)
-	}
-	_, err = poolOf(append(flags, flags...), env)
-	require.ErrorContains(t, err, "two auths")
-	_, err = NewGateway(GatewayOptions{Pool: &Pool{}})
-	require.Error(t, err)
-}
-
 // A configuration that is read again: sessions stay, only those of an auth that
 // is gone are placed anew, and a resting auth rests on.
 func TestAReloadKeepsSessions(t *testing.T) {

@@ -13,8 +13,14 @@
 // 403, 408, 429 and 5xx another auth is tried, as long as nothing of an answer
 // was passed on.
 //
-// On SIGHUP it reads -config again: sessions stay on their auths, only those of an
-// auth that is gone are placed anew.
+// It reads -config again on SIGHUP, and when that file or a key file has changed:
+// upstreams, tiers, strategy, TTL, and whether there is affinity. Sessions stay on their
+// auths, only those of an auth that is gone are placed anew. If something is wrong, all
+// stays as it was and the log says why. The environment of a running process does not
+// change: a key that comes later goes into a key file.
+//
+// Interrupt and SIGTERM stop it, after the requests under way. The exit code is 2 for a
+// command that makes no sense, and 1 for all else that fails.
 //
 // It has no accounts and no limits of its own; do not put it on an open
 // network as it is.
@@ -29,7 +35,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 	"time"
 
@@ -37,111 +42,110 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := gateway(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		if !errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(os.Stderr, "gateway:", err)
-		}
-		os.Exit(1)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal does not wait
+	os.Exit(exitCode(gateway(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
+}
+
+// exitCode says what went wrong, and is the code to exit with.
+func exitCode(err error, stderr io.Writer) int {
+	if err == nil {
+		return 0
 	}
+	fmt.Fprintln(stderr, "gateway:", err)
+	if errors.As(err, new(usageError)) {
+		fmt.Fprintln(stderr, "gateway -h tells how it is used")
+		return 2
+	}
+	return 1
 }
 
 // gateway is the command without the process around it.
 func gateway(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	var upstreams upstreamFlag
-	flags.Var(&upstreams, "upstream", "`name,api,url,ENV_OF_KEY[,ENV_OF_KEY…]`; api is anthropic, openai, gemini or any; repeat it for more")
-	config := flags.String("config", "", "JSON `file` with upstreams, see the README")
-	listen := flags.String("listen", "127.0.0.1:8080", "`address` to serve on")
-	keep := flags.Bool("serve", false, "serve with the simulated provider instead of the demo")
-	withAffinity := flags.Bool("affinity", true, "keep sessions on their auth; false is the control")
-	header := flags.Bool("decision-header", false, "answer with "+decisionHeader+", which names the decision and the auth")
-	auths := flags.Int("auths", demoDefaults.auths, "auths of the simulated provider")
-	conversations := flags.Int("conversations", demoDefaults.conversations, "conversations of the demo")
-	turns := flags.Int("turns", demoDefaults.turns, "turns of each")
-	slow := flags.Duration("slow", 30*time.Second, "an auth is slow when the first byte takes longer, again and again; 0 is never")
-	verbose := flags.Bool("v", false, "log every request")
-	if err := flags.Parse(args); err != nil {
+	c, err := parseCommand(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		c.help(stdout)
+		return nil
+	case err != nil:
+		return err
+	case c.simulated && !c.keep:
+		return c.demo(ctx, stdout, stderr)
+	}
+	return c.serve(ctx, stdout, stderr)
+}
+
+// demo shows the difference.
+func (c *command) demo(ctx context.Context, stdout, stderr io.Writer) error {
+	c.demoOptions.progress = stderr
+	runs, err := demo(ctx, c.demoOptions)
+	if err != nil {
 		return err
 	}
-	if *auths < 1 || *conversations < 1 || *turns < 1 {
-		return errors.New("-auths, -conversations and -turns must be at least 1")
+	printTable(stdout, runs, c.demoOptions)
+	fmt.Fprint(stdout, usage)
+	return nil
+}
+
+// serve serves until ctx is done.
+func (c *command) serve(ctx context.Context, stdout, stderr io.Writer) error {
+	level := slog.LevelInfo
+	if c.verbose {
+		level = slog.LevelDebug
 	}
-	read := func() (*Pool, error) {
-		all := slices.Clone(upstreams)
-		if *config != "" {
-			more, err := readConfig(*config)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, more...)
-		}
-		return poolOf(all, os.Getenv)
-	}
-	real := len(upstreams) > 0 || *config != ""
-	if !real && !*keep {
-		o := demoOptions{auths: *auths, conversations: *conversations, turns: *turns, progress: stderr}
-		runs, err := demo(ctx, o)
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	r := &reloader{source: c.source, log: log}
+	var s Settings
+	if c.simulated {
+		_, pool, stop, err := simulatedPool(c.auths)
 		if err != nil {
 			return err
 		}
-		printTable(stdout, runs, o)
-		fmt.Fprint(stdout, usage)
-		return nil
-	}
-
-	var pool *Pool
-	var err error
-	if real {
-		if pool, err = read(); err != nil {
-			return err
-		}
-	} else {
-		var stop func()
-		if _, pool, stop, err = simulatedPool(*auths); err != nil {
-			return err
-		}
 		defer stop()
-	}
-	level := slog.LevelInfo
-	if *verbose {
-		level = slog.LevelDebug
+		s = Settings{Auths: pool.All(), Affinity: c.source.affinity == nil || *c.source.affinity}
+	} else {
+		var err error
+		if s, err = r.settings(); err != nil {
+			return err
+		}
 	}
 	g, err := NewGateway(GatewayOptions{
-		Pool: pool, Affinity: *withAffinity, DecisionHeader: *header, Slow: affinity.SlowPolicy{Above: *slow},
-		Log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
+		Pool: &Pool{auths: s.Auths}, Affinity: s.Affinity, DecisionHeader: c.header, Slow: affinity.SlowPolicy{Above: c.slow}, Log: log,
 	})
 	if err != nil {
 		return err
 	}
 	defer g.Close()
-	url, stop, err := serve(g, *listen)
+	r.apply = g.Apply
+	if err := g.Apply(s); err != nil {
+		return err
+	}
+	var hup chan os.Signal
+	var poll <-chan time.Time
+	if c.source.config != "" {
+		hup = make(chan os.Signal, 1)
+		signal.Notify(hup, syscall.SIGHUP)
+		defer signal.Stop(hup)
+		ticker := time.NewTicker(pollEvery)
+		defer ticker.Stop()
+		poll = ticker.C
+	}
+	url, stop, err := serve(g, c.listen)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "serving on %s with %d auths; interrupt to stop\n", url, len(pool.All()))
-	hup := make(chan os.Signal, 1)
-	if *config != "" {
-		signal.Notify(hup, syscall.SIGHUP)
-		defer signal.Stop(hup)
-	}
+	fmt.Fprintf(stdout, "serving on %s with %d auths; interrupt to stop\n", url, len(s.Auths))
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-hup:
-			if next, err := read(); err != nil {
-				fmt.Fprintln(stderr, "gateway: the auths stay as they are:", err)
-			} else {
-				g.Reload(next.All())
-				fmt.Fprintf(stdout, "%d auths now\n", len(next.All()))
-			}
+			r.reload()
+		case <-poll:
+			r.check()
 		}
 	}
 	stop()
-	s := g.Stats()
-	fmt.Fprintf(stdout, "decisions: %d hit, %d new, %d moved, %d without a session\n", s.Hit, s.New, s.Moved, s.None)
+	fmt.Fprintln(stdout, summary(g.Stats()))
 	return nil
 }
 

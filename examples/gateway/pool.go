@@ -11,7 +11,7 @@ import (
 
 // Auth is one credential of one upstream.
 type Auth struct {
-	Name string // opaque: safe in logs and headers
+	Name string // lasting and opaque: safe in logs and headers
 	API  API
 	URL  *url.URL
 	Key  string
@@ -21,6 +21,8 @@ type Auth struct {
 	until  time.Time // resting until then
 	reason string    // why it rested last
 }
+
+func (a *Auth) name() string { return a.Name }
 
 // How long an auth rests after a failure, where the upstream does not say.
 const (

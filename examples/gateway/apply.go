@@ -1,0 +1,104 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/selector"
+)
+
+// Settings are what can change while the gateway runs.
+type Settings struct {
+	Auths []*Auth
+	// Strategy is how the balancer places new sessions, see [balancer]. "" is
+	// round-robin.
+	Strategy string
+	// TTL is how long a session may be idle. 0 is one hour.
+	TTL time.Duration
+	// Affinity off: the balancer chooses for every request. The bindings stay, and
+	// count again when it is on again, those that have not expired meanwhile.
+	Affinity bool
+}
+
+const roundRobin = "round-robin"
+
+// strategies are the balancers by name.
+var strategies = map[string]func() selector.Selector[*Auth]{
+	roundRobin:   selector.RoundRobin[*Auth],
+	"fill-first": selector.FillFirst[*Auth],
+	"random":     selector.Random[*Auth],
+	// The names of auths are lasting, so that a session that comes back after its
+	// binding has expired finds the same auth.
+	"rendezvous": func() selector.Selector[*Auth] { return selector.Rendezvous((*Auth).name, nil) },
+}
+
+// balancer makes the balancer of a strategy.
+func balancer(strategy string) (selector.Selector[*Auth], error) {
+	made := strategies[cmp.Or(strategy, roundRobin)]
+	if made == nil {
+		return nil, fmt.Errorf("unknown strategy %s, want one of %s", shown(strategy), strings.Join(slices.Sorted(maps.Keys(strategies)), ", "))
+	}
+	return made(), nil
+}
+
+// applied is what Apply has made of the Settings. Its zero value is a gateway without
+// affinity.
+type applied struct {
+	on atomic.Bool // affinity
+
+	mu       sync.Mutex // one Apply at a time
+	strategy string
+	balancer selector.Selector[*Auth]
+}
+
+// Apply makes s the gateway's settings. Sessions stay on their auths; those of an auth
+// that is gone are placed anew. After an error nothing has changed.
+func (g *Gateway) Apply(s Settings) error {
+	if len(s.Auths) == 0 {
+		return errors.New("no auths")
+	}
+	names := map[string]bool{}
+	for _, a := range s.Auths {
+		if names[a.Name] {
+			return fmt.Errorf("two auths are called %s", a.Name)
+		}
+		names[a.Name] = true
+	}
+	next, err := balancer(s.Strategy)
+	if err != nil {
+		return err
+	}
+	g.applied.mu.Lock()
+	defer g.applied.mu.Unlock()
+	s.Strategy = cmp.Or(s.Strategy, roundRobin)
+	if g.applied.balancer != nil && g.applied.strategy == s.Strategy {
+		next = g.applied.balancer // its turn goes on
+	}
+	if err := g.sticky.Reconfigure(next, g.options(s.TTL)); err != nil {
+		return err
+	}
+	g.applied.strategy, g.applied.balancer = s.Strategy, next
+	g.Reload(s.Auths)
+	g.applied.on.Store(s.Affinity)
+	return nil
+}
+
+// options are those of affinity, with a TTL. Sessions whose prompt cache is cold level
+// the load.
+func (g *Gateway) options(ttl time.Duration) *affinity.Options[*Auth] {
+	return &affinity.Options[*Auth]{
+		Memory: cache.Options{TTL: ttl},
+		State:  g.state, Failback: affinity.FailbackCold, ColdAnew: true,
+		Load: affinity.LoadPolicy{Least: 8}, // a few requests more or less are chance
+		Slow: g.opts.Slow,
+	}
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+)
+
+// command is what the command line says.
+type command struct {
+	flags *flag.FlagSet
+	demoOptions
+	source    source
+	listen    string
+	simulated bool // no real upstreams
+	keep      bool // -serve
+	header    bool
+	slow      time.Duration
+	verbose   bool
+}
+
+// parseCommand reads the command line. Its errors are usageErrors, or flag.ErrHelp.
+func parseCommand(args []string) (*command, error) {
+	c := &command{flags: flag.NewFlagSet("gateway", flag.ContinueOnError), source: source{getenv: os.Getenv}}
+	f := c.flags
+	f.SetOutput(io.Discard) // an error is said once, by whoever gets it
+	var upstreams upstreamFlag
+	f.Var(&upstreams, "upstream", "`name,api,url,ENV_OF_KEY[,ENV_OF_KEY…]`; api is anthropic, openai, gemini or any; repeat it for more")
+	f.StringVar(&c.source.config, "config", "", "JSON `file` with routing and upstreams, see below")
+	f.StringVar(&c.listen, "listen", "127.0.0.1:8080", "`address` to serve on")
+	f.BoolVar(&c.keep, "serve", false, "serve with the simulated provider instead of the demo")
+	withAffinity := f.Bool("affinity", true, "keep sessions on their auth; -affinity=false is the control")
+	f.BoolVar(&c.header, "decision-header", false, "answer with "+decisionHeader+", which names the decision and the auth")
+	f.IntVar(&c.auths, "auths", demoDefaults.auths, "auths of the simulated provider")
+	f.IntVar(&c.conversations, "conversations", demoDefaults.conversations, "conversations of the demo")
+	f.IntVar(&c.turns, "turns", demoDefaults.turns, "turns of each")
+	f.DurationVar(&c.slow, "slow", 30*time.Second, "an auth is slow when the first byte takes longer, again and again; 0 is never")
+	f.BoolVar(&c.verbose, "v", false, "log every request")
+	switch err := f.Parse(args); {
+	case err == flag.ErrHelp:
+		return c, err
+	case err != nil:
+		return c, usageError{err}
+	case f.NArg() > 0:
+		return c, leftover(f, args)
+	case c.auths < 1 || c.conversations < 1 || c.turns < 1:
+		return c, usagef("-auths, -conversations and -turns must be at least 1")
+	case c.slow < 0:
+		return c, usagef("-slow must not be negative")
+	}
+	f.Visit(func(given *flag.Flag) {
+		if given.Name == "affinity" {
+			c.source.affinity = withAffinity
+		}
+	})
+	var err error
+	if c.source.upstreams, err = upstreams.upstreams(); err != nil {
+		return c, err
+	}
+	c.simulated = len(upstreams) == 0 && c.source.config == ""
+	if c.keep && !c.simulated {
+		return c, usagef("-serve is for the simulated provider: leave it out, with -config and -upstream the gateway serves anyway")
+	}
+	return c, nil
+}
+
+// leftover is the error for arguments that belong to no flag. It does not show them:
+// one could be a key.
+func leftover(f *flag.FlagSet, args []string) error {
+	n := len(args) - f.NArg()
+	if n > 0 {
+		before := f.Lookup(strings.TrimLeft(args[n-1], "-"))
+		if _, err := strconv.ParseBool(args[n]); err == nil && before != nil && strings.HasPrefix(args[n-1], "-") {
+			return usagef("write -%s=%s: behind a blank the value belongs to no flag", before.Name, args[n])
+		}
+	}
+	return usagef("argument %d belongs to no flag", n+1)
+}
+
+// help prints the usage.
+func (c *command) help(w io.Writer) {
+	fmt.Fprintln(w, "Usage: gateway [flags]\n\nWithout -serve, -config and -upstream it shows the difference that affinity makes.\n\nFlags:")
+	c.flags.SetOutput(w)
+	c.flags.PrintDefaults()
+	fmt.Fprint(w, configUsage, usage)
+}
+
+const configUsage = `
+A -config file looks like this; routing and its members may be missing:
+
+  {
+    "routing": {"strategy": "round-robin", "session-affinity": true, "session-affinity-ttl": "1h"},
+    "upstreams": [
+      {"name": "a", "api": "anthropic", "url": "https://api.anthropic.com", "tier": 1,
+       "keys": ["KEY_1", {"env": "KEY_2", "name": "work"}], "key_file": "keys"}
+    ]
+  }
+
+strategy is round-robin, fill-first, random or rendezvous. keys are environment variables.
+key_file has a key a line, "name=key" or "key", and is relative to the file's folder. An
+auth without a name is called by its upstream and a digest of its key. Upstreams of the
+highest tier go first. Both files are read again when they change, and on SIGHUP. The
+environment of a running process does not change: a key that comes later goes into a
+key_file. If something is wrong with a file, all stays as it was and the log says why.
+`
+
+// summary counts the decisions, all that there were.
+func summary(s affinity.Stats) string {
+	var parts []string
+	count := func(n uint64, what string) {
+		if n != 0 {
+			parts = append(parts, fmt.Sprint(n, " ", what))
+		}
+	}
+	count(s.New, "new")
+	count(s.Hit, "hit")
+	count(s.Moved, "moved")
+	count(s.Detour, "detour")
+	count(s.Spill, "spill")
+	count(s.Forced, "forced")
+	count(s.Owner, "owner")
+	count(s.Inherited, "inherited")
+	count(s.Refused, "refused")
+	count(s.None, "none")
+	// Of the new ones, those whose past is not known, and what is seen of it.
+	count(s.LostHistory, "with a lost history")
+	count(s.LostTurns, "lost turns")
+	count(s.LostCut, "lost cut")
+	count(s.LostSummary, "lost summary")
+	count(s.StoreFailed, "store failures")
+	if len(parts) == 0 {
+		return "decisions: there were none"
+	}
+	return "decisions: " + strings.Join(parts, ", ")
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+)
+
+// asCommand makes the test's binary the command itself.
+const asCommand = "LLMAFFINITY_TEST_AS_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// process is the command in a process of its own.
+type process struct {
+	t   *testing.T
+	cmd *exec.Cmd
+	out *bufio.Reader
+	log *bufio.Reader
+}
+
+func startProcess(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.CommandContext(t.Context(), os.Args[0], args...)}
+	p.cmd.Env = append(os.Environ(), asCommand+"=1", "LLMAFFINITY_TEST_KEY=k")
+	stdout, err := p.cmd.StdoutPipe()
+	require.NoError(t, err)
+	stderr, err := p.cmd.StderrPipe()
+	require.NoError(t, err)
+	p.out, p.log = bufio.NewReader(stdout), bufio.NewReader(stderr)
+	require.NoError(t, p.cmd.Start())
+	return p
+}
+
+// await reads lines until one has want in it.
+func (p *process) await(r *bufio.Reader, want string) {
+	p.t.Helper()
+	for {
+		line, err := r.ReadString('\n')
+		require.NoError(p.t, err, "before %q", want)
+		if strings.Contains(line, want) {
+			return
+		}
+	}
+}
+
+// end waits for the end, and returns what was left to read, and the exit code.
+func (p *process) end() (out, log string, code int) {
+	rest, err := io.ReadAll(p.out)
+	require.NoError(p.t, err)
+	errs, err := io.ReadAll(p.log)
+	require.NoError(p.t, err)
+	err = p.cmd.Wait()
+	if !errors.As(err, new(*exec.ExitError)) {
+		require.NoError(p.t, err)
+	}
+	return string(rest), string(errs), p.cmd.ProcessState.ExitCode()
+}
+
+func TestInterruptAndSIGTERMStopTheGatewayInTheSameWay(t *testing.T) {
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		p := startProcess(t, "-serve", "-listen", "127.0.0.1:0", "-auths", "1")
+		p.await(p.out, "serving on")
+		require.NoError(t, p.cmd.Process.Signal(s))
+		out, log, code := p.end()
+		require.Zero(t, code, s)
+		require.Equal(t, "decisions: there were none\n", out, s)
+		require.Empty(t, log, s)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		code int
+		want string // on stdout for 0, on stderr otherwise
+	}{
+		{[]string{"-h"}, 0, "Usage: gateway"},
+		{[]string{"-config", "x", "-help"}, 0, "ANTHROPIC_BASE_URL"},
+		{[]string{"-nonsense"}, 2, "gateway: flag provided but not defined: -nonsense"},
+		{[]string{"-config", filepath.Join(t.TempDir(), "none.json")}, 1, "none.json"},
+	} {
+		out, log, code := startProcess(t, c.args...).end()
+		require.Equal(t, c.code, code, c.args)
+		if code == 0 {
+			require.Contains(t, out, c.want, c.args)
+			require.Empty(t, log, c.args)
+			continue
+		}
+		require.Empty(t, out, c.args)
+		require.Equal(t, 1, strings.Count(log, c.want), "said once: %s", log)
+	}
+	require.Equal(t, 1, exitCode(errors.New("x"), io.Discard))
+}
+
+// A change of the file is seen without a signal, and with one.
+func TestARunningGatewayReadsItsFilesAgain(t *testing.T) {
+	dir := t.TempDir()
+	write := func(file, text string) {
+		next := filepath.Join(dir, "next")
+		require.NoError(t, os.WriteFile(next, []byte(text), 0o600))
+		require.NoError(t, os.Rename(next, filepath.Join(dir, file)))
+	}
+	write("keys", "one=k1\n")
+	write("gateway.json", `{"upstreams": [{"name": "a", "api": "any", "url": "http://127.0.0.1:1", "keys": ["LLMAFFINITY_TEST_KEY"], "key_file": "keys"}]}`)
+	p := startProcess(t, "-config", filepath.Join(dir, "gateway.json"), "-listen", "127.0.0.1:0")
+	p.await(p.out, "with 2 auths")
+	write("keys", "one=k1\ntwo=k2\n")
+	p.await(p.log, "auths=3")
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGHUP))
+	p.await(p.log, "auths=3")
+	write("keys", "two words\n")
+	p.await(p.log, "keys:1: the key has blanks")
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	out, _, code := p.end()
+	require.Zero(t, code)
+	require.Contains(t, out, "decisions: ")
+}
+
+func TestWhatMakesNoSenseOnTheCommandLine(t *testing.T) {
+	t.Setenv("LLMAFFINITY_TEST_KEY", secret)
+	t.Setenv("LLMAFFINITY_TEST_SAME", secret)
+	const up = "a,any,http://127.0.0.1:1,LLMAFFINITY_TEST_KEY"
+	config := filepath.Join(t.TempDir(), "gateway.json")
+	require.NoError(t, os.WriteFile(config, []byte(`{"routing": {"session-affinity": true}}`), 0o600))
+	for _, c := range []struct {
+		args string
+		want string
+	}{
+		{"-affinity false", "write -affinity=false"},
+		{"-v -affinity true -serve", "write -affinity=true"},
+		{"--serve 1", "write -serve=1"},
+		{"-turns 2 serve", "argument 3 belongs to no flag"},
+		{"serve", "argument 1 belongs to no flag"},
+		{"-upstream a,any,http://127.0.0.1:1, " + secret, "argument 3 belongs to no flag"},
+		{"-- -serve", "argument 2 belongs to no flag"},
+		{"-serve -config x", "-serve is for the simulated provider"},
+		{"-upstream " + up + " -serve", "-serve is for the simulated provider"},
+		{"-auths 0", "must be at least 1"},
+		{"-turns x", "invalid value"},
+		{"-slow -1s", "-slow must not be negative"},
+		{"-upstream x", "-upstream[0]: want name,api"},
+		{"-upstream " + up + ",LLMAFFINITY_TEST_SAME", "-upstream[0].keys[1]: the same key as at -upstream[0].keys[0]"},
+		{"-upstream " + up + " -upstream b,openai,http://127.0.0.1:2,LLMAFFINITY_TEST_SAME", "-upstream[1].keys[0]: the same key as at -upstream[0].keys[0]"},
+		{"-upstream a,any,http://127.0.0.1:1,LLMAFFINITY_TEST_NONE", "-upstream[0].keys[0]: the environment variable LLMAFFINITY_TEST_NONE is not set"},
+		{"-affinity=false -config " + config + " -upstream " + up, "routing.session-affinity is true, and -affinity=false was given"},
+	} {
+		var out, log bytes.Buffer
+		err := gateway(t.Context(), strings.Fields(c.args), &out, &log)
+		require.ErrorContains(t, err, c.want, c.args)
+		require.NotContains(t, err.Error(), "api03", c.args)
+		require.Empty(t, out.String(), c.args)
+		require.Empty(t, log.String(), c.args)
+		require.Equal(t, 2, exitCode(err, &log), c.args)
+	}
+}
+
+// What the help shows as a configuration is one.
+func TestTheHelpShowsAConfiguration(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, gateway(t.Context(), []string{"-h"}, &out, io.Discard))
+	_, text, _ := strings.Cut(out.String(), "\n  {\n")
+	text, _, found := strings.Cut(text, "\n  }\n")
+	require.True(t, found, out.String())
+	c, err := parseConfig("help", []byte("{"+text+"}"))
+	require.NoError(t, err)
+	require.Len(t, c.Upstreams, 1)
+}
+
+// A file of routing alone is enough where the command line has the upstreams.
+func TestRoutingForTheUpstreamsOfTheCommandLine(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "gateway.json")
+	require.NoError(t, os.WriteFile(config, []byte(`{"routing": {"strategy": "fill-first"}}`), 0o600))
+	c, err := parseCommand([]string{"-config", config, "-upstream", "a,any,http://127.0.0.1:1,K_1"})
+	require.NoError(t, err)
+	c.source.getenv = testGetenv
+	s, _, err := c.source.settings(seen{}.read)
+	require.NoError(t, err)
+	require.Equal(t, "fill-first", s.Strategy)
+	require.Len(t, s.Auths, 1)
+}
+
+// Whatever is added to Stats is counted in the end, or this test fails.
+func TestTheSummaryForgetsNothing(t *testing.T) {
+	require.Equal(t, "decisions: there were none", summary(affinity.Stats{}))
+	require.Equal(t, "decisions: 1 new, 3 hit, 2 none", summary(affinity.Stats{New: 1, Hit: 3, None: 2}))
+	stats := reflect.TypeFor[affinity.Stats]()
+	texts := map[string]string{}
+	for i := range stats.NumField() {
+		var s affinity.Stats
+		reflect.ValueOf(&s).Elem().Field(i).SetUint(7)
+		text := summary(s)
+		require.Regexp(t, `^decisions: 7 [a-z ]+$`, text, stats.Field(i).Name)
+		require.Empty(t, texts[text], "%s looks like %s", stats.Field(i).Name, texts[text])
+		texts[text] = stats.Field(i).Name
+	}
+}
