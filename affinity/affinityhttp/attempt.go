@@ -233,7 +233,7 @@ func (a *attempt[T]) report(r affinity.Result) {
 	if a.resp != nil {
 		status = a.resp.StatusCode
 	}
-	a.rests.note(a.pick.Decision.Auth, a.r.Model, r, a.away, status)
+	a.rests.note(a.pick.Decision.Auth, a.r.Model, a.sent, r, a.away, status)
 }
 
 // tell tells the host's hook, once.

@@ -1,6 +1,7 @@
 package affinityhttp
 
 import (
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,10 +16,22 @@ import (
 const (
 	// restRefused is after it has refused its credential, or a model.
 	restRefused = 10 * time.Minute
-	// restFirst is after failuresInARow. It doubles with each further failure.
-	restFirst      = 2 * time.Second
-	restMost       = 30 * time.Second
-	failuresInARow = 3
+	// restFirst is after its second failure. It doubles with each further one.
+	restFirst = 2 * time.Second
+	restMost  = 30 * time.Second
+)
+
+const (
+	// halfLife is how long it takes until a failure counts half.
+	halfLife = 30 * time.Second
+	// failuresLeast is how many failures make an auth rest: a single one that says nothing
+	// is only the session's matter. For all others a rest would be a cold prompt each.
+	failuresLeast = 1.5
+	// shakyLeast is how many failures, faded, make an auth no place to begin at, if others
+	// are fit.
+	shakyLeast = 0.4
+	// failureShare is the share of requests that must have failed.
+	failureShare = 0.05
 )
 
 // maxRests bounds what is known, because clients choose the names of models. Beyond it
@@ -29,23 +42,58 @@ const maxRests = 4096
 type restKey struct{ auth, model string }
 
 type rest struct {
-	until    time.Time
-	asked    bool // the auth has said so
-	failures int  // in a row, which have not said for how long
+	until  time.Time
+	asked  bool      // the auth has said so
+	failed time.Time // when it failed last
+
+	// What has come of requests lately, since the first failure.
+	failures, all float64
+	at            time.Time // when these were counted
 }
 
-// rests are the auths that all requests leave alone for a while. A single failure that
-// says nothing is only the session's matter: for all others it would be a cold prompt.
+// count counts a request.
+func (r *rest) count(failed float64, now time.Time) {
+	faded := r.faded(now)
+	r.failures, r.all, r.at = r.failures*faded+failed, r.all*faded+1, now
+}
+
+// faded is how much the counts have faded since they were made.
+func (r *rest) faded(now time.Time) float64 {
+	return math.Exp2(-float64(now.Sub(r.at)) / float64(halfLife))
+}
+
+// shaky reports whether the auth has failed so often lately that it is no place to begin
+// at.
+func (r *rest) shaky(now time.Time) bool {
+	return r.failures >= failureShare*r.all && r.failures*r.faded(now) >= shakyLeast
+}
+
+// served takes an answer to a request that was sent then.
+func (r *rest) served(sent, now time.Time) {
+	if *r == (rest{}) {
+		return
+	}
+	r.count(0, now)
+	if !r.asked && sent.After(r.failed) {
+		r.until = time.Time{} // a guess that was wrong
+	}
+	if r.failures < shakyLeast/4 && !now.Before(r.until) {
+		*r = rest{}
+	}
+}
+
+// rests are the auths that all requests leave alone for a while.
 type rests struct {
 	known atomic.Int64 // so that nobody takes the lock while all are well
 	mu    sync.Mutex
 	lru   *simplelru.LRU[restKey, rest]
 }
 
-// until tells until when an auth rests. It is the zero time if the auth does not.
-func (s *rests) until(auth, model string) (until time.Time, asked bool) {
+// of tells what is known of an auth for a model: until when it rests, the zero time if it
+// does not, and whether it has said so itself. shaky says that it has failed lately.
+func (s *rests) of(auth, model string) (until time.Time, asked, shaky bool) {
 	if s.known.Load() == 0 {
-		return until, false
+		return until, false, false
 	}
 	now := time.Now()
 	s.mu.Lock()
@@ -55,51 +103,52 @@ func (s *rests) until(auth, model string) (until time.Time, asked bool) {
 		if ok && now.Before(v.until) && (asked == v.asked && v.until.After(until) || v.asked && !asked) {
 			until, asked = v.until, v.asked
 		}
+		shaky = shaky || ok && v.shaky(now)
 	}
-	return until, asked
+	return until, asked, shaky
 }
 
-// note takes what an attempt has shown of an auth. status is 0 without an answer.
-func (s *rests) note(auth, model string, r affinity.Result, away time.Duration, status int) {
-	k := restKey{auth, model}
+// note takes what an attempt that began at sent has shown of an auth. status is 0
+// without an answer.
+func (s *rests) note(auth, model string, sent time.Time, r affinity.Result, away time.Duration, status int) {
+	one, all := restKey{auth, model}, restKey{auth, ""}
 	switch r {
 	case affinity.Served:
-		if s.known.Load() != 0 {
-			s.change(k, func(v *rest, now time.Time) {
-				if !now.Before(v.until) || !v.asked {
-					*v = rest{}
-				}
-			})
-			s.change(restKey{auth, ""}, func(v *rest, now time.Time) {
-				if !v.asked {
-					*v = rest{}
-				}
-			})
+		if s.known.Load() == 0 {
+			return
+		}
+		for _, k := range [...]restKey{one, all} {
+			s.change(k, func(v *rest, now time.Time) { v.served(sent, now) })
 		}
 	case affinity.Terminal:
+		k := all
 		switch status {
 		case 404: // the model is not there, and others may be
 			return
 		case 403: // perhaps only this model's: a client must not be able to stop an auth
-		default:
-			k.model = ""
+			k = one
 		}
 		s.change(k, func(v *rest, now time.Time) {
-			*v = rest{until: now.Add(max(away, restRefused)), asked: away > 0}
+			*v = rest{until: now.Add(max(away, restRefused)), asked: away > 0, failed: now}
 		})
 	case affinity.Transient:
-		s.change(k, func(v *rest, now time.Time) {
+		s.change(one, func(v *rest, now time.Time) {
+			v.failed = now
 			if away > 0 {
 				if until := now.Add(away); until.After(v.until) || !v.asked {
 					v.until, v.asked = until, true
 				}
 				return
 			}
-			if v.failures++; v.failures >= failuresInARow && !(v.asked && now.Before(v.until)) {
-				v.until = now.Add(min(restFirst<<min(v.failures-failuresInARow, 10), restMost))
+			v.count(1, now)
+			if v.failures >= failuresLeast && v.shaky(now) && !(v.asked && now.Before(v.until)) {
+				v.until = now.Add(min(restFirst<<int(min(v.failures-failuresLeast, 10)), restMost))
 				v.asked = false
 			}
 		})
+		if model != "" {
+			s.change(all, func(v *rest, now time.Time) { v.count(1, now) })
+		}
 	}
 }
 

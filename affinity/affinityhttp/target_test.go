@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -84,11 +85,11 @@ func FuzzTargetOf(f *testing.F) {
 func TestRests(t *testing.T) {
 	var s rests
 	for range maxRests + 10 {
-		s.note("a", string(rune(s.known.Load())), affinity.Transient, 1e9, 429)
+		s.note("a", string(rune(s.known.Load())), time.Now(), affinity.Transient, 1e9, 429)
 	}
 	require.EqualValues(t, maxRests, s.known.Load(), "bounded")
 	s.forget("a")
 	require.Zero(t, s.known.Load())
-	s.note("a", "m", affinity.Served, 0, 200)
+	s.note("a", "m", time.Now(), affinity.Served, 0, 200)
 	require.Zero(t, s.known.Load(), "an auth that is well is not known")
 }

@@ -81,8 +81,14 @@ func (t *Transport[T]) state(auth T, r affinity.Request) (s affinity.State) {
 	if s.Load == 0 {
 		s.Load = t.flying.Load(name)
 	}
-	until, asked := t.rests.until(name, r.Model)
-	if until.IsZero() || s.Fitness >= affinity.Unfit || s.Fitness == affinity.Full {
+	until, asked, shaky := t.rests.of(name, r.Model)
+	switch {
+	case s.Fitness >= affinity.Unfit || s.Fitness == affinity.Full:
+		return s
+	case until.IsZero():
+		if shaky && s.Fitness == affinity.Fit {
+			s.Fitness = affinity.Busy // what has begun there stays
+		}
 		return s
 	}
 	if s.Fitness != affinity.Away {
@@ -135,7 +141,7 @@ func (t *Transport[T]) InvalidateAuth(ctx context.Context, name string) (int, er
 // RestsUntil tells until when an auth rests for a model, by what it has answered. It is
 // the zero time if the auth does not rest.
 func (t *Transport[T]) RestsUntil(name, model string) time.Time {
-	until, _ := t.rests.until(name, model)
+	until, _, _ := t.rests.of(name, model)
 	return until
 }
 

@@ -4,68 +4,52 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/tidwall/gjson"
+	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
 )
 
 // API is a family of endpoints that share a credential's form.
 type API string
 
 const (
-	APIAnthropic API = "anthropic"
-	APIOpenAI    API = "openai" // chat completions and responses
-	APIGemini    API = "gemini"
+	APIAnthropic API = affinityhttp.Anthropic
+	APIOpenAI    API = affinityhttp.OpenAI // chat completions, responses and what is beside them
+	APIGemini    API = affinityhttp.Gemini
 	APIAny       API = "any" // an upstream that speaks all of them: the simulator
 )
 
-// route tells which API a path belongs to, and the model if the path names
-// it. ok is false for paths that this gateway does not serve.
-func route(path string) (api API, model string, ok bool) {
-	switch path {
-	case "/v1/messages", "/v1/messages/count_tokens":
-		return APIAnthropic, "", true
-	case "/v1/chat/completions", "/v1/responses":
-		return APIOpenAI, "", true
+// paths are what the gateway serves: a path, or with a slash at its end all below it.
+var paths = map[string]API{
+	"/v1/messages": APIAnthropic, "/v1/messages/count_tokens": APIAnthropic,
+	"/v1/chat/completions": APIOpenAI, "/v1/completions": APIOpenAI, "/v1/embeddings": APIOpenAI,
+	"/v1/responses": APIOpenAI, "/v1/responses/": APIOpenAI, "/v1/conversations": APIOpenAI, "/v1/conversations/": APIOpenAI,
+	"/v1beta/models": APIGemini, "/v1beta/models/": APIGemini, "/v1beta/interactions": APIGemini, "/v1beta/interactions/": APIGemini,
+	"/v1beta/cachedContents": APIGemini, "/v1beta/cachedContents/": APIGemini,
+	"/v1/models": "", "/v1/models/": "", // of whoever the client's headers are for
+}
+
+// served tells whether the gateway serves a request, and whose API it calls. anyone says
+// that all APIs have that call, and that the client's headers had to tell.
+func served(r *http.Request) (api API, anyone, ok bool) {
+	path := r.URL.Path
+	if path == "/" && r.Method == http.MethodHead { // Claude Code looks whether somebody is there
+		return APIAnthropic, true, true
 	}
-	if rest, found := strings.CutPrefix(path, "/v1beta/models/"); found {
-		model, method, _ := strings.Cut(rest, ":")
-		if model != "" && !strings.Contains(model, "/") && (method == "generateContent" || method == "streamGenerateContent") {
-			return APIGemini, model, true
+	if api, ok = paths[path]; !ok {
+		for i := strings.LastIndexByte(path, '/'); i > 0 && !ok; i = strings.LastIndexByte(path[:i], '/') {
+			api, ok = paths[path[:i+1]]
 		}
 	}
-	return "", "", false
-}
-
-// modelOf reads the model from a body; "" if it has none.
-func modelOf(body []byte) string {
-	if m := gjson.GetBytes(body, "model"); m.Type == gjson.String {
-		return m.Str
+	if !ok || api != "" {
+		return api, false, ok
 	}
-	return ""
-}
-
-// credentialHeaders are where clients put the key they have for the gateway.
-var credentialHeaders = []string{"Authorization", "X-Api-Key", "X-Goog-Api-Key"}
-
-// credentialOf is what the client presented, in any of the forms.
-func credentialOf(r *http.Request) string {
-	for _, h := range credentialHeaders {
-		if v := r.Header.Get(h); v != "" {
-			return v
-		}
+	if r.Header.Get("Anthropic-Version") != "" {
+		return APIAnthropic, true, true
 	}
-	return r.URL.Query().Get("key")
+	return APIOpenAI, true, true
 }
 
-// setCredential replaces the client's credential by the auth's own: the only
-// change that a request sees on its way.
+// setCredential presents an auth's key in the form of the API.
 func setCredential(r *http.Request, api API, key string) {
-	for _, h := range credentialHeaders {
-		r.Header.Del(h)
-	}
-	if q := r.URL.Query(); q.Has("key") {
-		q.Del("key")
-		r.URL.RawQuery = q.Encode()
-	}
 	switch api {
 	case APIAnthropic:
 		r.Header.Set("X-Api-Key", key)

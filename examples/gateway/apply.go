@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/llmaffinity/llmaffinity/affinity"
-	"github.com/llmaffinity/llmaffinity/cache"
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
@@ -83,22 +81,11 @@ func (g *Gateway) Apply(s Settings) error {
 	if g.applied.balancer != nil && g.applied.strategy == s.Strategy {
 		next = g.applied.balancer // its turn goes on
 	}
-	if err := g.sticky.Reconfigure(next, g.options(s.TTL)); err != nil {
+	if err := g.transport.Reconfigure(next, g.options(s.TTL)); err != nil {
 		return err
 	}
 	g.applied.strategy, g.applied.balancer = s.Strategy, next
 	g.Reload(s.Auths)
 	g.applied.on.Store(s.Affinity)
 	return nil
-}
-
-// options are those of affinity, with a TTL. Sessions whose prompt cache is cold level
-// the load.
-func (g *Gateway) options(ttl time.Duration) *affinity.Options[*Auth] {
-	return &affinity.Options[*Auth]{
-		Memory: cache.Options{TTL: ttl},
-		State:  g.state, Failback: affinity.FailbackCold, ColdAnew: true,
-		Load: affinity.LoadPolicy{Least: 8}, // a few requests more or less are chance
-		Slow: g.opts.Slow,
-	}
 }

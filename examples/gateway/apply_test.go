@@ -58,7 +58,7 @@ func TestApplyKeepsBindings(t *testing.T) {
 			spread := map[string]bool{}
 			for range len(all) {
 				d := gw.say(t, "s0")
-				require.Equal(t, "off", d["outcome"])
+				require.Equal(t, "none", d["outcome"])
 				spread[d["auth"]] = true
 			}
 			require.Len(t, spread, len(all), "the plain balancer's turn")

@@ -22,6 +22,7 @@ type command struct {
 	keep      bool // -serve
 	header    bool
 	slow      time.Duration
+	patience  time.Duration
 	verbose   bool
 }
 
@@ -40,7 +41,8 @@ func parseCommand(args []string) (*command, error) {
 	f.IntVar(&c.auths, "auths", demoDefaults.auths, "auths of the simulated provider")
 	f.IntVar(&c.conversations, "conversations", demoDefaults.conversations, "conversations of the demo")
 	f.IntVar(&c.turns, "turns", demoDefaults.turns, "turns of each")
-	f.DurationVar(&c.slow, "slow", 30*time.Second, "an auth is slow when the first byte takes longer, again and again; 0 is never")
+	f.DurationVar(&c.slow, "slow", 30*time.Second, "an auth is slow when the first token of a stream takes longer, again and again; 0 is never")
+	f.DurationVar(&c.patience, "patience", defaultPatience, "how long a request may wait for the auth where its prompt cache is warm, if that asks to be left alone; 0 never waits")
 	f.BoolVar(&c.verbose, "v", false, "log every request")
 	switch err := f.Parse(args); {
 	case err == flag.ErrHelp:
@@ -53,6 +55,8 @@ func parseCommand(args []string) (*command, error) {
 		return c, usagef("-auths, -conversations and -turns must be at least 1")
 	case c.slow < 0:
 		return c, usagef("-slow must not be negative")
+	case c.patience < 0:
+		return c, usagef("-patience must not be negative")
 	}
 	f.Visit(func(given *flag.Flag) {
 		if given.Name == "affinity" {
@@ -128,6 +132,7 @@ func summary(s affinity.Stats) string {
 	count(s.Inherited, "inherited")
 	count(s.Refused, "refused")
 	count(s.None, "none")
+	count(s.Waits, "waits")
 	// Of the new ones, those whose past is not known, and what is seen of it.
 	count(s.LostHistory, "with a lost history")
 	count(s.LostTurns, "lost turns")

@@ -265,7 +265,7 @@ func (d *driver) note(c *conversation, decision string) {
 func (d *driver) why(from, to string, decision map[string]string) string {
 	was := d.pool.Named(from)
 	switch {
-	case decision["outcome"] == "off":
+	case !d.run.affinity:
 		return "balancer's choice"
 	case decision["outcome"] == "hit":
 		return to + " is back"

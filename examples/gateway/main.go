@@ -110,7 +110,7 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		}
 	}
 	g, err := NewGateway(GatewayOptions{
-		Pool: &Pool{auths: s.Auths}, Affinity: s.Affinity, DecisionHeader: c.header, Slow: affinity.SlowPolicy{Above: c.slow}, Log: log,
+		Pool: &Pool{auths: s.Auths}, Affinity: s.Affinity, DecisionHeader: c.header, Slow: affinity.SlowPolicy{Above: c.slow}, Patience: c.patience, Log: log,
 	})
 	if err != nil {
 		return err

@@ -1,12 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"sync"
-	"time"
-
-	"github.com/llmaffinity/llmaffinity/affinity"
+	"sync/atomic"
 )
 
 // Auth is one credential of one upstream.
@@ -17,43 +16,24 @@ type Auth struct {
 	Key  string
 	Tier int // the highest is preferred
 
-	mu     sync.Mutex
-	until  time.Time // resting until then
-	reason string    // why it rested last
+	failed atomic.Int64 // the status of its last failure, 1 for a broken connection
 }
 
 func (a *Auth) name() string { return a.Name }
 
-// How long an auth rests after a failure, where the upstream does not say.
-const (
-	restTransient = 2 * time.Second
-	restTerminal  = 10 * time.Minute
-	restMost      = time.Hour // a Retry-After beyond that is not believed
-	restLeast     = 50 * time.Millisecond
-)
+// fail notes a failure. status is 0 if no answer came.
+func (a *Auth) fail(status int) { a.failed.Store(max(int64(status), 1)) }
 
-// RestsUntil is until when the auth rests; in the past if it may serve.
-func (a *Auth) RestsUntil() time.Time {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.until
-}
-
-// Rest takes the auth out for d.
-func (a *Auth) Rest(d time.Duration, reason string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if until := time.Now().Add(d); until.After(a.until) {
-		a.until = until
-	}
-	a.reason = reason
-}
-
-// Reason is why the auth rested last, "" if it never did.
+// Reason is what the auth has answered when it failed last, "" if it never did.
 func (a *Auth) Reason() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.reason
+	switch status := a.failed.Load(); {
+	case status == 0:
+		return ""
+	case status < 300:
+		return "a broken connection"
+	default:
+		return fmt.Sprint(status)
+	}
 }
 
 // Pool is all auths of the gateway.
@@ -69,9 +49,8 @@ func (p *Pool) All() []*Auth {
 	return p.auths
 }
 
-// Replace makes auths the pool's, and returns those that are gone. One that was
-// there by the same name, with the same key and address, stays what it is, also
-// resting.
+// Replace makes auths the pool's, and returns those that are gone: one of the same name
+// with another key or address is another auth.
 func (p *Pool) Replace(auths []*Auth) (gone []*Auth) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -80,8 +59,8 @@ func (p *Pool) Replace(auths []*Auth) (gone []*Auth) {
 		i := slices.IndexFunc(next, func(a *Auth) bool { return a.Name == old.Name })
 		if i < 0 || next[i].Key != old.Key || next[i].URL.String() != old.URL.String() {
 			gone = append(gone, old)
-		} else if next[i].API == old.API && next[i].Tier == old.Tier {
-			next[i] = old
+		} else {
+			next[i].failed.Store(old.failed.Load())
 		}
 	}
 	p.auths = next
@@ -98,8 +77,8 @@ func (p *Pool) Named(name string) *Auth {
 	return nil
 }
 
-// Serving are all auths of the API, resting or not: what affinity chooses from,
-// since a session whose auth rests comes back to it.
+// Serving are all auths of the API, resting or not: a session whose auth rests comes
+// back to it.
 func (p *Pool) Serving(api API) (serving []*Auth) {
 	for _, a := range p.All() {
 		if a.API == api || a.API == APIAny {
@@ -107,35 +86,4 @@ func (p *Pool) Serving(api API) (serving []*Auth) {
 		}
 	}
 	return serving
-}
-
-// Candidates are the auths that may serve a request of the API now, without those
-// that this request has tried. until is when the first resting one comes back.
-func (p *Pool) Candidates(api API, tried []string) (ready []*Auth, until time.Time) {
-	now := time.Now()
-	for _, a := range p.Serving(api) {
-		if slices.Contains(tried, a.Name) {
-			continue
-		}
-		rests := a.RestsUntil()
-		switch {
-		case !now.Before(rests):
-			ready = append(ready, a)
-		case until.IsZero() || rests.Before(until):
-			until = rests
-		}
-	}
-	return ready, until
-}
-
-// rest is how long an auth should rest after a failed request; away is what the
-// upstream has said, 0 for nothing.
-func rest(result affinity.Result, away time.Duration) time.Duration {
-	if result == affinity.Terminal {
-		return restTerminal
-	}
-	if away == 0 {
-		return restTransient
-	}
-	return min(max(away, restLeast), restMost)
 }

@@ -213,12 +213,12 @@ func TestAChangeOfTheFilesReachesTheGateway(t *testing.T) {
 		require.Equal(t, "hit", d["outcome"])
 		require.Equal(t, auth, d["auth"])
 	}
-	require.Equal(t, "s4", gw.say(t, "new")["auth"], "the first in the file")
+	require.Equal(t, "s4", gw.say(t, "late-session")["auth"], "the first in the file")
 	w.write("gateway.json", strings.Replace(config, `"1h"`, `"2h", "session-affinity": false`, 1))
 	w.checks(2)
-	require.Equal(t, "off", gw.say(t, "new")["outcome"])
+	require.Equal(t, "none", gw.say(t, "late-session")["outcome"])
 	w.write("gateway.json", config)
 	w.checks(2)
-	require.Equal(t, "hit", gw.say(t, "new")["outcome"])
+	require.Equal(t, "hit", gw.say(t, "late-session")["outcome"])
 	require.NotContains(t, w.log.String(), "sim-key")
 }
