@@ -26,7 +26,7 @@ var rooms = map[string]struct{ rooms, libraries []string }{
 	"selector":                    {libraries: []string{"github.com/cespare/xxhash/v2"}},
 	"affinity":                    {rooms: []string{"sessionid", "cache", "selector"}, libraries: []string{"github.com/cespare/xxhash/v2", "github.com/hashicorp/golang-lru/v2", "github.com/tidwall/gjson"}},
 	"affinity/affinitytest":       {rooms: []string{"affinity", "selector"}},
-	"affinity/affinityhttp":       {rooms: []string{"affinity", "selector", "sessionid"}, libraries: []string{"github.com/hashicorp/golang-lru/v2", "github.com/tidwall/gjson"}},
+	"affinity/affinityhttp":       {rooms: []string{"affinity", "affinity/affinitytest", "selector", "sessionid"}, libraries: []string{"github.com/hashicorp/golang-lru/v2", "github.com/tidwall/gjson"}},
 }
 
 // The import rule: sessionid, cache and selector import none of each other, only

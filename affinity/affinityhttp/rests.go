@@ -14,8 +14,10 @@ import (
 
 // How long an auth rests that has not said for how long.
 const (
-	// restRefused is after it has refused its credential, or a model.
-	restRefused = 10 * time.Minute
+	// restRefused is after it has refused its credential twice in a row, restForbidden
+	// after it has refused a model so.
+	restRefused   = 10 * time.Minute
+	restForbidden = 30 * time.Second
 	// restFirst is after its second failure. It doubles with each further one.
 	restFirst = 2 * time.Second
 	restMost  = 30 * time.Second
@@ -42,9 +44,10 @@ const maxRests = 4096
 type restKey struct{ auth, model string }
 
 type rest struct {
-	until  time.Time
-	asked  bool      // the auth has said so
-	failed time.Time // when it failed last
+	until   time.Time
+	asked   bool      // the auth has said so
+	failed  time.Time // when it failed last
+	refused int       // in a row
 
 	// What has come of requests lately, since the first failure.
 	failures, all float64
@@ -74,8 +77,10 @@ func (r *rest) served(sent, now time.Time) {
 		return
 	}
 	r.count(0, now)
-	if !r.asked && sent.After(r.failed) {
-		r.until = time.Time{} // a guess that was wrong
+	if sent.After(r.failed) {
+		if r.refused = 0; !r.asked {
+			r.until = time.Time{} // a guess that was wrong
+		}
 	}
 	if r.failures < shakyLeast/4 && !now.Before(r.until) {
 		*r = rest{}
@@ -121,15 +126,21 @@ func (s *rests) note(auth, model string, sent time.Time, r affinity.Result, away
 			s.change(k, func(v *rest, now time.Time) { v.served(sent, now) })
 		}
 	case affinity.Terminal:
-		k := all
+		k, d := all, restRefused
 		switch status {
 		case 404: // the model is not there, and others may be
 			return
 		case 403: // perhaps only this model's: a client must not be able to stop an auth
-			k = one
+			k, d = one, restForbidden
 		}
 		s.change(k, func(v *rest, now time.Time) {
-			*v = rest{until: now.Add(max(away, restRefused)), asked: away > 0, failed: now}
+			v.count(1, now)
+			v.failed = now
+			if v.refused++; away > 0 {
+				v.until, v.asked = now.Add(away), true
+			} else if v.refused >= 2 {
+				v.until, v.asked = now.Add(d), false
+			}
 		})
 	case affinity.Transient:
 		s.change(one, func(v *rest, now time.Time) {
