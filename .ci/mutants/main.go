@@ -1,7 +1,7 @@
 // Command mutants reads mutations, applies each of them alone, runs the tests of
 // the mutated package, and demands that they fail.
 //
-//	cd .ci/mutants && go run . affinity.txt cache.txt sessionid.txt
+//	cd .ci/mutants && go run . affinity.txt affinityhttp.txt cache.txt sessionid.txt
 //
 // Nothing is written into the repository: the go command sees the mutated file by
 // an overlay. A file of mutations holds blocks, separated by blank lines:

@@ -306,12 +306,21 @@ func TestStateGoesToTheAuthThatHasIt(t *testing.T) {
 // Conversations without an id that begin with the same words are told apart by what they
 // were answered.
 func TestConversationsThatBeginAlikeAreToldApart(t *testing.T) {
+	t.Run("whole", func(t *testing.T) { beginAlike(t, false) })
+	t.Run("streamed", func(t *testing.T) { beginAlike(t, true) })
+}
+
+func beginAlike(t *testing.T, streamed bool) {
 	var mu sync.Mutex
 	n := 0
 	p := start(t, func(auth string, w http.ResponseWriter, _ *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		n++
+		if streamed {
+			fmt.Fprintf(w, "data: {\"choices\":[{\"delta\":{\"content\":\"this is answer number %d\"}}]}\n\ndata: [DONE]\n\n", n)
+			return
+		}
 		fmt.Fprintf(w, `{"choices":[{"message":{"role":"assistant","content":"this is answer number %d"},"finish_reason":"stop"}]}`, n)
 	}, nil)
 	type user struct{ history, auth string }
@@ -544,13 +553,28 @@ func TestAnErrorInAStream(t *testing.T) {
 		{"data: " + `{"error":{"code":429,"message":"slow down","status":"RESOURCE_EXHAUSTED"}}` + "\n\n", affinity.Transient, 4},
 		{event("error", `{"type":"error","code":"rate_limit_exceeded","message":"x"}`), affinity.Transient, 4},
 	} {
+		seen := make(chan struct{})
 		p := start(t, func(_ string, w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
-			_, _ = io.WriteString(w, c.stream)
+			begin, rest, _ := strings.Cut(c.stream, "\n\n")
+			_, _ = io.WriteString(w, begin+"\n\n")
+			w.(http.Flusher).Flush()
+			if c.tries == 0 {
+				<-seen // the client has the beginning: nobody else can be asked any more
+			}
+			_, _ = io.WriteString(w, rest)
 		}, nil)
-		g := p.turn(t, "s")
-		require.Equal(t, 200, g.StatusCode)
-		require.Equal(t, c.stream, g.text, "the last auth's answer, as it is")
+		resp, err := p.client.Post(p.url+"/v1/chat/completions", "application/json", strings.NewReader(`{"model":"m","messages":[]}`))
+		require.NoError(t, err)
+		require.Equal(t, 200, resp.StatusCode)
+		first := make([]byte, 8)
+		_, err = io.ReadFull(resp.Body, first)
+		require.NoError(t, err)
+		close(seen)
+		rest, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, c.stream, string(first)+string(rest), "the last auth's answer, as it is")
 		told := p.told(t, max(c.tries, 1))
 		require.Equal(t, c.want, told[len(told)-1].Result, c.stream)
 		if c.tries > 0 {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // attempt is one request to one auth.
@@ -111,7 +112,7 @@ func (a *attempt[T]) begin() {
 	if a.resp.StatusCode >= 300 {
 		return
 	}
-	a.watch = &watch{}
+	a.watch = &watch{words: a.pick.Decision.Signal.Kind == sessionid.KindContent}
 	encoding := strings.ToLower(strings.TrimSpace(a.resp.Header.Get("Content-Encoding")))
 	if encoding != "" && encoding != "identity" {
 		if open := a.conf.decoder(encoding); open != nil {

@@ -143,7 +143,7 @@ func (p *passing[T]) Close() error {
 	defer p.mu.Unlock()
 	if !p.finished {
 		switch a := p.a; {
-		case a.broken == io.EOF, a.watch.ended || a.watch.isWhole():
+		case a.broken == io.EOF, a.watch.isWhole():
 			p.finish(io.EOF)
 		default:
 			p.finish(context.Canceled)

@@ -17,7 +17,9 @@ const maxWatched = 4 << 20
 // something yet, how it ends. sessionid reads what it tells of its conversation.
 type watch struct {
 	answer sessionid.AnswerWriter
+	words  bool // what the answer says matters, and not only the state that it creates
 	form   form
+	name   []byte // of the event whose data comes next
 	held   []byte // the JSON value, or the line that has not ended
 	over   bool   // more than is held
 
@@ -53,7 +55,9 @@ func (w *watch) Write(p []byte) (int, error) {
 		w.hold(p)
 		return n, nil
 	}
-	_, _ = w.answer.Write(p)
+	if w.words {
+		_, _ = w.answer.Write(p)
+	}
 	for {
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 {
@@ -89,11 +93,21 @@ var beginnings = map[string]bool{
 	"keepalive": true,
 }
 
+// statements are the events that say what state the answer creates, and how it ends.
+var statements = map[string]bool{
+	"message_start": true, "message_delta": true, "message_stop": true,
+	"response.created": true, "response.completed": true, "response.incomplete": true,
+	"interaction.created": true, "interaction.start": true, "interaction.complete": true, "interaction.completed": true,
+}
+
 // line takes a line of a stream.
 func (w *watch) line(line []byte) {
 	data, ok := bytes.CutPrefix(line, []byte("data:"))
 	if !ok {
-		return // a comment, or the name of an event, which its data repeats
+		if name, ok := bytes.CutPrefix(line, []byte("event:")); ok {
+			w.name = append(w.name[:0], bytes.TrimSpace(name)...)
+		}
+		return
 	}
 	data = bytes.TrimSpace(data)
 	if string(data) == "[DONE]" {
@@ -103,9 +117,16 @@ func (w *watch) line(line []byte) {
 	if len(data) == 0 || data[0] != '{' {
 		return
 	}
-	kind := gjson.GetBytes(data, "type").Str
-	if kind == "" {
-		kind = gjson.GetBytes(data, "event_type").Str
+	kind := string(w.name)
+	w.name = w.name[:0]
+	if kind == "" || kind == "message" { // the default of server-sent events
+		if kind = gjson.GetBytes(data, "type").Str; kind == "" {
+			kind = gjson.GetBytes(data, "event_type").Str
+		}
+	}
+	if !w.words && statements[kind] {
+		_, _ = w.answer.Write(line)
+		_, _ = w.answer.Write([]byte{'\n'})
 	}
 	switch kind {
 	case "message_start":
@@ -196,7 +217,7 @@ func (w *watch) status() int {
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // isWhole reports whether a stream has come to its end with what was written so far.
-func (w *watch) isWhole() bool { return w.form == formEvents && w.answer.IsWhole() }
+func (w *watch) isWhole() bool { return w.form == formEvents && (w.ended || w.answer.IsWhole()) }
 
 // end takes what is known only when all has passed.
 func (w *watch) end() {

@@ -1,0 +1,75 @@
+package affinityhttp_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
+	"github.com/llmaffinity/llmaffinity/selector"
+)
+
+// Two keys of one provider behind one address. The session stays on its key, and goes to
+// the other one while that cannot serve.
+func ExampleNew() {
+	busy := map[string]bool{}
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if busy[r.Header.Get("X-Api-Key")] {
+			w.Header().Set("Retry-After", "30")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"type":"message","content":[],"usage":{"input_tokens":10,"cache_read_input_tokens":9000,"output_tokens":5}}`)
+	}))
+	defer provider.Close()
+	base, _ := url.Parse(provider.URL)
+
+	transport, err := affinityhttp.New(
+		selector.RoundRobin[string](),
+		func(key string) string { return "account-of-" + key },
+		func(*http.Request, affinity.Request) []string { return []string{"key-1", "key-2"} },
+		func(out *http.Request, key string) error {
+			affinityhttp.SetURL(out, base)
+			out.Header.Set("X-Api-Key", key)
+			return nil
+		},
+		&affinityhttp.Options[string]{OnAttempt: func(a affinityhttp.Attempt) {
+			fmt.Println(a.Decision.Auth, a.Decision.Outcome, a.Status, a.Result, "cached:", a.Usage.Cached)
+		}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer transport.Close()
+	gateway := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(*httputil.ProxyRequest) {}, Transport: transport, ErrorHandler: affinityhttp.WriteError,
+	})
+	defer gateway.Close()
+
+	ask := func() {
+		req, _ := http.NewRequest(http.MethodPost, gateway.URL+"/v1/messages", strings.NewReader(`{"model":"claude"}`))
+		req.Header.Set("X-Claude-Code-Session-Id", "a conversation")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+	ask()
+	ask()
+	busy["key-1"] = true
+	ask()
+	// Output:
+	// account-of-key-1 new 200 served cached: 9000
+	// account-of-key-1 hit 200 served cached: 9000
+	// account-of-key-1 hit 429 transient cached: 0
+	// account-of-key-2 detour 200 served cached: 9000
+}
