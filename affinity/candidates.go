@@ -212,30 +212,35 @@ func (c *candidates[T]) indifferent() bool {
 // nobody is the error when no candidate may serve.
 func (c *candidates[T]) nobody() *NoAuthError {
 	e := &NoAuthError{Reason: ReasonGone}
-	back := int64(0)
 	for i := range c.auths {
-		s := c.judge(i)
-		until := int64(0)
-		switch f := s.state.Fitness; {
+		switch f := c.judge(i).state.Fitness; {
 		case f >= Unfit:
 			e.because(ReasonUnfit)
 			continue
 		case f == Full:
 			e.because(ReasonFull)
 			continue
-		case f == Away && !s.state.Until.IsZero():
-			until = s.state.Until.UnixNano()
-		case f == Away:
-		default:
-			until, _ = c.trouble.left(s.name, c.now)
 		}
 		e.because(ReasonAway)
-		if until > c.now && (back == 0 || until < back) {
-			back = until
+		if back := c.back(i); !back.IsZero() && (e.Until.IsZero() || back.Before(e.Until)) {
+			e.Until = back
 		}
 	}
-	if back != 0 {
-		e.Until = time.Unix(0, back)
-	}
 	return e
+}
+
+// back is when a candidate is back that is away, the zero time if nobody has said.
+func (c *candidates[T]) back(i int) time.Time {
+	s := c.judge(i)
+	until := int64(0)
+	switch f := s.state.Fitness; {
+	case f == Away && !s.state.Until.IsZero():
+		until = s.state.Until.UnixNano()
+	case f <= Busy || f == Slow:
+		until, _ = c.trouble.left(s.name, c.now)
+	}
+	if until <= c.now {
+		return time.Time{}
+	}
+	return time.Unix(0, until)
 }

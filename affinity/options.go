@@ -41,8 +41,9 @@ type Options[T any] struct {
 	AllModels bool
 	// RequireOwner makes Pick fail if a request names state that only one auth
 	// has (previous_response_id, a container …), Pick.Owns has told which auth that
-	// is, and that auth cannot serve. By default such a request goes on as if it
-	// named nothing.
+	// is, and that auth cannot serve. The error says until when. An auth that has
+	// failed a moment ago is asked all the same, because no other can help. By default
+	// such a request goes on as if it named nothing.
 	RequireOwner bool
 
 	// What the host knows of its auths.

@@ -9,12 +9,19 @@ import "slices"
 // A session that is not bound is bound to the owner. A session that is bound
 // elsewhere stays there.
 func (v *visit[T]) owner() (done bool, err error) {
+	if v.r.Ownerless {
+		return false, nil
+	}
+	least := rankDrained
+	if v.o.requireOwner {
+		least = rankFailed // better than nobody
+	}
 	for _, state := range v.id.Owners() {
 		auth, ok, err := v.store.Recall(v.ctx, ownerScope(v.scope), state.Key)
 		if !v.check(err) || !ok {
 			continue
 		}
-		i := v.serving(auth, rankDrained)
+		i := v.serving(auth, least)
 		if i >= 0 {
 			return true, v.own(i)
 		}
@@ -24,8 +31,10 @@ func (v *visit[T]) owner() (done bool, err error) {
 			}
 		}
 		if v.o.requireOwner {
-			e := v.nobody()
-			e.Reason, e.Auth = ReasonOwner, auth
+			e := &NoAuthError{Reason: ReasonOwner, Auth: auth}
+			if at := v.find(auth); at >= 0 {
+				e.Until = v.back(at)
+			}
 			return true, e
 		}
 	}

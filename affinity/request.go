@@ -37,6 +37,9 @@ type Request struct {
 	// a title, a quota probe. It goes where its session is bound. It makes,
 	// moves and renews no binding, and what is reported of it changes nothing.
 	Side bool
+	// Ownerless says that the request goes on as if it named no state: the auth that has
+	// it is gone.
+	Ownerless bool
 	// Off says that this request has no session: the balancer chooses, and
 	// nothing is looked up or bound.
 	Off bool

@@ -12,6 +12,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
+	"github.com/llmaffinity/llmaffinity/selector"
 )
 
 func event(name, data string) string { return "event: " + name + "\ndata: " + data + "\n\n" }
@@ -581,4 +583,66 @@ func TestAnErrorInAStream(t *testing.T) {
 			require.Len(t, told, c.tries, c.stream)
 		}
 	}
+}
+
+// State is nowhere else: while its auth cannot serve, nobody else is asked, and the
+// client learns when it can. An auth that is gone or refused takes its state with it, and
+// the provider tells that.
+func TestStateWaitsForItsAuth(t *testing.T) {
+	var f failing
+	p := start(t, func(auth string, w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/conversations" {
+			fmt.Fprint(w, `{"id":"conv_1","object":"conversation"}`)
+			return
+		}
+		f.serve(auth, w, r)
+	}, nil)
+	home := p.send(t, http.MethodPost, "/v1/conversations", `{}`).decision["auth"]
+	turn := func() got { return p.send(t, http.MethodGet, "/v1/conversations/conv_1/items", "") }
+	require.Equal(t, home, turn().decision["auth"])
+	f.called()
+	f.set(home, 503, "")
+	require.Equal(t, 503, turn().StatusCode)
+	require.Equal(t, 503, turn().StatusCode)
+	require.Equal(t, []string{home, home}, f.called(), "no other can help, and it may be well again")
+	f.set(home, 429, "30")
+	g := turn()
+	require.Equal(t, 429, g.StatusCode)
+	require.Equal(t, "30", g.Header.Get("Retry-After"))
+	f.called()
+	g = turn()
+	require.Equal(t, 503, g.StatusCode)
+	require.Contains(t, []string{"28", "29", "30"}, g.Header.Get("Retry-After"))
+	require.Empty(t, f.called())
+	require.NoError(t, p.Back(t.Context(), home))
+	f.set(home, 401, "")
+	require.Equal(t, 200, turn().StatusCode)
+	require.Equal(t, home, f.called()[0])
+	_, err := p.InvalidateAuth(t.Context(), home)
+	require.NoError(t, err)
+	require.Equal(t, 200, turn().StatusCode)
+	require.NotContains(t, f.called(), home, "it has lost its state")
+}
+
+func TestStateOfAnAuthThatIsNoCandidateAnyMore(t *testing.T) {
+	auths := names
+	var asked []string
+	tr, err := affinityhttp.New(selector.FillFirst[string](), itself,
+		func(*http.Request, affinity.Request) []string { return auths },
+		func(_ *http.Request, auth string) error {
+			asked = append(asked, auth)
+			return nil
+		}, &affinityhttp.Options[string]{Base: roundTripper(func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{"id":"resp_1","object":"response","output":[]}`)), ContentLength: -1}, nil
+		})})
+	require.NoError(t, err)
+	defer tr.Close()
+	for _, body := range []string{`{"model":"m","input":"q"}`, `{"model":"m","input":"q","previous_response_id":"resp_1"}`} {
+		resp, err := tr.RoundTrip(httptest.NewRequest(http.MethodPost, "/v1/responses", strings.NewReader(body)))
+		require.NoError(t, err)
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		auths = names[1:]
+	}
+	require.Equal(t, []string{"a", "b"}, asked, "the provider tells the client that the state is gone")
 }

@@ -152,6 +152,10 @@ const maxError = 64 << 10
 // classify says what the attempt has come to.
 func (a *attempt[T]) classify() {
 	if a.resp == nil {
+		if a.in.Context().Err() != nil {
+			a.result = affinity.Cancelled
+			return
+		}
 		a.result, a.away = a.pick.Classify(nil, a.err)
 		return
 	}
@@ -201,7 +205,13 @@ func (a *attempt[T]) isMissing() bool {
 
 // another reports whether another auth can help, and may be asked.
 func (a *attempt[T]) another() bool {
-	if a.result != affinity.Transient && a.result != affinity.Terminal {
+	switch a.result {
+	case affinity.Terminal:
+	case affinity.Transient:
+		if a.pick.Decision.Outcome == affinity.OutcomeOwner && (a.away == 0 || a.away > a.r.Patience) {
+			return false // no other has the state, and this one will be back
+		}
+	default:
 		return false
 	}
 	if a.body.rest != nil || a.number >= a.conf.Attempts || a.left() == 0 || a.in.Context().Err() != nil {

@@ -18,6 +18,8 @@ type Options[T any] struct {
 	// Affinity are the options of the affinity. Its State is asked first; the Transport
 	// adds which auths rest and, where State gives no Load, how many requests are in
 	// flight. If Load is the zero value, up to 8 requests are never too much.
+	// RequireOwner is always on: a request that names state waits for the auth that has
+	// it, as 503 says, unless that auth is gone.
 	Affinity affinity.Options[T]
 
 	// Describe changes what the Transport has found out about a request: Tenant, Pool,
@@ -142,6 +144,7 @@ func check[T any](o *Options[T], old *settings[T]) (*settings[T], error) {
 	if s.Affinity.Load == (affinity.LoadPolicy{}) {
 		s.Affinity.Load.Least = defaultLeast
 	}
+	s.Affinity.RequireOwner = true
 	s.state = s.Affinity.State
 	s.http = sessionid.HTTPOptions{MaxBody: s.MaxBody, Decompress: true, Zstd: s.Zstd}
 	return s, nil

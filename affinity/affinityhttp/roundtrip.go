@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -78,12 +79,18 @@ func (c *call[T]) try() (*http.Response, error) {
 	defer failed.settle()
 	for number := 1; ; {
 		c.r.Patience = min(patience, c.left())
-		pick, err := c.Pick(c.in.Context(), c.r, c.auths(c.in, c.r))
-		if none, ok := err.(*affinity.NoAuthError); ok && none.Waits() {
+		auths := c.auths(c.in, c.r)
+		pick, err := c.Pick(c.in.Context(), c.r, auths)
+		none, ok := err.(*affinity.NoAuthError)
+		if ok && none.Waits() {
 			patience -= c.wait(none.Until)
 			if c.in.Context().Err() != nil {
 				return nil, c.in.Context().Err()
 			}
+			continue
+		}
+		if ok && none.Reason == affinity.ReasonOwner && c.isGone(none.Auth, auths) {
+			c.r.Ownerless = true // the provider tells the client that the state is gone
 			continue
 		}
 		if err != nil {
@@ -170,6 +177,12 @@ func (f *failures[T]) give(c *call[T], err error) (*http.Response, error) {
 		return nil, f.err
 	}
 	return nil, err
+}
+
+// isGone reports whether an auth cannot be waited for: it is no candidate any more, or
+// has refused this request.
+func (c *call[T]) isGone(auth string, auths []T) bool {
+	return slices.Contains(c.r.Tried, auth) || !slices.ContainsFunc(auths, func(a T) bool { return c.name(a) == auth })
 }
 
 // left is how much of Options.Within is left.
