@@ -1,0 +1,5 @@
+// A tool of CI's. A module of its own, so that `go test ./...` at the top does
+// not build it.
+module github.com/llmaffinity/llmaffinity/.ci/clients
+
+go 1.25

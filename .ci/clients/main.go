@@ -1,0 +1,111 @@
+// Command clients is a proxy in front of a gateway that writes a line for each request:
+//
+//	1 +0.000s GET /v1/responses upgrade=websocket beta=responses_websockets=2026-02-06 -> 426
+//	2 +0.004s POST /v1/responses -> 200 hit auth=…
+//
+// The number counts arrivals, and the lines come in the order of the answers: if the
+// numbers are in order, no request came before the one before it was answered.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+)
+
+func main() {
+	gateway := flag.String("gateway", "", "`URL` of the gateway")
+	refuse := flag.Int("refuse", 0, "answer upgrades with this `status`; 0 leaves the answer to the gateway")
+	name := flag.String("log", "", "`file` for the lines; what goes wrong is said on stderr")
+	flag.Parse()
+	log.SetFlags(0)
+	to, err := url.Parse(*gateway)
+	if err != nil || to.Host == "" {
+		log.Fatal("-gateway is not a URL")
+	}
+	lines, err := os.Create(*name)
+	if err != nil {
+		log.Fatal(err)
+	}
+	// A port of the system's choice: without a network namespace others have theirs.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("http://%s\n", l.Addr())
+	log.Fatal(http.Serve(l, newRecorder(to, *refuse, lines)))
+}
+
+// recorder is the proxy.
+type recorder struct {
+	refuse int
+	proxy  *httputil.ReverseProxy
+
+	mu    sync.Mutex
+	out   io.Writer
+	count int
+	first time.Time // when the first request came
+}
+
+func newRecorder(to *url.URL, refuse int, out io.Writer) *recorder {
+	return &recorder{refuse: refuse, out: out, proxy: &httputil.ReverseProxy{
+		Rewrite:       func(p *httputil.ProxyRequest) { p.SetURL(to) },
+		FlushInterval: -1,
+	}}
+}
+
+func (r *recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
+	number, since := r.arrived()
+	text := fmt.Sprintf("%d +%.3fs %s %s", number, since.Seconds(), in.Method, in.URL.Path)
+	upgrade := in.Header.Get("Upgrade")
+	if upgrade != "" {
+		text += fmt.Sprintf(" upgrade=%s beta=%s", upgrade, in.Header.Get("OpenAI-Beta"))
+	}
+	answer := &answer{ResponseWriter: w, told: func(status int) {
+		decision := w.Header().Get("X-Llmaffinity")
+		if decision != "" {
+			decision = " " + decision
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		fmt.Fprintf(r.out, "%s -> %d%s\n", text, status, decision)
+	}}
+	if upgrade != "" && r.refuse != 0 {
+		http.Error(answer, "refused on purpose", r.refuse)
+		return
+	}
+	r.proxy.ServeHTTP(answer, in)
+}
+
+// arrived counts a request.
+func (r *recorder) arrived() (number int, since time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.count++; r.count == 1 {
+		r.first = time.Now()
+	}
+	return r.count, time.Since(r.first)
+}
+
+// answer tells the status before anything of an answer is passed on, so that a line is
+// there before the client can react.
+type answer struct {
+	http.ResponseWriter
+	told func(status int)
+}
+
+func (a *answer) WriteHeader(status int) {
+	a.told(status)
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets the proxy flush.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
