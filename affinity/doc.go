@@ -17,7 +17,8 @@
 //	resp, err := send(pick.Auth)
 //	pick.ReportResponse(resp, err)
 //
-// [Wrap] is the same for a balancer that is a [selector.Selector]. Package
+// [Wrap] is the same for a balancer that is a [selector.Selector]. Package affinityhttp
+// has the loop around a pick, as an http.RoundTripper. Package
 // sessionid finds the session and package cache holds the binding. A host that
 // wants only one of these can use it alone.
 //
@@ -52,6 +53,10 @@
 // sessions, and forgotten when the auth was not away for as long as Options.Warm.
 //
 // A session remembers up to 64 auths that have failed it.
+//
+// An auth that asks to be left alone for a second costs its sessions a cold prompt
+// elsewhere. A request with Request.Patience waits instead: Pick returns an error that
+// says until when.
 //
 // # Where sessions go
 //
