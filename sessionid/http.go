@@ -103,7 +103,7 @@ func (o *HTTPOptions) Plain(h http.Header, sent []byte) []byte {
 	if !o.Decompress {
 		return nil
 	}
-	open := o.decoder(encoding)
+	open := o.Decoder(encoding)
 	if open == nil {
 		return nil
 	}
@@ -127,9 +127,10 @@ func (o *HTTPOptions) limit() int64 {
 	return o.MaxBody
 }
 
-// decoder returns what opens a content encoding; nil if nothing does.
-func (o *HTTPOptions) decoder(encoding string) func(io.Reader) (io.ReadCloser, error) {
-	switch encoding {
+// Decoder returns what opens a Content-Encoding: gzip, deflate, or zstd if there is Zstd.
+// It is nil if nothing does. Decompress does not matter.
+func (o *HTTPOptions) Decoder(encoding string) func(io.Reader) (io.ReadCloser, error) {
+	switch strings.ToLower(strings.TrimSpace(encoding)) {
 	case "gzip", "x-gzip":
 		return func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }
 	case "deflate":

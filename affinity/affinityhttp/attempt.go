@@ -115,7 +115,7 @@ func (a *attempt[T]) begin() {
 	a.watch = &watch{words: a.pick.Decision.Signal.Kind == sessionid.KindContent}
 	encoding := strings.ToLower(strings.TrimSpace(a.resp.Header.Get("Content-Encoding")))
 	if encoding != "" && encoding != "identity" {
-		if open := a.conf.decoder(encoding); open != nil {
+		if open := a.conf.http.Decoder(encoding); open != nil {
 			a.inside = newInflater(open, a.watch)
 		} else {
 			a.watch.over, a.watch.form = true, formWhole // nobody can read it
@@ -185,7 +185,7 @@ func (a *attempt[T]) classify() {
 // opened is the body of an error, decompressed as far as it is there.
 func (s *settings[T]) opened(h http.Header, body []byte) []byte {
 	encoding := strings.ToLower(strings.TrimSpace(h.Get("Content-Encoding")))
-	open := s.decoder(encoding)
+	open := s.http.Decoder(encoding)
 	if open == nil {
 		return body
 	}

@@ -1,32 +1,6 @@
 package affinityhttp
 
-import (
-	"bufio"
-	"compress/flate"
-	"compress/gzip"
-	"compress/zlib"
-	"io"
-)
-
-// decoder returns what opens a content encoding; nil if nothing does.
-func (s *settings[T]) decoder(encoding string) func(io.Reader) (io.ReadCloser, error) {
-	switch encoding {
-	case "gzip", "x-gzip":
-		return func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }
-	case "deflate":
-		// RFC 9110 means zlib. Some servers send bare deflate.
-		return func(r io.Reader) (io.ReadCloser, error) {
-			b := bufio.NewReader(r)
-			if head, err := b.Peek(2); err == nil && head[0]&0x0f == 8 && (int(head[0])<<8|int(head[1]))%31 == 0 {
-				return zlib.NewReader(b)
-			}
-			return flate.NewReader(b), nil
-		}
-	case "zstd":
-		return s.Zstd
-	}
-	return nil
-}
+import "io"
 
 // inflater opens a compressed answer as it passes: what is written to it comes out at
 // to, decompressed, before Write returns. Decoders want to read and answers are written,

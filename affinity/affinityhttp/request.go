@@ -141,7 +141,7 @@ func (s *settings[T]) narrow(h http.Header) {
 		for part := range strings.SplitSeq(line, ",") {
 			coding, _, _ := strings.Cut(part, ";")
 			coding = strings.ToLower(strings.TrimSpace(coding))
-			if s.decoder(coding) == nil && coding != "identity" && coding != "" {
+			if s.http.Decoder(coding) == nil && coding != "identity" && coding != "" {
 				all = false
 				continue
 			}
