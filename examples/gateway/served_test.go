@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -358,33 +357,20 @@ func TestOnlyStreamsMakeAnAuthSlow(t *testing.T) {
 	} {
 		t.Run(api.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				sim, err := simulator.New(simulator.Options{})
-				require.NoError(t, err)
-				base, err := url.Parse("http://provider")
-				require.NoError(t, err)
-				pool := &Pool{}
-				for i := range 4 {
-					pool.auths = append(pool.auths, &Auth{Name: fmt.Sprint("sim-", i+1), API: APIAny, URL: base, Key: fmt.Sprint("key-", i+1)})
-				}
 				const above, samples = 50 * time.Millisecond, 2
-				g, err := NewGateway(GatewayOptions{Pool: pool, Affinity: true, DecisionHeader: true, Base: inside{sim},
+				gw := startInside(t, 4, simulator.Options{}, GatewayOptions{Affinity: true, DecisionHeader: true,
 					Slow: affinity.SlowPolicy{Above: above, Samples: samples}})
-				require.NoError(t, err)
-				defer g.Close()
 				ask := func(stream bool) map[string]string {
 					path := api.path
 					if stream {
 						path = api.stream
 					}
-					r := httptest.NewRequest("POST", path, strings.NewReader(fmt.Sprintf(api.body, stream)))
-					r.Header.Set("X-Session-Id", "the-session")
-					w := httptest.NewRecorder()
-					g.ServeHTTP(w, r)
-					require.Equal(t, http.StatusOK, w.Code)
-					return decisionOf(w.Result())
+					r := gw.send("POST", path, fmt.Sprintf(api.body, stream), "X-Session-Id", "the-session")
+					require.Equal(t, http.StatusOK, r.status)
+					return decisionOf(&http.Response{Header: r.header})
 				}
 				home := ask(true)["auth"]
-				sim.SetFault(pool.Named(home).Key, simulator.Fault{Delay: 2 * above})
+				gw.sim.SetFault(gw.pool.Named(home).Key, simulator.Fault{Delay: 2 * above})
 				for range 3 * samples {
 					d := ask(false)
 					require.Equal(t, home, d["auth"])
@@ -484,7 +470,8 @@ func TestAnIdempotencyKeyGoesOnIfTheClientHasSentOne(t *testing.T) {
 // Stopping waits for what is under way, and takes nothing new.
 func TestARequestUnderWayFinishesWhenTheGatewayIsStopped(t *testing.T) {
 	for _, stream := range []bool{false, true} {
-		arrived, release := make(chan struct{}), make(chan struct{})
+		arrived, held := make(chan struct{}), make(chan struct{})
+		release := sync.OnceFunc(func() { close(held) })
 		pool := upstream(t, 2, func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			if stream {
@@ -493,9 +480,10 @@ func TestARequestUnderWayFinishesWhenTheGatewayIsStopped(t *testing.T) {
 				_ = http.NewResponseController(w).Flush()
 			}
 			close(arrived)
-			<-release
+			<-held
 			_, _ = io.WriteString(w, "data: {\"n\":2}\n\n")
 		})
+		t.Cleanup(release)
 		g, err := NewGateway(GatewayOptions{Pool: pool, Affinity: true})
 		require.NoError(t, err)
 		defer g.Close()
@@ -504,7 +492,7 @@ func TestARequestUnderWayFinishesWhenTheGatewayIsStopped(t *testing.T) {
 		client := &http.Client{Transport: &http.Transport{}}
 		defer client.CloseIdleConnections()
 		gw := &testGateway{url: addr, client: client}
-		answered, stopped := make(chan reply), make(chan struct{})
+		answered, stopped := make(chan reply, 1), make(chan struct{})
 		go func() { answered <- gw.send("POST", "/v1/messages", question) }()
 		<-arrived
 		go func() {
@@ -525,7 +513,7 @@ func TestARequestUnderWayFinishesWhenTheGatewayIsStopped(t *testing.T) {
 			t.Fatal("the request was cut off: ", r)
 		default:
 		}
-		close(release)
+		release()
 		r := <-answered
 		require.NoError(t, r.err)
 		require.Equal(t, http.StatusOK, r.status)

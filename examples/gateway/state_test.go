@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +34,24 @@ func startSimulated(t *testing.T, auths int, so simulator.Options, o GatewayOpti
 	gw := startGatewayOn(t, o)
 	gw.sim = sim
 	return gw
+}
+
+// startInside is startSimulated within this process, so that the clock can be the test's
+// own.
+func startInside(t *testing.T, auths int, so simulator.Options, o GatewayOptions) *testGateway {
+	t.Helper()
+	sim, err := simulator.New(so)
+	require.NoError(t, err)
+	base, err := url.Parse("http://provider")
+	require.NoError(t, err)
+	o.Pool, o.Base = &Pool{}, inside{sim}
+	for i := range auths {
+		o.Pool.auths = append(o.Pool.auths, &Auth{Name: fmt.Sprint("sim-", i+1), API: APIAny, URL: base, Key: fmt.Sprint("key-", i+1)})
+	}
+	g, err := NewGateway(o)
+	require.NoError(t, err)
+	t.Cleanup(g.Close)
+	return &testGateway{g: g, sim: sim, pool: o.Pool, url: "http://gateway", client: &http.Client{Transport: inside{g}}}
 }
 
 // reply is what a client has got.
@@ -316,36 +332,13 @@ func TestAThreadThatHasExpiredGoesOnAtItsAuth(t *testing.T) {
 		for _, stream := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%v, streamed %v", header, stream), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					sim, err := simulator.New(simulator.Options{ThreadTTL: time.Minute, TTL: time.Hour, MinTokens: 1})
-					require.NoError(t, err)
-					base, err := url.Parse("http://provider")
-					require.NoError(t, err)
-					pool := &Pool{}
-					for i := range 8 {
-						pool.auths = append(pool.auths, &Auth{Name: fmt.Sprint("sim-", i+1), API: APIAny, URL: base, Key: fmt.Sprint("key-", i+1)})
-					}
-					g, err := NewGateway(GatewayOptions{Pool: pool, Affinity: true, DecisionHeader: true, Base: inside{sim}})
-					require.NoError(t, err)
-					defer g.Close()
+					gw := startInside(t, 8, simulator.Options{ThreadTTL: time.Minute}, GatewayOptions{Affinity: true, DecisionHeader: true})
 					ask := func(messages []any, thread object) reply {
-						r := httptest.NewRequest("POST", "/v1/messages", strings.NewReader(written(object{
-							"model": "m", "stream": stream, "max_tokens": 9, "messages": messages, "thread": thread})))
-						r.Header.Set("Authorization", "Bearer client")
-						r.Header.Set("Anthropic-Version", "2023-06-01")
-						r.Header.Set("Anthropic-Beta", "message-threads-2026-08-12")
-						for i := 0; i+1 < len(header); i += 2 {
-							r.Header.Set(header[i], header[i+1])
-						}
-						w := httptest.NewRecorder()
-						g.ServeHTTP(w, r)
-						return reply{w.Code, w.Header(), strings.TrimSpace(w.Body.String()), nil}
+						return gw.send("POST", "/v1/messages", written(object{"model": "m", "stream": stream, "max_tokens": 9, "messages": messages, "thread": thread}),
+							append([]string{"Authorization", "Bearer client", "Anthropic-Version", "2023-06-01", "Anthropic-Beta", "message-threads-2026-08-12"}, header...)...)
 					}
 					between := func(n int) { // another session, so that the balancer's turn is elsewhere
-						r := httptest.NewRequest("POST", "/v1/messages", strings.NewReader(question))
-						r.Header.Set("X-Session-Id", fmt.Sprint("other-", n))
-						w := httptest.NewRecorder()
-						g.ServeHTTP(w, r)
-						require.Equal(t, http.StatusOK, w.Code)
+						require.Equal(t, http.StatusOK, gw.send("POST", "/v1/messages", question, "X-Session-Id", fmt.Sprint("other-", n)).status)
 					}
 					var history []any
 					home, id := "", ""
@@ -374,12 +367,8 @@ func TestAThreadThatHasExpiredGoesOnAtItsAuth(t *testing.T) {
 						history = append(history, object{"role": "assistant", "content": joined(r.text, "delta.text", "content.0.text")})
 						between(i)
 					}
-					tries := 0
-					for _, s := range sim.Stats() {
-						tries += s.Requests
-					}
-					require.Equal(t, 6+1+7, tries, "nobody else was asked for the thread")
-					require.True(t, slices.ContainsFunc(pool.All(), func(a *Auth) bool { return a.Name == home && a.Reason() == "" }), "its auth is not to blame")
+					require.Equal(t, 6+1+7, gw.tries(), "nobody else was asked for the thread")
+					require.Empty(t, gw.pool.Named(home).Reason(), "its auth is not to blame")
 				})
 			})
 		}
