@@ -34,6 +34,9 @@ func served(r *http.Request) (api API, anyone, ok bool) {
 	if path == "/" && r.Method == http.MethodHead { // Claude Code looks whether somebody is there
 		return APIAnthropic, true, true
 	}
+	if leadsUp(path) {
+		return "", false, false
+	}
 	if api, ok = paths[path]; !ok {
 		for i := strings.LastIndexByte(path, '/'); i > 0 && !ok; i = strings.LastIndexByte(path[:i], '/') {
 			api, ok = paths[path[:i+1]]
@@ -46,6 +49,19 @@ func served(r *http.Request) (api API, anyone, ok bool) {
 		return APIAnthropic, true, true
 	}
 	return APIOpenAI, true, true
+}
+
+// leadsUp reports whether a path names a folder above: a provider may follow it to
+// something that the gateway does not serve. Some servers take a backslash for a slash,
+// and leave out what stands behind a semicolon.
+func leadsUp(path string) bool {
+	for segment := range strings.FieldsFuncSeq(path, func(c rune) bool { return c == '/' || c == '\\' }) {
+		segment, _, _ = strings.Cut(segment, ";")
+		if segment == "." || segment == ".." || strings.Contains(strings.ToLower(segment), "%2e") || strings.Contains(strings.ToLower(segment), "%2f") {
+			return true
+		}
+	}
+	return false
 }
 
 // setCredential presents an auth's key in the form of the API.
