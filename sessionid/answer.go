@@ -100,6 +100,7 @@ func (w *AnswerWriter) readWhole(body []byte) {
 	case v.Get("output").IsArray():
 		w.response(v)
 		v.Get("output").ForEach(func(_, item gjson.Result) bool {
+			w.container(item.Get("container_id").Str) // code that the provider has run
 			w.items = append(w.items, item.Raw)
 			return true
 		})
@@ -123,6 +124,7 @@ func (w *AnswerWriter) event(v gjson.Result) {
 	case "message_stop":
 		w.whole = true
 	case "response.output_item.done":
+		w.container(v.Get("item.container_id").Str)
 		w.grow(len(v.Get("item").Raw))
 		w.items = append(w.items, v.Get("item").Raw)
 	case "response.created", "response.completed", "response.incomplete":

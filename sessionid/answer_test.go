@@ -167,7 +167,11 @@ func TestAnswersSayWhatTheAuthHolds(t *testing.T) {
 		"a cached content of Vertex AI": {`{"name":"projects/p/locations/l/cachedContents/1"}`, []sessionid.Owner{
 			{Name: "cachedContent", Key: sessionid.OwnerKey("cachedContent", "projects/p/locations/l/cachedContents/1")}}},
 		"a model, which has a name": {`{"name":"models/m","id":"x"}`, nil},
-		"an error":                  {`{"error":{"message":"no","type":"x"}}`, nil}, "no JSON": {`{"id":"resp_1","object":"response","output":[`, nil},
+		"a container that code has run in": {`{"id":"resp_1","object":"response","store":false,"output":[{"type":"code_interpreter_call","id":"ci_1","container_id":"cntr_1","code":"1"}]}`, []sessionid.Owner{
+			{Name: "container", Key: sessionid.OwnerKey("container", "cntr_1")}}},
+		"the same, streamed": {event("response.output_item.done", `{"type":"response.output_item.done","item":{"type":"code_interpreter_call","id":"ci_1","container_id":"cntr_1"}}`), []sessionid.Owner{
+			{Name: "container", Key: sessionid.OwnerKey("container", "cntr_1")}}},
+		"an error": {`{"error":{"message":"no","type":"x"}}`, nil}, "no JSON": {`{"id":"resp_1","object":"response","output":[`, nil},
 		"nothing": {``, nil}, "text": {`upstream connect error`, nil},
 	} {
 		a := sessionid.ReadAnswer([]byte(c.body))

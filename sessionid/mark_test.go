@@ -210,6 +210,18 @@ func TestAPathNamesAConversation(t *testing.T) {
 	}
 }
 
+func TestAHostAddsWhatOnlyItKnowsOf(t *testing.T) {
+	var id sessionid.ID
+	id = id.WithOwner("container", "cntr_1")
+	id = id.WithOwner("container", "cntr_1")
+	id = id.WithOwner("container", " ")
+	require.Equal(t, []sessionid.Owner{{Name: "container", Key: sessionid.OwnerKey("container", "cntr_1")}}, id.Owners())
+	for i := range 20 {
+		id = id.WithOwner("container", fmt.Sprint("cntr_", i))
+	}
+	require.Len(t, id.Owners(), 8)
+}
+
 func TestTheRequestOfAServerHasAPath(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "/v1/conversations/conv_1a/items", nil)
 	id := sessionid.FromRequest(r, nil)

@@ -58,6 +58,19 @@ func (id ID) WithPath(path string) ID {
 	return id
 }
 
+// WithOwner returns the ID with state that the request names in a place which Extract
+// does not look at. name and id are those of [OwnerKey]. What is no id changes nothing,
+// nor does more than 8 of them.
+func (id ID) WithOwner(name, v string) ID {
+	if v, ok := clean(v, maxOwnerBytes); ok && len(id.owners) < mostOwners {
+		id.owns(name, v)
+	}
+	return id
+}
+
+// mostOwners bounds what a host can add.
+const mostOwners = 8
+
 // owns adds an owner that the body has not named. A path names one of each member, so
 // maxOwners needs not bound them. The slice is another ID's too.
 func (id *ID) owns(member, v string) {

@@ -213,6 +213,11 @@ func TestStateGoesToTheAuthThatHasIt(t *testing.T) {
 			next:   [][2]string{{"/v1/messages", `{"model":"m","container":"container_1","messages":[{"role":"user","content":"other"}]}`}}},
 		{name: "a container of OpenAI's", path: "/v1/containers", body: `{"name":"x"}`, answer: `{"id":"cntr_1","object":"container"}`,
 			next: [][2]string{{"/v1/containers/cntr_1/files", ""}}},
+		{name: "a container that code has run in", path: "/v1/responses", body: `{"model":"m","input":"q","tools":[{"type":"code_interpreter","container":{"type":"auto"}}]}`,
+			answer: `{"id":"resp_1","object":"response","store":false,"output":[{"type":"code_interpreter_call","id":"ci_1","container_id":"cntr_1"}]}`,
+			next: [][2]string{{"/v1/responses", `{"model":"m","input":"other","tools":[{"type":"code_interpreter","container":"cntr_1"}]}`},
+				{"/v1/responses", `{"model":"m","input":"third","tools":[{"type":"shell","environment":{"type":"container_reference","container_id":"cntr_1"}}]}`},
+				{"/v1/containers/cntr_1/files/cfile_1/content", ""}}},
 		{name: "a cached content", path: "/v1beta/cachedContents", body: `{"model":"models/m","contents":[{"role":"user","parts":[{"text":"long"}]}]}`, answer: `{"name":"cachedContents/1"}`,
 			next: [][2]string{{"/v1beta/models/m:generateContent", `{"cachedContent":"cachedContents/1","contents":[{"role":"user","parts":[{"text":"q"}]}]}`}, {"/v1beta/cachedContents/1", ""}}},
 	} {

@@ -48,7 +48,14 @@ func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
 	a.cancel = func() { cancel(nil) }
 	late := time.AfterFunc(c.left(), func() { cancel(errTooLong) })
 	a.landed = c.flying.Begin(pick.Decision.Auth)
+	sent := false
+	defer func() {
+		if !sent { // a function of the host's has panicked
+			a.close()
+		}
+	}()
 	a.resp, a.err = a.send(ctx)
+	sent = true
 	if a.err == nil {
 		a.came = a.resp.Body
 		a.begin()
@@ -75,6 +82,9 @@ func (a *attempt[T]) send(ctx context.Context) (*http.Response, error) {
 	out := a.in.Clone(ctx)
 	out.Host, out.RequestURI = "", ""
 	dropCredential(out)
+	for _, hop := range [...]string{"Connection", "Proxy-Connection", "Keep-Alive", "Upgrade", "Http2-Settings"} {
+		out.Header.Del(hop)
+	}
 	a.conf.narrow(out.Header)
 	b := a.body
 	switch {
@@ -152,7 +162,7 @@ const maxError = 64 << 10
 // classify says what the attempt has come to.
 func (a *attempt[T]) classify() {
 	if a.resp == nil {
-		if a.in.Context().Err() != nil {
+		if a.in.Context().Err() != nil || a.body.rest.isTheClients(a.err) {
 			a.result = affinity.Cancelled
 			return
 		}
@@ -169,7 +179,7 @@ func (a *attempt[T]) classify() {
 		}
 		shown := *a.resp
 		shown.Header = a.resp.Header.Clone()
-		shown.Body = io.NopCloser(bytes.NewReader(a.conf.opened(a.resp.Header, body)))
+		shown.Body = io.NopCloser(bytes.NewReader(a.conf.openedError(a.resp.Header, body)))
 		a.result, a.away = a.pick.Classify(&shown, nil)
 		return
 	}
@@ -182,8 +192,8 @@ func (a *attempt[T]) classify() {
 	a.result, a.away = a.pick.Classify(&shown, nil)
 }
 
-// opened is the body of an error, decompressed as far as it is there.
-func (s *settings[T]) opened(h http.Header, body []byte) []byte {
+// openedError is the body of an error, decompressed as far as it is there.
+func (s *settings[T]) openedError(h http.Header, body []byte) []byte {
 	encoding := strings.ToLower(strings.TrimSpace(h.Get("Content-Encoding")))
 	open := s.http.Decoder(encoding)
 	if open == nil {
@@ -203,8 +213,9 @@ func (a *attempt[T]) isMissing() bool {
 	return a.resp != nil && a.resp.StatusCode == http.StatusNotFound && a.result == affinity.Terminal
 }
 
-// another reports whether another auth can help, and may be asked.
-func (a *attempt[T]) another() bool {
+// another reports whether another auth can help, and may be asked. asked is how many
+// were asked so far.
+func (a *attempt[T]) another(asked int) bool {
 	switch a.result {
 	case affinity.Terminal:
 	case affinity.Transient:
@@ -214,10 +225,15 @@ func (a *attempt[T]) another() bool {
 	default:
 		return false
 	}
-	if a.body.rest != nil || a.number >= a.conf.Attempts || a.left() == 0 || a.in.Context().Err() != nil {
+	if a.body.rest != nil || asked >= a.conf.Attempts || a.left() == 0 || a.in.Context().Err() != nil {
 		return false
 	}
 	return a.idle || a.refused() || a.conf.Repeat(a.in, a.r)
+}
+
+// isRefused reports whether the auth's own credential was refused.
+func (a *attempt[T]) isRefused() bool {
+	return a.resp != nil && a.result == affinity.Terminal && a.resp.StatusCode >= 400 && a.resp.StatusCode <= 403
 }
 
 // refused reports whether the answer says that nothing was done.

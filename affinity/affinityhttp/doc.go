@@ -20,19 +20,24 @@
 //     another one can help. What is the client's fault goes to the client as the
 //     provider has said it. If all fail, the client gets the last answer, with its
 //     status, its body and its Retry-After.
-//   - Auths rest that have failed: for as long as they ask for, or after failures in a
-//     row, or after they have refused their credential.
+//   - Auths rest that have failed. One that says for how long (Retry-After) is asked by
+//     nobody until then. One that fails again and again, or refuses its credential twice
+//     in a row, is asked only if nobody else is left.
 //   - Results, the time to the first token, requests in flight and streams that break are
 //     reported to package affinity.
 //   - Answers are read as they pass, without holding back or changing a byte. State that
-//     they create leads later requests to its auth (previous_response_id, conversations,
-//     containers, threads, cached contents). Conversations without an id are told apart
-//     by what they were answered. What they cost goes to [Options].OnAttempt.
+//     they create leads later requests to its auth, and these wait for that auth:
+//     responses, conversations and containers of OpenAI's, message threads and containers
+//     of Anthropic's, interactions and cached contents of Google's. Files and batches are
+//     not followed. Conversations without an id are told apart by what they were
+//     answered. What they cost goes to [Options].OnAttempt.
 //
 // # What changes on the way
 //
 // The request keeps its header and body, but for what the host's prepare sets and for
-// two things. The client's own credential is taken out before prepare is called. And
+// two things. The client's own credential is taken out before prepare is called:
+// Authorization, X-Api-Key, X-Goog-Api-Key, Api-Key, Proxy-Authorization, and the query's
+// key. And
 // Accept-Encoding is narrowed to encodings that can be read in passing: identity, gzip,
 // deflate, and zstd if there is a decoder; an answer that nobody can read creates state
 // that nobody knows of. The answer passes byte for byte.
@@ -43,7 +48,8 @@
 // # Bounds
 //
 // A body is held up to [Options].MaxBody, so that it can be sent again; a larger one
-// is streamed, known by its header alone, and tried once. Of an answer at most some MiB
+// is streamed, known by its header alone, and tried once. A compressed one is looked into
+// if it opens to at most 32 times its size. Of an answer at most some MiB
 // are held. Attempts, the time that they take together, and waiting are bounded. There
 // is no goroutine but one for each compressed answer, until that ends.
 package affinityhttp

@@ -23,8 +23,10 @@ type Options[T any] struct {
 	Affinity affinity.Options[T]
 
 	// Describe changes what the Transport has found out about a request: Tenant, Pool,
-	// Model, Side, Off and Force. in is the request as it came. See [Describe] for what
-	// is found out. nil changes nothing.
+	// Model, Side, Off and the like. in is the request as it came. Tenant is a digest of
+	// the client's credential (see the package), Pool the API by the path, Model that of
+	// the body or the path. Off is what belongs to no conversation, such as embeddings.
+	// nil changes nothing.
 	Describe func(in *http.Request, r *affinity.Request)
 	// TenantKey keys the digest of a client's credential that is its Tenant. Give it if
 	// bindings outlive the process. nil is a random key for this process.
@@ -42,22 +44,26 @@ type Options[T any] struct {
 	// own. nil leaves them alone.
 	Zstd func(io.Reader) (io.ReadCloser, error)
 
-	// Attempts is how many auths one request may try. 0 is 4.
+	// Attempts is how many auths one request may try. Asking the same one again after
+	// having waited for it does not count. 0 is 4.
 	Attempts int
 	// Within is how long a request may take until the first byte of its answer, over all
-	// attempts and waits. What is under way then is cancelled. 0 is 10 minutes.
+	// attempts and waits, from when its body is there. What is under way then is
+	// cancelled. How long a client may take to send its body is the server's matter. 0 is
+	// 10 minutes.
 	Within time.Duration
-	// Patience is how long one request may wait, in all, for an auth where its prompt
-	// cache is warm and that has asked to be left alone for a moment, see
-	// affinity.Request. 0 never waits. It ends with the client's context.
+	// Patience is how long one request may wait, in all and at most three times, for an
+	// auth where its prompt cache is warm and that has asked to be left alone for a
+	// moment, see affinity.Request. Then another one is asked. 0 never waits. It ends with
+	// the client's context.
 	Patience time.Duration
 	// Repeat says whether a request may be sent to another auth after it may have had an
 	// effect at the first one: a connection that broke, a 500. A request that was refused
 	// (401, 429, 503 …) or could not be sent had none. nil is [Repeatable].
 	Repeat func(in *http.Request, r affinity.Request) bool
 
-	// DecisionHeader, if not empty, is the name of a header of each answer that says what
-	// was decided: "auth=…; outcome=…; reason=…; signal=…; session=…". The session is its
+	// DecisionHeader, if not empty, is the name of a header of each answer of an auth that
+	// says what was decided: "auth=…; outcome=…; reason=…; signal=…; session=…". The session is its
 	// stable name.
 	DecisionHeader string
 	// OnAttempt, if not nil, is called once for each attempt when it has ended: a stream

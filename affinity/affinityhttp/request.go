@@ -11,19 +11,25 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"github.com/tidwall/gjson"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // credentialHeaders are where clients put what they have for the gateway.
-var credentialHeaders = [...]string{"Authorization", "X-Api-Key", "X-Goog-Api-Key"}
+var credentialHeaders = [...]string{"Authorization", "X-Api-Key", "X-Goog-Api-Key", "Api-Key", "Proxy-Authorization"}
 
 // credentialOf is what the client presented, "" for nothing.
 func credentialOf(r *http.Request) string {
 	for _, h := range credentialHeaders {
 		if v := r.Header.Get(h); v != "" {
+			// The same key is the same tenant, in whatever form it comes.
+			if scheme, key, ok := strings.Cut(v, " "); ok && strings.EqualFold(scheme, "bearer") {
+				return strings.TrimSpace(key)
+			}
 			return v
 		}
 	}
@@ -70,9 +76,30 @@ func (e *BodyError) Unwrap() error { return e.Err }
 
 // body is a request's, as it was sent.
 type body struct {
-	held   []byte    // all of it, or else its beginning …
-	rest   io.Reader // … and this is what comes behind it
+	held   []byte  // all of it, or else its beginning …
+	rest   *upload // … and this is what comes behind it
 	closer io.Closer
+}
+
+// upload is what a client still sends.
+type upload struct {
+	io.Reader
+	whole, broken atomic.Bool
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	n, err := u.Reader.Read(p)
+	if err == io.EOF {
+		u.whole.Store(true)
+	} else if err != nil {
+		u.broken.Store(true)
+	}
+	return n, err
+}
+
+// isTheClients reports whether an error can be the client's: it has not sent all.
+func (u *upload) isTheClients(err error) bool {
+	return u != nil && (u.broken.Load() || errors.As(err, new(*tooLong)) && !u.whole.Load())
 }
 
 // readBody reads up to a limit. What is held completely is closed.
@@ -81,7 +108,7 @@ func readBody(r *http.Request, limit int64) (b body, err error) {
 		return b, nil
 	}
 	if r.ContentLength > limit {
-		return body{rest: r.Body, closer: r.Body}, nil
+		return body{rest: &upload{Reader: r.Body}, closer: r.Body}, nil
 	}
 	var buf bytes.Buffer
 	if n := r.ContentLength; n > 0 {
@@ -94,10 +121,19 @@ func readBody(r *http.Request, limit int64) (b body, err error) {
 	}
 	b.held = buf.Bytes()
 	if int64(len(b.held)) > limit {
-		b.rest, b.closer = r.Body, r.Body
+		b.rest, b.closer = &upload{Reader: r.Body}, r.Body
 		return b, nil
 	}
 	return b, r.Body.Close()
+}
+
+// opened is a body that was sent, decompressed; nil if it cannot be looked into. A small
+// body that becomes a large one is not: JSON shrinks to a tenth, and seldom to less than
+// a thirtieth.
+func (s *settings[T]) opened(h http.Header, sent []byte) []byte {
+	o := s.http
+	o.MaxBody = min(o.MaxBody, 1<<20+32*int64(len(sent)))
+	return o.Plain(h, sent)
 }
 
 // describe says what a request is. plain is its body, decompressed, or nil.
@@ -111,10 +147,32 @@ func (s *settings[T]) describe(in *http.Request, to target, plain []byte) affini
 			r.Model = m.Str
 		}
 	}
+	if to.api == OpenAI && bytes.Contains(plain, []byte(`"cntr_`)) {
+		r.ID = s.withContainers(in, plain)
+	}
 	if s.Describe != nil {
 		s.Describe(in, &r)
 	}
 	return r
+}
+
+// withContainers is the session of a request with tools that may name containers of
+// OpenAI's. sessionid does not look at tools.
+func (s *settings[T]) withContainers(in *http.Request, plain []byte) *sessionid.ID {
+	extract := s.Affinity.Extract
+	if extract == nil {
+		extract = sessionid.Extract
+	}
+	id := extract(in.Header, plain).WithPath(in.URL.Path)
+	gjson.GetBytes(plain, "tools").ForEach(func(_, tool gjson.Result) bool {
+		for _, at := range [...]string{"container", "environment.container_id"} {
+			if v := tool.Get(at); v.Type == gjson.String {
+				id = id.WithOwner("container", v.Str)
+			}
+		}
+		return true
+	})
+	return &id
 }
 
 // tenant is who is calling: a digest of the credential, because a credential has no
@@ -175,13 +233,19 @@ func Repeatable(in *http.Request, r affinity.Request) bool {
 	if len(r.Body) == 0 {
 		return false // nobody knows what it asks for
 	}
-	o := gjson.GetManyBytes(r.Body, "background", "conversation", "container", "mcp_servers", "tools")
-	if o[0].Bool() || isSet(o[1]) || isSet(o[2]) || isSet(o[3]) {
-		return false
-	}
 	harmless := true
-	o[4].ForEach(func(_, tool gjson.Result) bool {
-		harmless = tool.Get("type").Str != "mcp"
+	gjson.ParseBytes(r.Body).ForEach(func(name, v gjson.Result) bool { // of duplicate members any may count
+		switch name.Str {
+		case "background":
+			harmless = v.Type == gjson.False || v.Type == gjson.Null
+		case "conversation", "container", "mcp_servers":
+			harmless = !isSet(v)
+		case "tools":
+			v.ForEach(func(_, tool gjson.Result) bool {
+				harmless = tool.Get("type").Str != "mcp" && tool.Get("container").Type != gjson.String && !tool.Get("environment.container_id").Exists()
+				return harmless
+			})
+		}
 		return harmless
 	})
 	return harmless

@@ -20,6 +20,7 @@ type call[T any] struct {
 	r     affinity.Request
 	body  body
 	began time.Time
+	reads bool // it looks at state, which any auth may have
 }
 
 // RoundTrip sends a request to the auth of its session, and to another one as long as
@@ -27,7 +28,8 @@ type call[T any] struct {
 // of the answer's body is there. The caller reads the body to its end or closes it, as
 // with any http.RoundTripper.
 //
-// If auths have answered, and none of them well, the last answer is returned. If none has
+// If auths have answered, and none of them well, the last answer is returned; one that
+// refuses an auth's own credential only if there is no other. If none has
 // answered, the error is that of the last attempt. If nobody could be asked it is an
 // *affinity.NoAuthError. An error of reading the request's body is a *BodyError.
 func (t *Transport[T]) RoundTrip(in *http.Request) (*http.Response, error) {
@@ -37,16 +39,18 @@ func (t *Transport[T]) RoundTrip(in *http.Request) (*http.Response, error) {
 		}
 		return upgradeRequired(in), nil
 	}
-	c := &call[T]{Transport: t, conf: t.conf.Load(), in: in, began: time.Now()}
+	c := &call[T]{Transport: t, conf: t.conf.Load(), in: in}
 	var err error
 	if c.body, err = readBody(in, c.conf.MaxBody); err != nil {
 		return nil, err
 	}
+	c.began = time.Now() // how slow the client's own line is does not count
 	var plain []byte
 	if c.body.rest == nil {
-		plain = c.conf.http.Plain(in.Header, c.body.held)
+		plain = c.conf.opened(in.Header, c.body.held)
 	}
-	c.r = c.conf.describe(in, targetOf(in), plain)
+	to := targetOf(in)
+	c.r, c.reads = c.conf.describe(in, to, plain), to.kind == kindSide && in.Method != http.MethodDelete && len(c.body.held) == 0
 	resp, err := c.try()
 	if err != nil && c.body.closer != nil {
 		c.body.closer.Close() // perhaps nobody was asked
@@ -54,9 +58,10 @@ func (t *Transport[T]) RoundTrip(in *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// isUpgrade reports whether a request wants another protocol.
+// isUpgrade reports whether a request wants to be a WebSocket. Other protocols may be
+// ignored (RFC 9110, 7.8), and h2c is.
 func isUpgrade(r *http.Request) bool {
-	return r.Header.Get("Upgrade") != "" && strings.Contains(strings.ToLower(r.Header.Get("Connection")), "upgrade")
+	return strings.Contains(strings.ToLower(r.Header.Get("Upgrade")), "websocket")
 }
 
 // upgradeRequired is the refusal of a WebSocket. Any other status costs a user of Codex
@@ -74,16 +79,21 @@ func upgradeRequired(r *http.Request) *http.Response {
 
 // try is the loop.
 func (c *call[T]) try() (*http.Response, error) {
-	patience := c.conf.Patience
-	var failed failures[T]
+	patience, waits := c.conf.Patience, 0
+	failed := failures[T]{all: c.reads}
 	defer failed.settle()
-	for number := 1; ; {
+	for number, asked := 1, 1; ; number++ {
+		if waits == mostWaits {
+			patience = 0
+		}
 		c.r.Patience = min(patience, c.left())
 		auths := c.auths(c.in, c.r)
 		pick, err := c.Pick(c.in.Context(), c.r, auths)
 		none, ok := err.(*affinity.NoAuthError)
 		if ok && none.Waits() {
 			patience -= c.wait(none.Until)
+			waits++
+			number--
 			if c.in.Context().Err() != nil {
 				return nil, c.in.Context().Err()
 			}
@@ -91,20 +101,22 @@ func (c *call[T]) try() (*http.Response, error) {
 		}
 		if ok && none.Reason == affinity.ReasonOwner && c.isGone(none.Auth, auths) {
 			c.r.Ownerless = true // the provider tells the client that the state is gone
+			number--
 			continue
 		}
 		if err != nil {
 			return failed.give(c, err)
 		}
 		a := c.attempt(pick, number)
-		if failed.missing != nil && a.isMissing() {
+		if failed.missing != nil && a.isMissing() && !failed.all {
 			a.result = affinity.Rejected // a model that two auths do not know is the client's mistake
 		}
-		if !a.another() {
+		if !a.another(asked) {
 			failed.explain(a.result)
-			if a.resp == nil {
+			if a.resp == nil || failed.better(a) {
 				a.report(a.result)
 				a.tell()
+				a.close()
 				return failed.give(c, a.err)
 			}
 			return a.pass(), nil
@@ -112,21 +124,29 @@ func (c *call[T]) try() (*http.Response, error) {
 		failed.add(a)
 		if a.away == 0 || a.away > patience || a.result != affinity.Transient {
 			c.r.Tried = append(c.r.Tried, pick.Decision.Auth)
+			asked++
 		}
-		number++
 	}
 }
 
+// mostWaits is how often a request waits for an auth. After that another one is asked.
+const mostWaits = 3
+
 // failures are the attempts of a request that were followed by another one.
 type failures[T any] struct {
-	answered *attempt[T] // the last one that has an answer
-	err      error       // of the last one that has none, if that came later
+	answered *attempt[T] // the one whose answer the client gets if no other comes
+	err      error       // of the last one that has none
 	missing  *attempt[T] // a 404 that is not reported yet: another auth tells what it means
+	all      bool        // all auths may be asked for what one does not have
 }
 
 // add takes one that has failed.
 func (f *failures[T]) add(a *attempt[T]) {
 	if a.isMissing() {
+		if f.missing != nil {
+			f.missing.report(affinity.Rejected)
+			f.missing.tell()
+		}
 		f.missing = a
 	} else {
 		a.report(a.result)
@@ -136,10 +156,20 @@ func (f *failures[T]) add(a *attempt[T]) {
 		f.err = a.err
 		return
 	}
+	// That an auth's own credential is refused is nothing that the client can mend.
+	if f.better(a) {
+		a.close()
+		return
+	}
 	if f.answered != nil {
 		f.answered.close()
 	}
 	f.answered = a
+}
+
+// better reports whether there is an answer already that tells the client more.
+func (f *failures[T]) better(a *attempt[T]) bool {
+	return f.answered != nil && a.isRefused() && !f.answered.isRefused()
 }
 
 // explain reports the 404 of one auth by what another one has answered: if that knows

@@ -139,7 +139,8 @@ func (t *Transport[T]) InvalidateAuth(ctx context.Context, name string) (int, er
 }
 
 // RestsUntil tells until when an auth rests for a model, by what it has answered. It is
-// the zero time if the auth does not rest.
+// the zero time if the auth does not rest. An auth that has not said so itself is asked
+// all the same if nobody else is left.
 func (t *Transport[T]) RestsUntil(name, model string) time.Time {
 	until, _, _ := t.rests.of(name, model)
 	return until

@@ -178,6 +178,9 @@ func (f *failing) serve(auth string, w http.ResponseWriter, r *http.Request) {
 	case status == 0:
 		ok(auth, w, r)
 	case status < 0:
+		if status == -2 {
+			w.(http.Flusher).Flush()
+		}
 		panic(http.ErrAbortHandler)
 	default:
 		if after != "" {
@@ -216,7 +219,7 @@ func TestASessionStaysAndOthersSpread(t *testing.T) {
 }
 
 func TestAnotherAuthIsTriedWhereItCanHelp(t *testing.T) {
-	for _, status := range []int{401, 402, 403, 408, 429, 500, 502, 503, 504, 529, -1} {
+	for _, status := range []int{401, 402, 403, 408, 429, 500, 502, 503, 504, 529, -1, -2} { // it hangs up, before and behind its header
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			var f failing
 			p := start(t, f.serve, nil)
@@ -301,6 +304,93 @@ func TestWhenAllFailTheClientGetsTheLastAnswer(t *testing.T) {
 	require.Empty(t, f.called())
 }
 
+// That the credential of an auth is refused is nothing that the client can mend: it is
+// told what another auth has said.
+func TestTheClientIsNotToldOfACredentialThatIsNotItsOwn(t *testing.T) {
+	for _, first := range []int{401, 429} {
+		var f failing
+		p := start(t, f.serve, &affinityhttp.Options[string]{Attempts: 2})
+		home := p.turn(t, "s").decision["auth"]
+		for _, auth := range names {
+			f.set(auth, 401+429-first, "20")
+		}
+		f.set(home, first, "20")
+		g := p.turn(t, "s")
+		require.Equal(t, 429, g.StatusCode)
+		require.Equal(t, "20", g.Header.Get("Retry-After"))
+		require.Len(t, p.told(t, 3), 3)
+	}
+	var f failing
+	p := start(t, f.serve, nil)
+	for _, auth := range names {
+		f.set(auth, 401, "")
+	}
+	require.Equal(t, 401, p.turn(t, "s").StatusCode, "if that is all that there is")
+}
+
+// A look at state whose auth nobody knows may ask all.
+func TestALookAtStateAsksAllThatCouldHaveIt(t *testing.T) {
+	var f failing
+	p := start(t, f.serve, nil)
+	for _, auth := range names[:3] {
+		f.set(auth, 404, "")
+	}
+	g := p.send(t, http.MethodGet, "/v1/messages/batches/msgbatch_1", "")
+	require.Equal(t, 200, g.StatusCode)
+	require.Len(t, f.called(), 4)
+	f.set("d", 404, "")
+	require.Equal(t, 404, p.send(t, http.MethodGet, "/v1/messages/batches/msgbatch_1", "").StatusCode)
+	require.Len(t, f.called(), 4)
+}
+
+// A function of the host's that panics leaves nothing in flight.
+func TestAPanicLeavesNothingBehind(t *testing.T) {
+	tr, err := affinityhttp.New(selector.FillFirst[string](), itself,
+		func(*http.Request, affinity.Request) []string { return names },
+		func(*http.Request, string) error { panic("the host's") }, nil)
+	require.NoError(t, err)
+	defer tr.Close()
+	require.Panics(t, func() {
+		_, _ = tr.RoundTrip(httptest.NewRequest(http.MethodPost, "/v1/messages", strings.NewReader("{}")))
+	})
+	require.Zero(t, tr.InFlight("a"))
+}
+
+// A client that is slow to send its request, or that has a deadline of its own, is not
+// the auth's fault.
+func TestASlowClientBlamesNobody(t *testing.T) {
+	var results []affinity.Result
+	o := &affinityhttp.Options[string]{Within: 30 * time.Millisecond, MaxBody: 8, OnAttempt: func(a affinityhttp.Attempt) { results = append(results, a.Result) }}
+	release := make(chan struct{})
+	up := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-release
+	}))
+	defer up.Close()
+	defer close(release)
+	base, err := url.Parse(up.URL)
+	require.NoError(t, err)
+	tr, err := affinityhttp.New(selector.FillFirst[string](), itself, func(*http.Request, affinity.Request) []string { return names },
+		func(out *http.Request, _ string) error {
+			affinityhttp.SetURL(out, base)
+			return nil
+		}, o)
+	require.NoError(t, err)
+	defer tr.Close()
+	slow, in := io.Pipe()
+	defer in.Close()
+	go func() { _, _ = in.Write([]byte(strings.Repeat("x", 100))) }() // and no more, until it breaks off
+	time.AfterFunc(60*time.Millisecond, func() { in.CloseWithError(io.ErrUnexpectedEOF) })
+	_, err = tr.RoundTrip(httptest.NewRequest(http.MethodPost, "/v1/messages", slow))
+	require.Error(t, err)
+	require.NoError(t, tr.Reconfigure(selector.FillFirst[string](), &affinityhttp.Options[string]{OnAttempt: o.OnAttempt}))
+	ctx, end := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer end()
+	_, err = tr.RoundTrip(httptest.NewRequest(http.MethodPost, "/v1/messages", strings.NewReader("{}")).WithContext(ctx))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Equal(t, []affinity.Result{affinity.Cancelled, affinity.Cancelled}, results)
+}
+
 // An answer is better than none: if the last auth hangs up, the client gets what the one
 // before has said.
 func TestAnAnswerIsKeptIfNoOtherComes(t *testing.T) {
@@ -337,6 +427,9 @@ func TestNothingIsDoneTwice(t *testing.T) {
 		{"tools that the provider calls", "/v1/responses", mcp, 502, 1},
 		{"the same, refused", "/v1/responses", mcp, 503, 4},
 		{"the same, Anthropic's", "/v1/messages", `{"model":"m","messages":[],"mcp_servers":[{"url":"x"}]}`, 500, 1},
+		{"duplicate members", "/v1/responses", `{"model":"m","input":"q","background":false,"background":true}`, 500, 1},
+		{"code in a container", "/v1/responses", `{"model":"m","input":"q","tools":[{"type":"code_interpreter","container":"cntr_1"}]}`, 500, 1},
+		{"code in a new container", "/v1/responses", `{"model":"m","input":"q","tools":[{"type":"code_interpreter","container":{"type":"auto"}}]}`, 500, 4},
 		{"a container", "/v1/messages", `{"model":"m","messages":[],"container":"c"}`, 500, 1},
 		{"a new conversation", "/v1/conversations", `{}`, 500, 1},
 		{"a new conversation, refused", "/v1/conversations", `{}`, 429, 4},
@@ -441,6 +534,17 @@ func TestPatience(t *testing.T) {
 		g := p.turn(t, "s")
 		require.NotEqual(t, home, g.decision["auth"])
 		require.Zero(t, p.Stats().Waits)
+	})
+	t.Run("and then another auth is asked", func(t *testing.T) {
+		var f failing
+		p := start(t, f.serve, &affinityhttp.Options[string]{Patience: 3 * time.Second, Attempts: 2})
+		home := p.turn(t, "s").decision["auth"]
+		f.set(home, 429, "0.05")
+		f.called()
+		g := p.turn(t, "s")
+		require.Equal(t, 200, g.StatusCode, "waiting takes nothing from the attempts")
+		require.NotEqual(t, home, g.decision["auth"])
+		require.Equal(t, []string{home, home, home, home, g.decision["auth"]}, f.called())
 	})
 	t.Run("in all, not each time", func(t *testing.T) {
 		var f failing
@@ -601,6 +705,16 @@ func TestAnUpgradeIsAnsweredWith426(t *testing.T) {
 	require.Equal(t, http.StatusUpgradeRequired, g.StatusCode)
 	require.Equal(t, "application/json", g.Header.Get("Content-Type"))
 	require.Zero(t, p.Stats().None)
+}
+
+// The JDK's client asks for h2c in each first request. That may be ignored.
+func TestOtherUpgradesAreIgnored(t *testing.T) {
+	var got arrived
+	p := start(t, got.serve, nil)
+	g := p.send(t, http.MethodPost, "/v1/messages", `{"model":"m"}`, "Connection", "Upgrade, HTTP2-Settings", "Upgrade", "h2c", "HTTP2-Settings", "AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA")
+	require.Equal(t, 200, g.StatusCode)
+	require.NotContains(t, got.header, "Upgrade")
+	require.NotContains(t, got.header, "Http2-Settings")
 }
 
 func TestAttemptsAndTimeAreBounded(t *testing.T) {

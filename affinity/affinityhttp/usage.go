@@ -35,13 +35,14 @@ func (u *Usage) add(v gjson.Result) {
 	n := func(names ...string) (n int, ok bool) {
 		for _, name := range names {
 			if at := v.Get(name); at.Type == gjson.Number {
-				return int(max(at.Int(), 0)), true
+				return int(min(max(at.Int(), 0), 1<<30)), true
 			}
 		}
 		return 0, false
 	}
 	if at, ok := n("prompt_tokens", "promptTokenCount", "total_input_tokens"); ok { // chat, Gemini, interactions
-		u.Prompt = at
+		tools, _ := n("toolUsePromptTokenCount", "total_tool_use_tokens")
+		u.Prompt = at + tools
 	} else if at, ok := n("input_tokens"); ok {
 		u.Prompt = at // responses
 		if details, total := v.Get("input_tokens_details"), v.Get("total_tokens"); !details.Exists() && !total.Exists() {
@@ -61,10 +62,10 @@ func (u *Usage) add(v gjson.Result) {
 	if at, ok := n("cache_creation_input_tokens", "prompt_tokens_details.cache_write_tokens"); ok {
 		u.CacheWritten = at
 	}
-	if at, ok := n("output_tokens", "completion_tokens", "total_output_tokens"); ok {
+	if at, ok := n("output_tokens", "completion_tokens"); ok {
 		u.Output = at
-	} else if at, ok := n("candidatesTokenCount"); ok {
-		thought, _ := n("thoughtsTokenCount")
+	} else if at, ok := n("candidatesTokenCount", "total_output_tokens"); ok {
+		thought, _ := n("thoughtsTokenCount", "total_thought_tokens")
 		u.Output = at + thought
 	}
 	u.Cached = min(u.Cached, u.Prompt)

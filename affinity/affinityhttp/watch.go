@@ -221,7 +221,11 @@ func (w *watch) isWhole() bool { return w.form == formEvents && (w.ended || w.an
 
 // end takes what is known only when all has passed.
 func (w *watch) end() {
-	if w.form != formWhole || w.over || len(w.held) == 0 {
+	if w.over || len(w.held) == 0 {
+		return
+	}
+	if w.form == formEvents { // a last line without an end
+		_, _ = w.Write([]byte{'\n'})
 		return
 	}
 	held := w.held

@@ -275,6 +275,9 @@ func (u *Upstream) check() (base *url.URL, err error) {
 	case base.User != nil || base.RawQuery != "" || base.Fragment != "":
 		return nil, fmt.Errorf("%s: the address has a user, a query or a fragment, which would not be sent", u.at("url"))
 	}
+	if last := base.Path[strings.LastIndexByte(base.Path, '/')+1:]; last == "v1" || last == "v1beta" {
+		return nil, fmt.Errorf("%s: leave out /%s: it stands in the client's path", u.at("url"), last)
+	}
 	return base, nil
 }
 

@@ -96,7 +96,10 @@ func TestReplaceKeepsWhatItsNameAndKeySay(t *testing.T) {
 	for i, a := range next {
 		next[i] = &Auth{Name: a.Name, API: a.API, URL: a.URL, Key: a.Key}
 	}
-	require.Equal(t, six[2:3], p.Replace(next), "one is gone")
+	next[0].Key = "rotated"
+	gone, renewed := p.Replace(next)
+	require.Equal(t, six[2:3], gone, "one is gone")
+	require.Equal(t, next[:1], renewed, "and one has another key: that is the same account")
 	require.Equal(t, next, p.All())
 }
 
@@ -196,6 +199,7 @@ func TestWhatIsWrongWithAConfigurationIsSaidWithItsPlace(t *testing.T) {
 		{`{"upstreams": [{"name": "a", "api": "any", "url": "https://a?key=b", "keys": ["K_1"]}]}`, "upstreams[0].url: the address has"},
 		{up(`"tier": 1`), "gateway.json: upstreams[0]: no keys"},
 		{up(`"keys": []`), "gateway.json: upstreams[0]: no keys"},
+		{strings.Replace(up(`"keys": ["K_1"]`), "https://a", "https://a/v1/", 1), "gateway.json: upstreams[0].url: leave out /v1: it stands in the client's path"},
 		{up(`"keys": ["K_1", "K_4"]`), "gateway.json: upstreams[0].keys[1]: the environment variable K_4 is not set"},
 		{up(`"keys": ["K_BAD"]`), "gateway.json: upstreams[0].keys[0]: the key has blanks"},
 		{up(`"key_file": "nowhere"`), "gateway.json: upstreams[0].key_file: no such file"},

@@ -176,10 +176,16 @@ func rewrite(p *httputil.ProxyRequest) {
 	p.Out.URL.RawQuery = p.In.URL.RawQuery
 }
 
-// Reload makes auths the gateway's. Sessions stay where they are; those of an
-// auth that is gone are placed anew.
+// Reload makes auths the gateway's. Sessions stay where they are; those of an auth that
+// is gone are placed anew. An auth with a new key rests no more.
 func (g *Gateway) Reload(auths []*Auth) {
-	for _, a := range g.opts.Pool.Replace(auths) {
+	gone, renewed := g.opts.Pool.Replace(auths)
+	for _, a := range renewed {
+		if err := g.transport.Back(context.Background(), a.Name); err != nil {
+			g.opts.Log.Error("an auth with a new key still rests", "auth", a.Name, "error", err)
+		}
+	}
+	for _, a := range gone {
 		if _, err := g.transport.InvalidateAuth(context.Background(), a.Name); err != nil {
 			g.opts.Log.Error("the sessions of an auth stay bound", "auth", a.Name, "error", err)
 		}

@@ -49,22 +49,26 @@ func (p *Pool) All() []*Auth {
 	return p.auths
 }
 
-// Replace makes auths the pool's, and returns those that are gone: one of the same name
-// with another key or address is another auth.
-func (p *Pool) Replace(auths []*Auth) (gone []*Auth) {
+// Replace makes auths the pool's. It returns those that are gone, and those that have
+// another key. An auth is what its name says: with another key it is still the account
+// whose prompt caches it has. At another address it is another one.
+func (p *Pool) Replace(auths []*Auth) (gone, renewed []*Auth) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	next := slices.Clone(auths)
 	for _, old := range p.auths {
 		i := slices.IndexFunc(next, func(a *Auth) bool { return a.Name == old.Name })
-		if i < 0 || next[i].Key != old.Key || next[i].URL.String() != old.URL.String() {
+		switch {
+		case i < 0 || next[i].URL.String() != old.URL.String():
 			gone = append(gone, old)
-		} else {
+		case next[i].Key != old.Key:
+			renewed = append(renewed, next[i])
+		default:
 			next[i].failed.Store(old.failed.Load())
 		}
 	}
 	p.auths = next
-	return gone
+	return gone, renewed
 }
 
 // Named finds an auth.

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -51,9 +52,8 @@ func serve(ctx context.Context, l net.Listener, upstream *url.URL, keys []string
 		return err
 	}
 	defer transport.Close()
-	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: &httputil.ReverseProxy{
-		Rewrite: func(*httputil.ProxyRequest) {}, Transport: transport, ErrorHandler: affinityhttp.WriteError, FlushInterval: -1,
-	}}
+	proxy := &httputil.ReverseProxy{Rewrite: func(*httputil.ProxyRequest) {}, Transport: transport, ErrorHandler: affinityhttp.WriteError, FlushInterval: -1}
+	server := &http.Server{Handler: proxy, ReadHeaderTimeout: 10 * time.Second}
 	drained := make(chan error, 1)
 	context.AfterFunc(ctx, func() { drained <- server.Shutdown(context.Background()) })
 	if err := server.Serve(l); err != http.ErrServerClosed {
@@ -66,12 +66,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal does not wait
 	upstream, err := url.Parse(os.Getenv("UPSTREAM"))
-	if err != nil || upstream.Host == "" || os.Getenv("KEYS") == "" {
+	keys := slices.Sorted(slices.Values(strings.FieldsFunc(os.Getenv("KEYS"), func(c rune) bool { return c == ',' || c <= ' ' })))
+	if keys = slices.Compact(keys); err != nil || upstream.Host == "" || len(keys) == 0 {
 		log.Fatal("UPSTREAM is the provider's address, and KEYS its keys with commas between them")
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:8080")
 	if err == nil {
-		err = serve(ctx, l, upstream, strings.Split(os.Getenv("KEYS"), ","))
+		err = serve(ctx, l, upstream, keys)
 	}
 	if err != nil {
 		log.Fatal(err)
