@@ -99,14 +99,11 @@ type passing[T any] struct {
 func (p *passing[T]) Read(b []byte) (n int, err error) {
 	a := p.a
 	p.mu.Lock()
-	if len(a.first) > 0 || a.broken != nil || p.finished {
+	if len(a.first) > 0 || a.broken != nil {
 		defer p.mu.Unlock()
 		n = copy(b, a.first)
 		if a.first = a.first[n:]; len(a.first) == 0 {
 			err = a.broken
-		}
-		if p.finished && err == nil && n == 0 {
-			err = io.EOF
 		}
 		p.took(n, err)
 		return n, err
@@ -135,6 +132,9 @@ func (p *passing[T]) took(n int, err error) {
 	case a.watch.isWhole():
 		p.tellAnswer()
 	}
+	if err != nil {
+		a.cancel() // not before: trailers come behind the last byte
+	}
 }
 
 // Close ends the answer. A client that closes it before its end has left.
@@ -149,6 +149,7 @@ func (p *passing[T]) Close() error {
 			p.finish(context.Canceled)
 		}
 	}
+	defer p.a.cancel()
 	return p.from.Close()
 }
 
@@ -182,7 +183,6 @@ func (p *passing[T]) finish(err error) {
 		a.report(result)
 	}
 	a.tell()
-	a.cancel()
 }
 
 func statusText(status int) string { return fmt.Sprint(status, " ", http.StatusText(status)) }
