@@ -5,13 +5,10 @@
 //	go run ./examples/gateway -serve               and keep running, simulated
 //	go run ./examples/gateway -upstream anthropic,anthropic,https://api.anthropic.com,KEY_1,KEY_2
 //
-// It serves /v1/messages (and count_tokens), /v1/chat/completions,
-// /v1/responses and /v1beta/models/*:generateContent and
-// :streamGenerateContent as a reverse proxy: streams pass through as they
-// come, the client's headers and body arrive unchanged except for the
-// credential, and what the client cancels is cancelled upstream. On 401, 402,
-// 403, 408, 429 and 5xx another auth is tried, as long as nothing of an answer
-// was passed on.
+// It serves the APIs of Anthropic (messages), OpenAI (chat completions, responses,
+// conversations, embeddings) and Google (generateContent, interactions, cached contents)
+// as a reverse proxy over package affinityhttp, which says what that does. What it serves
+// is a list of paths, in api.go: its auths may be able to do more than its callers may.
 //
 // It reads -config again on SIGHUP, and when that file or a key file has changed:
 // upstreams, tiers, strategy, TTL, and whether there is affinity. Sessions stay on their
