@@ -100,7 +100,6 @@ func (w *AnswerWriter) readWhole(body []byte) {
 	case v.Get("output").IsArray():
 		w.response(v)
 		v.Get("output").ForEach(func(_, item gjson.Result) bool {
-			w.container(item.Get("container_id").Str) // code that the provider has run
 			w.items = append(w.items, item.Raw)
 			return true
 		})
@@ -202,6 +201,10 @@ func (w *AnswerWriter) response(r gjson.Result) {
 			w.own("previous_response_id", id)
 		}
 	}
+	r.Get("output").ForEach(func(_, item gjson.Result) bool {
+		w.container(item.Get("container_id").Str) // code that the provider has run
+		return true
+	})
 	if c := r.Get("conversation"); c.IsObject() {
 		w.own("conversation", c.Get("id").Str)
 	} else {

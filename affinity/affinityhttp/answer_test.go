@@ -218,6 +218,10 @@ func TestStateGoesToTheAuthThatHasIt(t *testing.T) {
 			next: [][2]string{{"/v1/responses", `{"model":"m","input":"other","tools":[{"type":"code_interpreter","container":"cntr_1"}]}`},
 				{"/v1/responses", `{"model":"m","input":"third","tools":[{"type":"shell","environment":{"type":"container_reference","container_id":"cntr_1"}}]}`},
 				{"/v1/containers/cntr_1/files/cfile_1/content", ""}}},
+		{name: "a container that code of a session with an id has run in", path: "/v1/responses", body: `{"model":"m","input":"q"}`, stream: true, header: []string{"X-Session-Id", "s"},
+			answer: event("response.created", `{"type":"response.created","response":{"id":"resp_1","store":false,"output":[]}}`) +
+				event("response.completed", `{"type":"response.completed","response":{"id":"resp_1","store":false,"output":[{"type":"code_interpreter_call","container_id":"cntr_1"}]}}`),
+			next: [][2]string{{"/v1/responses", `{"model":"m","input":"other","tools":[{"type":"code_interpreter","container":"cntr_1"}]}`}}},
 		{name: "a cached content", path: "/v1beta/cachedContents", body: `{"model":"models/m","contents":[{"role":"user","parts":[{"text":"long"}]}]}`, answer: `{"name":"cachedContents/1"}`,
 			next: [][2]string{{"/v1beta/models/m:generateContent", `{"cachedContent":"cachedContents/1","contents":[{"role":"user","parts":[{"text":"q"}]}]}`}, {"/v1beta/cachedContents/1", ""}}},
 	} {

@@ -36,9 +36,8 @@ type attempt[T any] struct {
 	away   time.Duration
 	idle   bool // the auth has done nothing with the request
 
-	tokenAt  time.Duration // when the answer has said something
-	reported bool
-	told     bool
+	tokenAt time.Duration // when the answer has said something
+	told    bool
 }
 
 // attempt sends the request to the auth of a pick, up to the first byte of an answer.
@@ -123,13 +122,11 @@ func (a *attempt[T]) begin() {
 		return
 	}
 	a.watch = &watch{words: a.pick.Decision.Signal.Kind == sessionid.KindContent}
-	encoding := strings.ToLower(strings.TrimSpace(a.resp.Header.Get("Content-Encoding")))
-	if encoding != "" && encoding != "identity" {
-		if open := a.conf.http.Decoder(encoding); open != nil {
-			a.inside = newInflater(open, a.watch)
-		} else {
-			a.watch.over, a.watch.form = true, formWhole // nobody can read it
-		}
+	encoding := a.resp.Header.Get("Content-Encoding")
+	if open := a.conf.http.Decoder(encoding); open != nil {
+		a.inside = newInflater(open, a.watch)
+	} else if encoding != "" && !strings.EqualFold(encoding, "identity") {
+		a.watch.over, a.watch.form = true, formWhole // nobody can read it
 	}
 	buf := make([]byte, chunk)
 	for len(a.first) == 0 && a.broken == nil {
@@ -194,8 +191,7 @@ func (a *attempt[T]) classify() {
 
 // openedError is the body of an error, decompressed as far as it is there.
 func (s *settings[T]) openedError(h http.Header, body []byte) []byte {
-	encoding := strings.ToLower(strings.TrimSpace(h.Get("Content-Encoding")))
-	open := s.http.Decoder(encoding)
+	open := s.http.Decoder(h.Get("Content-Encoding"))
 	if open == nil {
 		return body
 	}
@@ -254,7 +250,7 @@ func (a *attempt[T]) refused() bool {
 
 // report says how the attempt went.
 func (a *attempt[T]) report(r affinity.Result) {
-	a.result, a.reported = r, true
+	a.result = r
 	a.pick.ReportAway(r, a.away)
 	status := 0
 	if a.resp != nil {

@@ -19,7 +19,8 @@
 //   - Another auth is tried as long as nothing of an answer was passed on, and only if
 //     another one can help. What is the client's fault goes to the client as the
 //     provider has said it. If all fail, the client gets the last answer, with its
-//     status, its body and its Retry-After.
+//     status, its body and its Retry-After; one that refuses an auth's own credential only
+//     if there is no other.
 //   - Auths rest that have failed. One that says for how long (Retry-After) is asked by
 //     nobody until then. One that fails again and again, or refuses its credential twice
 //     in a row, is asked only if nobody else is left.
@@ -37,19 +38,19 @@
 // The request keeps its header and body, but for what the host's prepare sets and for
 // two things. The client's own credential is taken out before prepare is called:
 // Authorization, X-Api-Key, X-Goog-Api-Key, Api-Key, Proxy-Authorization, and the query's
-// key. And
-// Accept-Encoding is narrowed to encodings that can be read in passing: identity, gzip,
-// deflate, and zstd if there is a decoder; an answer that nobody can read creates state
-// that nobody knows of. The answer passes byte for byte.
+// key. And Accept-Encoding is narrowed to encodings that can be read in passing: identity,
+// gzip, deflate, and zstd if there is a decoder; an answer that nobody can read creates
+// state that nobody knows of. What belongs to one connection (Connection, Upgrade, Host …)
+// is the next one's. The answer passes byte for byte.
 //
-// A request with an Upgrade is answered with 426. Codex dials its API as a WebSocket and
-// falls back to HTTP at once if it gets that answer.
+// A request that wants to be a WebSocket is answered with 426. Codex dials its API so and
+// falls back to HTTP at once if it gets that answer. Other upgrades are ignored.
 //
 // # Bounds
 //
 // A body is held up to [Options].MaxBody, so that it can be sent again; a larger one
 // is streamed, known by its header alone, and tried once. A compressed one is looked into
-// if it opens to at most 32 times its size. Of an answer at most some MiB
-// are held. Attempts, the time that they take together, and waiting are bounded. There
+// if it opens to at most 32 times its size and a MiB. Of an answer at most some MiB are
+// held. Attempts, the time that they take together, and waiting are bounded. There
 // is no goroutine but one for each compressed answer, until that ends.
 package affinityhttp

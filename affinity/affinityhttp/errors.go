@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"net"
 	"net/http"
@@ -112,3 +113,19 @@ func googleStatus(status int) string {
 	}
 	return "INTERNAL"
 }
+
+// errTooLong is why an attempt was cut off.
+var errTooLong = errors.New("no auth has answered in time")
+
+// tooLong is the error when Options.Within is over.
+type tooLong struct{ after string }
+
+func (e *tooLong) Error() string {
+	return fmt.Sprintf("affinityhttp: %v, within %s", errTooLong, e.after)
+}
+
+// Timeout makes it one to net.Error.
+func (e *tooLong) Timeout() bool { return true }
+
+// Temporary is false: a request that has taken so long is not to be sent again.
+func (e *tooLong) Temporary() bool { return false }

@@ -1,6 +1,7 @@
 package affinityhttp
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -17,7 +18,7 @@ import (
 func (a *attempt[T]) pass() *http.Response {
 	a.report(a.result)
 	if a.watch == nil {
-		return a.passFailed()
+		return a.passUnwatched()
 	}
 	if v := a.resp.Header.Get("X-Codex-Turn-State"); v != "" {
 		ctx, end := a.afterwards()
@@ -29,11 +30,11 @@ func (a *attempt[T]) pass() *http.Response {
 	return a.resp
 }
 
-// passFailed is an answer of which everything is known that has to be reported.
-func (a *attempt[T]) passFailed() *http.Response {
+// passUnwatched is an answer of which everything is known that has to be reported.
+func (a *attempt[T]) passUnwatched() *http.Response {
 	a.tell()
 	a.sign()
-	a.resp.Body = &passingError{Reader: io.MultiReader(strings.NewReader(string(a.first)), after{a.broken, a.resp.Body}), close: a.close}
+	a.resp.Body = &unwatched{Reader: io.MultiReader(bytes.NewReader(a.first), after{a.broken, a.resp.Body}), close: a.close}
 	return a.resp
 }
 
@@ -57,14 +58,14 @@ func (a *attempt[T]) afterwards() (context.Context, context.CancelFunc) {
 // storeTimeout is how long a store may take to learn of an answer.
 const storeTimeout = time.Second
 
-// passingError is the body of an answer that nobody watches.
-type passingError struct {
+// unwatched is the body of an answer that nobody watches.
+type unwatched struct {
 	io.Reader
 	once  sync.Once
 	close func()
 }
 
-func (p *passingError) Close() error {
+func (p *unwatched) Close() error {
 	p.once.Do(p.close)
 	return nil
 }

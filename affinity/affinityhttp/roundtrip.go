@@ -50,7 +50,8 @@ func (t *Transport[T]) RoundTrip(in *http.Request) (*http.Response, error) {
 		plain = c.conf.opened(in.Header, c.body.held)
 	}
 	to := targetOf(in)
-	c.r, c.reads = c.conf.describe(in, to, plain), to.kind == kindSide && in.Method != http.MethodDelete && len(c.body.held) == 0
+	c.r = c.conf.describe(in, to, plain)
+	c.reads = to.kind == kindSide && in.Method != http.MethodDelete && len(c.body.held) == 0
 	resp, err := c.try()
 	if err != nil && c.body.closer != nil {
 		c.body.closer.Close() // perhaps nobody was asked
@@ -202,7 +203,7 @@ func (f *failures[T]) give(c *call[T], err error) (*http.Response, error) {
 		return nil, c.in.Context().Err()
 	case a != nil:
 		f.answered = nil
-		return a.passFailed(), nil
+		return a.passUnwatched(), nil
 	case f.err != nil:
 		return nil, f.err
 	}

@@ -35,8 +35,9 @@ type target struct {
 	kind       kind
 }
 
-// calls are the segments of a path by which a call is known. The last one that stands in
-// the path counts, so that a name behind it is no call.
+// calls are the segments of a path by which a call is known. The last one in the path
+// counts, but those without an API of their own are parts of the one before them, as
+// files are of a container.
 var calls = map[string]target{
 	"messages":      {api: Anthropic, kind: kindTurn},
 	"count_tokens":  {api: Anthropic, kind: kindSide},

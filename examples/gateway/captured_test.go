@@ -32,6 +32,22 @@ func TestCapturedClientsStayOnTheirAuth(t *testing.T) {
 	}
 }
 
+// What real clients ask for as a stream they get as one, also from the simulator.
+func TestCapturedClientsGetTheirStreams(t *testing.T) {
+	gw := startGateway(t, 8, GatewayOptions{Affinity: true})
+	for _, c := range field.Captured(t) {
+		header := http.Header{}
+		for _, h := range c.Headers {
+			header.Add(h[0], h[1])
+		}
+		header.Set("Authorization", "Bearer client")
+		resp, stream := gw.post(t, c.Path, c.Body, header)
+		require.Equal(t, http.StatusOK, resp.StatusCode, "%s", stream)
+		require.Contains(t, resp.Header.Get("Content-Type"), "text/event-stream", "each response is streamed")
+		require.Contains(t, stream, "data: ")
+	}
+}
+
 func replay(t *testing.T, requests []field.Request) {
 	const auths = 8
 	// The provider answers what the session's next request repeats.

@@ -1,0 +1,81 @@
+package affinityhttp
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+)
+
+// BodyError is the error of a request whose body could not be read: the client has
+// broken off, or has sent too much. No auth was asked.
+type BodyError struct{ Err error }
+
+// Error says what reading gave.
+func (e *BodyError) Error() string { return "affinityhttp: the request's body: " + e.Err.Error() }
+
+// Unwrap is the error of reading.
+func (e *BodyError) Unwrap() error { return e.Err }
+
+// body is a request's, as it was sent.
+type body struct {
+	held   []byte  // all of it, or else its beginning …
+	rest   *upload // … and this is what comes behind it
+	closer io.Closer
+}
+
+// upload is what a client still sends.
+type upload struct {
+	io.Reader
+	whole, broken atomic.Bool
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	n, err := u.Reader.Read(p)
+	if err == io.EOF {
+		u.whole.Store(true)
+	} else if err != nil {
+		u.broken.Store(true)
+	}
+	return n, err
+}
+
+// isTheClients reports whether an error can be the client's: it has not sent all.
+func (u *upload) isTheClients(err error) bool {
+	return u != nil && (u.broken.Load() || errors.As(err, new(*tooLong)) && !u.whole.Load())
+}
+
+// readBody reads up to a limit. What is held completely is closed.
+func readBody(r *http.Request, limit int64) (b body, err error) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return b, nil
+	}
+	if r.ContentLength > limit {
+		return body{rest: &upload{Reader: r.Body}, closer: r.Body}, nil
+	}
+	var buf bytes.Buffer
+	if n := r.ContentLength; n > 0 {
+		// A length is a claim: of a large body no more is reserved than comes.
+		buf.Grow(int(min(n, 1<<20)) + bytes.MinRead)
+	}
+	if _, err = io.Copy(&buf, io.LimitReader(r.Body, limit+1)); err != nil {
+		r.Body.Close()
+		return b, &BodyError{err}
+	}
+	b.held = buf.Bytes()
+	if int64(len(b.held)) > limit {
+		b.rest, b.closer = &upload{Reader: r.Body}, r.Body
+		return b, nil
+	}
+	return b, r.Body.Close()
+}
+
+// opened is a body that was sent, decompressed; nil if it cannot be looked into. A small
+// body that becomes a large one is not: JSON shrinks to a tenth, and seldom to less than
+// a thirtieth.
+func (s *settings[T]) opened(h http.Header, sent []byte) []byte {
+	o := s.http
+	o.MaxBody = min(o.MaxBody, 1<<20+32*int64(len(sent)))
+	return o.Plain(h, sent)
+}

@@ -1,0 +1,55 @@
+package affinityhttp
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// credentialHeaders are where clients put what they have for the gateway.
+var credentialHeaders = [...]string{"Authorization", "X-Api-Key", "X-Goog-Api-Key", "Api-Key", "Proxy-Authorization"}
+
+// credentialOf is what the client presented, "" for nothing.
+func credentialOf(r *http.Request) string {
+	for _, h := range credentialHeaders {
+		if v := r.Header.Get(h); v != "" {
+			// The same key is the same tenant, in whatever form it comes.
+			if scheme, key, ok := strings.Cut(v, " "); ok && strings.EqualFold(scheme, "bearer") {
+				return strings.TrimSpace(key)
+			}
+			return v
+		}
+	}
+	if strings.Contains(r.URL.RawQuery, "key=") {
+		return r.URL.Query().Get("key")
+	}
+	return ""
+}
+
+// dropCredential takes the client's credential out of a request.
+func dropCredential(r *http.Request) {
+	for _, h := range credentialHeaders {
+		r.Header.Del(h)
+	}
+	if strings.Contains(r.URL.RawQuery, "key=") {
+		if q := r.URL.Query(); q.Has("key") {
+			q.Del("key")
+			r.URL.RawQuery = q.Encode()
+		}
+	}
+}
+
+// tenant is who is calling: a digest of the credential, because a credential has no
+// business in a store.
+func (s *settings[T]) tenant(r *http.Request) string {
+	credential := credentialOf(r)
+	if credential == "" {
+		return ""
+	}
+	h := hmac.New(sha256.New, s.TenantKey)
+	_, _ = io.WriteString(h, credential)
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}

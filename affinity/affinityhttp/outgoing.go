@@ -1,0 +1,47 @@
+package affinityhttp
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// SetURL makes base the place where a request goes: its scheme and host, and its path
+// before the request's own. It is for a function that prepares a request.
+func SetURL(out *http.Request, base *url.URL) {
+	u := *out.URL
+	u.Scheme, u.Host, u.User = base.Scheme, base.Host, base.User
+	if u.RawPath != "" || base.RawPath != "" {
+		u.RawPath = strings.TrimSuffix(base.EscapedPath(), "/") + u.EscapedPath()
+	}
+	u.Path = strings.TrimSuffix(base.Path, "/") + u.Path
+	out.URL = &u
+}
+
+// narrow leaves those encodings in Accept-Encoding that can be read in passing.
+func (s *settings[T]) narrow(h http.Header) {
+	accepted := h.Values("Accept-Encoding")
+	if len(accepted) == 0 {
+		return
+	}
+	var known []string
+	all := true
+	for _, line := range accepted {
+		for part := range strings.SplitSeq(line, ",") {
+			coding, _, _ := strings.Cut(part, ";")
+			coding = strings.ToLower(strings.TrimSpace(coding))
+			if s.http.Decoder(coding) == nil && coding != "identity" && coding != "" {
+				all = false
+				continue
+			}
+			known = append(known, strings.TrimSpace(part))
+		}
+	}
+	switch {
+	case all:
+	case len(known) == 0:
+		h.Set("Accept-Encoding", "identity")
+	default:
+		h.Set("Accept-Encoding", strings.Join(known, ", "))
+	}
+}
