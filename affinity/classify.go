@@ -104,7 +104,7 @@ func byBody(r Result, away time.Duration, body []byte) (Result, time.Duration) {
 	if e = e.Get("error"); !e.Exists() {
 		return r, away
 	}
-	if stateGone(e) {
+	if r == Terminal && stateGone(e) {
 		return Rejected, 0
 	}
 	for _, v := range [...]string{e.String(), e.Get("code").String(), e.Get("type").String()} {

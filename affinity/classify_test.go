@@ -124,9 +124,10 @@ func FuzzClassify(f *testing.F) {
 		if away < 0 || away > time.Hour {
 			t.Fatalf("away for %v", away)
 		}
-		// A body can make an error worse, or say that it is about state that the request
-		// names, or say how long. It makes no success of it.
-		if plain, _ := affinity.Classify(&http.Response{StatusCode: status}, nil); r != plain && (r != affinity.Terminal && r != affinity.Rejected || plain == affinity.Served) {
+		// A body can make an error worse, or say how long, or say that a 403 or 404 is about
+		// state that the request names. It makes no success of it.
+		plain, _ := affinity.Classify(&http.Response{StatusCode: status}, nil)
+		if gone := r == affinity.Rejected && plain == affinity.Terminal; r != plain && !gone && (r != affinity.Terminal || plain == affinity.Served) {
 			t.Fatalf("%v, which is %v without the body", r, plain)
 		}
 	})
