@@ -1,0 +1,142 @@
+// Package gateway is a small LLM gateway with session affinity, as a command that a main
+// function can be, that of examples/gateway and of others.
+//
+//	os.Exit(gateway.Main(ctx, os.Args[1:], os.Stdout, os.Stderr))
+//
+// What the command does, and what its flags mean, is said by -h and by the comment of
+// examples/gateway.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+)
+
+// Main runs the command until ctx is done or it has nothing more to do, and returns the
+// code to exit with. args are those behind the program's name. What it has to say goes to
+// stdout. What goes wrong, and the log, goes to stderr.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return exitCode(gateway(ctx, args, stdout, stderr), stderr)
+}
+
+// exitCode says what went wrong, and is the code to exit with.
+func exitCode(err error, stderr io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "gateway:", err)
+	if errors.As(err, new(usageError)) {
+		fmt.Fprintln(stderr, "gateway -h tells how it is used")
+		return 2
+	}
+	return 1
+}
+
+// gateway is the command without the process around it.
+func gateway(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	c, err := parseCommand(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		c.help(stdout)
+		return nil
+	case err != nil:
+		return err
+	case c.simulated && !c.keep:
+		return c.demo(ctx, stdout, stderr)
+	}
+	return c.serve(ctx, stdout, stderr)
+}
+
+// demo shows the difference.
+func (c *command) demo(ctx context.Context, stdout, stderr io.Writer) error {
+	c.demoOptions.progress = stderr
+	runs, err := demo(ctx, c.demoOptions)
+	if err != nil {
+		return err
+	}
+	printTable(stdout, runs, c.demoOptions)
+	fmt.Fprint(stdout, usage)
+	return nil
+}
+
+// serve serves until ctx is done.
+func (c *command) serve(ctx context.Context, stdout, stderr io.Writer) error {
+	level := slog.LevelInfo
+	if c.verbose {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	r := &reloader{source: c.source, log: log}
+	var s Settings
+	if c.simulated {
+		_, pool, stop, err := simulatedPool(c.auths)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		s = Settings{Auths: pool.All(), Affinity: c.source.affinity == nil || *c.source.affinity}
+	} else {
+		var err error
+		if s, err = r.settings(); err != nil {
+			return err
+		}
+	}
+	g, err := NewGateway(GatewayOptions{
+		Pool: &Pool{auths: s.Auths}, Affinity: s.Affinity, DecisionHeader: c.header, Slow: affinity.SlowPolicy{Above: c.slow}, Patience: c.patience, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	r.apply = g.Apply
+	if err := g.Apply(s); err != nil {
+		return err
+	}
+	var hup chan os.Signal
+	var poll <-chan time.Time
+	if c.source.config != "" {
+		hup = make(chan os.Signal, 1)
+		signal.Notify(hup, syscall.SIGHUP)
+		defer signal.Stop(hup)
+		ticker := time.NewTicker(pollEvery)
+		defer ticker.Stop()
+		poll = ticker.C
+	}
+	url, stop, err := serve(g, c.listen)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "serving on %s with %d auths; interrupt to stop\n", url, len(s.Auths))
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-hup:
+			r.reload()
+		case <-poll:
+			r.check()
+		}
+	}
+	stop()
+	fmt.Fprintln(stdout, summary(g.Stats()))
+	return nil
+}
+
+const usage = `
+Point a real client at it:
+
+  export ANTHROPIC_KEY_1=… ANTHROPIC_KEY_2=…
+  go run ./examples/gateway -decision-header -upstream anthropic,anthropic,https://api.anthropic.com,ANTHROPIC_KEY_1,ANTHROPIC_KEY_2
+  ANTHROPIC_BASE_URL=http://127.0.0.1:8080 ANTHROPIC_AUTH_TOKEN=any claude
+
+or try it with the simulated provider: go run ./examples/gateway -serve -decision-header
+`
