@@ -2,7 +2,6 @@ package cache
 
 import (
 	"encoding/binary"
-	"hash/maphash"
 	"math/bits"
 	"sync/atomic"
 	"time"
@@ -13,20 +12,25 @@ type core struct {
 	ttl      atomic.Int64 // nanoseconds, as all times here, which count from base
 	base     time.Time
 	onRemove func(Scope, Binding, Cause)
-	seed     maphash.Seed
-	spread   uint64 // secret, odd
-	auths    registry
-	tenants  ledger
-	count    atomic.Uint64 // of births and generations
-	closed   atomic.Bool
+	secret
+	auths   registry
+	tenants ledger
+	count   atomic.Uint64 // of births and generations
+	closed  atomic.Bool
 }
 
-func (c *core) init(o *Options) {
-	c.base = time.Now()
+// origin is where a table begins: new, or where another one has ended.
+type origin struct {
+	secret secret
+	base   time.Time
+}
+
+func newOrigin() origin { return origin{newSecret(), time.Now()} }
+
+func (c *core) init(o *Options, from origin) {
+	c.secret, c.base = from.secret, from.base
 	c.ttl.Store(int64(o.TTL))
 	c.onRemove = o.OnRemove
-	c.seed = maphash.MakeSeed()
-	c.spread = maphash.String(c.seed, "spread") | 1
 	c.auths.init()
 	c.tenants.init()
 }
@@ -38,14 +42,6 @@ func (c *core) now() moment {
 
 // next is a number that was never given before: a birth or a generation.
 func (c *core) next() uint64 { return c.count.Add(1) }
-
-// mix sets the keys of one scope apart from the same keys in others. The scope
-// itself is compared besides.
-func (c *core) mix(s *Scope) uint64 {
-	h := maphash.String(c.seed, s.Tenant)
-	h = bits.RotateLeft64(h*0x9fb21c651e98df25, 29) ^ maphash.String(c.seed, s.Pool)
-	return bits.RotateLeft64(h*0x9fb21c651e98df25, 29) ^ maphash.String(c.seed, s.Model)
-}
 
 // in is a caller's key inside the scope of a mix; zero stays zero.
 func in(mix uint64, k Key) Key {
@@ -62,16 +58,6 @@ func in(mix uint64, k Key) Key {
 func hash(k Key, secret uint64) uint64 {
 	hi, lo := bits.Mul64(binary.LittleEndian.Uint64(k[:8])^secret, binary.LittleEndian.Uint64(k[8:])^bits.RotateLeft64(secret, 17))
 	return (hi ^ lo) * secret
-}
-
-// name is the stable name of the session that was born as the n-th.
-func (c *core) name(n uint64) (k Key) {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], n)
-	h := maphash.Bytes(c.seed, b[:])
-	binary.LittleEndian.PutUint64(k[:8], h)
-	binary.LittleEndian.PutUint64(k[8:], hash(k, c.spread)^n) // equal halves would have one n
-	return k
 }
 
 // binding is what callers see of a record whose state is st.

@@ -34,11 +34,11 @@ func New(o *Options) (*Memory, error) {
 		return nil, err
 	}
 	m := &Memory{}
-	if err := m.sessions.init(&all); err != nil {
+	if err := m.sessions.init(&all, newOrigin()); err != nil {
 		return nil, err
 	}
 	all.OnRemove = nil
-	if err := m.notes.init(&all); err != nil {
+	if err := m.notes.init(&all, newOrigin()); err != nil {
 		return nil, err
 	}
 	return m, nil

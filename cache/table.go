@@ -11,8 +11,8 @@ type table struct {
 	shards []shard
 }
 
-func (t *table) init(o *Options) error {
-	t.core.init(o)
+func (t *table) init(o *Options, from origin) error {
+	t.core.init(o, from)
 	n := 1
 	t.shift = 64
 	for n < maxShards && o.MaxSessions/(2*n) >= perShard {
