@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -390,6 +391,8 @@ type history struct {
 	known []cache.Binding // of any age
 	ended map[cause]int
 	what  string
+
+	options cache.Options
 }
 
 var (
@@ -410,7 +413,9 @@ func (h *history) run() {
 	}
 	h.ended = map[cause]int{}
 	o.OnRemove = func(_ cache.Scope, _ cache.Binding, why cause) { h.ended[why]++ }
+	h.options = o
 	h.c = newCache(h.T, o)
+	defer func() { h.c.Close() }()
 	for step := range 60 {
 		h.what = fmt.Sprintf("seed %d, step %d", h.seed, step)
 		h.step()
@@ -536,7 +541,9 @@ func (h *history) step() {
 		}
 		return time.Since(s.used)
 	}
-	switch op := rng.IntN(27); op {
+	switch op := rng.IntN(28); op {
+	case 27:
+		h.restart()
 	case 25, 26:
 		end := h.key("end", 16)
 		if s != nil && rng.IntN(3) > 0 {
@@ -710,6 +717,36 @@ func (h *history) step() {
 	case 24:
 		h.rename(auth, modelAuths[rng.IntN(3)])
 	}
+}
+
+// restart saves the store, and goes on with a new one that has loaded the snapshot,
+// perhaps later, in other parts and with other bounds.
+func (h *history) restart() {
+	var snapshot bytes.Buffer
+	require.NoError(h, h.c.Save(&snapshot), h.what)
+	m, o := h.m, h.options
+	m.sessions = m.live()
+	maps.DeleteFunc(m.notes, func(_ modelNote, n *modelNoted) bool { return !m.alive(n.used) })
+	if h.full() {
+		o.MaxSessions, o.MaxPerTenant = h.bounds()
+	} else {
+		time.Sleep(time.Duration(h.rng.IntN(20)) * time.Second)
+		m.ttl = time.Duration(20+h.rng.IntN(60)) * time.Second
+		o.TTL, o.MaxSessions = m.ttl, []int{500, 2000, 100_000}[h.rng.IntN(3)]
+	}
+	loaded, err := cache.Load(&snapshot, &o)
+	require.NoError(h, err, h.what)
+	require.Zero(h, snapshot.Len(), h.what)
+	require.NoError(h, h.c.Close())
+	h.c.Memory = loaded
+	m.sessions = m.live()
+	for _, s := range m.sessions {
+		s.uses = 0
+	}
+	ended := maps.Clone(m.ended)
+	m.trim(nil)
+	m.ended = ended // nobody is told
+	require.Equal(h, len(m.sessions), loaded.Len(), h.what)
 }
 
 func (h *history) invalidate(tenant, auth string) {

@@ -20,7 +20,8 @@
 // back.
 //
 // [Store] is the interface that package affinity needs. [Memory] is the store in
-// this process. Package cachetest checks any other store against this contract.
+// this process. [Memory.Save] writes it down and [Load] makes it anew, so that a restart
+// costs no session its auth. Package cachetest checks any other store against this contract.
 package cache
 
 import (

@@ -1,0 +1,233 @@
+package cache
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io"
+	"time"
+)
+
+// saver writes a snapshot.
+type saver struct {
+	w   io.Writer
+	sum uint32
+	err error
+
+	b       []byte // the content of the next block
+	auths   map[string]uint64
+	scopes  map[Scope]uint64 // names that the block has, by their place
+	pending []pendingKey
+}
+
+// pendingKey is a key of which it is not known yet where it leads.
+type pendingKey struct {
+	key Key
+	of  alias
+	at  int // where in the block the answer goes
+}
+
+// someRecords are copied at once, under one lock.
+const someRecords = 32
+
+func (s *saver) write(b []byte) {
+	if s.err == nil {
+		s.sum = crc32.Update(s.sum, castagnoli, b)
+		_, s.err = s.w.Write(b)
+	}
+}
+
+// block writes what has been collected as a block.
+func (s *saver) block(kind byte) {
+	if len(s.b) > maxBlock && s.err == nil {
+		s.err = errors.New("a memo is too large")
+	}
+	if s.err == nil {
+		var head [9]byte
+		head[0] = kind
+		binary.LittleEndian.PutUint32(head[1:], uint32(len(s.b)))
+		s.sum = crc32.Update(crc32.Update(s.sum, castagnoli, head[:5]), castagnoli, s.b)
+		binary.LittleEndian.PutUint32(head[5:], s.sum)
+		if _, s.err = s.w.Write(head[:]); s.err == nil {
+			_, s.err = s.w.Write(s.b)
+		}
+	}
+	s.b = s.b[:0]
+	clear(s.auths)
+	clear(s.scopes)
+}
+
+func (s *saver) table(t *table) {
+	s.auths, s.scopes = map[string]uint64{}, map[Scope]uint64{}
+	now := t.now()
+	s.b = append(s.b, t.secret.seed[:]...)
+	s.number(uint64(now.at))
+	s.number(uint64(max(0, time.Now().UnixNano())))
+	s.number(uint64(len(t.shards)))
+	s.block(blockTable)
+	for i := range t.shards {
+		s.shard(t, &t.shards[i])
+	}
+	if len(s.b) > 0 {
+		s.block(blockRecords)
+	}
+	s.tenants(&t.tenants)
+	s.number(t.count.Load())
+	s.block(blockTableEnd)
+}
+
+// shard copies the records of a shard, by their numbers. Those that come meanwhile may
+// be missing.
+func (s *saver) shard(t *table, from *shard) {
+	from.mu.RLock()
+	moves, last := from.moves, from.slab.used
+	from.mu.RUnlock()
+	for first := uint32(1); first <= last && s.err == nil; first += someRecords {
+		from.mu.RLock()
+		now := t.now()
+		for i := first; i <= min(first+someRecords-1, last, from.slab.used); i++ {
+			if r := from.slab.at(i); from.holds(i) && r.live(now) {
+				s.record(from, r, moves)
+			}
+		}
+		from.mu.RUnlock()
+		s.resolve(t)
+		if len(s.b) > fullBlock {
+			s.block(blockRecords)
+		}
+	}
+}
+
+// resolve finds out where the keys of the records lead that were copied. It does so
+// after they were copied. So a key that has come to a session since is not missing, and
+// one that has gone since leads nowhere.
+func (s *saver) resolve(t *table) {
+	now := t.now()
+	for _, p := range s.pending {
+		at := t.shard(p.key)
+		at.mu.RLock()
+		a, home := at.aliases[p.key], at.home(p.key)
+		taken := home != nil && home.live(now)
+		at.mu.RUnlock()
+		switch {
+		case taken || a.home != p.of.home || !a.of(p.of.born):
+		case a.born&dead != 0:
+			s.b[p.at] = leadsDead
+		default:
+			s.b[p.at] = leadsHere
+		}
+	}
+	s.pending = s.pending[:0]
+}
+
+// What a record has besides.
+const (
+	withExtras byte = 1 << iota
+	withTwin
+	withAnswer // the latest end has one
+	withOwn    // twin.own
+)
+
+// record adds a record to the block. Its shard is locked.
+func (s *saver) record(from *shard, r *record, moves uint32) {
+	var with byte
+	e := r.more
+	if e != nil {
+		with |= withExtras
+		if e.answered {
+			with |= withAnswer
+		}
+		if e.twin != nil {
+			with |= withTwin
+			if e.twin.own {
+				with |= withOwn
+			}
+		}
+	}
+	state := r.load()
+	if state.provisional() {
+		state = provisional // without the open uses
+	}
+	s.b = append(append(s.b, with), r.home[:]...)
+	s.number(r.born)
+	s.number(r.gen)
+	s.signed(r.used.Load())
+	s.signed(int64(int32(r.stamp - moves)))
+	s.scope(from.scopes.at(r.scope).name)
+	s.auth(from.core.auths.name(r.auth))
+	s.number(uint64(state))
+	if e == nil {
+		return
+	}
+	s.text(e.memo)
+	s.number(uint64(e.served.Load()))
+	s.number(uint64(e.asked))
+	for _, list := range e.lists() {
+		s.number(uint64(len(*list)))
+		for _, k := range *list {
+			s.b = append(s.b, k[:]...)
+			s.pending = append(s.pending, pendingKey{k, alias{r.home, r.born}, len(s.b)})
+			s.b = append(s.b, leadsNowhere)
+		}
+	}
+	if t := e.twin; t != nil {
+		s.number(uint64(t.awaited))
+		s.b = append(s.b, t.key[:]...)
+		s.signed(t.since)
+		s.b = append(s.b, t.taken[:]...)
+		s.b = append(s.b, t.elder.home[:]...)
+		s.number(t.elder.born)
+	}
+}
+
+func (s *saver) number(n uint64) { s.b = binary.AppendUvarint(s.b, n) }
+func (s *saver) signed(n int64)  { s.b = binary.AppendVarint(s.b, n) }
+
+func (s *saver) text(x string) {
+	s.number(uint64(len(x)))
+	s.b = append(s.b, x...)
+}
+
+// auth adds a name, as text where the block has it for the first time.
+func (s *saver) auth(name string) {
+	at, ok := s.auths[name]
+	if !ok {
+		at = uint64(len(s.auths))
+		s.auths[name] = at
+	}
+	s.number(at)
+	if !ok {
+		s.text(name)
+	}
+}
+
+func (s *saver) scope(scope Scope) {
+	at, ok := s.scopes[scope]
+	if !ok {
+		at = uint64(len(s.scopes))
+		s.scopes[scope] = at
+	}
+	s.number(at)
+	if !ok {
+		s.text(scope.Tenant)
+		s.text(scope.Pool)
+		s.text(scope.Model)
+	}
+}
+
+// tenants writes when each tenant has grown last. That decides whose session goes, of
+// those that have equally many.
+func (s *saver) tenants(l *ledger) {
+	const some = 256
+	for from, more := 0, true; more && s.err == nil; from += some {
+		l.mu.Lock()
+		s.number(l.clock)
+		for i := from; i < min(from+some, len(l.most)); i++ {
+			s.text(l.most[i].name)
+			s.number(l.most[i].grown)
+		}
+		more = from+some < len(l.most)
+		l.mu.Unlock()
+		s.block(blockTenants)
+	}
+}
