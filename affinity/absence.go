@@ -34,6 +34,11 @@ type absences struct {
 	lru  *simplelru.LRU[string, absence]
 }
 
+// init makes the memory of absences.
+func (s *absences) init() {
+	s.lru, _ = simplelru.NewLRU(maxAbsences, func(old string, _ absence) { s.gone.set(old, false) }) // the size is positive: no error
+}
+
 // away says that an auth was away when a request came for it.
 func (s *absences) away(auth string, warm time.Duration) {
 	s.change(auth, warm, func(v *absence, now time.Time) {
@@ -66,7 +71,7 @@ func (s *absences) change(auth string, warm time.Duration, do func(v *absence, n
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lru == nil {
-		s.lru, _ = simplelru.NewLRU(maxAbsences, func(old string, _ absence) { s.gone.set(old, false) }) // the size is positive: no error
+		s.init()
 	}
 	now := time.Now()
 	v, ok := s.lru.Peek(auth)

@@ -101,8 +101,11 @@
 // settle the matter. Pick retries nothing, never sleeps, never changes the request and starts no
 // goroutine.
 //
+// [Affinity.SaveFile] and [Affinity.LoadFile] make a restart cost nothing: the next process
+// goes on with the sessions of this one.
+//
 // What the client sent as its session is never kept, logged or returned; digests of
 // it are. What a session remembers of auths that failed is kept with its binding in
 // the Store. Which auth is slow, drained or often away is known in this process
-// only, and so is whether the host hands answers back.
+// only, and so is whether the host hands answers back. A snapshot has all of it.
 package affinity

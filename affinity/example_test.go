@@ -2,8 +2,12 @@ package affinity_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/selector"
@@ -207,4 +211,48 @@ func ExampleOptions_state() {
 	// key-2 detour "away"
 	// affinity: no auth can serve this request: all candidates are away
 	// key-1 hit ""
+}
+
+// A gateway writes its state when it ends, after its last request, and every so often,
+// and reads it when it starts.
+func ExampleAffinity_SaveFile() {
+	dir, err := os.MkdirTemp("", "state")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	state := filepath.Join(dir, "gateway.state")
+	request := affinity.Request{Tenant: "caller", Pool: "anthropic", Model: "claude-opus-4-8", Header: http.Header{"X-Session-Id": {"x"}}}
+
+	start := func() *affinity.Selector[string] {
+		sticky, err := affinity.Wrap(selector.RoundRobin[string](), func(a string) string { return a }, nil)
+		if err != nil {
+			panic(err)
+		}
+		switch err := sticky.LoadFile(state); {
+		case errors.Is(err, fs.ErrNotExist):
+			fmt.Println("a new beginning")
+		case err != nil: // sticky works all the same, and has no sessions
+			fmt.Println(err, os.Rename(state, state+".damaged"))
+		}
+		return sticky
+	}
+	for range 3 {
+		sticky := start()
+		pick, err := sticky.Pick(context.Background(), request, []string{"A", "B", "C"})
+		if err != nil {
+			panic(err)
+		}
+		pick.Report(affinity.Served)
+		fmt.Println(pick.Auth, pick.Decision.Outcome)
+		if err := sticky.SaveFile(state); err != nil {
+			panic(err)
+		}
+		sticky.Close()
+	}
+	// Output:
+	// a new beginning
+	// A new
+	// A hit
+	// A hit
 }

@@ -2,6 +2,7 @@ package affinity
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -44,4 +45,27 @@ func (s *nameSet) rename(from, to string) {
 		s.set(to, true)
 		s.set(from, false)
 	}
+}
+
+// names are those in the set, in order.
+func (s *nameSet) names() []string {
+	if of := s.of.Load(); of != nil {
+		return slices.Sorted(maps.Keys(*of))
+	}
+	return nil
+}
+
+// become makes names the set.
+func (s *nameSet) become(names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(names) == 0 {
+		s.of.Store(nil)
+		return
+	}
+	of := make(map[string]bool, len(names))
+	for _, n := range names {
+		of[n] = true
+	}
+	s.of.Store(&of)
 }

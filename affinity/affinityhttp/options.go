@@ -29,7 +29,8 @@ type Options[T any] struct {
 	// nil changes nothing.
 	Describe func(in *http.Request, r *affinity.Request)
 	// TenantKey keys the digest of a client's credential that is its Tenant. Give it if
-	// bindings outlive the process. nil is a random key for this process.
+	// bindings outlive the process: with a Store that others share, and with SaveFile.
+	// Keep it as secret as the bindings. nil is a random key for this process.
 	TenantKey []byte
 
 	// Base sends the requests. nil is a transport of the Transport's own, like

@@ -1,0 +1,121 @@
+package affinity
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// SaveFile writes a snapshot, see [Affinity.Save], to a file that only its owner may read
+// (mode 0600). Whenever the process, or the machine, ends: under that name there is the
+// whole old snapshot or the whole new one. For that the snapshot is written to another
+// file in the same directory, which is synced and then takes the name. After an error the
+// old snapshot is still there.
+//
+// Such other files are called like the file, with a dot before and .tmp behind. SaveFile
+// also removes those that processes have left which were killed while they wrote, when they
+// are a minute old. So give the file a directory where nobody else calls his files like
+// that. Do not call SaveFile for one name from several processes all the time: it does no
+// harm to the file, but the last one wins.
+func (a *Affinity[T]) SaveFile(name string) error {
+	removeLeft(name)
+	if err := writeFile(name, a); err != nil {
+		return fmt.Errorf("affinity: saving to a file: %w", err)
+	}
+	return nil
+}
+
+// LoadFile loads what SaveFile has written, see [Affinity.Load]. If there is no file the
+// error is fs.ErrNotExist, which is how every gateway begins. It does not touch the file.
+// If the error says that the snapshot cannot be loaded, give the file another name before
+// the next SaveFile, if somebody is to look at it.
+func (a *Affinity[T]) LoadFile(name string) error {
+	info, err := os.Stat(name)
+	if err == nil && !info.Mode().IsRegular() { // a pipe would block
+		err = &fs.PathError{Op: "read", Path: name, Err: errors.New("is no regular file")}
+	}
+	if err != nil {
+		return fmt.Errorf("affinity: loading a file: %w", err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return fmt.Errorf("affinity: loading a file: %w", err)
+	}
+	defer f.Close()
+	return a.load(bufio.NewReaderSize(f, 64<<10), true)
+}
+
+// writeFile makes what from saves the content of a file, all of it or nothing.
+func writeFile[T any](name string, from *Affinity[T]) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), temporary(name, "*")) // with mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if err = from.Save(f); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), name); err != nil {
+		return err
+	}
+	return syncDirectory(filepath.Dir(name))
+}
+
+// syncDirectory makes a rename last. Windows does that by itself, and cannot open a
+// directory.
+func syncDirectory(name string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// temporary is what the other file is called while it is written.
+func temporary(name, random string) string {
+	return "." + filepath.Base(name) + "." + random + ".tmp"
+}
+
+// leftAfter is when nobody writes a temporary file any more: whoever does changes it all
+// the time.
+const leftAfter = time.Minute
+
+// removeLeft removes temporary files that were left behind.
+func removeLeft(name string) {
+	dir := filepath.Dir(name)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return // writing will say so
+	}
+	before, behind, _ := strings.Cut(temporary(name, "\x00"), "\x00")
+	for _, e := range entries {
+		random, first := strings.CutPrefix(e.Name(), before)
+		random, last := strings.CutSuffix(random, behind)
+		if !first || !last || strings.Trim(random, "0123456789") != "" || !e.Type().IsRegular() {
+			continue
+		}
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > leftAfter {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+}
