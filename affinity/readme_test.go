@@ -2,8 +2,11 @@ package affinity_test
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/cache"
 	"github.com/llmaffinity/llmaffinity/selector"
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
@@ -91,6 +95,42 @@ func TestREADMEsPickAndReport(t *testing.T) {
 	var none *affinity.NoAuthError
 	require.ErrorAs(t, err, &none)
 	require.InDelta(t, 60, time.Until(none.Until).Seconds(), 30)
+}
+
+// restore goes on where the process before has ended.
+func restore(sticky *affinity.Selector[*Account], state string) error {
+	err := sticky.LoadFile(state) // before the first Pick
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist): // the first time there is no file
+		return nil
+	default: // sticky works, and has no sessions
+		return errors.Join(err, os.Rename(state, state+".unread"))
+	}
+}
+
+func TestREADMEsRestart(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "state")
+	start := func() *affinity.Selector[*Account] {
+		sticky, err := wrapAccounts(selector.RoundRobin[*Account]())
+		require.NoError(t, err)
+		t.Cleanup(func() { sticky.Close() })
+		return sticky
+	}
+	accounts := []*Account{{ID: "a"}, {ID: "b"}, {ID: "c"}}
+	r := affinity.Request{Model: "m", Header: http.Header{"X-Session-Id": {"x"}}}
+	for _, want := range []affinity.Outcome{affinity.OutcomeNew, affinity.OutcomeHit} {
+		sticky := start()
+		require.NoError(t, restore(sticky, state))
+		p, err := sticky.Pick(t.Context(), r, accounts)
+		require.NoError(t, err)
+		require.Equal(t, want, p.Decision.Outcome)
+		p.Report(affinity.Served)
+		require.NoError(t, sticky.SaveFile(state))
+	}
+	require.NoError(t, os.WriteFile(state, []byte("no state"), 0o600))
+	require.ErrorIs(t, restore(start(), state), cache.ErrForeign)
+	require.FileExists(t, state+".unread")
+	require.NoError(t, restore(start(), state))
 }
 
 // identify is what a handler of the host's own needs.

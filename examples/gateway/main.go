@@ -16,6 +16,10 @@
 // stays as it was and the log says why. The environment of a running process does not
 // change: a key that comes later goes into a key file.
 //
+// With -state file its sessions outlive it: they are in that file, written every so often
+// and at the end, and read at the start. Without, a restart costs every conversation its
+// prompt cache once. Beside it stands file.key, which names of callers are made of.
+//
 // Interrupt and SIGTERM stop it, after the requests under way. The exit code is 2 for a
 // command that makes no sense, and 1 for all else that fails.
 //
@@ -35,5 +39,5 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal does not wait
-	os.Exit(gateway.Main(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(gateway.Main(ctx, os.Args[1:], os.Stdout, os.Stderr, nil))
 }

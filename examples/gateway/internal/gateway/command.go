@@ -19,15 +19,19 @@ type command struct {
 	source    source
 	listen    string
 	simulated bool // no real upstreams
-	keep      bool // -serve
+	stay      bool // -serve
 	header    bool
 	slow      time.Duration
 	patience  time.Duration
 	verbose   bool
+	keep      keeping
 }
 
+// defaultStateEvery bounds what a gateway that is killed forgets.
+const defaultStateEvery = 30 * time.Second
+
 // parseCommand reads the command line. Its errors are usageErrors, or flag.ErrHelp.
-func parseCommand(args []string) (*command, error) {
+func parseCommand(args []string, stores Stores) (*command, error) {
 	c := &command{flags: flag.NewFlagSet("gateway", flag.ContinueOnError), source: source{getenv: os.Getenv}}
 	f := c.flags
 	f.SetOutput(io.Discard) // an error is said once, by whoever gets it
@@ -35,7 +39,7 @@ func parseCommand(args []string) (*command, error) {
 	f.Var(&upstreams, "upstream", "`name,api,url,ENV_OF_KEY[,ENV_OF_KEY…]`; api is anthropic, openai, gemini or any; repeat it for more")
 	f.StringVar(&c.source.config, "config", "", "JSON `file` with routing and upstreams, see below")
 	f.StringVar(&c.listen, "listen", "127.0.0.1:8080", "`address` to serve on")
-	f.BoolVar(&c.keep, "serve", false, "serve with the simulated provider instead of the demo")
+	f.BoolVar(&c.stay, "serve", false, "serve with the simulated provider instead of the demo")
 	withAffinity := f.Bool("affinity", true, "keep sessions on their auth; -affinity=false is the control")
 	f.BoolVar(&c.header, "decision-header", false, "answer with "+decisionHeader+", which names the decision and the auth")
 	f.IntVar(&c.auths, "auths", demoDefaults.auths, "auths of the simulated provider")
@@ -43,6 +47,10 @@ func parseCommand(args []string) (*command, error) {
 	f.IntVar(&c.turns, "turns", demoDefaults.turns, "turns of each")
 	f.DurationVar(&c.slow, "slow", 30*time.Second, "an auth is slow when the first token of a stream takes longer, again and again; 0 is never")
 	f.DurationVar(&c.patience, "patience", defaultPatience, "how long a request may wait for the auth where its prompt cache is warm, if that asks to be left alone; 0 never waits")
+	f.StringVar(&c.keep.file, "state", "", "`file` that keeps the sessions over a restart; beside it there will be file.key")
+	f.DurationVar(&c.keep.every, "state-every", defaultStateEvery, "how often -state is written, besides at the end")
+	f.StringVar(&c.keep.url, "store", "", "`URL` of a store that several gateways share, such as redis://127.0.0.1:6379; by default it is embedded")
+	f.StringVar(&c.keep.key, "tenant-key", "", "`ENV_OF_SECRET` that the names of callers in -state and -store are made of; by default it is in file.key, or made of the URL of the store")
 	f.BoolVar(&c.verbose, "v", false, "log every request")
 	switch err := f.Parse(args); {
 	case err == flag.ErrHelp:
@@ -68,10 +76,13 @@ func parseCommand(args []string) (*command, error) {
 		return c, err
 	}
 	c.simulated = len(upstreams) == 0 && c.source.config == ""
-	if c.keep && !c.simulated {
+	if c.stay && !c.simulated {
 		return c, usagef("-serve is for the simulated provider: leave it out, with -config and -upstream the gateway serves anyway")
 	}
-	return c, nil
+	if !c.stay && c.simulated && (c.keep.file != "" || c.keep.url != "") {
+		return c, usagef("-state and -store are for a gateway that serves, with -upstream, -config or -serve")
+	}
+	return c, c.keep.check(stores, c.source.getenv)
 }
 
 // leftover is the error for arguments that belong to no flag. It does not show them:
@@ -112,6 +123,11 @@ auth without a name is called by its upstream and a digest of its key. Upstreams
 highest tier go first. Both files are read again when they change, and on SIGHUP. The
 environment of a running process does not change: a key that comes later goes into a
 key_file. If something is wrong with a file, all stays as it was and the log says why.
+
+-state keeps the sessions over a restart. Both files are for their owner only. A gateway
+that is killed has the state of -state-every ago. A state that cannot be read is called
+file.unread from then on, and the gateway begins without sessions. Names of auths must
+last: give keys a name, or leave them as they are.
 `
 
 // summary counts the decisions, all that there were.

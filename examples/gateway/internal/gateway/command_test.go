@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		context.AfterFunc(ctx, stop)
-		os.Exit(Main(ctx, os.Args[1:], os.Stdout, os.Stderr))
+		os.Exit(Main(ctx, os.Args[1:], os.Stdout, os.Stderr, nil))
 	}
 	os.Exit(m.Run())
 }
@@ -167,7 +167,7 @@ func TestWhatMakesNoSenseOnTheCommandLine(t *testing.T) {
 		{"-affinity=false -config " + config + " -upstream " + up, "routing.session-affinity is true, and -affinity=false was given"},
 	} {
 		var out, log bytes.Buffer
-		err := gateway(t.Context(), strings.Fields(c.args), &out, &log)
+		err := gateway(t.Context(), strings.Fields(c.args), &out, &log, nil)
 		require.ErrorContains(t, err, c.want, c.args)
 		require.NotContains(t, err.Error(), "api03", c.args)
 		require.Empty(t, out.String(), c.args)
@@ -179,7 +179,7 @@ func TestWhatMakesNoSenseOnTheCommandLine(t *testing.T) {
 // What the help shows as a configuration is one.
 func TestTheHelpShowsAConfiguration(t *testing.T) {
 	var out bytes.Buffer
-	require.NoError(t, gateway(t.Context(), []string{"-h"}, &out, io.Discard))
+	require.NoError(t, gateway(t.Context(), []string{"-h"}, &out, io.Discard, nil))
 	_, text, _ := strings.Cut(out.String(), "\n  {\n")
 	text, _, found := strings.Cut(text, "\n  }\n")
 	require.True(t, found, out.String())
@@ -192,7 +192,7 @@ func TestTheHelpShowsAConfiguration(t *testing.T) {
 func TestRoutingForTheUpstreamsOfTheCommandLine(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "gateway.json")
 	require.NoError(t, os.WriteFile(config, []byte(`{"routing": {"strategy": "fill-first"}}`), 0o600))
-	c, err := parseCommand([]string{"-config", config, "-upstream", "a,any,http://127.0.0.1:1,K_1"})
+	c, err := parseCommand([]string{"-config", config, "-upstream", "a,any,http://127.0.0.1:1,K_1"}, nil)
 	require.NoError(t, err)
 	c.source.getenv = testGetenv
 	s, _, err := c.source.settings(seen{}.read)

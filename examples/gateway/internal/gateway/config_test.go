@@ -276,7 +276,7 @@ func TestNoErrorShowsAKey(t *testing.T) {
 	for _, flag := range []string{
 		secret, "a," + secret, "a," + secret + ",https://a,K_1", "a,any," + secret + ",https://a", "a,any,https://a," + secret,
 	} {
-		c, err := parseCommand([]string{"-upstream", flag})
+		c, err := parseCommand([]string{"-upstream", flag}, nil)
 		if err == nil {
 			c.source.getenv = testGetenv
 			_, _, err = c.source.settings(seen{}.read)

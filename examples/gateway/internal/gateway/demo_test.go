@@ -43,7 +43,7 @@ func TestTheDemoShowsTheDifference(t *testing.T) {
 
 func TestTheCommand(t *testing.T) {
 	var out, errs bytes.Buffer
-	require.NoError(t, gateway(t.Context(), []string{"-conversations", "5", "-turns", "2", "-auths", "2"}, &out, &errs))
+	require.NoError(t, gateway(t.Context(), []string{"-conversations", "5", "-turns", "2", "-auths", "2"}, &out, &errs, nil))
 	require.Contains(t, out.String(), "5 conversations of 2 turns over 2 auths")
 	require.Contains(t, errs.String(), "10 of 10 requests")
 	require.Contains(t, out.String(), "ANTHROPIC_BASE_URL")
@@ -51,7 +51,7 @@ func TestTheCommand(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	out.Reset()
-	require.NoError(t, gateway(ctx, []string{"-serve", "-listen", "127.0.0.1:0"}, &out, &errs))
+	require.NoError(t, gateway(ctx, []string{"-serve", "-listen", "127.0.0.1:0"}, &out, &errs, nil))
 	require.Contains(t, out.String(), "serving on http://127.0.0.1:")
 	require.Contains(t, out.String(), "decisions: there were none")
 
@@ -61,12 +61,12 @@ func TestTheCommand(t *testing.T) {
 	require.NoError(t, os.WriteFile(dir+"/bad.json", []byte(`{`), 0o600))
 	t.Setenv("LLMAFFINITY_TEST_KEY", "x")
 	out.Reset()
-	require.NoError(t, gateway(ctx, []string{"-config", dir + "/good.json", "-listen", "127.0.0.1:0", "-affinity=false"}, &out, &errs))
+	require.NoError(t, gateway(ctx, []string{"-config", dir + "/good.json", "-listen", "127.0.0.1:0", "-affinity=false"}, &out, &errs, nil))
 	require.Contains(t, out.String(), "with 1 auths")
 	for _, args := range [][]string{
 		{"-auths", "0"}, {"-nonsense"}, {"-config", dir + "/none.json"}, {"-config", dir + "/empty.json"}, {"-config", dir + "/bad.json"},
 		{"-upstream", "x"}, {"-upstream", "a,any,http://127.0.0.1:1,LLMAFFINITY_NO_SUCH_KEY"}, {"-serve", "-listen", "nowhere:-1"},
 	} {
-		require.Error(t, gateway(ctx, args, &out, &errs), "%q", args)
+		require.Error(t, gateway(ctx, args, &out, &errs, nil), "%q", args)
 	}
 }

@@ -1,7 +1,8 @@
 // Package gateway is a small LLM gateway with session affinity, as a command that a main
-// function can be, that of examples/gateway and of others.
+// function can be: examples/gateway is one with what the root module has. A module that
+// has more, such as a client of a shared store, has another one.
 //
-//	os.Exit(gateway.Main(ctx, os.Args[1:], os.Stdout, os.Stderr))
+//	os.Exit(gateway.Main(ctx, os.Args[1:], os.Stdout, os.Stderr, nil))
 //
 // What the command does, and what its flags mean, is said by -h and by the comment of
 // examples/gateway.
@@ -25,8 +26,11 @@ import (
 // Main runs the command until ctx is done or it has nothing more to do, and returns the
 // code to exit with. args are those behind the program's name. What it has to say goes to
 // stdout. What goes wrong, and the log, goes to stderr.
-func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	return exitCode(gateway(ctx, args, stdout, stderr), stderr)
+//
+// stores are the shared stores that this program can open, by the scheme of their URL:
+// what -store offers besides the embedded one. nil is none.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer, stores Stores) int {
+	return exitCode(gateway(ctx, args, stdout, stderr, stores), stderr)
 }
 
 // exitCode says what went wrong, and is the code to exit with.
@@ -43,15 +47,15 @@ func exitCode(err error, stderr io.Writer) int {
 }
 
 // gateway is the command without the process around it.
-func gateway(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	c, err := parseCommand(args)
+func gateway(ctx context.Context, args []string, stdout, stderr io.Writer, stores Stores) error {
+	c, err := parseCommand(args, stores)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		c.help(stdout)
 		return nil
 	case err != nil:
 		return err
-	case c.simulated && !c.keep:
+	case c.simulated && !c.stay:
 		return c.demo(ctx, stdout, stderr)
 	}
 	return c.serve(ctx, stdout, stderr)
@@ -70,7 +74,7 @@ func (c *command) demo(ctx context.Context, stdout, stderr io.Writer) error {
 }
 
 // serve serves until ctx is done.
-func (c *command) serve(ctx context.Context, stdout, stderr io.Writer) error {
+func (c *command) serve(ctx context.Context, stdout, stderr io.Writer) (failed error) {
 	level := slog.LevelInfo
 	if c.verbose {
 		level = slog.LevelDebug
@@ -91,8 +95,21 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer) error {
 			return err
 		}
 	}
+	if c.keep.url != "" && s.TTL != 0 {
+		log.Warn("session-affinity-ttl is not used: the store of -store has its own")
+	}
+	key, err := c.keep.secret(c.source.getenv)
+	if err != nil {
+		return err
+	}
+	store, closeStore, err := c.keep.store(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { failed = errors.Join(failed, closeStore()) }()
 	g, err := NewGateway(GatewayOptions{
 		Pool: &Pool{auths: s.Auths}, Affinity: s.Affinity, DecisionHeader: c.header, Slow: affinity.SlowPolicy{Above: c.slow}, Patience: c.patience, Log: log,
+		Store: store, TenantKey: key,
 	})
 	if err != nil {
 		return err
@@ -100,6 +117,9 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	defer g.Close()
 	r.apply = g.Apply
 	if err := g.Apply(s); err != nil {
+		return err
+	}
+	if err := c.keep.load(g, log); err != nil { // behind Apply, which knows the TTL
 		return err
 	}
 	var hup chan os.Signal
@@ -117,9 +137,15 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(stdout, "serving on %s with %d auths; interrupt to stop\n", url, len(s.Auths))
+	save, stopSaving := c.keep.ticks()
+	defer stopSaving()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
+		case <-save:
+			if err := c.keep.save(g); err != nil {
+				log.Error("the state was not saved", "error", err)
+			}
 		case <-hup:
 			r.reload()
 		case <-poll:
@@ -128,7 +154,7 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	stop()
 	fmt.Fprintln(stdout, summary(g.Stats()))
-	return nil
+	return c.keep.save(g) // behind the last request
 }
 
 const usage = `

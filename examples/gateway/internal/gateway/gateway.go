@@ -28,6 +28,11 @@ type GatewayOptions struct {
 	Slow affinity.SlowPolicy
 	// Patience is how long a request may wait for the auth where its prompt cache is warm.
 	Patience time.Duration
+	// Store keeps the bindings, and its owner closes it. nil is the embedded store.
+	Store cache.Store
+	// TenantKey is what the names of callers are made of, see affinityhttp. It must last
+	// as long as the bindings.
+	TenantKey []byte
 	// Base sends the requests; nil is affinityhttp's own.
 	Base http.RoundTripper
 	Log  *slog.Logger
@@ -83,16 +88,20 @@ func NewGateway(o GatewayOptions) (*Gateway, error) {
 func (g *Gateway) options(ttl time.Duration) *affinityhttp.Options[*Auth] {
 	o := &affinityhttp.Options[*Auth]{
 		Affinity: affinity.Options[*Auth]{
-			Memory:   cache.Options{TTL: ttl},
+			Store:    g.opts.Store,
 			State:    func(a *Auth, _ affinity.Request) affinity.State { return affinity.State{Tier: a.Tier} },
 			Failback: affinity.FailbackCold, ColdAnew: true, Slow: g.opts.Slow,
 		},
+		TenantKey: g.opts.TenantKey,
 		Describe:  func(_ *http.Request, r *affinity.Request) { r.Off = r.Off || !g.applied.on.Load() },
 		MaxBody:   g.opts.MaxBody,
 		Attempts:  g.opts.Attempts,
 		Patience:  g.opts.Patience,
 		Base:      g.opts.Base,
 		OnAttempt: g.note,
+	}
+	if g.opts.Store == nil { // a shared one has a TTL of its own
+		o.Affinity.Memory.TTL = ttl
 	}
 	if g.opts.DecisionHeader {
 		o.DecisionHeader = decisionHeader

@@ -1,0 +1,45 @@
+package gateway
+
+import (
+	"context"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+)
+
+// Stores are the shared stores that a program can open, by the scheme of their URL, in
+// lower case.
+type Stores map[string]Opener
+
+// Opener opens the store at a URL. ctx bounds how long that may take. The store is then
+// used until the gateway has stopped, and closed by the function that comes with it.
+type Opener func(ctx context.Context, url string) (cache.Store, func() error, error)
+
+// elsewhere are the commands that have stores which this module cannot have, because of
+// what they depend on.
+var elsewhere = map[string]string{
+	"redis":  "go -C examples/gateway/redis run . -store redis://…",
+	"rediss": "go -C examples/gateway/redis run . -store rediss://…",
+}
+
+// find is the opener for a URL. Its errors do not show the URL: a password may be in it.
+func (s Stores) find(store string) (Opener, error) {
+	u, err := url.Parse(store)
+	if err != nil || u.Scheme == "" {
+		return nil, usagef("-store is no URL with a scheme, such as redis://127.0.0.1:6379")
+	}
+	if open := s[u.Scheme]; open != nil {
+		return open, nil
+	}
+	have := "only the embedded one, which is the default"
+	if len(s) > 0 {
+		have = strings.Join(slices.Sorted(maps.Keys(s)), ", ") + " and the embedded one, which is the default"
+	}
+	if command := elsewhere[u.Scheme]; command != "" {
+		return nil, usagef("-store: this program has no store %s://, it has %s. This command has it: %s", u.Scheme, have, command)
+	}
+	return nil, usagef("-store: this program has no store %s, it has %s", shown(u.Scheme+"://"), have)
+}
