@@ -3,11 +3,11 @@
 # that somebody has read. Without arguments: compare. With -update: write.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-for pkg in affinity affinity/affinityhttp affinity/affinitytest cache cache/cachetest selector sessionid; do
+for pkg in affinity affinity/affinityhttp affinity/affinitytest cache cache/cachetest cache/rediscache selector sessionid; do
   golden=.ci/api/${pkg//\//-}.txt
   if [ "${1-}" = -update ]; then
-    go doc -all "./$pkg" > "$golden"
-  elif ! diff -u "$golden" <(go doc -all "./$pkg"); then
+    (cd "$pkg" && go doc -all .) > "$golden"
+  elif ! diff -u "$golden" <(cd "$pkg" && go doc -all .); then
     echo "The public API of $pkg changed. If that is meant: .ci/api.sh -update" >&2
     exit 1
   fi

@@ -171,10 +171,7 @@ func (m *mutation) run(root string) (by string, err error) {
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	changed := filepath.Join(dir, "mutated.go")
-	if strings.HasSuffix(m.file, ".s") {
-		changed = filepath.Join(dir, "mutated.s")
-	}
+	changed := filepath.Join(dir, "mutated"+filepath.Ext(m.file))
 	broken := strings.Replace(string(text), old, strings.Join(m.new, "\n"), 1)
 	overlay := filepath.Join(dir, "overlay.json")
 	spec, err := json.Marshal(map[string]any{"Replace": map[string]string{path: changed}})
@@ -187,17 +184,21 @@ func (m *mutation) run(root string) (by string, err error) {
 	if err := os.WriteFile(overlay, spec, 0o600); err != nil {
 		return "", err
 	}
-	pkg := "./" + strings.SplitN(filepath.ToSlash(m.file), "/", 2)[0] + "/..."
+	module, file := moduleOf(root, m.file)
+	pkg := "./" + strings.SplitN(file, "/", 2)[0] + "/..."
+	if module != root {
+		pkg = "./..."
+	}
 	goTest := func(args ...string) (string, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-overlay", overlay, "-vet=off"}, args...)...)
-		cmd.Dir = root
+		cmd.Dir = module
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
 	// The file's own package first: it is the quickest to build.
-	own := "./" + filepath.ToSlash(filepath.Dir(m.file))
+	own := "./" + filepath.ToSlash(filepath.Dir(file))
 	// A mutation that does not compile shows nothing.
 	if out, err := goTest("-run", "^$", own); err != nil {
 		return "", fmt.Errorf("does not compile: %s", out)
@@ -227,4 +228,15 @@ func (m *mutation) run(root string) (by string, err error) {
 		}
 	}
 	return "", fmt.Errorf("the tests end without naming one: %s", out)
+}
+
+// moduleOf is the folder of the module that has a file, and the file's path in it.
+func moduleOf(root, file string) (module, rest string) {
+	for dir := filepath.Dir(file); dir != "."; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(root, dir, "go.mod")); err == nil {
+			rest, _ = filepath.Rel(dir, file) // dir is a part of file: no error
+			return filepath.Join(root, dir), filepath.ToSlash(rest)
+		}
+	}
+	return root, filepath.ToSlash(file)
 }

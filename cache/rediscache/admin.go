@@ -1,0 +1,216 @@
+package rediscache
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/redis/rueidis"
+)
+
+// chunk is how many sessions one script looks at. The server does nothing else
+// meanwhile.
+const chunk = 256
+
+// each runs an operation in buckets, all at once, and again in those where more says
+// so. args are those of a bucket.
+func (s *Store) each(ctx context.Context, op string, args func(bucket int) []string, more func(bucket int, reply []rueidis.RedisMessage) (bool, error)) error {
+	if s.closed.Load() {
+		return cache.ErrClosed
+	}
+	defer s.near.dropAll() // also after an error: a part of it may have been done
+	c, err := s.client(ctx)
+	if err != nil {
+		return err
+	}
+	todo := make([]int, buckets)
+	for i := range todo {
+		todo[i] = i
+	}
+	for len(todo) > 0 {
+		batch := make([]rueidis.LuaExec, len(todo))
+		for i, b := range todo {
+			batch[i] = rueidis.LuaExec{Keys: s.epochs[b : b+1], Args: append([]string{op, s.ttl, s.lag}, args(b)...)}
+		}
+		s.roundTrips.Add(1)
+		var again []int
+		for i, r := range script.ExecMulti(ctx, c, batch...) {
+			reply, err := r.ToArray()
+			if err != nil {
+				return s.explain(err)
+			}
+			on, err := more(todo[i], reply)
+			if err != nil {
+				return s.explain(err)
+			}
+			if on {
+				again = append(again, todo[i])
+			}
+		}
+		todo = again
+	}
+	return nil
+}
+
+// counted is the reply of an operation that says how many it has changed and how
+// many it has seen.
+func counted(total *int) func(int, []rueidis.RedisMessage) (bool, error) {
+	return func(_ int, reply []rueidis.RedisMessage) (bool, error) {
+		if len(reply) != 2 {
+			return false, errReply
+		}
+		n, err := reply[0].AsInt64()
+		if err != nil {
+			return false, err
+		}
+		seen, err := reply[1].AsInt64()
+		*total += int(n)
+		return seen >= chunk, err
+	}
+}
+
+// InvalidateSession implements [cache.Admin].
+func (s *Store) InvalidateSession(ctx context.Context, scope cache.Scope, keys cache.Keys) (removed bool, err error) {
+	if keys.IsZero() || s.closed.Load() {
+		return false, s.alive()
+	}
+	p, args := s.request(&scope, &keys)
+	reply, err := s.ask(ctx, s.in(p.bucket), "remove", args...)
+	if len(reply) != 2 {
+		if err != nil {
+			s.near.dropAll() // it may have been done, to a session whose name is not known
+		}
+		return false, err
+	}
+	id, err := reply[1].ToString()
+	var session cache.Key
+	copy(session[:], id)
+	s.near.drop(session)
+	return err == nil, s.explain(err)
+}
+
+// InvalidateAuth implements [cache.Admin]. The server is asked once for each of the
+// 256 buckets, all at once, and once more for each 256 sessions of the auth.
+func (s *Store) InvalidateAuth(ctx context.Context, auth string) (unbound int, err error) {
+	seed := anyKey()
+	args := []string{indexOf(auth), string(seed[:]), strconv.Itoa(chunk)}
+	err = s.each(ctx, "dropauth", func(int) []string { return args }, counted(&unbound))
+	return unbound, err
+}
+
+// InvalidateTenant implements [cache.Admin].
+func (s *Store) InvalidateTenant(ctx context.Context, tenant, auth string) (n int, err error) {
+	if s.closed.Load() {
+		return 0, cache.ErrClosed
+	}
+	defer s.near.dropAll()
+	t := placeOf(cache.Scope{Tenant: tenant}.Short())
+	seed := anyKey()
+	for sessions, notes := "0", "0"; sessions != "" || notes != ""; {
+		reply, err := s.ask(ctx, s.in(t.bucket), "droptenant", string(t.tenant[:]), indexOf(auth), string(seed[:]), sessions, notes, strconv.Itoa(chunk))
+		if err != nil {
+			return n, err
+		}
+		if len(reply) != 3 {
+			return n, errReply
+		}
+		removed, err := reply[0].AsInt64()
+		if err != nil {
+			return n, s.explain(err)
+		}
+		n += int(removed)
+		if sessions, err = reply[1].ToString(); err != nil {
+			return n, s.explain(err)
+		}
+		if notes, err = reply[2].ToString(); err != nil {
+			return n, s.explain(err)
+		}
+	}
+	return n, nil
+}
+
+// RenameAuth implements [cache.Admin]. Its cost is that of InvalidateAuth.
+func (s *Store) RenameAuth(ctx context.Context, from, to string) (renamed int, err error) {
+	if to == "" || from == to || s.closed.Load() {
+		return 0, s.alive()
+	}
+	args := []string{indexOf(from), to, strconv.Itoa(chunk)}
+	err = s.each(ctx, "rename", func(int) []string { return args }, counted(&renamed))
+	return renamed, err
+}
+
+// CountAuth implements [cache.Admin]. The server is asked once for each of the 256
+// buckets, all at once.
+func (s *Store) CountAuth(ctx context.Context, auth string) (bound int, err error) {
+	args := []string{indexOf(auth)}
+	err = s.each(ctx, "count", func(int) []string { return args }, func(_ int, reply []rueidis.RedisMessage) (bool, error) {
+		if len(reply) != 1 {
+			return false, errReply
+		}
+		n, err := reply[0].AsInt64()
+		bound += int(n)
+		return false, err
+	})
+	return bound, err
+}
+
+// EditMemos implements [cache.Admin]. The server is asked once for each of the 256
+// buckets and each 256 memos there, and then for each memo that changes.
+func (s *Store) EditMemos(ctx context.Context, edit func(b cache.Binding) (memo string)) error {
+	cursors := make([]string, buckets)
+	for i := range cursors {
+		cursors[i] = "0"
+	}
+	var all []cache.Binding
+	err := s.each(ctx, "memos", func(b int) []string { return []string{cursors[b], strconv.Itoa(chunk)} }, func(bucket int, reply []rueidis.RedisMessage) (bool, error) {
+		if len(reply) == 0 {
+			return false, errReply
+		}
+		var err error
+		if cursors[bucket], err = reply[0].ToString(); err != nil {
+			return false, err
+		}
+		for _, one := range reply[1:] {
+			parts, err := one.ToArray()
+			if err != nil {
+				return false, err
+			}
+			b, _, err := s.binding(parts, byte(bucket))
+			if err != nil {
+				return false, err
+			}
+			all = append(all, b)
+		}
+		return cursors[bucket] != "", nil
+	})
+	if err != nil {
+		return err
+	}
+	edited := map[cache.Key]bool{} // the server may name a session twice
+	for _, b := range all {
+		if edited[b.Session] {
+			continue
+		}
+		edited[b.Session] = true
+		if err := s.editMemo(ctx, b, edit); err != nil {
+			return fmt.Errorf("a memo: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) editMemo(ctx context.Context, b cache.Binding, edit func(cache.Binding) string) error {
+	for b.Memo != "" {
+		memo := edit(b)
+		if memo == b.Memo {
+			return nil
+		}
+		now, amended, err := s.Amend(ctx, b, memo)
+		if err != nil || amended {
+			return err
+		}
+		b = now
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package rediscache
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/redis/rueidis"
+)
+
+const (
+	// ringScale makes room for 2^11 operations under way on one connection.
+	ringScale = 11
+	// maxCalls is how many operations may be under way. Beyond it they fail at once:
+	// an operation that does not fit into a connection's ring would wait there, without
+	// a look at its context.
+	maxCalls = 1024
+)
+
+var errBusy = fmt.Errorf("rediscache: %d operations are under way", maxCalls)
+
+// dialer connects when somebody needs the server, for all of them once.
+type dialer struct {
+	option rueidis.ClientOption
+	calls  atomic.Int64
+	closed atomic.Bool
+	conn   atomic.Pointer[rueidis.Client]
+	mu     sync.Mutex
+	trying chan struct{} // closed when the attempt has ended; nil if there is none
+	failed error         // of the last attempt
+}
+
+// client is the connected client. A connection that breaks is the client's own
+// matter.
+func (d *dialer) client(ctx context.Context) (rueidis.Client, error) {
+	if c := d.conn.Load(); c != nil {
+		return *c, nil
+	}
+	d.mu.Lock()
+	if d.closed.Load() {
+		d.mu.Unlock()
+		return nil, cache.ErrClosed
+	}
+	trying := d.trying
+	if trying == nil && d.conn.Load() == nil {
+		trying = make(chan struct{})
+		d.trying = trying
+		go d.dial(trying)
+	}
+	d.mu.Unlock()
+	if trying != nil {
+		select {
+		case <-trying:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("rediscache: connecting: %w", ctx.Err())
+		}
+	}
+	if c := d.conn.Load(); c != nil {
+		return *c, nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return nil, fmt.Errorf("rediscache: connecting: %w", d.failed)
+}
+
+func (d *dialer) dial(trying chan struct{}) {
+	c, err := rueidis.NewClient(d.option)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case err != nil:
+		d.failed = err
+	case d.closed.Load():
+		c.Close()
+		d.failed = cache.ErrClosed
+	default:
+		d.conn.Store(&c)
+	}
+	d.trying = nil
+	close(trying)
+}
+
+// alive is ErrClosed after Close.
+func (d *dialer) alive() error {
+	if d.closed.Load() {
+		return cache.ErrClosed
+	}
+	return nil
+}
+
+// Close ends the connections. After it every operation returns cache.ErrClosed. It
+// waits for an attempt to connect. Close may be called any number of times, at once
+// too. It returns nil.
+func (d *dialer) Close() error {
+	d.closed.Store(true)
+	d.mu.Lock()
+	trying := d.trying
+	d.mu.Unlock()
+	if trying != nil {
+		<-trying
+	}
+	if c := d.conn.Load(); c != nil {
+		(*c).Close()
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+// Package servers starts real servers for tests, on loopback: one alone, or a Cluster
+// of three. Each has a folder and a port of its own, keeps nothing on the disk, and ends
+// with the test, also if the test's process is killed.
+//
+//	s := servers.Redis(t)
+//	store, err := rediscache.Open(s.URL(), nil)
+//
+// A server that is not installed fails the test. The variables REDIS_SERVER and
+// VALKEY_SERVER name the programs; otherwise redis-server and valkey-server are looked
+// for in PATH.
+package servers
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Server is one server.
+type Server struct {
+	t       testing.TB
+	program string
+	dir     string
+	port    int
+	args    []string
+
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
+}
+
+// Redis starts a redis-server.
+func Redis(t testing.TB) *Server {
+	t.Helper()
+	return start(t, "redis-server", "REDIS_SERVER")
+}
+
+// Valkey starts a valkey-server.
+func Valkey(t testing.TB) *Server {
+	t.Helper()
+	return start(t, "valkey-server", "VALKEY_SERVER")
+}
+
+// HasValkey reports whether there is a valkey-server here.
+func HasValkey() bool {
+	_, err := program("valkey-server", "VALKEY_SERVER")
+	return err == nil
+}
+
+func program(name, variable string) (string, error) {
+	if given := os.Getenv(variable); given != "" {
+		name = given
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("%w: install it (apt-get install redis-server; bash .ci/servers.sh), or say in %s where it is", err, variable)
+	}
+	return path, nil
+}
+
+func start(t testing.TB, name, variable string, args ...string) *Server {
+	t.Helper()
+	path, err := program(name, variable)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, program: path, dir: t.TempDir(), args: args}
+	t.Cleanup(s.Kill)
+	// Somebody may take a port between its being found and its being used.
+	for try := 0; ; try++ {
+		s.port = freePort(t)
+		err := s.run()
+		if err == nil {
+			return s
+		}
+		if try == 4 {
+			t.Fatal(err)
+		}
+	}
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).Port
+	if port > 55000 { // a Cluster's node takes the port 10,000 above, too
+		return 20000 + port%20000
+	}
+	return port
+}
+
+// Addr is host:port, and URL is redis://host:port.
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// URL is the server's address as rediscache.Open takes it.
+func (s *Server) URL() string { return "redis://" + s.Addr() }
+
+// run starts the process and waits until it answers.
+func (s *Server) run() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	args := append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.dir}, s.args...)
+	cmd := exec.Command(s.program, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	started := make(chan error)
+	done := make(chan struct{})
+	go func() {
+		// The signal comes when the thread ends that has started the process.
+		runtime.LockOSThread()
+		defer close(done)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // it is killed
+		}
+	}()
+	if err := <-started; err != nil {
+		return err
+	}
+	s.cmd, s.done = cmd, done
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		select {
+		case <-done:
+			return fmt.Errorf("%s has ended:\n%s", s.program, &out)
+		default:
+		}
+		if _, err := s.Do("PING"); err == nil {
+			return nil
+		} else if time.Now().After(end) {
+			return fmt.Errorf("%s does not answer: %w", s.program, err)
+		}
+	}
+}
+
+// Start starts the server again after Kill, with the same port and without data.
+func (s *Server) Start() {
+	s.t.Helper()
+	if err := s.run(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Kill ends the server at once. It waits until the server is gone.
+func (s *Server) Kill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd != nil {
+		_ = s.cmd.Process.Kill() // it may have ended
+		<-s.done
+		s.cmd = nil
+	}
+}
+
+// Stop lets the server hang, until Continue.
+func (s *Server) Stop() { s.signal(syscall.SIGSTOP) }
+
+// Continue ends Stop.
+func (s *Server) Continue() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(sig os.Signal) {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		return
+	}
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Do sends one command on a connection of its own and returns the first line of the
+// reply: the text of a simple string, or what is behind the first byte.
+func (s *Server) Do(args ...string) (string, error) {
+	c, err := net.DialTimeout("tcp", s.Addr(), time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(args))
+	for _, a := range args {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
+	}
+	if _, err := c.Write([]byte(b.String())); err != nil {
+		return "", err
+	}
+	r := bufio.NewReader(c)
+	line, err := r.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	line = strings.TrimRight(line, "\r\n")
+	switch {
+	case strings.HasPrefix(line, "-"):
+		return "", errors.New(line[1:])
+	case strings.HasPrefix(line, "$"):
+		n, err := strconv.Atoi(line[1:])
+		if err != nil || n < 0 {
+			return "", err
+		}
+		text := make([]byte, n)
+		_, err = io.ReadFull(r, text)
+		return string(text), err
+	}
+	return line[1:], nil
+}
