@@ -28,7 +28,7 @@ type pendingKey struct {
 }
 
 // someRecords are copied at once, under one lock.
-const someRecords = 32
+const someRecords = 8
 
 func (s *saver) write(b []byte) {
 	if s.err == nil {

@@ -1,0 +1,27 @@
+// A module of its own, because package rediscache is one: nobody who needs no Redis gets
+// a client of it (rueidis).
+module github.com/llmaffinity/llmaffinity/examples/gateway/redis
+
+go 1.25.0
+
+require (
+	github.com/llmaffinity/llmaffinity v0.0.0
+	github.com/llmaffinity/llmaffinity/cache/rediscache v0.0.0
+	github.com/stretchr/testify v1.12.1
+)
+
+require (
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
+	github.com/redis/rueidis v1.0.79 // indirect
+	github.com/tidwall/gjson v1.20.1 // indirect
+	github.com/tidwall/match v1.1.1 // indirect
+	github.com/tidwall/pretty v1.2.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/sys v0.47.0 // indirect
+)
+
+replace (
+	github.com/llmaffinity/llmaffinity => ../../..
+	github.com/llmaffinity/llmaffinity/cache/rediscache => ../../../cache/rediscache
+)

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// asCommand makes the test's binary the command itself.
+const asCommand = "LLMAFFINITY_TEST_AS_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// redisServer starts a redis-server and returns its URL.
+func redisServer(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := l.Addr().String()
+	require.NoError(t, l.Close())
+	_, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	program := "redis-server"
+	if given := os.Getenv("REDIS_SERVER"); given != "" {
+		program = given
+	}
+	cmd := exec.Command(program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	require.NoError(t, cmd.Start(), "apt-get install redis-server, or say in REDIS_SERVER where it is")
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()         // it was killed
+	})
+	require.Eventually(t, func() bool {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	}, 20*time.Second, 10*time.Millisecond)
+	return "redis://" + addr
+}
+
+var listening = regexp.MustCompile(`http://[0-9.:]+`)
+
+// replica starts the command and returns its address.
+func replica(t *testing.T, store string) string {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-serve", "-listen", "127.0.0.1:0", "-auths", "5", "-decision-header", "-store", store)
+	cmd.Env = append(os.Environ(), asCommand+"=1")
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	var log strings.Builder
+	cmd.Stderr = &log
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		_, err := io.Copy(io.Discard, out)
+		require.NoError(t, err)
+		require.NoError(t, cmd.Wait(), "%s", &log)
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err, "%s", &log)
+	url := listening.FindString(line)
+	require.NotEmpty(t, url, line)
+	return url
+}
+
+// ask sends one turn of a conversation and returns the auth that has served it.
+func ask(c *http.Client, url, conversation string) (string, error) {
+	body := `{"model":"m","messages":[{"role":"user","content":"hi"}]}`
+	req, err := http.NewRequest(http.MethodPost, url+"/v1/chat/completions", strings.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("X-Session-Id", conversation)
+	req.Header.Set("Authorization", "Bearer caller")
+	resp, err := c.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return "", err
+	}
+	for part := range strings.SplitSeq(resp.Header.Get("X-Llmaffinity"), "; ") {
+		if auth, ok := strings.CutPrefix(part, "auth="); ok && resp.StatusCode == http.StatusOK {
+			return auth, nil
+		}
+	}
+	return "", fmt.Errorf("%s: status %d, decision %q", url, resp.StatusCode, resp.Header.Get("X-Llmaffinity"))
+}
+
+// 500 conversations whose turns come to any of three replicas: each of them has one auth,
+// from its first turn on.
+func TestReplicasAgree(t *testing.T) {
+	store := redisServer(t)
+	urls := []string{replica(t, store), replica(t, store), replica(t, store)}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+	defer client.CloseIdleConnections()
+	const conversations, turns, clients = 500, 4, 8
+	where := make([]map[string]int, conversations)
+	var wg sync.WaitGroup
+	for c := range clients {
+		wg.Go(func() {
+			for i := c; i < conversations; i += clients {
+				where[i] = map[string]int{}
+				for range turns {
+					auth, err := ask(client, urls[rand.IntN(len(urls))], fmt.Sprint("conversation-", i))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					where[i][auth]++
+				}
+			}
+		})
+	}
+	wg.Wait()
+	auths := map[string]int{}
+	for i, w := range where {
+		require.Len(t, w, 1, "conversation %d", i)
+		for auth := range w {
+			auths[auth]++
+		}
+	}
+	require.Len(t, auths, 5, "and they are spread")
+}
+
+// A gateway starts while its store is away, and serves.
+func TestAGatewayNeedsNoStore(t *testing.T) {
+	url := replica(t, "redis://127.0.0.1:1")
+	for range 3 {
+		_, err := ask(http.DefaultClient, url, "conversation")
+		require.NoError(t, err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
