@@ -22,9 +22,10 @@ var rooms = map[string]struct{ rooms, libraries []string }{
 	"sessionid/internal/content":  {rooms: []string{"sessionid/internal/jsontext"}, libraries: []string{"github.com/cespare/xxhash/v2"}},
 	"sessionid/internal/jsontext": {},
 	"cache":                       {libraries: []string{"github.com/hashicorp/golang-lru/v2"}},
+	"cache/fallback":              {rooms: []string{"cache", "cache/cachetest"}, libraries: []string{"github.com/hashicorp/golang-lru/v2"}},
 	"cache/cachetest":             {rooms: []string{"cache"}},
 	"selector":                    {libraries: []string{"github.com/cespare/xxhash/v2"}},
-	"affinity":                    {rooms: []string{"sessionid", "cache", "selector"}, libraries: []string{"github.com/cespare/xxhash/v2", "github.com/hashicorp/golang-lru/v2", "github.com/tidwall/gjson"}},
+	"affinity":                    {rooms: []string{"sessionid", "cache", "cache/fallback", "selector"}, libraries: []string{"github.com/cespare/xxhash/v2", "github.com/hashicorp/golang-lru/v2", "github.com/tidwall/gjson"}},
 	"affinity/affinitytest":       {rooms: []string{"affinity", "selector"}},
 	"affinity/affinityhttp":       {rooms: []string{"affinity", "affinity/affinitytest", "selector", "sessionid"}, libraries: []string{"github.com/hashicorp/golang-lru/v2", "github.com/tidwall/gjson"}},
 }

@@ -19,10 +19,11 @@ type visit[T any] struct {
 	keys cache.Keys
 	next selector.Func[T]
 
-	session cache.Binding // the session's binding; zero if the session is not known
-	held    cache.Binding // the provisional binding on which this pick has a use
-	asked   *asked        // nil unless the content names the session
-	p       Pick[T]
+	session  cache.Binding  // the session's binding; zero if the session is not known
+	lookedUp *cache.Binding // what the store has said of the session
+	held     cache.Binding  // the provisional binding on which this pick has a use
+	asked    *asked         // nil unless the content names the session
+	p        Pick[T]
 }
 
 // chosen is an auth for this request.
@@ -72,7 +73,12 @@ func (v *visit[T]) choose(from []T) (c chosen[T], err error) {
 		// by.
 		ctx = selector.WithKey(ctx, placement(&v.scope, v.id.Primary()))
 	}
-	if c.auth, err = v.next(ctx, from); err != nil {
+	next := v.next
+	if v.lookedUp.Away {
+		// Each replica has a balancer of its own, and none knows what the others do.
+		next = selector.Rendezvous(v.name, nil).Select
+	}
+	if c.auth, err = next(ctx, from); err != nil {
 		return c, err
 	}
 	if c.name = v.name(c.auth); c.name == "" {

@@ -123,6 +123,10 @@ type Binding struct {
 	// the End of this request alone. So another conversation may have begun with
 	// the same words. It is set by Get, Peek and Bind, and only without Names.
 	Opening bool
+	// Away says that a shared store could not be asked: this is what this process alone
+	// knows. It is set, too, when no session was found. Replicas cannot agree by the store
+	// then: whoever binds a new session should choose as each of them would.
+	Away bool
 	// Asked is how many requests have ended in the End of this one since that became
 	// the session's latest End, this one included. It is set by Get and Bind, and 0
 	// for a request without an End.

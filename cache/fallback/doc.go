@@ -1,0 +1,39 @@
+// Package fallback is for a [cache.Store] that can be away, such as one over a network: a
+// Store in front of it that never fails for that, and never waits for long.
+//
+//	remote, err := rediscache.Open("redis://127.0.0.1:6379", nil)
+//	if err != nil { ... }
+//	store, err := fallback.New(remote, nil)
+//	if err != nil { ... }
+//	defer store.Close() // closes remote, too
+//	lb, err := affinity.Wrap(balancer, name, &affinity.Options[*Account]{Store: store})
+//
+// # While remote answers
+//
+// Each operation is remote's, within Options.Budget. What remote says is remembered, in a
+// bounded table: the binding of each session that this process has seen, by its keys.
+//
+// # While remote is away
+//
+// The first operation that fails, or is late, ends that. From then on the table answers,
+// and nobody waits. A session that is known keeps its auth, its stable name, its
+// generation and its memo. One that is not known can be bound all the same, in this process: its
+// Binding is Away, and package affinity chooses its auth by rendezvous hashing then. So
+// replicas choose the same auth without talking. What contracts of cache.Store are about
+// one process hold: the first Bind wins, generations, provisional uses, memos.
+//
+// Content is found by its End, by what Past and Also say, and by the keys of answers. Two
+// conversations that begin with the same words are one meanwhile, and Marks are not
+// looked at.
+//
+// # When remote is back
+//
+// One goroutine asks for it, first after 20 ms, then ever more seldom, at least once a
+// second. When it answers within the Budget, this process offers what it has bound, moved
+// and confirmed meanwhile, one session after the other. If another replica was faster,
+// its choice counts. After that remote answers again. Results of requests that were
+// picked for meanwhile find what their session has become.
+//
+// Remote may have lost its data, if it was restarted empty. If it has an Epoch, see
+// [Epoch], this process notices and offers all sessions that it knows.
+package fallback

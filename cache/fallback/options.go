@@ -1,0 +1,104 @@
+package fallback
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+)
+
+// Options of a Store. The zero value works.
+type Options struct {
+	// Budget is how long an operation waits for remote. 0 means 5 ms. It must not be
+	// negative. remote must keep to the deadline of a context, as a Store does.
+	Budget time.Duration
+	// AdminBudget is the same for the operations of cache.Admin, which may take longer. 0
+	// means 2 s. It must not be negative.
+	AdminBudget time.Duration
+	// TTL is how long a session is known here after its last use. Give it remote's. 0
+	// means cache.DefaultTTL. It must not be negative.
+	TTL time.Duration
+	// MaxSessions is how many sessions are known here, and how many notes. Beyond it the
+	// one goes that was not used for the longest time. 0 means 100,000. It must not be
+	// negative.
+	MaxSessions int
+	// OnState is called when remote goes away, and when it is back. It runs on a goroutine
+	// of an operation or of the Store, with no lock held, and must not call Close. nil
+	// means nobody is told.
+	OnState func(State)
+}
+
+// State says who answers.
+type State uint8
+
+const (
+	// Present: remote answers.
+	Present State = iota
+	// Away: this process answers by what it knows.
+	Away
+)
+
+// String is the state in lower case, fit for a metric label.
+func (s State) String() string {
+	if s == Away {
+		return "away"
+	}
+	return "present"
+}
+
+// Stats counts since the Store was made.
+type Stats struct {
+	// Failed are the operations that remote could not do, or not in time. Local are those
+	// that this process has answered instead, those included.
+	Failed, Local uint64
+	// Outages is how often remote went away.
+	Outages uint64
+	// Offered are the sessions that remote was told of when it was back, and Adopted those
+	// of them where another replica's choice counted.
+	Offered, Adopted uint64
+}
+
+// Epoch is what remote can have besides: an id of the data that a scope's tenant has there,
+// made anew when the data is new. If it has changed, remote has lost its data.
+type Epoch interface {
+	Epoch(ctx context.Context, scope cache.Scope) (string, error)
+}
+
+const (
+	defaultBudget      = 5 * time.Millisecond
+	defaultAdminBudget = 2 * time.Second
+	defaultMaxSessions = 100_000
+	firstPause         = 20 * time.Millisecond
+	longestPause       = time.Second
+)
+
+func (o *Options) withDefaults() (Options, error) {
+	var all Options
+	if o != nil {
+		all = *o
+	}
+	switch {
+	case all.Budget < 0:
+		return all, fmt.Errorf("fallback: Options.Budget is %v, want at least 0", all.Budget)
+	case all.AdminBudget < 0:
+		return all, fmt.Errorf("fallback: Options.AdminBudget is %v, want at least 0", all.AdminBudget)
+	case all.TTL < 0:
+		return all, fmt.Errorf("fallback: Options.TTL is %v, want at least 0", all.TTL)
+	case all.MaxSessions < 0:
+		return all, fmt.Errorf("fallback: Options.MaxSessions is %d, want at least 0", all.MaxSessions)
+	}
+	if all.Budget == 0 {
+		all.Budget = defaultBudget
+	}
+	if all.AdminBudget == 0 {
+		all.AdminBudget = defaultAdminBudget
+	}
+	if all.TTL == 0 {
+		all.TTL = cache.DefaultTTL
+	}
+	if all.MaxSessions == 0 {
+		all.MaxSessions = defaultMaxSessions
+	}
+	return all, nil
+}
