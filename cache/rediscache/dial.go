@@ -32,6 +32,14 @@ type dialer struct {
 	failed error         // of the last attempt
 }
 
+// connect begins to connect, for whoever comes first.
+func (d *dialer) connect() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.trying = make(chan struct{})
+	go d.dial(d.trying)
+}
+
 // client is the connected client. A connection that breaks is the client's own
 // matter.
 func (d *dialer) client(ctx context.Context) (rueidis.Client, error) {

@@ -1,20 +1,20 @@
 // Package rediscache keeps bindings in Redis or Valkey, so that replicas of a gateway
 // agree on them, and a restart costs none. It is a module of its own.
 //
-//	store, err := rediscache.Open("redis://127.0.0.1:6379", nil)
+//	remote, err := rediscache.Open("redis://127.0.0.1:6379", nil)
 //	if err != nil { ... }
-//	defer store.Close()
+//	store, err := fallback.New(remote, nil) // no pick fails or waits because the server is away
+//	if err != nil { ... }
+//	defer store.Close() // closes remote, too
 //	lb, err := affinity.Wrap(balancer, name, &affinity.Options[*Account]{Store: store})
 //
 // All replicas need the same names of auths, and the same affinityhttp.Options.TenantKey.
 //
 // # When the server is away
 //
-// Each operation fails, after Options.Timeout at the latest, and package affinity lets the
-// balancer choose and binds nothing, as it does with any Store. With selector.Rendezvous
-// as the balancer all replicas choose the same auth for a session then. A pick asks the
-// server at most a few times: so a server that hangs costs each request that many
-// timeouts. The Store connects again by itself.
+// Each operation fails, after Options.Timeout at the latest. Put package fallback in front:
+// then this process answers by what it knows, and no request waits. The Store connects
+// again by itself.
 //
 // # Servers
 //

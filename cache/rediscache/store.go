@@ -49,8 +49,8 @@ func Open(url string, o *Options) (*Store, error) {
 	return New(c, o)
 }
 
-// New makes a Store for the server that client says, which may be away: the Store
-// connects when it is used. An error names the option that cannot work. The Store
+// New makes a Store for the server that client says. It begins to connect and does not
+// wait for that. A server that is away is tried again when the Store is used. An error names the option that cannot work. The Store
 // needs tracking of its own (client.OnInvalidations), so it makes its own client and
 // takes none. Close ends it.
 func New(client rueidis.ClientOption, o *Options) (*Store, error) {
@@ -68,6 +68,7 @@ func New(client rueidis.ClientOption, o *Options) (*Store, error) {
 	if s.dialer.option, err = clientOption(client, s.near); err != nil {
 		return nil, err
 	}
+	s.connect()
 	return s, nil
 }
 

@@ -5,16 +5,22 @@
 //	go -C examples/gateway/redis run . -store 'redis://node-1:6379?addr=node-2:6379' -config file
 //
 // The URL is that of rediscache.Open: of one server, of the nodes of a Cluster, or of
-// sentinels. Package rediscache says what happens when the server is away.
+// sentinels, and besides of how long a request may wait for it: budget=20ms. When the server is away each replica goes on by what it knows, see package
+// fallback.
 package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/cache/fallback"
 	"github.com/llmaffinity/llmaffinity/cache/rediscache"
 	"github.com/llmaffinity/llmaffinity/examples/gateway/internal/gateway"
 )
@@ -27,11 +33,37 @@ func main() {
 
 var stores = gateway.Stores{"redis": open, "rediss": open, "valkey": open, "valkeys": open}
 
-// open does not wait for the server, which may be away when the gateway starts.
-func open(_ context.Context, url string) (cache.Store, func() error, error) {
-	s, err := rediscache.Open(url, nil)
+// connecting is how long a gateway waits for its store when it starts. A store that is
+// away then may come later.
+const connecting = time.Second
+
+// open opens the store at a URL, which can have a budget besides what rediscache.Open
+// knows: budget=20ms is how long a request waits for the server.
+func open(ctx context.Context, address string) (cache.Store, func() error, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, nil, errors.New("the store's URL is none") // it may have a password
+	}
+	query := u.Query()
+	var o fallback.Options
+	if budget := query.Get("budget"); budget != "" {
+		if o.Budget, err = time.ParseDuration(budget); err != nil {
+			return nil, nil, fmt.Errorf("the budget of the store: %w", err)
+		}
+		query.Del("budget")
+		u.RawQuery = query.Encode()
+	}
+	s, err := rediscache.Open(u.String(), nil)
 	if err != nil {
 		return nil, nil, err
 	}
-	return s, s.Close, nil
+	ctx, cancel := context.WithTimeout(ctx, connecting)
+	defer cancel()
+	_, _, _ = s.Peek(ctx, cache.Scope{}, cache.Keys{Names: [cache.MaxNames]cache.Key{{1}}}) // only to wait
+	// No request fails or waits because the server is away.
+	f, err := fallback.New(s, &o)
+	if err != nil {
+		return nil, nil, errors.Join(err, s.Close())
+	}
+	return f, f.Close, nil
 }
