@@ -152,10 +152,7 @@ func (s *Store) compare() bool {
 		return true
 	}
 	s.mu.Lock()
-	var all []epoch
-	for _, e := range s.epochs {
-		all = append(all, e)
-	}
+	all := s.epochs.Values()
 	s.mu.Unlock()
 	for _, e := range all {
 		ctx, cancel := s.budget()
@@ -168,7 +165,7 @@ func (s *Store) compare() bool {
 			continue
 		}
 		s.mu.Lock()
-		s.epochs[e.scope.Tenant] = epoch{e.scope, id}
+		s.epochs.Add(e.scope.Tenant, epoch{e.scope, id})
 		s.t.each(func(known *session) {
 			if known.scope.Tenant != e.scope.Tenant || s.t.live(known) == nil {
 				return

@@ -19,9 +19,9 @@ type Options struct {
 	// TTL is how long a session is known here after its last use. Give it remote's. 0
 	// means cache.DefaultTTL. It must not be negative.
 	TTL time.Duration
-	// MaxSessions is how many sessions are known here, and how many notes. Beyond it the
-	// one goes that was not used for the longest time. 0 means 100,000. It must not be
-	// negative.
+	// MaxSessions is how many sessions are known here, how many notes, and of how many
+	// tenants it is known whether remote has lost their data. Beyond it the one goes that
+	// was not used for the longest time. 0 means 100,000. It must not be negative.
 	MaxSessions int
 	// OnState is called when remote goes away, and when it is back. It runs on a goroutine
 	// of an operation or of the Store, with no lock held, and must not call Close. nil

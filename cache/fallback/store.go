@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
@@ -28,7 +30,7 @@ type Store struct {
 
 	mu     sync.Mutex
 	t      table
-	epochs map[string]epoch // by tenant
+	epochs *simplelru.LRU[string, epoch] // by tenant
 	later  []func(context.Context) error
 	state  atomic.Uint32 // State; written with mu held
 	closed bool
@@ -59,7 +61,8 @@ func New(remote cache.Store, o *Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{remote: remote, o: all, epochs: map[string]epoch{}, stop: make(chan struct{})}
+	s := &Store{remote: remote, o: all, stop: make(chan struct{})}
+	s.epochs, _ = simplelru.NewLRU[string, epoch](all.MaxSessions, nil) // the size is positive: no error
 	s.admin, _ = remote.(cache.Admin)
 	s.epoch, _ = remote.(Epoch)
 	s.t.init(&all)
@@ -167,9 +170,10 @@ func (s *Store) meet(ctx context.Context, scope cache.Scope) {
 		return
 	}
 	s.mu.Lock()
-	_, known := s.epochs[scope.Tenant]
+	_, known := s.epochs.Get(scope.Tenant)
 	if !known {
-		s.epochs[strings.Clone(scope.Tenant)] = epoch{scope: cloned(scope)} // so that others do not ask, too
+		scope = cloned(scope)
+		s.epochs.Add(scope.Tenant, epoch{scope: scope}) // so that others do not ask, too
 	}
 	s.mu.Unlock()
 	if known {
@@ -181,10 +185,10 @@ func (s *Store) meet(ctx context.Context, scope cache.Scope) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		delete(s.epochs, scope.Tenant) // the next one asks again
+		s.epochs.Remove(scope.Tenant) // the next one asks again
 		return
 	}
-	s.epochs[scope.Tenant] = epoch{cloned(scope), id}
+	s.epochs.Add(scope.Tenant, epoch{scope, id})
 }
 
 // Get implements [cache.Store].
