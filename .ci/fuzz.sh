@@ -6,6 +6,7 @@
 # the code. Whatever the code does wrong comes with an input that go test writes down.
 set -euo pipefail
 out=$(mktemp)
+trap 'rm -f "$out"' EXIT
 if go test "$1" -run '^$' -fuzz "^$2\$" -fuzztime "$3" -fuzzminimizetime 1s 2>&1 | tee "$out"; then
   exit 0
 fi

@@ -21,7 +21,8 @@
 //
 // [Store] is the interface that package affinity needs. [Memory] is the store in
 // this process. [Memory.Save] writes it down and [Load] makes it anew, so that a restart
-// costs no session its auth. Package cachetest checks any other store against this contract.
+// costs no session its auth. Package cachetest checks any other store against this
+// contract. Package fallback is for a store that can be away.
 package cache
 
 import (
@@ -105,7 +106,8 @@ type Binding struct {
 	// Served reports whether Auth has served the session. Until then the binding
 	// is provisional.
 	Served bool
-	// Gen is the generation: never 0, and never used twice by one store.
+	// Gen is the generation: never 0, and never used twice by one store. A store makes
+	// them below 1<<63. Those above are for a store in front of another one.
 	Gen uint64
 	// SinceServed is the time since Auth served the session last, as far as
 	// Confirm was told. It is 0 if Auth never has. It may be a second too short.

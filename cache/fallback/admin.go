@@ -14,42 +14,43 @@ var ErrAway = errors.New("fallback: the store is away")
 // maxLater is how many operations of cache.Admin are kept to be repeated.
 const maxLater = 1024
 
-// change runs an operation of Admin that changes something. here is done in any case.
+// change runs an operation of Admin that changes something. here is done in any case,
+// with the lock held.
 func (s *Store) change(ctx context.Context, here func(), do func(context.Context) error) error {
 	if s.admin == nil {
-		return fmt.Errorf("fallback: the store is no cache.Admin: %w", errors.ErrUnsupported)
+		return errNoAdmin
 	}
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return cache.ErrClosed
-	}
-	here()
-	s.mu.Unlock()
-	if s.State() == Present {
-		err := s.admit(ctx, do)
-		if err == nil || ctx.Err() != nil {
-			// What was learned between the two is as it was before, perhaps.
-			s.mu.Lock()
-			here()
+	for {
+		s.mu.Lock()
+		here()
+		switch {
+		case s.closed:
 			s.mu.Unlock()
+			return cache.ErrClosed
+		case s.State() == Away:
+			defer s.mu.Unlock()
+			if len(s.later) == maxLater {
+				return fmt.Errorf("%w, and %d operations wait for it already: repeat this one", ErrAway, maxLater)
+			}
+			s.later = append(s.later, do)
+			return fmt.Errorf("%w: this process has done it, and repeats it when the store is back", ErrAway)
 		}
-		if err == nil {
-			return nil
+		s.mu.Unlock()
+		err := s.admit(ctx, do)
+		// What was learned meanwhile may be as it was before. The caller's own end, too,
+		// says nothing of what was done.
+		s.mu.Lock()
+		here()
+		s.mu.Unlock()
+		if err == nil || ctx.Err() != nil {
+			return err
 		}
 		s.failed.Add(1)
-		if !s.leave() {
-			return cache.ErrClosed
-		}
+		s.leave()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.later) == maxLater {
-		return fmt.Errorf("%w, and %d operations wait for it already: repeat this one", ErrAway, maxLater)
-	}
-	s.later = append(s.later, do)
-	return fmt.Errorf("%w: this process has done it, and repeats it when the store is back", ErrAway)
 }
+
+var errNoAdmin = fmt.Errorf("fallback: the store is no cache.Admin: %w", errors.ErrUnsupported)
 
 // admit runs an operation of remote's Admin.
 func (s *Store) admit(ctx context.Context, do func(context.Context) error) error {
@@ -128,7 +129,7 @@ func (s *Store) RenameAuth(ctx context.Context, from, to string) (renamed int, e
 		for _, at := range s.t.notes.Keys() {
 			if n, _ := s.t.notes.Peek(at); n.auth == from {
 				n.auth = to
-				s.t.notes.Add(at, n)
+				s.t.notes.Add(at, n) // told or not, as before
 			}
 		}
 	}, func(ctx context.Context) (err error) {
@@ -144,7 +145,7 @@ func (s *Store) CountAuth(ctx context.Context, auth string) (bound int, err erro
 	case s.ended():
 		return 0, cache.ErrClosed
 	case s.admin == nil:
-		return 0, fmt.Errorf("fallback: the store is no cache.Admin: %w", errors.ErrUnsupported)
+		return 0, errNoAdmin
 	case s.State() == Away:
 		return 0, ErrAway
 	}

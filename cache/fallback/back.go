@@ -71,54 +71,41 @@ func (s *Store) settle() bool {
 			return false
 		}
 		s.mu.Lock()
-		var next *session
-		for next = range s.t.pending {
+		later, known := len(s.later) > 0, (*session)(nil)
+		for known = range s.t.pending {
 			break
 		}
-		at, n, untold := s.t.untold()
-		if next == nil && !untold && len(s.later) == 0 {
+		at, untold := scoped{}, false
+		for at = range s.t.untold {
+			untold = true
+			break
+		}
+		if known == nil && !untold && !later {
 			s.state.Store(uint32(Present))
 			s.mu.Unlock()
 			return true
 		}
 		s.mu.Unlock()
-		switch {
-		case next != nil:
-			if !s.offer(next) {
-				return false
-			}
-		case untold:
-			if !s.note(at, n) {
-				return false
-			}
-		case !s.repeat():
+		if later && !s.repeat() || known != nil && !s.offer(known) || untold && !s.remember(at) {
 			return false
 		}
 	}
 }
 
-// untold is a note that remote has to be told of.
-func (t *table) untold() (at scoped, n note, ok bool) {
-	keys := t.notes.Keys()
-	for i := len(keys) - 1; i >= 0; i-- { // the latest are untold, if any are
-		if n, _ := t.notes.Peek(keys[i]); !n.told {
-			return keys[i], n, true
-		}
-	}
-	return at, n, false
-}
-
-func (s *Store) note(at scoped, n note) bool {
+// remember tells remote of a note.
+func (s *Store) remember(at scoped) bool {
+	s.mu.Lock()
+	n, _ := s.t.notes.Peek(at)
+	s.mu.Unlock()
 	ctx, cancel := s.budget()
 	defer cancel()
-	if s.remote.Remember(ctx, at.scope, at.key, n.auth) != nil {
+	if s.remote.Remember(ctx, at.scope, at.key, n.auth) != nil { // without an auth it is gone
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now, ok := s.t.notes.Peek(at); ok && now.auth == n.auth {
-		now.told = true
-		s.t.notes.Add(at, now)
+	if now, _ := s.t.notes.Peek(at); now.auth == n.auth {
+		delete(s.t.untold, at)
 	}
 	return true
 }
@@ -154,6 +141,7 @@ func (s *Store) compare() bool {
 	s.mu.Lock()
 	all := s.epochs.Values()
 	s.mu.Unlock()
+	lost := map[string]epoch{} // by tenant
 	for _, e := range all {
 		ctx, cancel := s.budget()
 		id, err := s.epoch.Epoch(ctx, e.scope)
@@ -161,20 +149,24 @@ func (s *Store) compare() bool {
 		if err != nil {
 			return false
 		}
-		if id == e.id || e.id == "" {
-			continue
+		if id != e.id && e.id != "" {
+			lost[e.scope.Tenant] = epoch{e.scope, id}
 		}
-		s.mu.Lock()
-		s.epochs.Add(e.scope.Tenant, epoch{e.scope, id})
-		s.t.each(func(known *session) {
-			if known.scope.Tenant != e.scope.Tenant || s.t.live(known) == nil {
-				return
-			}
+	}
+	if len(lost) == 0 {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for tenant, e := range lost {
+		s.epochs.Add(tenant, e)
+	}
+	s.t.each(func(known *session) {
+		if _, ok := lost[known.scope.Tenant]; ok && s.t.live(known) != nil {
 			known.remote = cache.Binding{}
 			s.t.tell(known)
-		})
-		s.mu.Unlock()
-	}
+		}
+	})
 	return true
 }
 
@@ -209,7 +201,10 @@ func (s *Store) offer(known *session) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if there.Gen == 0 || !was.b.Bound() {
+	switch {
+	case !s.t.sessions.Contains(known): // it was invalidated meanwhile, which remote is told of next
+		return true
+	case there.Gen == 0 || !was.b.Bound():
 		s.t.remove(known)
 		return true
 	}
@@ -241,16 +236,11 @@ func (s *Store) place(was *session) (there cache.Binding, ours bool, err error) 
 		case was.b.Gen == was.remote.Gen:
 			return was.remote, true, nil
 		}
-		there, ours, err = s.remote.Move(ctx, was.remote, was.b.Auth)
-		if err != nil || there.Gen != 0 {
-			return there, ours, err
-		}
-	}
-	if !was.b.Bound() {
-		return there, false, nil
+		// A session that is gone there stays gone: somebody may have invalidated it.
+		return s.remote.Move(ctx, was.remote, was.b.Auth)
 	}
 	k := was.keys()
-	if k.IsZero() {
+	if !was.b.Bound() || k.IsZero() {
 		return there, false, nil
 	}
 	there, existed, err := s.remote.Bind(ctx, was.scope, k, was.b.Auth)

@@ -19,7 +19,8 @@
 // and nobody waits. A session that is known keeps its auth, its stable name, its
 // generation and its memo. One that is not known can be bound all the same, in this process: its
 // Binding is Away, and package affinity chooses its auth by rendezvous hashing then. So
-// replicas choose the same auth without talking. What contracts of cache.Store are about
+// replicas choose the same auth without talking, for a session that has an id; what names
+// a session by its content is another thing in each turn. What contracts of cache.Store are about
 // one process hold: the first Bind wins, generations, provisional uses, memos.
 //
 // Content is found by its End, by what Past and Also say, and by the keys of answers. Two

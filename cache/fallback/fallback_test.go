@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -41,6 +42,8 @@ type link struct {
 	late   atomic.Int64 // how long an answer takes
 	asked  atomic.Int64
 	epoch  atomic.Pointer[string]
+	bound  func() // called when remote has bound a session; nil does nothing
+	before func() // called before remote invalidates a session; nil does nothing
 }
 
 var errBroken = errors.New("the link is broken")
@@ -91,6 +94,9 @@ func (l *link) Peek(ctx context.Context, s cache.Scope, k cache.Keys) (b cache.B
 func (l *link) Bind(ctx context.Context, s cache.Scope, k cache.Keys, auth string) (b cache.Binding, ok bool, err error) {
 	if err := l.pass(ctx); err != nil {
 		return b, false, err
+	}
+	if l.bound != nil {
+		defer l.bound()
 	}
 	return l.Memory.Bind(ctx, s, k, auth)
 }
@@ -161,6 +167,9 @@ func (l *link) Recall(ctx context.Context, s cache.Scope, k cache.Key) (auth str
 func (l *link) InvalidateSession(ctx context.Context, s cache.Scope, k cache.Keys) (ok bool, err error) {
 	if err := l.pass(ctx); err != nil {
 		return false, err
+	}
+	if l.before != nil {
+		l.before()
 	}
 	return l.Memory.InvalidateSession(ctx, s, k)
 }
@@ -418,6 +427,55 @@ func TestAnInvalidationMeanwhile(t *testing.T) {
 	})
 }
 
+// An invalidation that comes while a session is being offered: remote has bound the
+// session already, and has to forget it.
+func TestAnInvalidationDuringTheOffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink(t)
+		s := over(t, l)
+		defer s.Close()
+		l.broken.Store(true)
+		confirm(t, s, bind(t, s, named("s"), "A"))
+		calls, there := 0, cache.Binding{}
+		l.bound = func() {
+			if calls++; calls == 1 {
+				there, _ = get(t, l.Memory, named("s"))
+				_, err := s.InvalidateSession(t.Context(), scope, named("s"))
+				require.ErrorIs(t, err, fallback.ErrAway)
+			}
+		}
+		l.broken.Store(false)
+		back(t, s)
+		require.Equal(t, 1, calls)
+		_, ok := get(t, s, named("s"))
+		require.False(t, ok)
+		_, ok = get(t, l.Memory, named("s"))
+		require.False(t, ok)
+		l.broken.Store(true)
+		_, ok = get(t, s, named("s"))
+		require.False(t, ok, "nor is it known here")
+		_, current, err := s.Confirm(t.Context(), there)
+		require.NoError(t, err)
+		require.False(t, current, "by no name")
+	})
+}
+
+// A request that is answered while its session is being invalidated.
+func TestAnAnswerDuringAnInvalidation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink(t)
+		s := over(t, l)
+		defer s.Close()
+		confirm(t, s, bind(t, s, named("s"), "A"))
+		l.before = func() { get(t, s, named("s")) }
+		_, err := s.InvalidateSession(t.Context(), scope, named("s"))
+		require.NoError(t, err)
+		l.broken.Store(true)
+		_, ok := get(t, s, named("s"))
+		require.False(t, ok)
+	})
+}
+
 // A remote that was restarted empty gets back what its processes know.
 func TestALostRemoteIsFilledAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -470,7 +528,11 @@ func TestAMoveElsewhereIsAdopted(t *testing.T) {
 			got, _ := get(t, s, named(name))
 			confirm(t, s, got)
 		}
-		_, moved, err := l.Memory.Move(t.Context(), b, "B")
+		got, _ := get(t, s, named("gone"))
+		_, moved, err := s.Move(t.Context(), got, "C") // here, and somebody else invalidates it
+		require.NoError(t, err)
+		require.True(t, moved)
+		_, moved, err = l.Memory.Move(t.Context(), b, "B")
 		require.NoError(t, err)
 		require.True(t, moved)
 		_, err = l.Memory.InvalidateSession(t.Context(), scope, named("gone"))
@@ -552,6 +614,8 @@ func TestRemoteComesAndGoes(t *testing.T) {
 		}
 	})
 	const each = 40
+	var mu sync.Mutex
+	settled := map[string]string{}
 	for _, s := range []*fallback.Store{one, two} {
 		for w := range 4 {
 			workers.Go(func() {
@@ -579,6 +643,9 @@ func TestRemoteComesAndGoes(t *testing.T) {
 						where[id] = b.Auth
 					}
 				}
+				mu.Lock()
+				defer mu.Unlock()
+				maps.Copy(settled, where)
 			})
 		}
 	}
@@ -587,6 +654,11 @@ func TestRemoteComesAndGoes(t *testing.T) {
 	flips.Wait()
 	l.broken.Store(false)
 	require.Eventually(t, func() bool { return one.State() == fallback.Present && two.State() == fallback.Present }, 20*time.Second, 10*time.Millisecond)
+	for id, auth := range settled {
+		b, ok := get(t, l.Memory, named(id))
+		require.True(t, ok, id)
+		require.Equal(t, auth, b.Auth, "remote knows all that was bound without it")
+	}
 	require.NoError(t, one.Close())
 	require.NoError(t, two.Close())
 	require.ErrorIs(t, one.Remember(t.Context(), scope, key("n"), "A"), cache.ErrClosed)

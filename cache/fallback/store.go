@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -104,13 +103,34 @@ func (s *Store) ended() bool {
 	}
 }
 
-// ask runs an operation of remote. done is false if this process has to answer instead.
-func (s *Store) ask(ctx context.Context, do func(context.Context) error) (done bool, err error) {
+// ask runs an operation of remote, or here if remote is away. here runs with the lock
+// held, and remote stays away while it runs: what it changes is offered later. It is
+// nil if nothing is to be done.
+func (s *Store) ask(ctx context.Context, do func(context.Context) error, here func()) (away bool, err error) {
+	for {
+		done, err := s.try(ctx, do)
+		if done {
+			return false, err
+		}
+		s.mu.Lock()
+		if s.State() == Away {
+			if here != nil {
+				here()
+			}
+			s.mu.Unlock()
+			s.local.Add(1)
+			return true, nil
+		}
+		s.mu.Unlock() // it is back already
+	}
+}
+
+// try runs an operation of remote. done is false if remote is away.
+func (s *Store) try(ctx context.Context, do func(context.Context) error) (done bool, err error) {
 	if s.ended() {
 		return true, cache.ErrClosed
 	}
 	if s.State() == Away {
-		s.local.Add(1)
 		return false, nil
 	}
 	c, cancel := context.WithTimeout(ctx, s.o.Budget)
@@ -122,7 +142,6 @@ func (s *Store) ask(ctx context.Context, do func(context.Context) error) (done b
 		return true, ctx.Err()
 	}
 	s.failed.Add(1)
-	s.local.Add(1)
 	if !s.leave() {
 		return true, cache.ErrClosed
 	}
@@ -193,23 +212,19 @@ func (s *Store) meet(ctx context.Context, scope cache.Scope) {
 
 // Get implements [cache.Store].
 func (s *Store) Get(ctx context.Context, scope cache.Scope, k cache.Keys) (b cache.Binding, ok bool, err error) {
-	done, err := s.ask(ctx, func(ctx context.Context) (err error) {
+	away, err := s.ask(ctx, func(ctx context.Context) (err error) {
 		b, ok, err = s.remote.Get(ctx, scope, k)
 		return err
-	})
-	if done {
-		if err == nil && !k.IsZero() {
-			s.learn(ctx, scope, &k, &b, ok)
+	}, func() {
+		b, ok = cache.Binding{Away: true}, false
+		if known := s.t.find(scope.Short(), &k); known != nil {
+			b, ok = s.used(known, &k), true
 		}
-		return b, ok, err
+	})
+	if !away && err == nil && !k.IsZero() {
+		s.learn(ctx, scope, &k, &b, ok)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	known := s.t.find(scope.Short(), &k)
-	if known == nil || k.IsZero() {
-		return cache.Binding{Away: true}, false, nil
-	}
-	return s.used(known, &k), true, nil
+	return b, ok, err
 }
 
 // used is what a request sees that uses a session.
@@ -222,79 +237,71 @@ func (s *Store) used(known *session, k *cache.Keys) cache.Binding {
 
 // Peek implements [cache.Store].
 func (s *Store) Peek(ctx context.Context, scope cache.Scope, k cache.Keys) (b cache.Binding, ok bool, err error) {
-	done, err := s.ask(ctx, func(ctx context.Context) (err error) {
+	_, err = s.ask(ctx, func(ctx context.Context) (err error) {
 		b, ok, err = s.remote.Peek(ctx, scope, k)
 		return err
+	}, func() {
+		b, ok = cache.Binding{Away: true}, false
+		if known := s.t.find(scope.Short(), &k); known != nil {
+			b, ok = known.view(), true
+		}
 	})
-	if done {
-		return b, ok, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	known := s.t.find(scope.Short(), &k)
-	if known == nil || k.IsZero() {
-		return cache.Binding{Away: true}, false, nil
-	}
-	return known.view(), true, nil
+	return b, ok, err
 }
 
 // Bind implements [cache.Store].
 func (s *Store) Bind(ctx context.Context, scope cache.Scope, k cache.Keys, auth string) (b cache.Binding, existed bool, err error) {
-	done, err := s.ask(ctx, func(ctx context.Context) (err error) {
+	away, err := s.ask(ctx, func(ctx context.Context) (err error) {
 		b, existed, err = s.remote.Bind(ctx, scope, k, auth)
 		return err
-	})
-	if done {
-		if err == nil && b.Gen != 0 {
-			s.learn(ctx, scope, &k, &b, true)
+	}, func() {
+		if b, existed = (cache.Binding{}), false; !k.IsZero() && auth != "" {
+			b, existed = s.bind(scope.Short(), &k, auth)
 		}
-		return b, existed, err
+	})
+	if !away && err == nil && b.Gen != 0 {
+		s.learn(ctx, scope, &k, &b, true)
 	}
-	if k.IsZero() || auth == "" {
-		return cache.Binding{}, false, nil
-	}
-	scope = scope.Short()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	known := s.t.find(scope, &k)
+	return b, existed, err
+}
+
+// bind binds a session in this process.
+func (s *Store) bind(scope cache.Scope, k *cache.Keys, auth string) (b cache.Binding, existed bool) {
+	known := s.t.find(scope, k)
 	switch {
 	case known == nil:
 		known = s.t.add(scope, cache.Binding{Session: newName(), Auth: strings.Clone(auth), Gen: newGen()})
 		known.used = time.Now()
 	case known.b.Bound():
-		return s.used(known, &k), true, nil
+		return s.used(known, k), true
 	default:
 		known.rebind(auth)
 	}
 	s.t.tell(known)
-	return s.used(known, &k), false, nil
+	return s.used(known, k), false
 }
 
 // on runs an operation on the session of a binding: remote's with the binding that remote
-// knows, or the one of this process, with its lock held. learned takes what remote has
-// answered, with the lock held, too; the session can be nil there.
-func (s *Store) on(ctx context.Context, b cache.Binding, remote func(context.Context, cache.Binding) error, learned func(*session), here func(*session)) error {
-	if b.Gen == 0 {
-		_, err := s.ask(ctx, func(ctx context.Context) error { return remote(ctx, b) })
-		return err
-	}
-	done, err := s.ask(ctx, func(ctx context.Context) error {
+// knows, or here. learned takes what remote has answered. here and learned run with the
+// lock held, and only if the session is known.
+func (s *Store) on(ctx context.Context, b cache.Binding, remote func(context.Context, cache.Binding) error, learned, here func(*session)) error {
+	away, err := s.ask(ctx, func(ctx context.Context) error {
 		there, ok := s.translate(b)
 		if !ok {
 			return nil // the session is gone
 		}
 		return remote(ctx, there)
+	}, func() {
+		if known := s.t.named(&b); known != nil && b.Gen != 0 {
+			here(known)
+		}
 	})
-	if done && err != nil {
+	if away || err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known := s.t.named(&b)
-	switch {
-	case !done && known != nil:
-		here(known)
-	case done && learned != nil && known != nil && !s.t.isPending(known):
+	if known := s.t.named(&b); known != nil && b.Gen != 0 && !s.t.isPending(known) {
 		learned(known)
 	}
 	return nil
@@ -474,51 +481,37 @@ func (s *Store) Extend(ctx context.Context, b cache.Binding, end cache.Key, keys
 
 // Remember implements [cache.Store].
 func (s *Store) Remember(ctx context.Context, scope cache.Scope, key cache.Key, auth string) error {
-	done, err := s.ask(ctx, func(ctx context.Context) error { return s.remote.Remember(ctx, scope, key, auth) })
-	if err != nil || key == (cache.Key{}) || auth == "" {
+	keep := func(told bool) {
+		if key != (cache.Key{}) && auth != "" {
+			s.t.note(scoped{cloned(scope.Short()), key}, note{strings.Clone(auth), time.Now()}, told)
+		}
+	}
+	away, err := s.ask(ctx, func(ctx context.Context) error { return s.remote.Remember(ctx, scope, key, auth) }, func() { keep(false) })
+	if away || err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.t.notes.Add(scoped{cloned(scope.Short()), key}, note{strings.Clone(auth), time.Now(), done})
+	keep(true)
 	return nil
 }
 
 // Recall implements [cache.Store].
 func (s *Store) Recall(ctx context.Context, scope cache.Scope, key cache.Key) (auth string, ok bool, err error) {
-	done, err := s.ask(ctx, func(ctx context.Context) (err error) {
+	at := scoped{scope.Short(), key}
+	away, err := s.ask(ctx, func(ctx context.Context) (err error) {
 		auth, ok, err = s.remote.Recall(ctx, scope, key)
 		return err
-	})
-	if err != nil {
-		return "", false, err
+	}, func() { auth, ok = s.t.recall(at) })
+	if away || err != nil {
+		return auth, ok, err
 	}
-	at := scoped{scope.Short(), key}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n, known := s.t.notes.Get(at)
-	switch {
-	case done && ok:
-		at.scope = cloned(at.scope)
-		s.t.notes.Add(at, note{auth, time.Now(), true})
-	case done:
+	if ok {
+		s.t.note(scoped{cloned(at.scope), key}, note{auth, time.Now()}, true)
+	} else {
 		s.t.notes.Remove(at)
-	case known && time.Since(n.used) <= s.o.TTL:
-		n.used = time.Now()
-		s.t.notes.Add(at, n)
-		return n.auth, true, nil
 	}
 	return auth, ok, nil
-}
-
-func (t *table) isPending(s *session) bool { _, ok := t.pending[s]; return ok }
-
-// tell notes that remote has to be told of a session.
-func (t *table) tell(s *session) { t.pending[s] = struct{}{} }
-
-// each runs do for each session, also if do removes it.
-func (t *table) each(do func(*session)) {
-	for _, s := range slices.Clone(t.sessions.Keys()) {
-		do(s)
-	}
 }

@@ -20,6 +20,7 @@ type table struct {
 	byKey    map[scoped]*session
 	notes    *simplelru.LRU[scoped, note]
 	pending  map[*session]struct{} // those that remote has to be told of
+	untold   map[scoped]struct{}   // the notes that it has to be told of
 }
 
 // scoped is a key inside its scope.
@@ -46,7 +47,6 @@ type session struct {
 type note struct {
 	auth string
 	used time.Time
-	told bool
 }
 
 // Bounds of the keys of one session.
@@ -58,10 +58,10 @@ const (
 func (t *table) init(o *Options) {
 	t.ttl = o.TTL
 	t.byName, t.byKey = map[cache.Key]*session{}, map[scoped]*session{}
-	t.pending = map[*session]struct{}{}
+	t.pending, t.untold = map[*session]struct{}{}, map[scoped]struct{}{}
 	// The sizes are positive: no errors.
 	t.sessions, _ = simplelru.NewLRU(o.MaxSessions, func(s *session, _ struct{}) { t.unlink(s) })
-	t.notes, _ = simplelru.NewLRU[scoped, note](o.MaxSessions, nil)
+	t.notes, _ = simplelru.NewLRU(o.MaxSessions, func(at scoped, _ note) { delete(t.untold, at) })
 }
 
 // unlink takes a session out of all that leads to it.
@@ -188,6 +188,39 @@ func (t *table) take(s *session, k cache.Key) bool {
 	}
 	t.byKey[at] = s
 	return true
+}
+
+func (t *table) isPending(s *session) bool { _, ok := t.pending[s]; return ok }
+
+// tell notes that remote has to be told of a session.
+func (t *table) tell(s *session) { t.pending[s] = struct{}{} }
+
+// each runs do for each session, also if do removes it.
+func (t *table) each(do func(*session)) {
+	for _, s := range t.sessions.Keys() {
+		do(s)
+	}
+}
+
+// note keeps a note. Without told remote has to be told of it.
+func (t *table) note(at scoped, n note, told bool) {
+	t.notes.Add(at, n)
+	if told {
+		delete(t.untold, at)
+	} else {
+		t.untold[at] = struct{}{}
+	}
+}
+
+// recall is the auth of a note that lives. It starts its TTL again.
+func (t *table) recall(at scoped) (auth string, ok bool) {
+	n, ok := t.notes.Get(at)
+	if !ok || time.Since(n.used) > t.ttl {
+		return "", false
+	}
+	n.used = time.Now()
+	t.notes.Add(at, n)
+	return n.auth, true
 }
 
 // view is what a caller sees of a session.

@@ -32,12 +32,19 @@ type dialer struct {
 	failed error         // of the last attempt
 }
 
-// connect begins to connect, for whoever comes first.
-func (d *dialer) connect() {
+// connect begins to connect, unless that is under way or done. trying is closed when the
+// attempt has ended; it is nil if there is none.
+func (d *dialer) connect() (trying chan struct{}, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.trying = make(chan struct{})
-	go d.dial(d.trying)
+	switch {
+	case d.closed.Load():
+		return nil, cache.ErrClosed
+	case d.trying == nil && d.conn.Load() == nil:
+		d.trying = make(chan struct{})
+		go d.dial(d.trying)
+	}
+	return d.trying, nil
 }
 
 // client is the connected client. A connection that breaks is the client's own
@@ -46,18 +53,10 @@ func (d *dialer) client(ctx context.Context) (rueidis.Client, error) {
 	if c := d.conn.Load(); c != nil {
 		return *c, nil
 	}
-	d.mu.Lock()
-	if d.closed.Load() {
-		d.mu.Unlock()
-		return nil, cache.ErrClosed
+	trying, err := d.connect()
+	if err != nil {
+		return nil, err
 	}
-	trying := d.trying
-	if trying == nil && d.conn.Load() == nil {
-		trying = make(chan struct{})
-		d.trying = trying
-		go d.dial(trying)
-	}
-	d.mu.Unlock()
 	if trying != nil {
 		select {
 		case <-trying:

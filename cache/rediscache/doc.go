@@ -18,11 +18,10 @@
 //
 // # Servers
 //
-// Redis 6.2 or later and Valkey, alone, with Sentinel, or as a Cluster. The tests run
+// Redis 7.0 or later and Valkey, alone, with Sentinel, or as a Cluster. The tests run
 // against Redis 7.0, alone and as a Cluster of three, and against Valkey where
-// VALKEY_SERVER names one. The server needs Lua scripts with cjson's sibling
-// cmsgpack, which both have, and lets scripts use keys that they did not declare, which
-// both do. With a user of its own, that user needs the commands that store.lua calls,
+// VALKEY_SERVER names one; none of them has Sentinel. The server's Lua needs cmsgpack, and
+// scripts must be allowed keys that they do not declare: both servers have that. With a user of its own, that user needs the commands that store.lua calls,
 // EVALSHA, EVAL, SCRIPT LOAD and CLIENT TRACKING, and all keys that begin with
 // "{prefix:".
 //
@@ -54,8 +53,7 @@
 // change of a key that a script was given, and of each lost connection, on a single
 // server and in a Cluster. The caching of go-redis 9.23 is for the replies of its own
 // commands on a single server, says its README. A gateway that has a redis.Options
-// already gives its address and
-// credentials again:
+// already gives its address and credentials again:
 //
 //	rediscache.New(rueidis.ClientOption{
 //		InitAddress: []string{o.Addr}, Username: o.Username, Password: o.Password,

@@ -73,6 +73,7 @@ func FuzzReply(f *testing.F) {
 			require.False(t, flag)
 		default:
 			require.NotZero(t, b.Gen)
+			require.Less(t, b.Gen, uint64(1)<<63)
 			require.EqualValues(t, 7, b.Ref[0])
 		}
 	})

@@ -50,9 +50,9 @@ func Open(url string, o *Options) (*Store, error) {
 }
 
 // New makes a Store for the server that client says. It begins to connect and does not
-// wait for that. A server that is away is tried again when the Store is used. An error names the option that cannot work. The Store
-// needs tracking of its own (client.OnInvalidations), so it makes its own client and
-// takes none. Close ends it.
+// wait for that. A server that is away is tried again when the Store is used. An error
+// names the option that cannot work. The Store needs tracking of its own
+// (client.OnInvalidations), so it makes its own client and takes none. Close ends it.
 func New(client rueidis.ClientOption, o *Options) (*Store, error) {
 	all, err := o.withDefaults()
 	if err != nil {
@@ -68,8 +68,8 @@ func New(client rueidis.ClientOption, o *Options) (*Store, error) {
 	if s.dialer.option, err = clientOption(client, s.near); err != nil {
 		return nil, err
 	}
-	s.connect()
-	return s, nil
+	_, err = s.connect()
+	return s, err
 }
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
@@ -106,7 +106,7 @@ func (s *Store) explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case s.closed.Load() || errors.Is(err, rueidis.ErrClosing):
+	case s.closed.Load(): // rueidis says ErrClosing for a server that is away, too
 		return cache.ErrClosed
 	}
 	return fmt.Errorf("rediscache: %w", err)

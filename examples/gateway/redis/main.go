@@ -5,8 +5,8 @@
 //	go -C examples/gateway/redis run . -store 'redis://node-1:6379?addr=node-2:6379' -config file
 //
 // The URL is that of rediscache.Open: of one server, of the nodes of a Cluster, or of
-// sentinels, and besides of how long a request may wait for it: budget=20ms. When the server is away each replica goes on by what it knows, see package
-// fallback.
+// sentinels. It can also say how long a request may wait for the server: budget=20ms. When
+// the server is away each replica goes on by what it knows, see package fallback.
 package main
 
 import (

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -90,18 +91,26 @@ func start(t testing.TB, name, variable string, args ...string) *Server {
 	}
 }
 
+// freePort is a port that nobody uses now, below those that the system gives away. A
+// Cluster's node takes the port 10,000 above, too.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		port := 10_000 + rand.N(10_000)
+		if free(port) && free(port+10_000) {
+			return port
+		}
+	}
+	t.Fatal("there is no free port")
+	return 0
+}
+
+func free(port int) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
-		t.Fatal(err)
+		return false
 	}
-	defer l.Close()
-	port := l.Addr().(*net.TCPAddr).Port
-	if port > 55000 { // a Cluster's node takes the port 10,000 above, too
-		return 20000 + port%20000
-	}
-	return port
+	return l.Close() == nil
 }
 
 // Addr is host:port, and URL is redis://host:port.
@@ -141,10 +150,15 @@ func (s *Server) run() error {
 			return fmt.Errorf("%s has ended:\n%s", s.program, &out)
 		default:
 		}
-		if _, err := s.Do("PING"); err == nil {
+		// Another server may have taken the port.
+		info, err := s.Do("INFO", "server")
+		if err == nil && strings.Contains(info, fmt.Sprintf("process_id:%d\r", cmd.Process.Pid)) {
 			return nil
-		} else if time.Now().After(end) {
-			return fmt.Errorf("%s does not answer: %w", s.program, err)
+		}
+		if time.Now().After(end) {
+			_ = cmd.Process.Kill() // it may have ended
+			<-done
+			return fmt.Errorf("%s does not answer: %w\n%s", s.program, err, &out)
 		}
 	}
 }
