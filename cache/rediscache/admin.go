@@ -14,12 +14,12 @@ import (
 const chunk = 256
 
 // each runs an operation in buckets, all at once, and again in those where more says
-// so. args are those of a bucket.
+// so. args are those of a bucket. An operation that changes sessions is enclosed in
+// near.beginAll and near.endAll.
 func (s *Store) each(ctx context.Context, op string, args func(bucket int) []string, more func(bucket int, reply []rueidis.RedisMessage) (bool, error)) error {
 	if s.closed.Load() {
 		return cache.ErrClosed
 	}
-	defer s.near.dropAll() // also after an error: a part of it may have been done
 	c, err := s.client(ctx)
 	if err != nil {
 		return err
@@ -76,23 +76,17 @@ func (s *Store) InvalidateSession(ctx context.Context, scope cache.Scope, keys c
 		return false, s.alive()
 	}
 	p, args := s.request(&scope, &keys)
+	s.near.beginAll() // which session it is, is not known, nor who waits for its keys
+	defer s.near.endAll()
 	reply, err := s.ask(ctx, s.in(p.bucket), "remove", args...)
-	if len(reply) != 2 {
-		if err != nil {
-			s.near.dropAll() // it may have been done, to a session whose name is not known
-		}
-		return false, err
-	}
-	id, err := reply[1].ToString()
-	var session cache.Key
-	copy(session[:], id)
-	s.near.drop(session)
-	return err == nil, s.explain(err)
+	return len(reply) == 2, err
 }
 
 // InvalidateAuth implements [cache.Admin]. The server is asked once for each of the
 // 256 buckets, all at once, and once more for each 256 sessions of the auth.
 func (s *Store) InvalidateAuth(ctx context.Context, auth string) (unbound int, err error) {
+	s.near.beginAll()
+	defer s.near.endAll()
 	seed := anyKey()
 	args := []string{indexOf(auth), string(seed[:]), strconv.Itoa(chunk)}
 	err = s.each(ctx, "dropauth", func(int) []string { return args }, counted(&unbound))
@@ -104,7 +98,8 @@ func (s *Store) InvalidateTenant(ctx context.Context, tenant, auth string) (n in
 	if s.closed.Load() {
 		return 0, cache.ErrClosed
 	}
-	defer s.near.dropAll()
+	s.near.beginAll()
+	defer s.near.endAll()
 	t := placeOf(cache.Scope{Tenant: tenant}.Short())
 	seed := anyKey()
 	for sessions, notes := "0", "0"; sessions != "" || notes != ""; {
@@ -135,6 +130,8 @@ func (s *Store) RenameAuth(ctx context.Context, from, to string) (renamed int, e
 	if to == "" || from == to || s.closed.Load() {
 		return 0, s.alive()
 	}
+	s.near.beginAll()
+	defer s.near.endAll()
 	args := []string{indexOf(from), to, strconv.Itoa(chunk)}
 	err = s.each(ctx, "rename", func(int) []string { return args }, counted(&renamed))
 	return renamed, err

@@ -13,7 +13,11 @@ import (
 
 // near holds sessions that this process has seen lately: those that an explicit id
 // names, and that their auth has served. The server says when one of them has
-// changed. What this process changes itself is dropped before the operation returns.
+// changed.
+//
+// Within this process nobody sees a session as it was after somebody has seen it as it
+// is. So while this process changes a session, whoever asks for it asks the server, and
+// then it is dropped. What the server answers drops what contradicts it.
 //
 // An answer of before a change may arrive here after it. So each change has a
 // number, and an answer is kept only if its session has not changed since it was
@@ -29,14 +33,21 @@ type near struct {
 	mu        sync.Mutex
 	lru       *simplelru.LRU[nearKey, *nearEntry]
 	bySession map[cache.Key]*nearEntry
-	byAlias   map[alias]*nearEntry
-	count     uint64        // changes
-	floor     uint64        // the latest change that was about all sessions
-	sessions  [parts]uint64 // the latest change, by the session's first bytes
-	aliases   [parts]uint64 // and by the first bytes of the id
+	byAlias   map[alias]*nearEntry // by each key that the session has
+	busy      map[cache.Key]int    // sessions, by how many operations are changing them
+	busyAll   int                  // operations that may be changing any
+	count     uint64               // changes
+	floor     uint64               // the latest change that was about all sessions
+	sessions  [parts]uint64        // the latest change, by the session's first bytes
+	aliases   [parts]uint64        // and by the first bytes of a key
+	gens      [parts]uint64        // the generation that was seen last
+	owners    [parts]cache.Key
 }
 
 const parts = 4096
+
+// nobody is where a key leads that leads to no session. Sessions are random.
+var nobody = cache.Key{0xff}
 
 // nearKey is what a request must have to be answered: all that its keys would bind
 // is bound.
@@ -48,7 +59,7 @@ type nearKey struct {
 
 type nearEntry struct {
 	key     nearKey
-	alias   alias // of the first id, which the server tracks
+	aliases []alias // of the keys that are the session's; the server tracks the first
 	b       cache.Binding
 	asked   time.Time // when the server said so
 	used    time.Time // as far as this process knows
@@ -57,13 +68,15 @@ type nearEntry struct {
 }
 
 func newNear(o *Options) *near {
-	n := &near{prefix: o.Prefix, lag: o.Lag, bySession: map[cache.Key]*nearEntry{}, byAlias: map[alias]*nearEntry{}}
+	n := &near{prefix: o.Prefix, lag: o.Lag, bySession: map[cache.Key]*nearEntry{}, byAlias: map[alias]*nearEntry{}, busy: map[cache.Key]int{}}
 	n.lru, _ = simplelru.NewLRU(max(o.Near, 1), func(_ nearKey, e *nearEntry) { // the size is positive: no error
 		if n.bySession[e.b.Session] == e {
 			delete(n.bySession, e.b.Session)
 		}
-		if n.byAlias[e.alias] == e {
-			delete(n.byAlias, e.alias)
+		for _, a := range e.aliases {
+			if n.byAlias[a] == e {
+				delete(n.byAlias, a)
+			}
 		}
 	})
 	return n
@@ -88,7 +101,7 @@ func (n *near) get(b *cache.Binding, scope *cache.Scope, k *cache.Keys, use bool
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	e, ok := n.lru.Get(nearKey{*scope, k.Names, k.Also})
-	if !ok {
+	if !ok || n.isBusy(e) {
 		return false
 	}
 	if now.Sub(e.asked) >= n.lag {
@@ -114,42 +127,74 @@ func (n *near) moment() uint64 {
 	return n.count
 }
 
-// saw says what the server has answered. Nobody here is answered anything older
-// after that.
-func (n *near) saw(b *cache.Binding) {
+func (n *near) isBusy(e *nearEntry) bool {
+	return n.busyAll > 0 || len(n.busy) > 0 && n.busy[e.b.Session] > 0
+}
+
+// answered takes what the server has answered to a request that was sent when there were
+// so many changes: b is zero if it has no such session. Nobody here is answered anything
+// older after that. mine are those keys of the request that the answer says are the
+// session's, the first id before the others. Without the first id the answer is not held.
+func (n *near) answered(before uint64, scope *cache.Scope, place cache.Key, k *cache.Keys, b *cache.Binding, mine []alias) {
 	if n == nil {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if e := n.bySession[b.Session]; e != nil && (e.b.Gen != b.Gen || e.b.Memo != b.Memo || e.b.Auth != b.Auth) {
-		n.lru.Remove(e.key)
+	fresh := max(n.floor, n.sessions[ofSession(b.Session)]) <= before
+	for _, a := range mine {
+		fresh = fresh && n.aliases[ofAlias(a)] <= before
+	}
+	n.saw(place, k, b)
+	if fresh && len(mine) > 0 && plain(k) && b.Bound() && b.Served {
+		n.keep(scope, k, b, mine)
 	}
 }
 
-// keep takes an answer that was asked for when there were so many changes.
-func (n *near) keep(before uint64, scope *cache.Scope, k *cache.Keys, a alias, b *cache.Binding) {
+// saw drops what contradicts an answer. If it is not what was seen last, older answers
+// that are still under way do not count.
+func (n *near) saw(place cache.Key, k *cache.Keys, b *cache.Binding) {
+	if e := n.bySession[b.Session]; e != nil && (e.b.Gen != b.Gen || e.b.Memo != b.Memo || e.b.Auth != b.Auth) {
+		n.lru.Remove(e.key)
+	}
+	n.count++
+	if part := ofSession(b.Session); n.gens[part] != b.Gen {
+		n.gens[part], n.sessions[part] = b.Gen, n.count
+	}
+	owner := b.Session
+	if b.Gen == 0 {
+		owner = nobody
+	}
+	for _, all := range [...][]cache.Key{k.Names[:], k.Also[:]} {
+		for _, one := range all {
+			if one == (cache.Key{}) {
+				continue
+			}
+			a := aliasOf(place, one)
+			if e := n.byAlias[a]; e != nil && e.b.Session != b.Session {
+				n.lru.Remove(e.key)
+			}
+			if part := ofAlias(a); n.owners[part] != owner {
+				n.owners[part], n.aliases[part] = owner, n.count
+			}
+		}
+	}
+}
+
+func (n *near) keep(scope *cache.Scope, k *cache.Keys, b *cache.Binding, mine []alias) {
 	now := time.Now()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !plain(k) || !b.Bound() || !b.Served {
-		return
-	}
-	if max(n.floor, n.sessions[ofSession(b.Session)], n.aliases[ofAlias(a)]) > before {
-		return
-	}
-	e := &nearEntry{key: nearKey{*scope, k.Names, k.Also}, alias: a, b: *b, asked: now, used: now, served: now.Add(-b.SinceServed)}
+	e := &nearEntry{key: nearKey{*scope, k.Names, k.Also}, aliases: mine, b: *b, asked: now, used: now, served: now.Add(-b.SinceServed)}
 	e.written = e.served
 	e.key.scope = cache.Scope{Tenant: strings.Clone(scope.Tenant), Pool: strings.Clone(scope.Pool), Model: strings.Clone(scope.Model)}
 	e.b.Idle, e.b.SinceServed = 0, 0
-	for _, old := range [...]*nearEntry{n.bySession[b.Session], n.byAlias[a]} { // under other ids
-		if old != nil {
-			n.lru.Remove(old.key)
-		}
+	if old := n.bySession[b.Session]; old != nil { // under other ids
+		n.lru.Remove(old.key)
 	}
-	n.lru.Remove(e.key)
 	n.lru.Add(e.key, e)
-	n.bySession[b.Session], n.byAlias[a] = e, e
+	n.bySession[b.Session] = e
+	for _, a := range mine {
+		n.byAlias[a] = e
+	}
 }
 
 // touch answers a Confirm or a Touch of a session whose last one the server knows.
@@ -161,7 +206,7 @@ func (n *near) touch(b *cache.Binding, served bool) (memo string, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	e := n.bySession[b.Session]
-	if e == nil || e.b.Gen != b.Gen || now.Sub(e.asked) >= n.lag || served && now.Sub(e.written) >= n.lag {
+	if e == nil || n.isBusy(e) || e.b.Gen != b.Gen || now.Sub(e.asked) >= n.lag || served && now.Sub(e.written) >= n.lag {
 		return "", false
 	}
 	e.used = now
@@ -188,13 +233,60 @@ func (n *near) touched(b *cache.Binding, served bool) {
 	}
 }
 
-// drop says that a session has changed.
-func (n *near) drop(session cache.Key) {
+// begin says that an operation that may change a session is under way.
+func (n *near) begin(session cache.Key) {
 	if n == nil {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.busy[session]++
+}
+
+// end says that it has returned.
+func (n *near) end(session cache.Key) {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.busy[session]--; n.busy[session] == 0 {
+		delete(n.busy, session)
+	}
+	n.drop(session)
+}
+
+// beginAll and endAll are begin and end for all sessions.
+func (n *near) beginAll() {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.busyAll++
+}
+
+func (n *near) endAll() {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.busyAll--
+	n.dropAll()
+}
+
+// isNot says that a binding that somebody had is not current.
+func (n *near) isNot(session cache.Key) {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.drop(session)
+}
+
+func (n *near) drop(session cache.Key) {
 	n.count++
 	n.sessions[ofSession(session)] = n.count
 	if e := n.bySession[session]; e != nil {
@@ -213,13 +305,7 @@ func (n *near) changed(a alias) {
 	}
 }
 
-// dropAll says that any session may have changed.
 func (n *near) dropAll() {
-	if n == nil {
-		return
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	n.count++
 	n.floor = n.count
 	n.lru.Purge()
@@ -230,6 +316,8 @@ func (n *near) dropAll() {
 func (n *near) invalidations(all []rueidis.RedisMessage) {
 	if all == nil {
 		n.lost.Add(1)
+		n.mu.Lock()
+		defer n.mu.Unlock()
 		n.dropAll()
 		return
 	}

@@ -191,13 +191,34 @@ func (s *Store) getOrBind(ctx context.Context, scope *cache.Scope, keys *cache.K
 		return b, false, err
 	}
 	b, found, err = s.binding(reply, p.bucket)
-	s.near.saw(&b)
+	var mine []alias
 	if s.near != nil && err == nil && found && len(reply) > 12 {
-		if tracked, err := reply[12].AsInt64(); err == nil && tracked != 0 {
-			s.near.keep(before, scope, keys, aliasOf(p.scope, keys.Names[0]), &b)
+		mine = ownedBy(reply[12], p.scope, keys)
+	}
+	s.near.answered(before, scope, p.scope, keys, &b, mine)
+	return b, found, err
+}
+
+// ownedBy are the keys that the script's number says are the session's: its lowest bits
+// are those of the names, the bits above those of the others. Without the first id there
+// are none: the server tracks no other.
+func ownedBy(reply rueidis.RedisMessage, scope cache.Key, k *cache.Keys) []alias {
+	owned, err := reply.AsInt64()
+	if err != nil || owned&1 == 0 {
+		return nil
+	}
+	all := make([]alias, 0, cache.MaxNames+cache.MaxAlso)
+	for i, name := range k.Names {
+		if owned>>i&1 != 0 {
+			all = append(all, aliasOf(scope, name))
 		}
 	}
-	return b, found, err
+	for i, also := range k.Also {
+		if owned>>(cache.MaxNames+i)&1 != 0 {
+			all = append(all, aliasOf(scope, also))
+		}
+	}
+	return all
 }
 
 // Peek implements [cache.Store].
@@ -214,7 +235,7 @@ func (s *Store) Peek(ctx context.Context, scope cache.Scope, keys cache.Keys) (b
 		return b, false, err
 	}
 	b, _, err = s.binding(reply, p.bucket)
-	s.near.saw(&b)
+	s.near.answered(0, &scope, p.scope, &keys, &b, nil)
 	return b, b.Gen != 0, err
 }
 
@@ -248,9 +269,9 @@ func (s *Store) on(ctx context.Context, b *cache.Binding, op string, args ...str
 	}
 	all := make([]string, 0, 8)
 	all = append(append(all, string(b.Session[:]), genText(b.Gen)), args...)
-	reply, err := s.call(ctx, s.in(b.Ref[0]), op, all...)
-	s.near.drop(b.Session) // also after an error: it may have been done
-	return reply, err
+	s.near.begin(b.Session)
+	defer s.near.end(b.Session) // also after an error: it may have been done
+	return s.call(ctx, s.in(b.Ref[0]), op, all...)
 }
 
 // yes is the first number of a reply.
@@ -282,7 +303,7 @@ func (s *Store) touch(ctx context.Context, b *cache.Binding, served bool) (memo 
 	}
 	reply, err := s.call(ctx, s.in(b.Ref[0]), "touch", string(b.Session[:]), genText(b.Gen), flag(served))
 	if err != nil || len(reply) == 0 {
-		s.near.drop(b.Session)
+		s.near.isNot(b.Session)
 		return "", false, err
 	}
 	s.near.touched(b, served)

@@ -40,6 +40,7 @@ local none = ''
 
 -- Bounds of the keys of one session, and of the work that one operation does for
 -- others.
+local maxRequested = 4 -- names of one request
 local maxNames, firstEnds, maxEnds, maxAlso, maxMarks, maxAnswers = 8, 2, 8, 6, 8, 8
 local maxElders, twinTime, few = 8, 300000, 4
 
@@ -449,6 +450,18 @@ local function bound(r, max)
   end
 end
 
+-- Which of the request's keys are the session's: a bit each, names first.
+local function owned(r)
+  local bits = 0
+  for i, k in ipairs(names) do
+    if hasName(r, k) then bits = bits + 2 ^ (i - 1) end
+  end
+  for i, k in ipairs(also) do
+    if given(k) and owner(k) == r then bits = bits + 2 ^ (maxRequested + i - 1) end
+  end
+  return bits
+end
+
 local ops = {}
 
 -- scope keys… auth tenant session generation max, auth empty for Get
@@ -481,7 +494,7 @@ function ops.get()
   end
   local b = binding(r, used, shared, asked)
   b[12] = found and 1 or 0
-  b[13] = names[1] and hasName(r, names[1]) and 1 or 0
+  b[13] = owned(r)
   flush()
   if fresh then bound(r, max) end
   -- The server forgets who has read a key when it is written. Reading it again lets it

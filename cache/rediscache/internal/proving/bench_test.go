@@ -1,0 +1,213 @@
+package proving
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/rueidis"
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/cache/rediscache"
+	"github.com/llmaffinity/llmaffinity/cache/rediscache/internal/servers"
+)
+
+var (
+	ctx   = context.Background()
+	scope = cache.Scope{Tenant: "tenant", Pool: "pool", Model: "model"}
+)
+
+// named are the keys of a session that one id names.
+func named(i int) (k cache.Keys) {
+	binary.LittleEndian.PutUint64(k.Names[0][:], uint64(i)+1)
+	return k
+}
+
+func open(b *testing.B, url string, o rediscache.Options) *rediscache.Store {
+	b.Helper()
+	s, err := rediscache.Open(url, &o)
+	require.NoError(b, err)
+	b.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// fill binds sessions to one of ten auths each, and confirms them.
+func fill(b *testing.B, s cache.Store, sessions int) {
+	b.Helper()
+	var wg sync.WaitGroup
+	for w := range 64 {
+		wg.Go(func() {
+			for i := w; i < sessions; i += 64 {
+				bound, _, err := s.Bind(ctx, scope, named(i), "auth"+strconv.Itoa(i%10))
+				if err == nil {
+					_, _, err = s.Confirm(ctx, bound)
+				}
+				if err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// warm brings sessions into the near-cache, if there is one.
+func warm(b *testing.B, s cache.Store, sessions int) {
+	b.Helper()
+	for i := range sessions {
+		_, ok, err := s.Get(ctx, scope, named(i))
+		require.NoError(b, err)
+		require.True(b, ok)
+	}
+}
+
+// together lets goroutines do b.N operations in all.
+func together(b *testing.B, goroutines int, do func(r *rand.Rand) error) {
+	b.Helper()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	for range goroutines {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(rand.Uint64(), 0))
+			for next.Add(1) <= int64(b.N) {
+				if err := do(r); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
+}
+
+// BenchmarkPick is what a store does for one pick of a bound session and its report,
+// Get and Confirm, beside one plain GET of two clients against the same server.
+// trips/op is counted: how many requests the server got from the store.
+func BenchmarkPick(b *testing.B) {
+	const sessions = 1000
+	server := servers.Redis(b)
+	plain, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()}, DisableCache: true})
+	require.NoError(b, err)
+	defer plain.Close()
+	require.NoError(b, plain.Do(ctx, plain.B().Set().Key("plain").Value(strings.Repeat("x", 64)).Build()).Error())
+	other := goredis.NewClient(&goredis.Options{Addr: server.Addr(), PoolSize: 100})
+	defer func() { _ = other.Close() }()
+	memory, err := cache.New(nil)
+	require.NoError(b, err)
+	pick := func(s cache.Store) func(r *rand.Rand) error {
+		return func(r *rand.Rand) error {
+			got, ok, err := s.Get(ctx, scope, named(r.IntN(sessions)))
+			if err == nil && !ok {
+				err = fmt.Errorf("a session is gone")
+			}
+			if err == nil {
+				_, _, err = s.Confirm(ctx, got)
+			}
+			return err
+		}
+	}
+	stores := []struct {
+		name string
+		s    cache.Store
+	}{
+		{"store=memory", memory},
+		{"store=redis,near", open(b, server.URL(), rediscache.Options{})},
+		{"store=redis", open(b, server.URL(), rediscache.Options{Prefix: "far", Lag: -1})},
+	}
+	for _, s := range stores {
+		fill(b, s.s, sessions)
+		warm(b, s.s, sessions)
+	}
+	for _, goroutines := range []int{10, 100} {
+		at := fmt.Sprint("/goroutines=", goroutines)
+		b.Run("GET=rueidis"+at, func(b *testing.B) {
+			together(b, goroutines, func(*rand.Rand) error {
+				return plain.Do(ctx, plain.B().Get().Key("plain").Build()).Error()
+			})
+		})
+		b.Run("GET=go-redis"+at, func(b *testing.B) {
+			together(b, goroutines, func(*rand.Rand) error { return other.Get(ctx, "plain").Err() })
+		})
+		for _, s := range stores {
+			b.Run(s.name+at, func(b *testing.B) {
+				remote, _ := s.s.(*rediscache.Store)
+				before := uint64(0)
+				if remote != nil {
+					before = remote.Stats().RoundTrips
+				}
+				together(b, goroutines, pick(s.s))
+				if remote != nil {
+					b.ReportMetric(float64(remote.Stats().RoundTrips-before)/float64(b.N), "trips/op")
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkHit is a Get of one goroutine: in this process's memory, and in the
+// near-cache over Redis.
+func BenchmarkHit(b *testing.B) {
+	memory, err := cache.New(nil)
+	require.NoError(b, err)
+	for name, s := range map[string]cache.Store{
+		"memory": memory, "near": open(b, servers.Redis(b).URL(), rediscache.Options{}),
+	} {
+		fill(b, s, 1000)
+		warm(b, s, 1000)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := range b.N {
+				if _, ok, err := s.Get(ctx, scope, named(i%1000)); err != nil || !ok {
+					b.Fatal(ok, err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkTenantOf100000 is what 10^5 sessions of one tenant cost: memory of the server
+// for each, and the time in which one of its ten auths is taken from 10^4 of them.
+func BenchmarkTenantOf100000(b *testing.B) {
+	const sessions = 100_000
+	server := servers.Redis(b)
+	s := open(b, server.URL(), rediscache.Options{Lag: -1})
+	_, err := s.InvalidateAuth(ctx, "nobody") // connects, and loads the script
+	require.NoError(b, err)
+	before := used(b, server)
+	fill(b, s, sessions)
+	perSession := float64(used(b, server)-before) / sessions
+	for b.Loop() {
+		b.StopTimer()
+		fill(b, s, sessions) // those that were taken are bound again
+		runtime.GC()
+		b.StartTimer()
+		n, err := s.InvalidateAuth(ctx, "auth3")
+		require.NoError(b, err)
+		require.Equal(b, sessions/10, n)
+	}
+	b.ReportMetric(perSession, "B/session")
+}
+
+// used is the server's memory, in bytes.
+func used(b *testing.B, server *servers.Server) int {
+	b.Helper()
+	info, err := server.Do("INFO", "memory")
+	require.NoError(b, err)
+	_, rest, ok := strings.Cut(info, "used_memory:")
+	require.True(b, ok)
+	n, err := strconv.Atoi(rest[:strings.IndexByte(rest, '\r')])
+	require.NoError(b, err)
+	return n
+}
