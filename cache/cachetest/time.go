@@ -62,24 +62,30 @@ func idle(r *run) {
 }
 
 func sliding(r *run) {
-	for _, use := range []struct {
+	uses := []struct {
 		name string
-		use  func(cache.Binding)
+		use  func(k cache.Keys, b cache.Binding)
 	}{
-		{"Get", func(cache.Binding) { r.get(scope, named("s")) }},
-		{"Bind", func(cache.Binding) { r.bind(scope, named("s"), "B") }},
-		{"Confirm", func(b cache.Binding) { r.confirm(b, true, "in use") }},
-		{"Touch", func(b cache.Binding) { r.touch(b, true, "in use") }},
-	} {
-		b := r.bound(named("s"), "A")
-		for i := range 5 {
-			r.Sleep(TTL * 9 / 10)
-			r.at(scope, named("s"), "A", fmt.Sprintf("used %d times by %s, each within the TTL", i, use.name))
-			use.use(b)
+		{"Get", func(k cache.Keys, _ cache.Binding) { r.get(scope, k) }},
+		{"Bind", func(k cache.Keys, _ cache.Binding) { r.bind(scope, k, "B") }},
+		{"Confirm", func(_ cache.Keys, b cache.Binding) { r.confirm(b, true, "in use") }},
+		{"Touch", func(_ cache.Keys, b cache.Binding) { r.touch(b, true, "in use") }},
+	}
+	var bound [4]cache.Binding // a session each
+	for i, use := range uses {
+		bound[i] = r.bound(named(use.name), "A")
+	}
+	for n := range 5 {
+		r.Sleep(TTL * 9 / 10)
+		for i, use := range uses {
+			r.at(scope, named(use.name), "A", fmt.Sprintf("used %d times by %s, each within the TTL", n, use.name))
+			use.use(named(use.name), bound[i])
 		}
-		r.Sleep(TTL * 11 / 10)
-		r.at(scope, named("s"), "", "idle for more than the TTL")
-		_, ok := r.get(scope, named("s"))
+	}
+	r.Sleep(TTL * 11 / 10)
+	for _, use := range uses {
+		r.at(scope, named(use.name), "", "idle for more than the TTL")
+		_, ok := r.get(scope, named(use.name))
 		r.check(!ok, "Get returns what has expired")
 	}
 }

@@ -58,6 +58,7 @@ func (s quick) Amend(ctx context.Context, b cache.Binding, memo string) (cache.B
 
 // All that a store must do, on each kind of server.
 func TestContract(t *testing.T) {
+	t.Parallel() // with TestFaults: both mostly wait
 	single := servers.Redis(t).URL()
 	kinds := map[string]struct {
 		url string
