@@ -19,11 +19,14 @@
 // # Servers
 //
 // Redis 7.0 or later and Valkey, alone, with Sentinel, or as a Cluster. The tests run
-// against Redis 7.0, alone and as a Cluster of three, and against Valkey where
-// VALKEY_SERVER names one; none of them has Sentinel. The server's Lua needs cmsgpack, and
-// scripts must be allowed keys that they do not declare: both servers have that. With a user of its own, that user needs the commands that store.lua calls,
+// against Redis 7.0 in each of these ways, and against Valkey 8.0 alone. The server's Lua
+// needs cmsgpack, and scripts must be allowed keys that they do not declare: both servers
+// have that. With a user of its own, that user needs the commands that store.lua calls,
 // EVALSHA, EVAL, SCRIPT LOAD and CLIENT TRACKING, and all keys that begin with
 // "{prefix:".
+//
+// A failover loses what the master had not told its replica yet: those sessions are new
+// sessions. While a slot goes to another node, operations on its sessions can fail.
 //
 // # What is stored
 //
@@ -43,12 +46,27 @@
 // served, Get and Confirm usually need none: the near-cache in this process answers, and
 // the server says when such a session has changed (client tracking). What another process
 // has changed may be answered as it was until the server's word arrives, and never for
-// longer than Options.Lag. What this process has changed itself is never answered as it
-// was.
+// longer than Options.Lag. Within this process nobody is answered anything older than what
+// somebody was answered before: internal/proving checks that its operations are
+// linearizable.
+//
+// Measured by one process, the server beside it on two cores, with
+//
+//	cd cache/rediscache/internal/proving
+//	go test -run '^$' -bench 'Pick|Hit' -benchtime 50000x .
+//	go test -run '^$' -bench Tenant -benchtime 3x .
+//
+// Get and Confirm of a bound session: 2 million times a second with the near-cache, a
+// third of cache.Memory's, and without a round trip; without the near-cache 8,000 times at
+// 10 goroutines and 9,000 at 100, where the server's one core is the bound. 10^5 sessions
+// of one tenant need 730 bytes each. InvalidateAuth of one in ten of them takes 0.22 s.
 //
 // # Clients
 //
-// The client is rueidis: it sends what many goroutines ask in one write, and tracks.
+// The client is rueidis: it sends what many goroutines ask in one write, and tracks. The
+// benchmark above has one plain GET of it beside one of go-redis 9.22: 99,000 a second
+// and 66,000 at 10 goroutines, 140,000 and 62,000 at 100.
+//
 // There is no way to hand in a client of go-redis. The near-cache has to hear of each
 // change of a key that a script was given, and of each lost connection, on a single
 // server and in a Cluster. The caching of go-redis 9.23 is for the replies of its own

@@ -7,39 +7,75 @@ import (
 	"time"
 )
 
-// Group are the masters of a Cluster.
+// Group are the nodes of a Cluster.
 type Group struct {
 	t     testing.TB
-	Nodes []*Server
+	Nodes []*Server // three masters, and then a replica of each, if there are any
 }
 
-const slots = 16384
+const (
+	slots   = 16384
+	masters = 3
+)
 
 // Cluster starts three masters that share all slots.
 func Cluster(t testing.TB) *Group {
 	t.Helper()
-	g := &Group{t: t}
-	for range 3 {
-		g.Nodes = append(g.Nodes, start(t, "redis-server", "REDIS_SERVER", "--cluster-enabled", "yes", "--cluster-node-timeout", "2000"))
+	return cluster(t, masters)
+}
+
+// ClusterWithReplicas starts a Cluster whose masters have a replica each, which takes
+// over when its master is gone for two seconds.
+func ClusterWithReplicas(t testing.TB) *Group {
+	t.Helper()
+	g := cluster(t, 2*masters)
+	for i, n := range g.Nodes[masters:] {
+		g.must(n, "CLUSTER", "REPLICATE", g.ID(g.Nodes[i]))
 	}
-	for i, n := range g.Nodes {
-		g.must(n, "CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(slots*i/3), strconv.Itoa(slots*(i+1)/3-1))
+	for _, n := range g.Nodes[masters:] {
+		g.until("a replica follows", func() bool {
+			return strings.Contains(g.must(n, "INFO", "replication"), "master_link_status:up")
+		})
+	}
+	return g
+}
+
+func cluster(t testing.TB, nodes int) *Group {
+	t.Helper()
+	g := &Group{t: t}
+	for range nodes {
+		g.Nodes = append(g.Nodes, start(t, "redis-server", "REDIS_SERVER", server("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")))
+	}
+	for i, n := range g.Nodes[:masters] {
+		g.must(n, "CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(slots*i/masters), strconv.Itoa(slots*(i+1)/masters-1))
 		g.must(n, "CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1))
 	}
 	for _, n := range g.Nodes[1:] {
 		g.must(g.Nodes[0], "CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(n.port))
 	}
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		ready := true
+	g.until("the Cluster comes up", func() bool {
 		for _, n := range g.Nodes {
 			info := g.must(n, "CLUSTER", "INFO")
-			ready = ready && strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")
+			if !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:"+strconv.Itoa(nodes)) {
+				return false
+			}
 		}
-		if ready {
-			return g
-		}
+		return true
+	})
+	return g
+}
+
+// ID is a node's name in the Cluster.
+func (g *Group) ID(n *Server) string {
+	g.t.Helper()
+	return g.must(n, "CLUSTER", "MYID")
+}
+
+func (g *Group) until(what string, is func() bool) {
+	g.t.Helper()
+	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("the Cluster does not come up")
+			g.t.Fatalf("not in half a minute: %s", what)
 		}
 	}
 }
@@ -53,7 +89,7 @@ func (g *Group) must(n *Server, args ...string) string {
 	return reply
 }
 
-// URL are the addresses of all masters, as rediscache.Open takes them.
+// URL are the addresses of all nodes, as rediscache.Open takes them.
 func (g *Group) URL() string {
 	var others []string
 	for _, n := range g.Nodes[1:] {

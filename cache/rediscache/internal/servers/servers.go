@@ -1,5 +1,5 @@
-// Package servers starts real servers for tests, on loopback: one alone, or a Cluster
-// of three. Each has a folder and a port of its own, keeps nothing on the disk, and ends
+// Package servers starts real servers for tests, on loopback: one alone, one with a
+// replica under Sentinel, or a Cluster of three. Each has a folder and a port of its own, keeps nothing on the disk, and ends
 // with the test, also if the test's process is killed.
 //
 //	s := servers.Redis(t)
@@ -34,7 +34,7 @@ type Server struct {
 	program string
 	dir     string
 	port    int
-	args    []string
+	args    func(s *Server) []string
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -44,13 +44,13 @@ type Server struct {
 // Redis starts a redis-server.
 func Redis(t testing.TB) *Server {
 	t.Helper()
-	return start(t, "redis-server", "REDIS_SERVER")
+	return start(t, "redis-server", "REDIS_SERVER", server())
 }
 
 // Valkey starts a valkey-server.
 func Valkey(t testing.TB) *Server {
 	t.Helper()
-	return start(t, "valkey-server", "VALKEY_SERVER")
+	return start(t, "valkey-server", "VALKEY_SERVER", server())
 }
 
 // HasValkey reports whether there is a valkey-server here.
@@ -70,7 +70,14 @@ func program(name, variable string) (string, error) {
 	return path, nil
 }
 
-func start(t testing.TB, name, variable string, args ...string) *Server {
+// server are the arguments of a server that keeps nothing.
+func server(more ...string) func(*Server) []string {
+	return func(s *Server) []string {
+		return append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.dir}, more...)
+	}
+}
+
+func start(t testing.TB, name, variable string, args func(*Server) []string) *Server {
 	t.Helper()
 	path, err := program(name, variable)
 	if err != nil {
@@ -123,8 +130,7 @@ func (s *Server) URL() string { return "redis://" + s.Addr() }
 func (s *Server) run() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	args := append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.dir}, s.args...)
-	cmd := exec.Command(s.program, args...)
+	cmd := exec.Command(s.program, s.args(s)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
