@@ -60,11 +60,17 @@ func redisServer(t *testing.T) string {
 
 var listening = regexp.MustCompile(`http://[0-9.:]+`)
 
-// replica starts the command and returns its address.
+// replica starts the command with a simulated provider and returns its address.
 func replica(t *testing.T, store string) string {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-serve", "-listen", "127.0.0.1:0", "-auths", "5", "-decision-header", "-store", store)
-	cmd.Env = append(os.Environ(), asCommand+"=1")
+	return started(t, nil, "-serve", "-auths", "5", "-store", store)
+}
+
+// started starts the command and returns its address.
+func started(t *testing.T, env []string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], append(args, "-listen", "127.0.0.1:0", "-decision-header")...)
+	cmd.Env = append(append(os.Environ(), asCommand+"=1"), env...)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	var log strings.Builder
@@ -85,7 +91,10 @@ func replica(t *testing.T, store string) string {
 
 // ask sends one turn of a conversation and returns the auth that has served it.
 func ask(c *http.Client, url, conversation string) (string, error) {
-	body := `{"model":"m","messages":[{"role":"user","content":"hi"}]}`
+	return askFor(c, url, conversation, `{"model":"m","messages":[{"role":"user","content":"hi"}]}`)
+}
+
+func askFor(c *http.Client, url, conversation, body string) (string, error) {
 	req, err := http.NewRequest(http.MethodPost, url+"/v1/chat/completions", strings.NewReader(body))
 	if err != nil {
 		return "", err
