@@ -1,15 +1,52 @@
 #!/usr/bin/env bash
-# Installs the servers that tests start themselves. A daemon that the package starts is
-# in nobody's way: tests take free ports.
+# Gets the servers that tests start themselves, where they are missing, and prints where
+# they are:
+#
+#   eval "$(bash .ci/servers.sh)"   # sets REDIS_SERVER, and VALKEY_SERVER
+#
+# Redis is Debian's. A daemon that its package starts is in nobody's way: tests take free
+# ports. Valkey is among the backports of Debian 12: its packages are unpacked into a
+# folder, by lists of apt's own, so that the machine's stay as they are. Where it cannot be
+# had the tests go without it, and this says so.
 set -euo pipefail
-if [ -n "${REDIS_SERVER-}" ] || command -v redis-server >/dev/null; then
-  exit 0
+exec 3>&1 1>&2 # whatever is said on the way is no answer
+
+apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qy -o Acquire::Retries=3 -o DPkg::Lock::Timeout=60)
+
+# A mirror can be slow or away for a moment.
+again() {
+  for try in 1 2 3; do
+    if timeout 180 "$@"; then return; fi
+    echo "try $try has failed: $*"
+    sleep $((5 * try))
+  done
+  return 1
+}
+
+redis=${REDIS_SERVER:-redis-server}
+if ! command -v "$redis"; then
+  again "${apt[@]}" update
+  again "${apt[@]}" install --no-install-recommends redis-server
 fi
-for try in 1 2 3; do
-  if apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends redis-server; then
-    exit 0
+printf 'export REDIS_SERVER=%q\n' "$(command -v "$redis")" >&3
+
+valkey=${VALKEY_SERVER:-valkey-server}
+if ! command -v "$valkey"; then
+  dir=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/llmaffinity-servers
+  valkey=$dir/usr/bin/valkey-server
+  if ! "$valkey" --version; then
+    rm -rf "$dir"
+    mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
+    echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm-backports main' >"$dir/sources"
+    apt+=(-o Dir::Etc::SourceList="$dir/sources" -o Dir::Etc::SourceParts=- -o Dir::State::Lists="$dir/lists" -o Dir::Cache="$dir/cache" -o APT::Sandbox::User=root -o APT::Update::Error-Mode=any)
+    # Its libraries are those of Redis.
+    if again "${apt[@]}" update && (cd "$dir" && again "${apt[@]}" download valkey-tools valkey-server); then
+      for deb in "$dir"/*.deb; do dpkg -x "$deb" "$dir"; done
+    fi
   fi
-  echo "redis-server could not be installed, try $try" >&2
-  sleep 5
-done
-exit 1
+fi
+if "$valkey" --version; then
+  printf 'export VALKEY_SERVER=%q\n' "$(command -v "$valkey")" >&3
+else
+  echo 'Valkey cannot be had here: its tests do not run'
+fi
