@@ -65,6 +65,17 @@ func (id *ID) Weak() Key { return id.weak }
 // if the ID does not come from content.
 func (id *ID) End() Key { return id.history.End() }
 
+// Opening returns the boundary before the first answer in the messages, which is End if
+// there is none. It is the same in each request of a conversation, as long as the client
+// sends the whole history, and other conversations begin with the same words at most.
+// So processes that share nothing can agree by it. It finds no session: bind and look up
+// the others. Words of a model of less than 64 bytes are no answer, because clients put
+// them into openings; a conversation that begins with such an answer has another Opening
+// from its second request on. Opening is the zero Key if the ID does not come from
+// content, if the messages begin with an answer, or behind state that stands for earlier
+// messages.
+func (id *ID) Opening() Key { return id.history.Opening() }
+
 // Tail returns the hash of the last few messages, whatever stood before them.
 // Bind it, like End. It finds the session again when the history has lost its
 // head to a compaction or a rolling window. It is the zero Key if the ID does

@@ -154,6 +154,26 @@ func airline(t *testing.T) (out []followUp) {
 	return out
 }
 
+// Each request of a conversation has the opening of the first one, and few conversations
+// share theirs.
+func TestAirlineConversationsKeepTheirOpenings(t *testing.T) {
+	first, openings := map[string]sessionid.Key{}, map[sessionid.Key]bool{}
+	followUps := 0
+	for _, f := range airline(t) {
+		id := sessionid.Extract(nil, f.body)
+		if f.turn == 0 {
+			first[f.session] = id.Opening()
+			openings[id.Opening()] = true
+			continue
+		}
+		followUps++
+		require.Equal(t, first[f.session], id.Opening(), "%s, turn %d", f.session, f.turn)
+	}
+	require.Equal(t, 2254, followUps)
+	t.Logf("%d openings of %d conversations", len(openings), len(first))
+	require.GreaterOrEqual(t, len(openings), 193)
+}
+
 // 200 conversations run at the same time and are known by content only. No
 // follow-up is lost.
 func TestAirlineConversationsLoseNoFollowUp(t *testing.T) {

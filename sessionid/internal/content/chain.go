@@ -57,6 +57,7 @@ type Chain struct {
 	model  bool // the latest message is a model's
 	begun  bool // the first message is a user's words, or of an unknown kind
 	spoke  bool // a model has said more than an opening has
+	opens  Key  // the boundary before that answer, or else the end; zero if it comes first
 }
 
 // Empty reports whether no message said anything.
@@ -175,9 +176,11 @@ func (ch *Chain) add(m message) {
 	binary.LittleEndian.PutUint64(k[8:], ch.end.hi)
 	ch.latest[ch.n%len(ch.latest)] = m
 	if ch.n == 0 {
-		ch.begun, ch.spoke = m.kind == userWords || m.kind == otherKind, false
+		ch.begun, ch.spoke, ch.opens = m.kind == userWords || m.kind == otherKind, false, Key{}
 	}
-	ch.spoke = ch.spoke || m.kind >= modelWords
+	if ch.spoke = ch.spoke || m.kind >= modelWords; !ch.spoke {
+		ch.opens = *k
+	}
 	if m.kind >= modelBrief && !ch.model {
 		ch.run = ch.n
 	}

@@ -17,6 +17,7 @@ type History struct {
 	calls bool                  // the last message has the results of tool calls
 	from  [maxBoundMarks]uint16 // for each mark that is to be bound: see MarksFrom
 	tip   pair                  // the chain at the end, without any state
+	opens Key                   // see Opening
 	last  message               // of the conversation
 }
 
@@ -72,6 +73,7 @@ func (ch *Chain) History() (h History) {
 	tails := min(ch.n, maxTails)
 	h.first, h.past = foundKeys, ch.past()
 	h.tip, h.last = ch.end, ch.latest.message(ch.n-1)
+	h.opens = ch.opens
 	h.keys = make([]Key, foundKeys, foundKeys+inFirst+inRecent+tails-2+ch.likelyMarks())
 	boundary := func(i int) Key { // counted back from the end
 		if i < inRecent {
@@ -179,6 +181,11 @@ func (h *History) End() (k Key) {
 	return k
 }
 
+// Opening returns the boundary before the first answer, which is the end if there is
+// none. Short words of a model are no answer: clients put them into openings. It is the
+// zero Key if the conversation begins with an answer, or behind a state.
+func (h *History) Opening() Key { return h.opens }
+
 // Tail returns the tail at the end. It is the zero Key if there is none.
 func (h *History) Tail() (k Key) {
 	if h.keys != nil {
@@ -279,7 +286,7 @@ func (h *History) Behind(state Key) {
 		h.keys[h.first] = state
 	}
 	h.last = message{} // what is said next follows on another state
-	h.tip = pair{}
+	h.tip, h.opens = pair{}, Key{}
 	if h.past == PastNone {
 		h.past = PastTurns
 	}
