@@ -2,6 +2,7 @@ package affinity_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,6 +54,31 @@ func TestReplicasAgreeWithoutTheirStore(t *testing.T) {
 			detours[first.Auth] = true
 		}
 		require.Equal(t, map[string]bool{"B": true, "C": true}, detours)
+	})
+}
+
+// So they do with conversations that only their content names, whichever replica each
+// turn comes to.
+func TestReplicasAgreeOnContentWithoutTheirStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas := []*host{alone(t), alone(t), alone(t)}
+		used := map[string]bool{}
+		for i := range 30 {
+			auths := map[string]bool{}
+			said := []string{fmt.Sprintf(`{"role":"user","content":"a task of its own, number %d"}`, i)}
+			for turn := range 12 {
+				r := messages(said...)
+				auths[replicas[(i+turn)%len(replicas)].serve(r).Auth] = true
+				said = append(said,
+					fmt.Sprintf(`{"role":"assistant","content":"%s %d %d"}`, strings.Repeat("an answer of some length ", 4), i, turn),
+					fmt.Sprintf(`{"role":"user","content":"go on with %d of %d"}`, turn, i))
+			}
+			require.Len(t, auths, 1, "conversation %d", i)
+			for auth := range auths {
+				used[auth] = true
+			}
+		}
+		require.Len(t, used, 3)
 	})
 }
 

@@ -70,8 +70,12 @@ func (v *visit[T]) choose(from []T) (c chosen[T], err error) {
 	ctx := v.ctx
 	if !v.id.IsZero() && !v.r.Off {
 		// The key goes along in every case: without a store it is what replicas agree
-		// by.
-		ctx = selector.WithKey(ctx, placement(&v.scope, v.id.Primary()))
+		// by. The end of a conversation is another one with each turn.
+		key := v.id.Primary()
+		if opening := v.id.Opening(); key == v.id.End() && opening != (sessionid.Key{}) {
+			key = opening
+		}
+		ctx = selector.WithKey(ctx, placement(&v.scope, key))
 	}
 	next := v.next
 	if v.lookedUp.Away {
