@@ -17,11 +17,11 @@
 //
 // The first operation that fails, or is late, ends that. From then on the table answers,
 // and nobody waits. A session that is known keeps its auth, its stable name, its
-// generation and its memo. One that is not known can be bound all the same, in this process: its
-// Binding is Away, and package affinity chooses its auth by rendezvous hashing then. So
-// replicas choose the same auth without talking, for a session that has an id; what names
-// a session by its content is another thing in each turn. What contracts of cache.Store are about
-// one process hold: the first Bind wins, generations, provisional uses, memos.
+// generation and its memo. One that is not known can be bound all the same, in this
+// process: its Binding is Away, and package affinity chooses its auth by rendezvous
+// hashing then, by its id, or by the words before its first answer. So replicas choose
+// the same auth without talking. What contracts of cache.Store are about one process
+// hold: the first Bind wins, generations, provisional uses, memos.
 //
 // Content is found by its End, by what Past and Also say, and by the keys of answers. Two
 // conversations that begin with the same words are one meanwhile, and Marks are not

@@ -3,7 +3,6 @@ package rediscache_test
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -133,22 +132,5 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 			require.NoError(t, s.Close())
 		}
 	}
-	left := func() string {
-		buf := make([]byte, 1<<16)
-		n := runtime.Stack(buf, true)
-		for n == len(buf) {
-			buf = make([]byte, 2*len(buf))
-			n = runtime.Stack(buf, true)
-		}
-		all := string(buf[:n])
-		for g := range strings.SplitSeq(all, "\n\n") {
-			if strings.Contains(g, "redis/rueidis") || strings.Contains(g, "rediscache.(") {
-				return g
-			}
-		}
-		return ""
-	}
-	for end := time.Now().Add(10 * time.Second); left() != ""; time.Sleep(20 * time.Millisecond) {
-		require.True(t, time.Now().Before(end), left())
-	}
+	requireNothingLeft(t)
 }

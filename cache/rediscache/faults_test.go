@@ -1,6 +1,7 @@
 package rediscache_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,8 @@ import (
 // fault is what happens to servers.
 type fault struct {
 	begin, end func()
-	away       bool // it lasts long enough to be noticed for sure
+	away       bool          // it lasts long enough to be noticed for sure
+	lasts      time.Duration // 0 is 700 ms
 }
 
 // Whatever happens to the server: no operation fails, sessions stay where they are, and
@@ -49,35 +51,35 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	faults := map[string]func(t *testing.T) (url string, f fault){
-		"killed, and started empty": alone(func(_ *testing.T, s *servers.Server) fault { return fault{s.Kill, s.Start, true} }),
-		"hanging":                   alone(func(_ *testing.T, s *servers.Server) fault { return fault{s.Stop, s.Continue, true} }),
+		"killed, and started empty": alone(func(_ *testing.T, s *servers.Server) fault { return fault{s.Kill, s.Start, true, 0} }),
+		"hanging":                   alone(func(_ *testing.T, s *servers.Server) fault { return fault{s.Stop, s.Continue, true, 10 * time.Second} }),
 		"connections are cut": alone(func(t *testing.T, s *servers.Server) fault {
-			return fault{must(t, s, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"), nothing, false}
+			return fault{must(t, s, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"), nothing, false, 0}
 		}),
 		"paused": alone(func(t *testing.T, s *servers.Server) fault {
-			return fault{must(t, s, "CLIENT", "PAUSE", "1000", "ALL"), nothing, true}
+			return fault{must(t, s, "CLIENT", "PAUSE", "1000", "ALL"), nothing, true, 0}
 		}),
 		"memory is full": alone(func(t *testing.T, s *servers.Server) fault {
-			return fault{must(t, s, "CONFIG", "SET", "maxmemory", "1"), must(t, s, "CONFIG", "SET", "maxmemory", "0"), false}
+			return fault{must(t, s, "CONFIG", "SET", "maxmemory", "1"), must(t, s, "CONFIG", "SET", "maxmemory", "0"), false, 0}
 		}),
 		"scripts flushed": alone(func(t *testing.T, s *servers.Server) fault {
-			return fault{must(t, s, "SCRIPT", "FLUSH"), nothing, false}
+			return fault{must(t, s, "SCRIPT", "FLUSH"), nothing, false, 0}
 		}),
 		"answers come 50 ms late": func(t *testing.T) (string, fault) {
 			d := delaying(t, servers.Redis(t).Addr())
-			return "redis://" + d.addr, fault{func() { d.by.Store(int64(50 * time.Millisecond)) }, func() { d.by.Store(0) }, true}
+			return "redis://" + d.addr, fault{func() { d.by.Store(int64(50 * time.Millisecond)) }, func() { d.by.Store(0) }, true, 0}
 		},
 		"a failover under Sentinel": func(t *testing.T) (string, fault) {
 			w := servers.Sentinel(t)
-			return w.URL(), fault{w.Master.Kill, nothing, true}
+			return w.URL(), fault{w.Master.Kill, nothing, true, 0}
 		},
 		"a failover in a Cluster": func(t *testing.T) (string, fault) {
 			g := servers.ClusterWithReplicas(t)
-			return g.URL(), fault{g.Nodes[0].Kill, nothing, true}
+			return g.URL(), fault{g.Nodes[0].Kill, nothing, true, 0}
 		},
 		"slots go to another node": func(t *testing.T) (string, fault) {
 			g := servers.Cluster(t)
-			return g.URL(), fault{nothing, func() { assert.NoError(t, migrate(g)) }, false}
+			return g.URL(), fault{nothing, func() { assert.NoError(t, migrate(g)) }, false, 0}
 		},
 	}
 	for name, make := range faults {
@@ -129,7 +131,7 @@ func endure(t *testing.T, url string, f fault) {
 	f.begin()
 	ending.Go(func() {
 		defer ended.Store(true)
-		time.Sleep(700 * time.Millisecond)
+		time.Sleep(cmp.Or(f.lasts, 700*time.Millisecond))
 		f.end()
 	})
 	begun := time.Now()

@@ -28,15 +28,19 @@ func histories(t *testing.T) uint64 {
 // after the other. With a near-cache the clients are of one process, which never
 // contradicts itself; another process may be behind by Options.Lag.
 func TestTheStoreIsLinearizable(t *testing.T) {
-	stores := []struct {
+	type kind struct {
 		name string
 		url  string
 		o    rediscache.Options
 		part uint64 // of the histories
-	}{
+	}
+	stores := []kind{
 		{"without a near-cache", servers.Redis(t).URL(), rediscache.Options{Lag: -1}, 2},
 		{"with a near-cache", servers.Redis(t).URL(), rediscache.Options{}, 4},
 		{"on a Cluster", servers.Cluster(t).URL(), rediscache.Options{Lag: -1}, 4},
+	}
+	if servers.HasValkey() {
+		stores = append(stores, kind{"on Valkey", servers.Valkey(t).URL(), rediscache.Options{}, 8})
 	}
 	first := uint64(0)
 	for _, c := range stores {
