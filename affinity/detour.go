@@ -9,7 +9,10 @@ func (v *visit[T]) elsewhere(bound int, l level, away bool, below float64) (c ch
 	least := max(l.rank, rankBusy)
 	if i := v.serving(t.detour, least); i >= 0 && v.judge(i).state.Load < below {
 		if away && !t.away && !v.r.Side {
-			v.amend(func(t *trouble) { t.away = true })
+			v.amend(func(t *trouble) {
+				t.begin(&v.session, v.now)
+				t.away = true
+			})
 		}
 		return v.at(i), nil
 	}

@@ -212,10 +212,14 @@ func (k *core) part(ctx context.Context, b cache.Binding, edit func(t *trouble, 
 // relieve forgets what has failed before an auth served. A result that comes while
 // the auth is away does not end that: it may be of an older request.
 func (k *core) relieve(ctx context.Context, b cache.Binding) {
+	warm := int64(k.policy.Load().warm)
+	if t := troubleOf(&b); t.isOver(time.Now().UnixNano(), warm) {
+		return
+	}
 	k.amend(ctx, b, current, func(b *cache.Binding, t *trouble) {
 		now := time.Now().UnixNano()
 		t.failed = 0
-		t.calm(now, t.gen == b.Gen && now < t.until)
+		t.relieve(b, now, warm)
 	})
 }
 

@@ -116,6 +116,8 @@ func (s *refSession) trouble() refTrouble {
 func (s *refSession) begin() *refTrouble {
 	if s.t.gen != s.gen {
 		s.t = refTrouble{gen: s.gen, since: time.Now()}
+	} else if s.t.since.IsZero() {
+		s.t.since = time.Now()
 	}
 	return &s.t
 }
@@ -462,8 +464,8 @@ func (m *reference) stay(r *refRequest, p refPick) (refPick, bool) {
 func (m *reference) elsewhere(r *refRequest, s *refSession, l refLevel, away bool, fits func(string) bool) (string, bool) {
 	t := s.trouble()
 	if t.detour != "" && m.rank(r, t.detour) <= max(l.rank, 1) && fits(t.detour) {
-		if !r.side {
-			s.begin().away = t.away || away
+		if !r.side && away && !t.away {
+			s.begin().away = true
 		}
 		return t.detour, true
 	}
@@ -592,7 +594,11 @@ func (m *reference) report(p *refPick, r affinity.Result, away time.Duration) {
 		if t := s.trouble(); t.gen != 0 {
 			s.t.failed = 0
 			if !time.Now().Before(t.until) {
+				// The detour is remembered while it is warm.
 				s.t = refTrouble{}
+				if t.detour != "" && (t.away || t.since.IsZero()) && !t.last.IsZero() && time.Since(t.last) <= m.o.warm {
+					s.t = refTrouble{gen: s.gen, detour: t.detour, last: t.last}
+				}
 			}
 		}
 	case affinity.Terminal:

@@ -55,8 +55,8 @@ func (v *visit[T]) hit(bound int) {
 //
 // As long as the prompt cache at its auth can be warm, the session comes back.
 // If both caches are cold the session's own auth wins, unless it was away longer
-// than a cache lives. The detour is forgotten when the auth has served (see
-// relieve); a session that must leave again before that goes where it has been.
+// than a cache lives. A session that must leave again soon goes where it has been (see
+// relieve).
 func (v *visit[T]) comeBack(bound int) bool {
 	t := v.trouble
 	if !t.away {

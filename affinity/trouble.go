@@ -15,7 +15,7 @@ type trouble struct {
 	// These are about one generation of the binding.
 	gen    uint64
 	auth   string // where the session is bound; not in the memo
-	since  int64  // when the trouble began
+	since  int64  // when the trouble began; 0 if it is over and only the detour is left
 	until  int64  // auth is away until then, by what was reported
 	asked  bool   // auth itself has said so, by Retry-After
 	away   bool   // auth was away, and not only full or slow
@@ -58,6 +58,8 @@ func troubleOf(b *cache.Binding) trouble {
 func (t *trouble) begin(b *cache.Binding, now int64) {
 	if t.gen != b.Gen {
 		*t = trouble{gen: b.Gen, auth: b.Auth, since: now, avoid: t.avoid}
+	} else if t.since == 0 {
+		t.since = now
 	}
 }
 
@@ -117,6 +119,33 @@ func (t *trouble) calm(now int64, keep bool) {
 		*t = trouble{avoid: t.avoid}
 	}
 	t.avoid = slices.DeleteFunc(t.avoid, func(a avoided) bool { return now >= a.until })
+}
+
+// relieve is told that the auth has served. The detour is remembered for as long as the
+// prompt cache there can be warm: other processes may know later that the auth is back,
+// and an auth that is away again is left for the same one.
+func (t *trouble) relieve(b *cache.Binding, now, warm int64) {
+	keep := t.gen == b.Gen && now < t.until
+	detour, served := "", int64(0)
+	if t.gen == b.Gen && t.isWarm(now, warm) {
+		detour, served = t.detour, t.served
+	}
+	t.calm(now, keep)
+	if !keep && detour != "" {
+		t.gen, t.auth, t.detour, t.served = b.Gen, b.Auth, detour, served
+	}
+}
+
+// isWarm reports whether there was a detour whose prompt cache can be warm. Where one
+// request was served elsewhere, because the auth was full or slow, was none.
+func (t *trouble) isWarm(now, warm int64) bool {
+	return t.detour != "" && (t.away || t.since == 0) && t.served != 0 && now-t.served <= warm
+}
+
+// isOver reports whether relieve would change nothing.
+func (t *trouble) isOver(now, warm int64) bool {
+	return t.gen != 0 && t.since == 0 && t.failed == 0 && t.isWarm(now, warm) &&
+		!slices.ContainsFunc(t.avoid, func(a avoided) bool { return now >= a.until })
 }
 
 // rename gives an auth another name.

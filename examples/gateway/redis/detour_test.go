@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// provider has five auths, a prompt cache behind each of them, and one auth that fails
+// provider has auths, a prompt cache behind each of them, and one auth that fails
 // for a while.
 type provider struct {
 	mu             sync.Mutex
@@ -61,18 +61,19 @@ type lived struct {
 }
 
 func live(t *testing.T, gateways int) lived {
-	const conversations, turns, clients = 500, 10, 8
+	const conversations, turns, clients, accounts = 500, 10, 8, 16
 	p := &provider{seen: map[string]int{}}
 	up := httptest.NewServer(p)
 	defer up.Close()
 	store := redisServer(t) + "?budget=10s" // this machine may be busy
-	var env []string
-	for i := range 5 {
+	var env, keys []string
+	for i := range accounts {
 		env = append(env, fmt.Sprintf("AUTH_%d=key-%d", i, i))
+		keys = append(keys, fmt.Sprintf("AUTH_%d", i))
 	}
 	var urls []string
 	for range gateways {
-		urls = append(urls, started(t, env, "-store", store, "-upstream", "p,openai,"+up.URL+",AUTH_0,AUTH_1,AUTH_2,AUTH_3,AUTH_4"))
+		urls = append(urls, started(t, env, "-store", store, "-upstream", "p,openai,"+up.URL+","+strings.Join(keys, ",")))
 	}
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 	defer client.CloseIdleConnections()
@@ -112,7 +113,7 @@ func live(t *testing.T, gateways int) lived {
 			p.mu.Unlock()
 		}
 	}
-	l := lived{share: 100 * float64(p.cached) / float64(p.prompt), failed: p.failed, ways: map[string][]int{"sick": make([]int, 6), "well": make([]int, 6)}}
+	l := lived{share: 100 * float64(p.cached) / float64(p.prompt), failed: p.failed, ways: map[string][]int{"sick": make([]int, accounts+1), "well": make([]int, accounts+1)}}
 	for i := range conversations {
 		kind := "well"
 		if first[i] == ill {
@@ -133,8 +134,12 @@ func TestReplicasTakeOneDetour(t *testing.T) {
 		require.Positive(t, l.failed)
 		require.Zero(t, l.ways["sick"][1], "each conversation of the sick auth had to leave")
 		require.Positive(t, l.ways["sick"][2])
-		require.Zero(t, l.ways["sick"][3]+l.ways["sick"][4]+l.ways["sick"][5], "one detour each")
-		require.Zero(t, l.ways["well"][2]+l.ways["well"][3]+l.ways["well"][4]+l.ways["well"][5], "the others stay")
+		for n := range l.ways["sick"] {
+			require.True(t, n <= 2 || l.ways["sick"][n] == 0, "one detour each")
+			require.True(t, n <= 1 || l.ways["well"][n] == 0, "the others stay")
+		}
 	}
+	// Whether they have come back at the end depends on how fast this machine is. That
+	// is half a point.
 	require.InDelta(t, one.share, three.share, 1)
 }
