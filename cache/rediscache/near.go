@@ -23,7 +23,7 @@ import (
 // number, and an answer is kept only if its session has not changed since it was
 // asked for.
 //
-// All methods work on nil, which holds nothing.
+// nil holds nothing, for whatever a Store calls.
 type near struct {
 	prefix string
 	lag    time.Duration
