@@ -36,5 +36,14 @@
 // picked for meanwhile find what their session has become.
 //
 // Remote may have lost its data, if it was restarted empty. If it has an Epoch, see
-// [Epoch], this process notices and offers all sessions that it knows.
+// [Epoch], this process notices after an outage and offers all sessions that it knows.
+//
+// # What is not right yet
+//
+// A remote that is emptied while no operation fails, because nobody asked meanwhile or it
+// was quick, is believed: its sessions are lost. After InvalidateAuth or RenameAuth during
+// an outage, a session that was bound to another auth meanwhile can lose that one. What is
+// bound at the moment in which the session's loss is offered is lost. Open uses of a
+// provisional binding are not carried over the beginning or the end of an outage. If two
+// replicas offer one session with the same auth, only the first one's Confirm counts.
 package fallback

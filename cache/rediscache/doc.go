@@ -46,9 +46,11 @@
 // served, Get and Confirm usually need none: the near-cache in this process answers, and
 // the server says when such a session has changed (client tracking). What another process
 // has changed may be answered as it was until the server's word arrives, and never for
-// longer than Options.Lag. Within this process nobody is answered anything older than what
-// somebody was answered before: internal/proving checks that its operations are
-// linearizable.
+// longer than Options.Lag. What this process changes itself is not answered as it was:
+// internal/proving checks that Bind, Get and what follows from them are linearizable for
+// requests with ids. For as long as Lag, an answer of the near-cache binds no key that the
+// session has lost: an Also that was taken by content or by Extend, or a second id whose
+// session was evicted.
 //
 // Measured by one process, the server beside it on two cores, with
 //
