@@ -1,6 +1,7 @@
 package affinity_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,5 +85,42 @@ func TestWhereOneRequestWasServedIsNoDetour(t *testing.T) {
 			h.fitness["A"] = affinity.Fit
 			require.Equal(t, "A", h.serve(r).Auth)
 		}
+	})
+}
+
+// amending counts the amendments of a store.
+type amending struct {
+	cache.Store
+	n int
+}
+
+func (s *amending) Amend(ctx context.Context, b cache.Binding, memo string) (cache.Binding, bool, error) {
+	s.n++
+	return s.Store.Amend(ctx, b, memo)
+}
+
+// A session that has come back from a detour is served as any other: what it remembers is
+// not written again with each answer.
+func TestARememberedDetourCostsTheStoreNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory, err := cache.New(nil)
+		require.NoError(t, err)
+		defer memory.Close()
+		store := &amending{Store: memory}
+		h := newHost(t, affinity.Options[string]{Store: store})
+		r := h.bound("s")
+		h.fitness["A"] = affinity.Away
+		h.serve(r)
+		h.fitness["A"] = affinity.Fit
+		require.Equal(t, "A", h.serve(r).Auth)
+		before := store.n
+		require.NotZero(t, before)
+		for range 20 {
+			require.Equal(t, "A", h.serve(r).Auth)
+		}
+		require.Equal(t, before, store.n)
+		time.Sleep(6 * time.Minute)
+		h.serve(r)
+		require.Equal(t, before+1, store.n, "it is forgotten")
 	})
 }

@@ -213,14 +213,12 @@ func (k *core) part(ctx context.Context, b cache.Binding, edit func(t *trouble, 
 // the auth is away does not end that: it may be of an older request.
 func (k *core) relieve(ctx context.Context, b cache.Binding) {
 	warm := int64(k.policy.Load().warm)
-	if t := troubleOf(&b); t.isOver(time.Now().UnixNano(), warm) {
+	edit := func(b *cache.Binding, t *trouble) { t.relieve(b, time.Now().UnixNano(), warm) }
+	t := troubleOf(&b)
+	if edit(&b, &t); t.encode() == b.Memo { // which the store has just said
 		return
 	}
-	k.amend(ctx, b, current, func(b *cache.Binding, t *trouble) {
-		now := time.Now().UnixNano()
-		t.failed = 0
-		t.relieve(b, now, warm)
-	})
+	k.amend(ctx, b, current, edit)
 }
 
 // guest takes the result of a session that was served by another auth than its

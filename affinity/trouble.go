@@ -125,14 +125,11 @@ func (t *trouble) calm(now int64, keep bool) {
 // prompt cache there can be warm: other processes may know later that the auth is back,
 // and an auth that is away again is left for the same one.
 func (t *trouble) relieve(b *cache.Binding, now, warm int64) {
-	keep := t.gen == b.Gen && now < t.until
-	detour, served := "", int64(0)
-	if t.gen == b.Gen && t.isWarm(now, warm) {
-		detour, served = t.detour, t.served
-	}
-	t.calm(now, keep)
-	if !keep && detour != "" {
-		t.gen, t.auth, t.detour, t.served = b.Gen, b.Auth, detour, served
+	former := *t
+	t.failed = 0
+	t.calm(now, t.gen == b.Gen && now < t.until)
+	if t.gen == 0 && former.gen == b.Gen && former.isWarm(now, warm) {
+		t.gen, t.auth, t.detour, t.served = former.gen, former.auth, former.detour, former.served
 	}
 }
 
@@ -140,12 +137,6 @@ func (t *trouble) relieve(b *cache.Binding, now, warm int64) {
 // request was served elsewhere, because the auth was full or slow, was none.
 func (t *trouble) isWarm(now, warm int64) bool {
 	return t.detour != "" && (t.away || t.since == 0) && t.served != 0 && now-t.served <= warm
-}
-
-// isOver reports whether relieve would change nothing.
-func (t *trouble) isOver(now, warm int64) bool {
-	return t.gen != 0 && t.since == 0 && t.failed == 0 && t.isWarm(now, warm) &&
-		!slices.ContainsFunc(t.avoid, func(a avoided) bool { return now >= a.until })
 }
 
 // rename gives an auth another name.

@@ -71,7 +71,7 @@ func sliding(r *run) {
 		{"Confirm", func(_ cache.Keys, b cache.Binding) { r.confirm(b, true, "in use") }},
 		{"Touch", func(_ cache.Keys, b cache.Binding) { r.touch(b, true, "in use") }},
 	}
-	var bound [4]cache.Binding // a session each
+	bound := make([]cache.Binding, len(uses)) // a session each
 	for i, use := range uses {
 		bound[i] = r.bound(named(use.name), "A")
 	}

@@ -132,5 +132,5 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 			require.NoError(t, s.Close())
 		}
 	}
-	requireNothingLeft(t)
+	require.Empty(t, left())
 }

@@ -49,8 +49,8 @@
 // longer than Options.Lag. What this process changes itself is not answered as it was:
 // internal/proving checks that Bind, Get and what follows from them are linearizable for
 // requests with ids. For as long as Lag, an answer of the near-cache binds no key that the
-// session has lost: an Also that was taken by content or by Extend, or a second id whose
-// session was evicted.
+// session has lost: an Also that was taken by Extend, or a second id whose session was
+// evicted.
 //
 // Measured by one process, the server beside it on two cores, with
 //

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/stretchr/testify/require"
 )
 
 // After all tests, those with faults among them, no goroutine of a store is left.
@@ -19,11 +17,6 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
-}
-
-func requireNothingLeft(t *testing.T) {
-	t.Helper()
-	require.Empty(t, left())
 }
 
 // left is a goroutine of a store or of its client that does not end in ten seconds.

@@ -165,7 +165,7 @@ func (n *near) saw(place cache.Key, k *cache.Keys, b *cache.Binding) {
 	if b.Gen == 0 {
 		owner = nobody
 	}
-	for _, all := range [...][]cache.Key{k.Names[:], k.Also[:]} {
+	for _, all := range [...][]cache.Key{k.Names[:], k.Also[:], {k.End}} {
 		for _, one := range all {
 			if one == (cache.Key{}) {
 				continue

@@ -64,6 +64,7 @@ func TestWhatWasSeenNewerIsForgotten(t *testing.T) {
 		"another auth":           {&other, cache.Binding{Session: b.Session, Auth: "B", Gen: 4}, false},
 		"its id is another's":    {&keys, another, false},
 		"a key is another's":     {&weak, another, false},
+		"a key is another's end": {&cache.Keys{End: cache.Key{7}}, another, false},
 		"a key is nobody's":      {&weak, cache.Binding{}, false},
 		"another id's session":   {&other, another, true},
 		"another id is nobody's": {&other, cache.Binding{}, true},

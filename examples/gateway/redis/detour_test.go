@@ -6,50 +6,45 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
-// provider has auths, a prompt cache behind each of them, and one auth that fails
-// for a while.
-type provider struct {
-	mu             sync.Mutex
-	failing        bool
-	failed         int
-	seen           map[string]int // tokens, by auth and conversation
-	prompt, cached int
-}
+// sick is the auth that fails for a while.
+const sick = "auth-2"
 
-// sick is the key of the auth that fails.
-const sick = "key-2"
-
-func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	key := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	var body struct {
-		Turn int `json:"turn"`
+// pool is a simulated provider with some auths, whose keys are their names, and a
+// gateway's configuration for them.
+func pool(t *testing.T, auths int) (sim *simulator.Server, config string, env []string) {
+	t.Helper()
+	type key struct {
+		Env  string `json:"env"`
+		Name string `json:"name"`
 	}
-	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+	var keys []key
+	var names []string
+	for i := range auths {
+		name := fmt.Sprint("auth-", i)
+		names = append(names, name)
+		keys = append(keys, key{fmt.Sprint("AUTH_", i), name})
+		env = append(env, fmt.Sprintf("AUTH_%d=%s", i, name))
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json")
-	if p.failing && key == sick {
-		p.failed++
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprint(w, `{"error":{"message":"overloaded"}}`)
-		return
-	}
-	at := key + " " + r.Header.Get("X-Session-Id")
-	tokens := 1000 + 500*body.Turn
-	p.prompt += tokens
-	p.cached += p.seen[at]
-	p.seen[at] = tokens
-	fmt.Fprint(w, `{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"well"},"finish_reason":"stop"}]}`)
+	sim, err := simulator.New(simulator.Options{Credentials: names})
+	require.NoError(t, err)
+	up := httptest.NewServer(sim)
+	t.Cleanup(up.Close)
+	text, err := json.Marshal(map[string]any{"upstreams": []any{map[string]any{"name": "p", "api": "openai", "url": up.URL, "keys": keys}}})
+	require.NoError(t, err)
+	config = filepath.Join(t.TempDir(), "config.json")
+	require.NoError(t, os.WriteFile(config, text, 0o600))
+	return sim, config, env
 }
 
 // lived is what conversations have met whose turns come to any of some gateways, while
@@ -61,67 +56,73 @@ type lived struct {
 }
 
 func live(t *testing.T, gateways int) lived {
-	const conversations, turns, clients, accounts = 500, 10, 8, 16
-	p := &provider{seen: map[string]int{}}
-	up := httptest.NewServer(p)
-	defer up.Close()
+	const conversations, turns, clients, auths = 500, 10, 8, 16
+	sim, config, env := pool(t, auths)
 	store := redisServer(t) + "?budget=10s" // this machine may be busy
-	var env, keys []string
-	for i := range accounts {
-		env = append(env, fmt.Sprintf("AUTH_%d=key-%d", i, i))
-		keys = append(keys, fmt.Sprintf("AUTH_%d", i))
-	}
 	var urls []string
 	for range gateways {
-		urls = append(urls, started(t, env, "-store", store, "-upstream", "p,openai,"+up.URL+","+strings.Join(keys, ",")))
+		urls = append(urls, started(t, env, "-store", store, "-config", config))
 	}
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 	defer client.CloseIdleConnections()
 	first := make([]string, conversations)
-	auths := make([]map[string]bool, conversations)
-	ill := ""
+	been := make([]map[string]bool, conversations)
 	for turn := range turns {
-		p.mu.Lock()
-		p.failing = turn >= 2 && turn < 6
-		p.mu.Unlock()
+		var fault simulator.Fault
+		if turn >= 2 && turn < 6 {
+			fault.Status = http.StatusServiceUnavailable
+		}
+		sim.SetFault(sick, fault)
 		var wg sync.WaitGroup
 		for c := range clients {
 			wg.Go(func() {
 				for i := c; i < conversations; i += clients {
 					id := fmt.Sprint("conversation-", i)
-					auth, err := askFor(client, urls[rand.IntN(len(urls))], id, fmt.Sprintf(`{"model":"m","turn":%d,"messages":[{"role":"user","content":"hi"}]}`, turn))
+					auth, err := askFor(client, urls[rand.IntN(len(urls))], id, history(id, turn))
 					if err != nil {
 						t.Error(err)
 						return
 					}
 					if turn == 0 {
-						first[i], auths[i] = auth, map[string]bool{}
+						first[i], been[i] = auth, map[string]bool{}
 					}
-					auths[i][auth] = true
+					been[i][auth] = true
 				}
 			})
 		}
 		wg.Wait()
 		require.False(t, t.Failed())
-		if turn == 0 {
-			p.mu.Lock()
-			for i, auth := range first {
-				if p.seen[sick+" "+fmt.Sprint("conversation-", i)] > 0 {
-					ill = auth
-				}
-			}
-			p.mu.Unlock()
+	}
+	l := lived{ways: map[string][]int{"sick": make([]int, auths+1), "well": make([]int, auths+1)}}
+	var prompt, cached int
+	for auth, s := range sim.Stats() {
+		prompt += s.PromptTokens
+		cached += s.CachedTokens
+		if auth == sick {
+			l.failed = s.Requests - s.Served
 		}
 	}
-	l := lived{share: 100 * float64(p.cached) / float64(p.prompt), failed: p.failed, ways: map[string][]int{"sick": make([]int, accounts+1), "well": make([]int, accounts+1)}}
+	l.share = 100 * float64(cached) / float64(prompt)
 	for i := range conversations {
 		kind := "well"
-		if first[i] == ill {
+		if first[i] == sick {
 			kind = "sick"
 		}
-		l.ways[kind][len(auths[i])]++
+		l.ways[kind][len(been[i])]++
 	}
 	return l
+}
+
+// history is a conversation's request in one of its turns.
+func history(id string, turn int) string {
+	said := func(role, what string, length int) string {
+		return fmt.Sprintf(`{"role":%q,"content":"%s %s"}`, role, what, strings.Repeat("x", length))
+	}
+	all := []string{said("user", id, 6000)}
+	for n := range turn {
+		all = append(all, said("assistant", fmt.Sprint("answer ", n), 1000), said("user", fmt.Sprint("more ", n), 1000))
+	}
+	return `{"model":"m","messages":[` + strings.Join(all, ",") + `]}`
 }
 
 // While an auth fails each of its conversations takes one detour, whichever replica its
