@@ -49,7 +49,8 @@ func (a *Affinity[T]) InvalidateSession(ctx context.Context, r Request) (bool, e
 // InvalidateAuth takes an auth, which was removed or has lost its credential,
 // from all sessions that are bound to it, and returns how many there were. Their
 // next requests move. All else that is known of the auth is forgotten: what Owns
-// has recorded, its speed, and that it was drained.
+// has recorded, its speed, that it was drained, and that sessions were served there while
+// their own auth was away. That costs a look at all sessions that are in trouble.
 func (k *core) InvalidateAuth(ctx context.Context, name string) (int, error) {
 	store, err := k.admin()
 	if err != nil {
@@ -58,7 +59,12 @@ func (k *core) InvalidateAuth(ctx context.Context, name string) (int, error) {
 	k.speeds.forget(name)
 	k.absences.forget(name)
 	k.drained.set(name, false)
-	return store.InvalidateAuth(ctx, name)
+	n, err := store.InvalidateAuth(ctx, name)
+	return n, errors.Join(err, store.EditMemos(ctx, func(b cache.Binding) string {
+		t := troubleOf(&b)
+		t.abandon(name)
+		return t.encode()
+	}))
 }
 
 // Drain says whether an auth is to run dry. Sessions that are bound to it stay,
@@ -115,12 +121,10 @@ func (k *core) RenameAuth(ctx context.Context, from, to string) (int, error) {
 	k.absences.rename(from, to)
 	k.drained.rename(from, to)
 	n, err := store.RenameAuth(ctx, from, to)
-	if err != nil {
-		return n, err
-	}
-	return n, store.EditMemos(ctx, func(b cache.Binding) string {
+	// Also after an error: a store that is away does both when it is back.
+	return n, errors.Join(err, store.EditMemos(ctx, func(b cache.Binding) string {
 		t := troubleOf(&b)
 		t.rename(from, to)
 		return t.encode()
-	})
+	}))
 }

@@ -1,12 +1,17 @@
 package affinity
 
 // elsewhere finds an auth for a session that stays bound to another one: all of
-// its requests go to the same auth, which the first of them has chosen. l is where the balancer may choose, without the
-// session's own auth, and below is the load from which on an auth is no better. away
-// says that the session's auth is away, and not only full, slow or loaded.
+// its requests go to the same auth, which the first of them has chosen. l is where the
+// balancer may choose, without the session's own auth, and below is the load from which on
+// an auth is no better. away says that the session's auth is away, and not only full, slow
+// or loaded.
 func (v *visit[T]) elsewhere(bound int, l level, away bool, below float64) (c chosen[T], err error) {
 	t := v.trouble
 	least := max(l.rank, rankBusy)
+	if away && t.former != "" && !v.r.Side && v.serving(t.former, least) >= 0 {
+		v.amend(func(t *trouble) { t.resume() })
+		t = v.trouble
+	}
 	if i := v.serving(t.detour, least); i >= 0 && v.judge(i).state.Load < below {
 		if away && !t.away && !v.r.Side {
 			v.amend(func(t *trouble) {
@@ -21,10 +26,11 @@ func (v *visit[T]) elsewhere(bound int, l level, away bool, below float64) (c ch
 	}
 	old := t.detour
 	v.amend(func(t *trouble) {
-		t.begin(&v.session, v.now)
-		t.away = t.away || away
 		if t.detour == old {
-			t.detour, t.served = c.name, 0
+			t.visit(&v.session, c.name, away, v.now, int64(v.o.warm))
+		} else {
+			t.begin(&v.session, v.now)
+			t.away = t.away || away
 		}
 	})
 	// Another request of the session may have been faster.

@@ -32,8 +32,7 @@
 //	Away            a detour: all requests of the session go to one other auth, and
 //	                back when its own is back. After Options.Warm the prompt cache
 //	                there is cold, and the session moves to the detour. An auth that
-//	                is away again soon is left for the same one, unless a
-//	                request was served elsewhere in between.
+//	                is away again soon is left for the same one.
 //	Full, Slow      this request goes elsewhere, the session stays
 //	Unfit, or gone  the session moves for good
 //

@@ -2,6 +2,7 @@ package affinity_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/cache/fallback"
 )
 
 // replicas are gateways on one store.
@@ -122,5 +124,131 @@ func TestARememberedDetourCostsTheStoreNothing(t *testing.T) {
 		time.Sleep(6 * time.Minute)
 		h.serve(r)
 		require.Equal(t, before+1, store.n, "it is forgotten")
+	})
+}
+
+// A request that finds its own auth and the remembered detour full goes to a third auth.
+// That does not become the detour.
+func TestASpillDoesNotForgetTheDetour(t *testing.T) {
+	for others := range 4 {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHost(t, affinity.Options[string]{})
+			r, detour := afterADetour(t, h)
+			h.fitness["A"], h.fitness[detour] = affinity.Full, affinity.Full
+			third := h.serve(r).Auth
+			require.NotContains(t, []string{"A", detour}, third)
+			require.Equal(t, third, h.serve(r).Auth, "likewise the next one")
+			clear(h.fitness)
+			require.Equal(t, "A", h.serve(r).Auth)
+			for range others { // they turn the balancer
+				pick(t, h.Selector, affinity.Request{}, []string{"B", "C"})
+			}
+			h.asked = nil
+			h.fitness["A"] = affinity.Away
+			require.Equal(t, detour, h.serve(r).Auth)
+			require.Empty(t, h.asked)
+		})
+	}
+}
+
+// Likewise while another replica still thinks that the session's auth is away.
+func TestASpillOfOneReplicaDoesNotMoveTheOthersDetour(t *testing.T) {
+	for others := range 4 {
+		synctest.Test(t, func(t *testing.T) {
+			all := replicas(t, 2)
+			one, two := all[0], all[1]
+			r := one.bound("s")
+			two.fitness["A"] = affinity.Away
+			detour := two.serve(r).Auth
+			one.serve(r)
+			one.fitness["A"], one.fitness[detour] = affinity.Full, affinity.Full
+			require.NotEqual(t, detour, one.serve(r).Auth)
+			clear(one.fitness)
+			for range others {
+				pick(t, two.Selector, affinity.Request{}, []string{"B", "C"})
+			}
+			require.Equal(t, detour, two.serve(r).Auth)
+			require.Equal(t, "A", one.serve(r).Auth)
+			require.Equal(t, detour, two.serve(r).Auth)
+		})
+	}
+}
+
+// An auth that was invalidated, or has another name, is no detour under its old name.
+func TestAnInvalidatedDetourIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, affinity.Options[string]{})
+		r, detour := afterADetour(t, h)
+		_, err := h.InvalidateAuth(t.Context(), detour)
+		require.NoError(t, err)
+		h.asked = nil
+		h.fitness["A"] = affinity.Away
+		h.serve(r)
+		require.Len(t, h.asked, 1, "the balancer chooses anew")
+	})
+}
+
+// afterADetour is a session that is at A again, and was served elsewhere a moment ago.
+func afterADetour(t *testing.T, h *host) (r affinity.Request, detour string) {
+	t.Helper()
+	r = h.bound("s")
+	h.fitness["A"] = affinity.Away
+	detour = h.serve(r).Auth
+	h.fitness["A"] = affinity.Fit
+	require.Equal(t, "A", h.serve(r).Auth)
+	return r, detour
+}
+
+// absent is a store that is away when it is told to be.
+type absent struct {
+	*cache.Memory
+	away atomic.Bool
+}
+
+func (s *absent) Get(ctx context.Context, scope cache.Scope, k cache.Keys) (cache.Binding, bool, error) {
+	if s.away.Load() {
+		return cache.Binding{}, false, cache.ErrClosed
+	}
+	return s.Memory.Get(ctx, scope, k)
+}
+
+func (s *absent) RenameAuth(ctx context.Context, from, to string) (int, error) {
+	if s.away.Load() {
+		return 0, cache.ErrClosed
+	}
+	return s.Memory.RenameAuth(ctx, from, to)
+}
+
+func (s *absent) Peek(ctx context.Context, scope cache.Scope, k cache.Keys) (cache.Binding, bool, error) {
+	if s.away.Load() {
+		return cache.Binding{}, false, cache.ErrClosed
+	}
+	return s.Memory.Peek(ctx, scope, k)
+}
+
+// An auth gets another name while the store is away: its detours have that, too.
+func TestADetourIsRenamedInAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory, err := cache.New(nil)
+		require.NoError(t, err)
+		remote := &absent{Memory: memory}
+		store, err := fallback.New(remote, nil)
+		require.NoError(t, err)
+		defer store.Close()
+		h := newHost(t, affinity.Options[string]{Store: store})
+		r, detour := afterADetour(t, h)
+		remote.away.Store(true)
+		h.serve(session("another"))
+		require.Equal(t, fallback.Away, store.State())
+		_, err = h.RenameAuth(t.Context(), detour, "new")
+		require.ErrorIs(t, err, fallback.ErrAway)
+		remote.away.Store(false)
+		time.Sleep(3 * time.Second)
+		require.Equal(t, fallback.Present, store.State())
+		h.fitness["A"] = affinity.Away
+		h.asked = nil
+		p := pick(t, h.Selector, r, []string{"A", "new", map[string]string{"B": "C", "C": "B"}[detour]})
+		require.Equal(t, "new", p.Decision.Auth)
+		require.Empty(t, h.asked, "no balancer has chosen that")
 	})
 }

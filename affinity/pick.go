@@ -229,14 +229,10 @@ func (k *core) guest(ctx context.Context, v *visitor, auth string, r Result, awa
 	now := time.Now().UnixNano()
 	switch r {
 	case Served:
-		if t := troubleOf(&b); t.detour != auth {
+		if t := troubleOf(&b); t.detour != auth && t.former != auth {
 			return
 		}
-		k.amend(ctx, b, current, func(_ *cache.Binding, t *trouble) {
-			if t.detour == auth {
-				t.served = now
-			}
-		})
+		k.amend(ctx, b, current, func(_ *cache.Binding, t *trouble) { t.host(auth, now) })
 	case Transient, Terminal, Unlisted:
 		wait, asked := p.wait(r, away)
 		k.amend(ctx, b, current, func(b *cache.Binding, t *trouble) {

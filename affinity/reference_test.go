@@ -55,8 +55,32 @@ type refTrouble struct {
 	asked        bool
 	detour       string
 	last         time.Time // served by the detour
+	former       string    // the detour to go back to, after single requests elsewhere
+	formerLast   time.Time
 	away         bool
 	failed       int
+}
+
+func (t *refTrouble) abandon(auth string) {
+	if t.detour == auth {
+		t.detour, t.last = "", time.Time{}
+	}
+	if t.former == auth {
+		t.former, t.formerLast = "", time.Time{}
+	}
+}
+
+// resume takes the former detour, if there is one.
+func (t *refTrouble) resume() {
+	if t.former != "" {
+		t.detour, t.last, t.away = t.former, t.formerLast, true
+		t.former, t.formerLast = "", time.Time{}
+	}
+}
+
+// remembered says that there was a detour that is worth going back to.
+func (t *refTrouble) remembered(warm time.Duration) bool {
+	return t.detour != "" && (t.away || t.since.IsZero()) && !t.last.IsZero() && time.Since(t.last) <= warm
 }
 
 type refAvoid struct {
@@ -89,7 +113,8 @@ type refPick struct {
 	guest   bool
 	own     bool   // a guest at the session's own auth
 	use     string // "open", "ended" or "served", "" for none
-	detour  string // as it was when the pick was made
+	detour  string // as it was when the pick was made, likewise former
+	former  string
 	auth    string
 	before  string
 	outcome affinity.Outcome
@@ -145,8 +170,8 @@ func (s *refSession) leave(auth string, wait time.Duration, asked bool) {
 		}
 		return
 	}
-	if t.gen == s.gen && t.detour == auth {
-		t.detour, t.last = "", time.Time{}
+	if t.gen == s.gen {
+		t.abandon(auth)
 	}
 	if until.After(s.avoid[auth].until) {
 		s.avoid[auth] = refAvoid{until, asked}
@@ -285,7 +310,7 @@ func (m *reference) pick(r *refRequest) (p refPick, ok bool) {
 			p.use = "open"
 		}
 		if ok && p.of != nil {
-			p.detour = p.of.trouble().detour
+			p.detour, p.former = p.of.trouble().detour, p.of.trouble().former
 		}
 	}()
 	if s != nil && !r.side && r.force == "" {
@@ -426,6 +451,10 @@ func (m *reference) stay(r *refRequest, p refPick) (refPick, bool) {
 		return m.hit(r, p), true
 	}
 	t := s.trouble()
+	if t.away {
+		s.t.resume()
+		t = s.trouble()
+	}
 	if t.away && t.detour != "" && m.rank(r, t.detour) <= 1 {
 		if m.cold(s) && (time.Since(t.last) <= m.o.warm || t.until.Sub(t.since) > m.o.warm) {
 			return m.settle(p, t.detour), true
@@ -463,6 +492,10 @@ func (m *reference) stay(r *refRequest, p refPick) (refPick, bool) {
 // detour then.
 func (m *reference) elsewhere(r *refRequest, s *refSession, l refLevel, away bool, fits func(string) bool) (string, bool) {
 	t := s.trouble()
+	if away && !r.side && t.former != "" && m.rank(r, t.former) <= max(l.rank, 1) {
+		s.begin().resume()
+		t = s.trouble()
+	}
 	if t.detour != "" && m.rank(r, t.detour) <= max(l.rank, 1) && fits(t.detour) {
 		if !r.side && away && !t.away {
 			s.begin().away = true
@@ -477,7 +510,14 @@ func (m *reference) elsewhere(r *refRequest, s *refSession, l refLevel, away boo
 	}
 	to, ok := r.choose(from)
 	if ok && !r.side {
+		keep := t.former == "" && t.remembered(m.o.warm)
 		now := s.begin()
+		switch {
+		case away:
+			now.former, now.formerLast = "", time.Time{}
+		case keep:
+			now.former, now.formerLast = t.detour, t.last
+		}
 		now.away, now.detour, now.last = t.away || away, to, time.Time{}
 	}
 	return to, ok
@@ -549,8 +589,12 @@ func (m *reference) report(p *refPick, r affinity.Result, away time.Duration) {
 	if p.guest {
 		switch r {
 		case affinity.Served:
-			if p.detour == p.auth && s.trouble().detour == p.auth {
+			switch now := s.trouble(); {
+			case p.detour != p.auth && p.former != p.auth:
+			case now.detour == p.auth:
 				s.t.last = time.Now()
+			case now.former == p.auth:
+				s.t.formerLast = time.Now()
 			}
 		case affinity.Transient, affinity.Terminal, affinity.Unlisted:
 			s.begin()
@@ -596,7 +640,7 @@ func (m *reference) report(p *refPick, r affinity.Result, away time.Duration) {
 			if !time.Now().Before(t.until) {
 				// The detour is remembered while it is warm.
 				s.t = refTrouble{}
-				if t.detour != "" && (t.away || t.since.IsZero()) && !t.last.IsZero() && time.Since(t.last) <= m.o.warm {
+				if t.resume(); t.remembered(m.o.warm) {
 					s.t = refTrouble{gen: s.gen, detour: t.detour, last: t.last}
 				}
 			}
@@ -642,6 +686,9 @@ func (m *reference) rename(from, to string) (renamed int) {
 		if s.t.detour == from {
 			s.t.detour = to
 		}
+		if s.t.former == from {
+			s.t.former = to
+		}
 		if a, ok := s.avoid[from]; ok {
 			delete(s.avoid, from)
 			if !s.avoid[to].until.After(a.until) {
@@ -668,10 +715,14 @@ func (m *reference) rename(from, to string) (renamed int) {
 
 func (m *reference) invalidate(auth string) (n int) {
 	for name := range m.sessions {
-		if s := m.find(name); s != nil && s.bound() && s.auth == auth {
+		s := m.find(name)
+		if s != nil && s.bound() && s.auth == auth {
 			m.gen++
 			s.gen, s.lost, s.served, s.uses = m.gen, affinity.ReasonInvalidated, false, 0
 			n++
+		}
+		if s != nil && s.t.gen == s.gen {
+			s.t.abandon(auth)
 		}
 	}
 	m.drained[auth] = false

@@ -62,6 +62,10 @@ func (v *visit[T]) comeBack(bound int) bool {
 	if !t.away {
 		return false
 	}
+	if t.former != "" {
+		v.amend(func(t *trouble) { t.resume() })
+		t = v.trouble
+	}
 	i := v.serving(t.detour, rankBusy)
 	if i < 0 {
 		return false

@@ -22,6 +22,10 @@ type trouble struct {
 	failed int    // Unlisted results in a row
 	detour string // where the session's requests go meanwhile
 	served int64  // when the detour served the session last
+	// former is the detour whose prompt cache can be warm, while single requests go
+	// somewhere else because it is full, too. Likewise formerServed.
+	former       string
+	formerServed int64
 
 	// avoid outlives a move.
 	avoid []avoided
@@ -73,9 +77,7 @@ func (t *trouble) leave(auth string, until int64, asked bool) {
 		}
 		return
 	}
-	if t.detour == auth {
-		t.detour, t.served = "", 0
-	}
+	t.abandon(auth)
 	if at := t.find(auth); at >= 0 {
 		if t.avoid[at].until < until {
 			t.avoid[at] = avoided{auth, until, asked}
@@ -93,6 +95,48 @@ func (t *trouble) leave(auth string, until int64, asked bool) {
 		}
 	}
 	t.avoid[first] = avoided{auth, until, asked}
+}
+
+// abandon forgets that an auth is the detour.
+func (t *trouble) abandon(auth string) {
+	if t.detour == auth {
+		t.detour, t.served = "", 0
+	}
+	if t.former == auth {
+		t.former, t.formerServed = "", 0
+	}
+}
+
+// visit makes an auth the detour, for a session that is away from its own or for one
+// request. In that case a detour that can be warm is kept.
+func (t *trouble) visit(b *cache.Binding, auth string, away bool, now, warm int64) {
+	switch {
+	case away:
+		t.former, t.formerServed = "", 0
+	case t.former == "" && t.gen == b.Gen && t.isWarm(now, warm):
+		t.former, t.formerServed = t.detour, t.served
+	}
+	t.begin(b, now)
+	t.away = t.away || away
+	t.detour, t.served = auth, 0
+}
+
+// resume makes the detour that was kept the detour again, if there is one.
+func (t *trouble) resume() {
+	if t.former != "" {
+		t.detour, t.served, t.away = t.former, t.formerServed, true
+		t.former, t.formerServed = "", 0
+	}
+}
+
+// host is told that an auth has served the session that is not its own.
+func (t *trouble) host(auth string, now int64) {
+	switch auth {
+	case t.detour:
+		t.served = now
+	case t.former:
+		t.formerServed = now
+	}
 }
 
 // find is the place of an auth that is to be avoided, -1 if it is not.
@@ -125,11 +169,14 @@ func (t *trouble) calm(now int64, keep bool) {
 // prompt cache there can be warm: other processes may know later that the auth is back,
 // and an auth that is away again is left for the same one.
 func (t *trouble) relieve(b *cache.Binding, now, warm int64) {
-	former := *t
+	was := *t
 	t.failed = 0
 	t.calm(now, t.gen == b.Gen && now < t.until)
-	if t.gen == 0 && former.gen == b.Gen && former.isWarm(now, warm) {
-		t.gen, t.auth, t.detour, t.served = former.gen, former.auth, former.detour, former.served
+	if t.gen != 0 || was.gen != b.Gen {
+		return
+	}
+	if was.resume(); was.isWarm(now, warm) {
+		t.gen, t.auth, t.detour, t.served = was.gen, was.auth, was.detour, was.served
 	}
 }
 
@@ -143,6 +190,9 @@ func (t *trouble) isWarm(now, warm int64) bool {
 func (t *trouble) rename(from, to string) {
 	if t.detour == from {
 		t.detour = to
+	}
+	if t.former == from {
+		t.former = to
 	}
 	old, have := t.find(from), t.find(to)
 	switch {
@@ -179,7 +229,7 @@ func (t *trouble) carry(b *cache.Binding, before uint64, now int64) {
 
 // The memo's format: a version, then the fields in their order. A memo of another
 // version, or a damaged one, says nothing: the session has no trouble then.
-const troubleVersion = 1
+const troubleVersion = 2
 
 func (t *trouble) encode() string {
 	if t.isZero() {
@@ -194,6 +244,8 @@ func (t *trouble) encode() string {
 	b = binary.AppendUvarint(b, uint64(t.failed))
 	b = appendString(b, t.detour)
 	b = binary.AppendVarint(b, t.served)
+	b = appendString(b, t.former)
+	b = binary.AppendVarint(b, t.formerServed)
 	for _, a := range t.avoid {
 		b = appendString(b, a.auth)
 		b = binary.AppendVarint(b, a.until)
@@ -228,6 +280,8 @@ func decodeTrouble(memo string) (t trouble) {
 	t.failed = int(min(m.uvarint(), 1<<20))
 	t.detour = m.string()
 	t.served = m.varint()
+	t.former = m.string()
+	t.formerServed = m.varint()
 	for m.s != "" && len(t.avoid) < maxAvoid {
 		a := avoided{m.string(), m.varint(), m.byte()&1 != 0}
 		if t.find(a.auth) >= 0 { // encode writes no auth twice

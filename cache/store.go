@@ -171,7 +171,7 @@ const (
 // A store bounds the keys of each session. It keeps at least: 4 Names, the
 // first 2 and the latest 6 Ends, the latest 4 Also, the latest 8 Marks, and the
 // latest 8 keys of answers. An Also, a Mark or a key of an answer that comes again
-// is the latest again. The names of auths are copied and bounded as those of scopes.
+// is the latest again. The names of auths are copied, however long.
 type Store interface {
 	// Get finds the session that keys name and uses it: the session's TTL starts
 	// again, and the keys that are to be bound are bound to it. ok is true for a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/llmaffinity/llmaffinity/cache"
 )
@@ -15,10 +16,11 @@ var ErrAway = errors.New("fallback: the store is away")
 const maxLater = 1024
 
 // change runs an operation of Admin that changes something. here is done in any case,
-// with the lock held.
-func (s *Store) change(ctx context.Context, here func(), do func(context.Context) error) error {
+// with the lock held. do runs once more, later, if remote is away: it must not write what
+// the caller reads.
+func (s *Store) change(ctx context.Context, here func(), do func(context.Context) (int, error)) (int, error) {
 	if s.admin == nil {
-		return errNoAdmin
+		return 0, errNoAdmin
 	}
 	for {
 		s.mu.Lock()
@@ -26,24 +28,24 @@ func (s *Store) change(ctx context.Context, here func(), do func(context.Context
 		switch {
 		case s.closed:
 			s.mu.Unlock()
-			return cache.ErrClosed
+			return 0, cache.ErrClosed
 		case s.State() == Away:
 			defer s.mu.Unlock()
 			if len(s.later) == maxLater {
-				return fmt.Errorf("%w, and %d operations wait for it already: repeat this one", ErrAway, maxLater)
+				return 0, fmt.Errorf("%w, and %d operations wait for it already: repeat this one", ErrAway, maxLater)
 			}
 			s.later = append(s.later, do)
-			return fmt.Errorf("%w: this process has done it, and repeats it when the store is back", ErrAway)
+			return 0, fmt.Errorf("%w: this process has done it, and repeats it when the store is back", ErrAway)
 		}
 		s.mu.Unlock()
-		err := s.admit(ctx, do)
+		n, err := s.admit(ctx, do)
 		// What was learned meanwhile may be as it was before. The caller's own end, too,
 		// says nothing of what was done.
 		s.mu.Lock()
 		here()
 		s.mu.Unlock()
 		if err == nil || ctx.Err() != nil {
-			return err
+			return n, err
 		}
 		s.failed.Add(1)
 		s.leave()
@@ -53,7 +55,7 @@ func (s *Store) change(ctx context.Context, here func(), do func(context.Context
 var errNoAdmin = fmt.Errorf("fallback: the store is no cache.Admin: %w", errors.ErrUnsupported)
 
 // admit runs an operation of remote's Admin.
-func (s *Store) admit(ctx context.Context, do func(context.Context) error) error {
+func (s *Store) admit(ctx context.Context, do func(context.Context) (int, error)) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.AdminBudget)
 	defer cancel()
 	return do(ctx)
@@ -61,33 +63,33 @@ func (s *Store) admit(ctx context.Context, do func(context.Context) error) error
 
 // InvalidateSession implements [cache.Admin].
 func (s *Store) InvalidateSession(ctx context.Context, scope cache.Scope, k cache.Keys) (removed bool, err error) {
-	err = s.change(ctx, func() {
+	k.Past = slices.Clone(k.Past) // it may be kept
+	n, err := s.change(ctx, func() {
 		if known := s.t.find(scope.Short(), &k); known != nil {
 			s.t.remove(known)
 		}
-	}, func(ctx context.Context) (err error) {
-		removed, err = s.admin.InvalidateSession(ctx, scope, k)
-		return err
+	}, func(ctx context.Context) (n int, err error) {
+		removed, err := s.admin.InvalidateSession(ctx, scope, k)
+		if removed {
+			n = 1
+		}
+		return n, err
 	})
-	return removed, err
+	return n != 0, err
 }
 
 // InvalidateAuth implements [cache.Admin].
 func (s *Store) InvalidateAuth(ctx context.Context, auth string) (unbound int, err error) {
-	err = s.change(ctx, func() { s.forget("", true, auth) }, func(ctx context.Context) (err error) {
-		unbound, err = s.admin.InvalidateAuth(ctx, auth)
-		return err
+	return s.change(ctx, func() { s.forget("", true, auth) }, func(ctx context.Context) (int, error) {
+		return s.admin.InvalidateAuth(ctx, auth)
 	})
-	return unbound, err
 }
 
 // InvalidateTenant implements [cache.Admin].
 func (s *Store) InvalidateTenant(ctx context.Context, tenant, auth string) (n int, err error) {
-	err = s.change(ctx, func() { s.forget(cache.Scope{Tenant: tenant}.Short().Tenant, false, auth) }, func(ctx context.Context) (err error) {
-		n, err = s.admin.InvalidateTenant(ctx, tenant, auth)
-		return err
+	return s.change(ctx, func() { s.forget(cache.Scope{Tenant: tenant}.Short().Tenant, false, auth) }, func(ctx context.Context) (int, error) {
+		return s.admin.InvalidateTenant(ctx, tenant, auth)
 	})
-	return n, err
 }
 
 // forget removes the sessions and notes of a tenant, or of all, that are at an auth, or
@@ -97,13 +99,20 @@ func (s *Store) forget(tenant string, all bool, auth string) {
 		return (all || scope.Tenant == tenant) && (auth == "" || at == auth)
 	}
 	s.t.each(func(known *session) {
-		switch {
-		case !is(known.scope, known.b.Auth):
-		case auth != "" && s.State() == Away && known.b.Bound():
+		if auth == "" {
+			if is(known.scope, "") {
+				s.t.remove(known)
+			}
+			return
+		}
+		if known.remote.Bound() && is(known.scope, known.remote.Auth) {
+			known.stale = true
+		}
+		if known.b.Bound() && is(known.scope, known.b.Auth) {
 			known.lose(cache.AuthInvalidated) // the session stays
-			s.t.tell(known)
-		case auth == "" || known.b.Bound():
-			s.t.remove(known)
+			if s.State() == Away {
+				s.t.tell(known)
+			}
 		}
 	})
 	for _, at := range s.t.notes.Keys() {
@@ -118,7 +127,7 @@ func (s *Store) RenameAuth(ctx context.Context, from, to string) (renamed int, e
 	if from == to || to == "" {
 		return 0, nil
 	}
-	err = s.change(ctx, func() {
+	return s.change(ctx, func() {
 		s.t.each(func(known *session) {
 			for _, b := range [...]*cache.Binding{&known.b, &known.remote} {
 				if b.Auth == from && b.Bound() {
@@ -132,11 +141,7 @@ func (s *Store) RenameAuth(ctx context.Context, from, to string) (renamed int, e
 				s.t.notes.Add(at, n) // told or not, as before
 			}
 		}
-	}, func(ctx context.Context) (err error) {
-		renamed, err = s.admin.RenameAuth(ctx, from, to)
-		return err
-	})
-	return renamed, err
+	}, func(ctx context.Context) (int, error) { return s.admin.RenameAuth(ctx, from, to) })
 }
 
 // CountAuth implements [cache.Admin].
@@ -149,11 +154,7 @@ func (s *Store) CountAuth(ctx context.Context, auth string) (bound int, err erro
 	case s.State() == Away:
 		return 0, ErrAway
 	}
-	err = s.admit(ctx, func(ctx context.Context) (err error) {
-		bound, err = s.admin.CountAuth(ctx, auth)
-		return err
-	})
-	return bound, err
+	return s.admit(ctx, func(ctx context.Context) (int, error) { return s.admin.CountAuth(ctx, auth) })
 }
 
 // EditMemos implements [cache.Admin]. edit may be called for a session both here and by
@@ -171,7 +172,7 @@ func (s *Store) EditMemos(ctx context.Context, edit func(b cache.Binding) (memo 
 	for _, b := range all {
 		memos[b.Session] = edit(b) // with no lock held
 	}
-	return s.change(ctx, func() {
+	_, err := s.change(ctx, func() {
 		for _, b := range all {
 			if known := s.t.named(&b); known != nil && known.b.Memo == b.Memo && known.b.Gen == b.Gen {
 				known.b.Memo = memos[b.Session]
@@ -180,5 +181,6 @@ func (s *Store) EditMemos(ctx context.Context, edit func(b cache.Binding) (memo 
 				}
 			}
 		}
-	}, func(ctx context.Context) error { return s.admin.EditMemos(ctx, edit) })
+	}, func(ctx context.Context) (int, error) { return 0, s.admin.EditMemos(ctx, edit) })
+	return err
 }

@@ -99,9 +99,10 @@ func (s *Store) remember(at scoped) bool {
 	s.mu.Unlock()
 	ctx, cancel := s.budget()
 	defer cancel()
-	if s.remote.Remember(ctx, at.scope, at.key, n.auth) != nil { // without an auth it is gone
+	if s.remote.Remember(ctx, n.given, at.key, n.auth) != nil { // without an auth it is gone
 		return false
 	}
+	s.meet(ctx, n.given)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now, _ := s.t.notes.Peek(at); now.auth == n.auth {
@@ -121,7 +122,7 @@ func (s *Store) repeat() bool {
 		do := s.later[0]
 		s.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), s.o.AdminBudget)
-		err := do(ctx)
+		_, err := do(ctx)
 		cancel()
 		if err != nil {
 			return false
@@ -144,13 +145,13 @@ func (s *Store) compare() bool {
 	lost := map[string]epoch{} // by tenant
 	for _, e := range all {
 		ctx, cancel := s.budget()
-		id, err := s.epoch.Epoch(ctx, e.scope)
+		id, err := s.epoch.Epoch(ctx, e.given)
 		cancel()
 		if err != nil {
 			return false
 		}
 		if id != e.id && e.id != "" {
-			lost[e.scope.Tenant] = epoch{e.scope, id}
+			lost[e.given.Short().Tenant] = epoch{e.given, id}
 		}
 	}
 	if len(lost) == 0 {
@@ -163,131 +164,14 @@ func (s *Store) compare() bool {
 	}
 	s.t.each(func(known *session) {
 		if _, ok := lost[known.scope.Tenant]; ok && s.t.live(known) != nil {
-			known.remote = cache.Binding{}
+			known.forgotten()
 			s.t.tell(known)
 		}
 	})
+	for _, at := range s.t.notes.Keys() {
+		if _, ok := lost[at.scope.Tenant]; ok {
+			s.t.untold[at] = struct{}{}
+		}
+	}
 	return true
-}
-
-// offer tells remote of one session. It returns false if remote does not answer.
-func (s *Store) offer(known *session) bool {
-	s.mu.Lock()
-	if s.t.live(known) == nil || !s.t.isPending(known) {
-		delete(s.t.pending, known)
-		s.mu.Unlock()
-		return true
-	}
-	was := *known
-	was.names = append([]cache.Key(nil), known.names...)
-	was.others = append([]cache.Key(nil), known.others...)
-	s.mu.Unlock()
-
-	there, ours, err := s.place(&was)
-	if err == nil {
-		ctx, cancel := s.budget()
-		s.meet(ctx, was.scope)
-		cancel()
-		if ours {
-			err = s.complete(&was, &there)
-		}
-	}
-	if err != nil {
-		return false
-	}
-	s.offered.Add(1)
-	if !ours && there.Gen != 0 && there.Auth != was.b.Auth {
-		s.adopted.Add(1)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case !s.t.sessions.Contains(known): // it was invalidated meanwhile, which remote is told of next
-		return true
-	case there.Gen == 0 || !was.b.Bound():
-		s.t.remove(known)
-		return true
-	}
-	changed := known.b.Gen != was.b.Gen || known.b.Memo != was.b.Memo || known.b.Served != was.b.Served
-	served := known.served
-	known.remote = there
-	s.t.byName[there.Session] = known
-	if changed {
-		return true // once more
-	}
-	if known.b.Gen != there.Gen {
-		known.before = known.b
-	}
-	known.is(&there)
-	known.served = served
-	delete(s.t.pending, known)
-	return true
-}
-
-// place binds a session at remote. ours says that the binding is the one of this process.
-func (s *Store) place(was *session) (there cache.Binding, ours bool, err error) {
-	ctx, cancel := s.budget()
-	defer cancel()
-	if was.remote.Gen != 0 {
-		switch {
-		case !was.b.Bound():
-			_, err = s.remote.Unbind(ctx, was.remote)
-			return there, false, err
-		case was.b.Gen == was.remote.Gen:
-			return was.remote, true, nil
-		}
-		// A session that is gone there stays gone: somebody may have invalidated it.
-		return s.remote.Move(ctx, was.remote, was.b.Auth)
-	}
-	k := was.keys()
-	if !was.b.Bound() || k.IsZero() {
-		return there, false, nil
-	}
-	there, existed, err := s.remote.Bind(ctx, was.scope, k, was.b.Auth)
-	return there, !existed, err
-}
-
-// keys are those by which remote finds a session.
-func (s *session) keys() cache.Keys {
-	k := cache.Keys{End: s.end}
-	copy(k.Names[:], s.names)
-	return k
-}
-
-// complete tells remote what this process knows of a binding besides.
-func (s *Store) complete(was *session, there *cache.Binding) error {
-	ctx, cancel := s.budget()
-	defer cancel()
-	switch {
-	case was.b.Served:
-		_, current, err := s.remote.Confirm(ctx, *there)
-		if err != nil {
-			return err
-		}
-		if !current { // another replica has moved it, or it is gone
-			*there, _, err = s.remote.Peek(ctx, was.scope, was.keys())
-			return err
-		}
-		there.Served = true
-	case was.uses == 0 && there.Gen != was.remote.Gen:
-		if _, err := s.remote.Release(ctx, *there, false); err != nil {
-			return err
-		}
-	}
-	if was.b.Memo != there.Memo {
-		now, _, err := s.remote.Amend(ctx, *there, was.b.Memo)
-		if err != nil {
-			return err
-		}
-		if now.Gen != 0 {
-			there.Memo = now.Memo
-		}
-	}
-	if len(was.others) == 0 {
-		return nil
-	}
-	of := *there
-	of.Opening = false
-	_, _, err := s.remote.Extend(ctx, of, cache.Key{}, was.others[max(0, len(was.others)-cache.MaxAnswer):], nil)
-	return err
 }

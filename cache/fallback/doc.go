@@ -30,20 +30,23 @@
 // # When remote is back
 //
 // One goroutine asks for it, first after 20 ms, then ever more seldom, at least once a
-// second. When it answers within the Budget, this process offers what it has bound, moved
-// and confirmed meanwhile, one session after the other. If another replica was faster,
-// its choice counts. After that remote answers again. Results of requests that were
-// picked for meanwhile find what their session has become.
+// second. When it answers within the Budget, this process repeats what operations of
+// cache.Admin have changed, and then offers what it has bound, moved, confirmed, released
+// and lost meanwhile, one session after the other. If another replica was faster, its
+// choice counts. After that remote answers again. Results of requests that were picked for
+// meanwhile find what their session has become, unless another replica's choice counts.
+// Then they say nothing about that.
 //
-// Remote may have lost its data, if it was restarted empty. If it has an Epoch, see
-// [Epoch], this process notices after an outage and offers all sessions that it knows.
+// So for sessions with ids of their own, who asks one process cannot see an outage in what
+// is bound where, in memos, or in what becomes of results. model_test.go compares random
+// histories with a store that was never away. The exceptions: of one session no more than
+// 16 open uses are carried over, generations are other ones, and a session that was lost
+// meanwhile may have another Cause.
 //
-// # What is not right yet
+// # When remote has lost its data
 //
-// A remote that is emptied while no operation fails, because nobody asked meanwhile or it
-// was quick, is believed: its sessions are lost. After InvalidateAuth or RenameAuth during
-// an outage, a session that was bound to another auth meanwhile can lose that one. What is
-// bound at the moment in which the session's loss is offered is lost. Open uses of a
-// provisional binding are not carried over the beginning or the end of an outage. If two
-// replicas offer one session with the same auth, only the first one's Confirm counts.
+// That happens if it was restarted empty, or flushed. If it has an Epoch, see [Epoch], this
+// process asks for that after an outage, and whenever remote does not know what is known
+// here. If it has changed, this process offers all sessions and notes that it knows. What
+// is missing under the same epoch was removed, or has expired.
 package fallback

@@ -181,6 +181,20 @@ func (l *link) InvalidateAuth(ctx context.Context, auth string) (n int, err erro
 	return l.Memory.InvalidateAuth(ctx, auth)
 }
 
+func (l *link) RenameAuth(ctx context.Context, from, to string) (n int, err error) {
+	if err := l.pass(ctx); err != nil {
+		return 0, err
+	}
+	return l.Memory.RenameAuth(ctx, from, to)
+}
+
+func (l *link) EditMemos(ctx context.Context, edit func(cache.Binding) string) (err error) {
+	if err := l.pass(ctx); err != nil {
+		return err
+	}
+	return l.Memory.EditMemos(ctx, edit)
+}
+
 func over(t *testing.T, l cache.Store) *fallback.Store {
 	t.Helper()
 	s, err := fallback.New(l, nil)
@@ -344,6 +358,7 @@ func TestWhatWasBoundMeanwhileIsOffered(t *testing.T) {
 		require.Equal(t, cache.Binding{Away: true}, unknown, "whoever binds it should know")
 		a := bind(t, one, named("new"), "A")
 		confirm(t, one, a)
+		require.NotZero(t, a.Gen>>63, "no store makes that generation")
 		b := bind(t, two, named("new"), "B")
 		confirm(t, two, b)
 		late := bind(t, two, named("late"), "C") // not reported before remote is back

@@ -60,7 +60,9 @@ type Stats struct {
 }
 
 // Epoch is what remote can have besides: an id of the data that a scope's tenant has there,
-// made anew when the data is new. If it has changed, remote has lost its data.
+// made anew when the data is new. If it has changed, remote has lost its data. It is asked
+// for once a tenant, after each outage, and when remote does not know a session or a note
+// that it has to know.
 type Epoch interface {
 	Epoch(ctx context.Context, scope cache.Scope) (string, error)
 }

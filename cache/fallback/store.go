@@ -30,7 +30,7 @@ type Store struct {
 	mu     sync.Mutex
 	t      table
 	epochs *simplelru.LRU[string, epoch] // by tenant
-	later  []func(context.Context) error
+	later  []func(context.Context) (int, error)
 	state  atomic.Uint32 // State; written with mu held
 	closed bool
 	stop   chan struct{}
@@ -39,9 +39,9 @@ type Store struct {
 	failed, local, outages, offered, adopted atomic.Uint64
 }
 
-// epoch is an Epoch, and a scope to ask for it with.
+// epoch is an Epoch, and a scope to ask for it with, as remote is given it.
 type epoch struct {
-	scope cache.Scope
+	given cache.Scope
 	id    string
 }
 
@@ -149,12 +149,11 @@ func (s *Store) try(ctx context.Context, do func(context.Context) error) (done b
 }
 
 // learn takes what remote has said of the session that keys name.
-func (s *Store) learn(ctx context.Context, scope cache.Scope, k *cache.Keys, b *cache.Binding, ok bool) {
-	scope = scope.Short()
-	s.meet(ctx, scope)
+func (s *Store) learn(ctx context.Context, given cache.Scope, k *cache.Keys, b *cache.Binding, ok bool) {
+	s.meet(ctx, given)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known := s.t.find(scope, k)
+	known := s.t.find(given.Short(), k)
 	if known != nil && s.t.isPending(known) {
 		return // remote will be told
 	}
@@ -169,30 +168,24 @@ func (s *Store) learn(ctx context.Context, scope cache.Scope, k *cache.Keys, b *
 		s.t.remove(known)
 	}
 	if at == nil {
-		at = s.t.add(scope, *b)
+		at = s.t.add(given, *b)
 	}
 	at.is(b)
+	at.opened()
 	s.t.use(at, k)
 }
 
-// is says that a session is what remote has said.
-func (s *session) is(b *cache.Binding) {
-	s.b = *b
-	s.remote = *b
-	s.uses = 0
-	s.served = time.Now().Add(-b.SinceServed)
-}
-
 // meet notes the epoch of a tenant that is new here.
-func (s *Store) meet(ctx context.Context, scope cache.Scope) {
+func (s *Store) meet(ctx context.Context, given cache.Scope) {
 	if s.epoch == nil {
 		return
 	}
+	tenant := given.Short().Tenant
 	s.mu.Lock()
-	_, known := s.epochs.Get(scope.Tenant)
+	_, known := s.epochs.Get(tenant)
 	if !known {
-		scope = cloned(scope)
-		s.epochs.Add(scope.Tenant, epoch{scope: scope}) // so that others do not ask, too
+		given, tenant = cloned(given), strings.Clone(tenant)
+		s.epochs.Add(tenant, epoch{given: given}) // so that others do not ask, too
 	}
 	s.mu.Unlock()
 	if known {
@@ -200,20 +193,71 @@ func (s *Store) meet(ctx context.Context, scope cache.Scope) {
 	}
 	c, cancel := context.WithTimeout(ctx, s.o.Budget)
 	defer cancel()
-	id, err := s.epoch.Epoch(c, scope)
+	id, err := s.epoch.Epoch(c, given)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		s.epochs.Remove(scope.Tenant) // the next one asks again
+		s.epochs.Remove(tenant) // the next one asks again
 		return
 	}
-	s.epochs.Add(scope.Tenant, epoch{scope, id})
+	s.epochs.Add(tenant, epoch{given, id})
+}
+
+// errEmptied is what remote says in effect if it does not know what is known here, and its
+// data is new.
+var errEmptied = errors.New("fallback: the store has lost its data")
+
+// missing is called when remote does not know what it has to know, if known says so with
+// the lock held. That is an error if remote has lost its data, or does not answer. If not,
+// somebody has removed it, or it has expired.
+func (s *Store) missing(ctx context.Context, given cache.Scope, known func() bool) error {
+	if s.epoch == nil {
+		return nil
+	}
+	s.mu.Lock()
+	e, met := s.epochs.Peek(given.Short().Tenant)
+	met = met && e.id != "" && known()
+	s.mu.Unlock()
+	if !met {
+		return nil
+	}
+	id, err := s.epoch.Epoch(ctx, e.given)
+	if err == nil && id != e.id {
+		err = errEmptied
+	}
+	return err
+}
+
+// missed is missing for the session that keys name, if remote has found b instead, or
+// nothing.
+func (s *Store) missed(ctx context.Context, given cache.Scope, k *cache.Keys, b *cache.Binding) error {
+	return s.missing(ctx, given, func() bool {
+		known := s.t.find(given.Short(), k)
+		return known != nil && known.remote.Gen != 0 && known.remote.Session != b.Session
+	})
+}
+
+// gone is missing for the session of a binding that remote does not know. current says
+// that it may know the session all the same: then it matters only if the binding is
+// current, as far as is known here.
+func (s *Store) gone(ctx context.Context, b *cache.Binding, current bool) error {
+	s.mu.Lock()
+	known := s.t.named(b)
+	if known == nil || current && (known.stale || known.remote.Gen != b.Gen) {
+		s.mu.Unlock()
+		return nil
+	}
+	given := known.given
+	s.mu.Unlock()
+	return s.missing(ctx, given, func() bool { return true })
 }
 
 // Get implements [cache.Store].
 func (s *Store) Get(ctx context.Context, scope cache.Scope, k cache.Keys) (b cache.Binding, ok bool, err error) {
 	away, err := s.ask(ctx, func(ctx context.Context) (err error) {
-		b, ok, err = s.remote.Get(ctx, scope, k)
+		if b, ok, err = s.remote.Get(ctx, scope, k); err == nil && !ok {
+			err = s.missed(ctx, scope, &k, &b)
+		}
 		return err
 	}, func() {
 		b, ok = cache.Binding{Away: true}, false
@@ -229,8 +273,8 @@ func (s *Store) Get(ctx context.Context, scope cache.Scope, k cache.Keys) (b cac
 
 // used is what a request sees that uses a session.
 func (s *Store) used(known *session, k *cache.Keys) cache.Binding {
-	b := known.view()
-	known.open()
+	b := s.t.view(known)
+	s.t.open(known)
 	s.t.use(known, k)
 	return b
 }
@@ -238,12 +282,14 @@ func (s *Store) used(known *session, k *cache.Keys) cache.Binding {
 // Peek implements [cache.Store].
 func (s *Store) Peek(ctx context.Context, scope cache.Scope, k cache.Keys) (b cache.Binding, ok bool, err error) {
 	_, err = s.ask(ctx, func(ctx context.Context) (err error) {
-		b, ok, err = s.remote.Peek(ctx, scope, k)
+		if b, ok, err = s.remote.Peek(ctx, scope, k); err == nil && !ok {
+			err = s.missed(ctx, scope, &k, &b)
+		}
 		return err
 	}, func() {
 		b, ok = cache.Binding{Away: true}, false
 		if known := s.t.find(scope.Short(), &k); known != nil {
-			b, ok = known.view(), true
+			b, ok = s.t.view(known), true
 		}
 	})
 	return b, ok, err
@@ -253,10 +299,16 @@ func (s *Store) Peek(ctx context.Context, scope cache.Scope, k cache.Keys) (b ca
 func (s *Store) Bind(ctx context.Context, scope cache.Scope, k cache.Keys, auth string) (b cache.Binding, existed bool, err error) {
 	away, err := s.ask(ctx, func(ctx context.Context) (err error) {
 		b, existed, err = s.remote.Bind(ctx, scope, k, auth)
+		if err != nil || existed {
+			return err
+		}
+		if err = s.missed(ctx, scope, &k, &b); err != nil {
+			_, _ = s.remote.Release(ctx, b, true) // the auth that is known here is offered instead
+		}
 		return err
 	}, func() {
 		if b, existed = (cache.Binding{}), false; !k.IsZero() && auth != "" {
-			b, existed = s.bind(scope.Short(), &k, auth)
+			b, existed = s.bind(scope, &k, auth)
 		}
 	})
 	if !away && err == nil && b.Gen != 0 {
@@ -266,11 +318,11 @@ func (s *Store) Bind(ctx context.Context, scope cache.Scope, k cache.Keys, auth 
 }
 
 // bind binds a session in this process.
-func (s *Store) bind(scope cache.Scope, k *cache.Keys, auth string) (b cache.Binding, existed bool) {
-	known := s.t.find(scope, k)
+func (s *Store) bind(given cache.Scope, k *cache.Keys, auth string) (b cache.Binding, existed bool) {
+	known := s.t.find(given.Short(), k)
 	switch {
 	case known == nil:
-		known = s.t.add(scope, cache.Binding{Session: newName(), Auth: strings.Clone(auth), Gen: newGen()})
+		known = s.t.add(given, cache.Binding{Session: newName(), Auth: strings.Clone(auth), Gen: newGen()})
 		known.used = time.Now()
 	case known.b.Bound():
 		return s.used(known, k), true
@@ -282,18 +334,24 @@ func (s *Store) bind(scope cache.Scope, k *cache.Keys, auth string) (b cache.Bin
 }
 
 // on runs an operation on the session of a binding: remote's with the binding that remote
-// knows, or here. learned takes what remote has answered. here and learned run with the
-// lock held, and only if the session is known.
-func (s *Store) on(ctx context.Context, b cache.Binding, remote func(context.Context, cache.Binding) error, learned, here func(*session)) error {
+// knows, or here with the one that is known here. learned takes what remote has answered.
+// here and learned run with the lock held, and only if the session is known.
+func (s *Store) on(ctx context.Context, b cache.Binding, remote func(context.Context, cache.Binding) error, learned, here func(*session, cache.Binding)) error {
 	away, err := s.ask(ctx, func(ctx context.Context) error {
-		there, ok := s.translate(b)
+		s.mu.Lock()
+		known := s.t.named(&b)
+		there, ok := b, !local(b.Gen)
+		if known != nil && known.remote.Gen != 0 {
+			there, ok = known.translate(b), true
+		}
+		s.mu.Unlock()
 		if !ok {
 			return nil // the session is gone
 		}
 		return remote(ctx, there)
 	}, func() {
 		if known := s.t.named(&b); known != nil && b.Gen != 0 {
-			here(known)
+			here(known, known.resolve(b))
 		}
 	})
 	if away || err != nil {
@@ -302,43 +360,24 @@ func (s *Store) on(ctx context.Context, b cache.Binding, remote func(context.Con
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known := s.t.named(&b); known != nil && b.Gen != 0 && !s.t.isPending(known) {
-		learned(known)
+		learned(known, known.resolve(b))
 	}
 	return nil
-}
-
-// translate is the binding by which remote knows what this process has bound, or has
-// moved, while remote was away.
-func (s *Store) translate(b cache.Binding) (cache.Binding, bool) {
-	if !local(b.Gen) {
-		return b, true
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	known := s.t.named(&b)
-	if known == nil || known.remote.Gen == 0 {
-		return cache.Binding{}, false
-	}
-	there := known.remote
-	there.Opening = b.Opening
-	if known.before.Gen != b.Gen {
-		there.Gen = b.Gen // an older one: remote has never had it
-	} else if known.before.Memo == b.Memo {
-		there.Memo = known.b.Memo
-	}
-	return there, true
 }
 
 // Move implements [cache.Store].
 func (s *Store) Move(ctx context.Context, b cache.Binding, auth string) (now cache.Binding, moved bool, err error) {
 	err = s.on(ctx, b, func(ctx context.Context, b cache.Binding) (err error) {
-		now, moved, err = s.remote.Move(ctx, b, auth)
+		if now, moved, err = s.remote.Move(ctx, b, auth); err == nil && now.Gen == 0 && auth != "" {
+			err = s.gone(ctx, &b, false)
+		}
 		return err
-	}, func(known *session) {
+	}, func(known *session, _ cache.Binding) {
 		if now.Gen != 0 {
 			known.is(&now)
+			known.opened()
 		}
-	}, func(known *session) {
+	}, func(known *session, b cache.Binding) {
 		if auth == "" {
 			return
 		}
@@ -346,8 +385,8 @@ func (s *Store) Move(ctx context.Context, b cache.Binding, auth string) (now cac
 			known.rebind(auth)
 			s.t.tell(known)
 		}
-		now = known.view()
-		known.open()
+		now = s.t.view(known)
+		s.t.open(known)
 	})
 	return now, moved, err
 }
@@ -355,20 +394,22 @@ func (s *Store) Move(ctx context.Context, b cache.Binding, auth string) (now cac
 // Confirm implements [cache.Store].
 func (s *Store) Confirm(ctx context.Context, b cache.Binding) (memo string, current bool, err error) {
 	serve := func(known *session) {
-		known.b.Served, known.uses, known.served = true, 0, time.Now()
+		known.b.Served, known.uses, known.held, known.served = true, 0, 0, time.Now()
 		s.t.touch(known)
 		memo = known.b.Memo
 	}
 	err = s.on(ctx, b, func(ctx context.Context, b cache.Binding) (err error) {
-		memo, current, err = s.remote.Confirm(ctx, b)
+		if memo, current, err = s.remote.Confirm(ctx, b); err == nil && !current {
+			err = s.gone(ctx, &b, true)
+		}
 		return err
-	}, func(known *session) {
+	}, func(known *session, _ cache.Binding) {
 		if current {
 			known.b.Memo, known.remote.Memo = memo, memo
 			serve(known)
 			known.remote.Served = true
 		}
-	}, func(known *session) {
+	}, func(known *session, b cache.Binding) {
 		if current = known.b.Gen == b.Gen && known.b.Bound(); current {
 			serve(known)
 			s.t.tell(known)
@@ -380,13 +421,15 @@ func (s *Store) Confirm(ctx context.Context, b cache.Binding) (memo string, curr
 // Touch implements [cache.Store].
 func (s *Store) Touch(ctx context.Context, b cache.Binding) (current bool, err error) {
 	err = s.on(ctx, b, func(ctx context.Context, b cache.Binding) (err error) {
-		current, err = s.remote.Touch(ctx, b)
+		if current, err = s.remote.Touch(ctx, b); err == nil && !current {
+			err = s.gone(ctx, &b, true)
+		}
 		return err
-	}, func(known *session) {
+	}, func(known *session, _ cache.Binding) {
 		if current {
 			s.t.touch(known)
 		}
-	}, func(known *session) {
+	}, func(known *session, b cache.Binding) {
 		if current = known.b.Gen == b.Gen; current {
 			s.t.touch(known)
 		}
@@ -397,18 +440,20 @@ func (s *Store) Touch(ctx context.Context, b cache.Binding) (current bool, err e
 // Amend implements [cache.Store].
 func (s *Store) Amend(ctx context.Context, b cache.Binding, memo string) (now cache.Binding, amended bool, err error) {
 	err = s.on(ctx, b, func(ctx context.Context, b cache.Binding) (err error) {
-		now, amended, err = s.remote.Amend(ctx, b, memo)
+		if now, amended, err = s.remote.Amend(ctx, b, memo); err == nil && now.Gen == 0 {
+			err = s.gone(ctx, &b, false)
+		}
 		return err
-	}, func(known *session) {
+	}, func(known *session, _ cache.Binding) {
 		if now.Gen != 0 {
 			known.is(&now)
 		}
-	}, func(known *session) {
+	}, func(known *session, b cache.Binding) {
 		if amended = known.b.Gen == b.Gen && known.b.Memo == b.Memo; amended && memo != b.Memo {
 			known.b.Memo = strings.Clone(memo)
 			s.t.tell(known)
 		}
-		now = known.view()
+		now = s.t.view(known)
 	})
 	return now, amended, err
 }
@@ -416,13 +461,15 @@ func (s *Store) Amend(ctx context.Context, b cache.Binding, memo string) (now ca
 // Unbind implements [cache.Store].
 func (s *Store) Unbind(ctx context.Context, b cache.Binding) (unbound bool, err error) {
 	err = s.on(ctx, b, func(ctx context.Context, b cache.Binding) (err error) {
-		unbound, err = s.remote.Unbind(ctx, b)
-		return err
-	}, func(known *session) {
-		if unbound {
-			s.t.remove(known) // its generation is not known here
+		if unbound, err = s.remote.Unbind(ctx, b); err == nil && !unbound {
+			err = s.gone(ctx, &b, true)
 		}
-	}, func(known *session) {
+		return err
+	}, func(known *session, _ cache.Binding) {
+		if unbound {
+			known.lostThere(cache.Unbound)
+		}
+	}, func(known *session, b cache.Binding) {
 		if unbound = known.b.Gen == b.Gen && known.b.Bound(); unbound {
 			known.lose(cache.Unbound)
 			s.t.tell(known)
@@ -431,24 +478,37 @@ func (s *Store) Unbind(ctx context.Context, b cache.Binding) (unbound bool, err 
 	return unbound, err
 }
 
+// last reports whether a binding has one open use, as far as is known here.
+func (s *Store) last(b *cache.Binding) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.t.named(b)
+	return known != nil && known.uses == 1
+}
+
 // Release implements [cache.Store].
 func (s *Store) Release(ctx context.Context, b cache.Binding, failed bool) (unbound bool, err error) {
 	err = s.on(ctx, b, func(ctx context.Context, b cache.Binding) (err error) {
-		unbound, err = s.remote.Release(ctx, b, failed)
-		return err
-	}, func(known *session) {
-		if unbound {
-			s.t.remove(known)
+		if unbound, err = s.remote.Release(ctx, b, failed); err == nil && failed && !unbound && s.last(&b) {
+			err = s.gone(ctx, &b, true)
 		}
-	}, func(known *session) {
-		if known.b.Gen != b.Gen || !known.b.Bound() || known.b.Served || known.uses == 0 {
+		return err
+	}, func(known *session, b cache.Binding) {
+		switch {
+		case unbound:
+			known.lostThere(cache.Released)
+		case known.b.Gen == b.Gen:
+			known.uses, known.held = max(0, known.uses-1), max(0, known.held-1)
+		}
+	}, func(known *session, b cache.Binding) {
+		if known.b.Gen != b.Gen || !provisional(&known.b) || known.uses == 0 {
 			return
 		}
 		known.uses--
 		if unbound = failed && known.uses == 0; unbound {
 			known.lose(cache.Released)
-			s.t.tell(known)
 		}
+		s.t.tell(known)
 	})
 	return unbound, err
 }
@@ -463,12 +523,15 @@ func (s *Store) Extend(ctx context.Context, b cache.Binding, end cache.Key, keys
 	}
 	err = s.on(ctx, b, func(ctx context.Context, b cache.Binding) (err error) {
 		extended, shared, err = s.remote.Extend(ctx, b, end, keys, marks)
+		if err == nil && !extended && !b.Opening {
+			err = s.gone(ctx, &b, true)
+		}
 		return err
-	}, func(known *session) {
+	}, func(known *session, _ cache.Binding) {
 		if extended {
 			take(known)
 		}
-	}, func(known *session) {
+	}, func(known *session, b cache.Binding) {
 		if b.Opening && known.end != end {
 			return
 		}
@@ -483,13 +546,15 @@ func (s *Store) Extend(ctx context.Context, b cache.Binding, end cache.Key, keys
 func (s *Store) Remember(ctx context.Context, scope cache.Scope, key cache.Key, auth string) error {
 	keep := func(told bool) {
 		if key != (cache.Key{}) && auth != "" {
-			s.t.note(scoped{cloned(scope.Short()), key}, note{strings.Clone(auth), time.Now()}, told)
+			given := cloned(scope)
+			s.t.note(scoped{given.Short(), key}, note{given, strings.Clone(auth), time.Now()}, told)
 		}
 	}
 	away, err := s.ask(ctx, func(ctx context.Context) error { return s.remote.Remember(ctx, scope, key, auth) }, func() { keep(false) })
 	if away || err != nil {
 		return err
 	}
+	s.meet(ctx, scope)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	keep(true)
@@ -500,16 +565,20 @@ func (s *Store) Remember(ctx context.Context, scope cache.Scope, key cache.Key, 
 func (s *Store) Recall(ctx context.Context, scope cache.Scope, key cache.Key) (auth string, ok bool, err error) {
 	at := scoped{scope.Short(), key}
 	away, err := s.ask(ctx, func(ctx context.Context) (err error) {
-		auth, ok, err = s.remote.Recall(ctx, scope, key)
+		if auth, ok, err = s.remote.Recall(ctx, scope, key); err == nil && !ok {
+			err = s.missing(ctx, scope, func() bool { return s.t.notes.Contains(at) })
+		}
 		return err
 	}, func() { auth, ok = s.t.recall(at) })
 	if away || err != nil {
 		return auth, ok, err
 	}
+	s.meet(ctx, scope)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ok {
-		s.t.note(scoped{cloned(at.scope), key}, note{auth, time.Now()}, true)
+		given := cloned(scope)
+		s.t.note(scoped{given.Short(), key}, note{given, auth, time.Now()}, true)
 	} else {
 		s.t.notes.Remove(at)
 	}

@@ -31,28 +31,39 @@ type scoped struct {
 
 // session is one session.
 type session struct {
-	scope  cache.Scope
+	scope  cache.Scope   // with short names
+	given  cache.Scope   // as remote is given it
 	b      cache.Binding // as callers see it
 	remote cache.Binding // as remote knows it; zero if it does not
-	before cache.Binding // the one of this process that b has replaced
+	before []uint64      // the generations that callers may have instead of became
+	became uint64        // what those have become at remote, if they count there
 
+	called []cache.Key // the names that callers may have, the latest ones
 	names  []cache.Key // explicit ids
 	end    cache.Key   // the latest
 	others []cache.Key // earlier ends, Also, and keys of answers: the latest ones
 	used   time.Time
 	served time.Time
-	uses   int
+
+	uses int // the open uses that this process has of b
+	held int // those that remote has counted for it, of the binding remote
+
+	forgot uint64 // the generation that remote had, if it has lost its data
+	stale  bool   // the session has lost its auth there, or will: see refresh
+	ended  bool   // b is lost because the last open use of the binding remote has failed
 }
 
 type note struct {
-	auth string
-	used time.Time
+	given cache.Scope // as remote is given it
+	auth  string
+	used  time.Time
 }
 
 // Bounds of the keys of one session.
 const (
 	maxNames  = 8
 	maxOthers = 16
+	maxCalled = 8 // likewise bindings; requests in flight seldom have older ones
 )
 
 func (t *table) init(o *Options) {
@@ -66,7 +77,7 @@ func (t *table) init(o *Options) {
 
 // unlink takes a session out of all that leads to it.
 func (t *table) unlink(s *session) {
-	for _, name := range [...]cache.Key{s.b.Session, s.remote.Session, s.before.Session} {
+	for _, name := range s.called {
 		if t.byName[name] == s {
 			delete(t.byName, name)
 		}
@@ -122,12 +133,28 @@ func (t *table) find(scope cache.Scope, k *cache.Keys) *session {
 // named is the session that a caller's Binding is about.
 func (t *table) named(b *cache.Binding) *session { return t.live(t.byName[b.Session]) }
 
-// add makes a session.
-func (t *table) add(scope cache.Scope, b cache.Binding) *session {
-	s := &session{scope: cloned(scope), b: b}
-	t.byName[b.Session] = s
+// add makes a session in a scope that a caller has given.
+func (t *table) add(given cache.Scope, b cache.Binding) *session {
+	given = cloned(given)
+	s := &session{scope: given.Short(), given: given, b: b}
 	t.sessions.Add(s, struct{}{})
+	t.call(s, b.Session)
 	return s
+}
+
+// call lets a name lead to a session. It gets another one if remote had none for it.
+func (t *table) call(s *session, name cache.Key) {
+	if slices.Contains(s.called, name) {
+		return
+	}
+	if len(s.called) == maxCalled {
+		if t.byName[s.called[0]] == s {
+			delete(t.byName, s.called[0])
+		}
+		s.called = slices.Delete(s.called, 0, 1)
+	}
+	s.called = append(s.called, name)
+	t.byName[name] = s
 }
 
 // use says that a request has come with keys. They lead to the session from now on.
@@ -223,8 +250,39 @@ func (t *table) recall(at scoped) (auth string, ok bool) {
 	return n.auth, true
 }
 
+// replaced says that a generation has become another binding at remote. If that does not
+// count there it is the zero one.
+func (s *session) replaced(gen uint64, became uint64) {
+	if became == 0 || gen != s.became {
+		s.before = nil
+	}
+	s.before = append(s.before[max(0, len(s.before)+1-maxCalled):], gen)
+	s.became = became
+}
+
+// translate is a binding that a caller has, as remote knows it.
+func (s *session) translate(b cache.Binding) cache.Binding {
+	there := s.remote
+	there.Opening, there.Memo, there.Gen = b.Opening, b.Memo, b.Gen // it may be of this process alone
+	if s.became != 0 && slices.Contains(s.before, b.Gen) {
+		there.Gen = s.became
+	}
+	return there
+}
+
+// resolve is a binding that a caller has, as it is known here.
+func (s *session) resolve(b cache.Binding) cache.Binding {
+	if t := s.translate(b); s.b.Gen == s.became && t.Gen == s.b.Gen {
+		return t
+	}
+	return b
+}
+
 // view is what a caller sees of a session.
-func (s *session) view() cache.Binding {
+func (t *table) view(s *session) cache.Binding {
+	if s.stale {
+		t.tell(s) // so that the generation is known when the caller comes back with it
+	}
 	b := s.b
 	b.Away, b.Idle, b.SinceServed = true, time.Since(s.used), 0
 	b.Opening, b.Asked, b.Shared = false, 0, 0
@@ -234,23 +292,61 @@ func (s *session) view() cache.Binding {
 	return b
 }
 
-// open opens a use of a provisional binding.
-func (s *session) open() {
-	if s.b.Bound() && !s.b.Served {
+// provisional reports whether a binding has open uses.
+func provisional(b *cache.Binding) bool { return b.Bound() && !b.Served }
+
+// open opens a use of a session, if its binding is provisional. Remote is told.
+func (t *table) open(s *session) {
+	if provisional(&s.b) {
 		s.uses++
+		t.tell(s)
 	}
 }
 
 // rebind binds a session to an auth anew.
 func (s *session) rebind(auth string) {
 	s.b.Auth, s.b.Gen, s.b.Lost, s.b.Served = strings.Clone(auth), newGen(), 0, false
-	s.uses = 0
+	s.uses, s.ended = 0, false
 }
 
 // lose takes the auth from a session.
 func (s *session) lose(why cache.Cause) {
+	s.ended = why == cache.Released && s.b.Gen == s.remote.Gen
 	s.b.Gen, s.b.Lost, s.b.Served = newGen(), why, false
 	s.uses = 0
+}
+
+// lostThere takes the auth from a session, as remote has done: its generation there is
+// not known.
+func (s *session) lostThere(why cache.Cause) {
+	s.lose(why)
+	s.stale, s.ended = true, false
+}
+
+// is says that a session is what remote has said.
+func (s *session) is(b *cache.Binding) {
+	if s.b.Gen != b.Gen || !provisional(b) {
+		s.uses, s.held = 0, 0
+	}
+	s.b, s.remote, s.forgot, s.stale, s.ended = *b, *b, 0, false, false
+	s.served = time.Now().Add(-b.SinceServed)
+}
+
+// opened says that remote has opened a use for this process.
+func (s *session) opened() {
+	if provisional(&s.b) {
+		s.uses++
+		s.held++
+	}
+}
+
+// forgotten says that remote has lost its data. A session that was bound after that is
+// there all the same.
+func (s *session) forgotten() {
+	if s.remote.Gen != 0 {
+		s.forgot = s.remote.Gen
+	}
+	s.remote, s.stale, s.ended = cache.Binding{}, false, false
 }
 
 // local says that a generation was made here. A Store's own are below that.

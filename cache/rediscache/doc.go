@@ -48,9 +48,9 @@
 // has changed may be answered as it was until the server's word arrives, and never for
 // longer than Options.Lag. What this process changes itself is not answered as it was:
 // internal/proving checks that Bind, Get and what follows from them are linearizable for
-// requests with ids. For as long as Lag, an answer of the near-cache binds no key that the
-// session has lost: an Also that was taken by Extend, or a second id whose session was
-// evicted.
+// requests with ids. One thing a request does on the server alone: it takes back an Also
+// that another process's request has taken from its session. The near-cache does that at
+// the latest after Lag.
 //
 // Measured by one process, the server beside it on two cores, with
 //

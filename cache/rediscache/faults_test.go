@@ -161,6 +161,70 @@ func endure(t *testing.T, url string, f fault) {
 		len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1], back.Round(time.Millisecond), moved, sessions, store.Stats())
 }
 
+// A server loses its data while nobody asks, or so fast that no operation fails. The first
+// one that misses what it has seen finds that out.
+func TestAServerThatIsEmptiedWhileNobodyAsks(t *testing.T) {
+	restart := func(pause time.Duration) func(*testing.T, *servers.Server) {
+		return func(_ *testing.T, s *servers.Server) {
+			s.Kill()
+			time.Sleep(pause)
+			s.Start()
+		}
+	}
+	for name, empty := range map[string]func(*testing.T, *servers.Server){
+		"flushed": func(t *testing.T, s *servers.Server) {
+			_, err := s.Do("FLUSHALL")
+			require.NoError(t, err)
+		},
+		"restarted":         restart(time.Second),
+		"restarted at once": restart(0),
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := servers.Redis(t)
+			remote, err := rediscache.Open(server.URL(), nil)
+			require.NoError(t, err)
+			store, err := fallback.New(remote, &fallback.Options{Budget: 200 * time.Millisecond})
+			require.NoError(t, err)
+			defer func() { require.NoError(t, store.Close()) }()
+			present := func() {
+				t.Helper()
+				require.Eventually(t, func() bool {
+					_, _, err := store.Peek(t.Context(), scope, named("nobody"))
+					return err == nil && store.State() == fallback.Present
+				}, 20*time.Second, 5*time.Millisecond)
+			}
+			present()
+			all := []cache.Keys{named("id"), named("other"), {End: key("end")}}
+			for i, k := range all {
+				b, _, err := store.Bind(t.Context(), scope, k, fmt.Sprint("auth", i))
+				require.NoError(t, err)
+				_, current, err := store.Confirm(t.Context(), b)
+				require.NoError(t, err)
+				require.True(t, current)
+			}
+			require.NoError(t, store.Remember(t.Context(), scope, key("response"), "auth0"))
+			empty(t, server)
+			time.Sleep(100 * time.Millisecond)
+			for range 2 { // before and after the store is back
+				for i, k := range all {
+					b, ok, err := store.Get(t.Context(), scope, k)
+					require.NoError(t, err)
+					require.Equal(t, []any{true, fmt.Sprint("auth", i), true}, []any{ok, b.Auth, b.Served})
+				}
+				auth, ok, err := store.Recall(t.Context(), scope, key("response"))
+				require.NoError(t, err)
+				require.Equal(t, []any{"auth0", true}, []any{auth, ok})
+				present()
+			}
+			for i, k := range all {
+				b, ok, err := remote.Get(t.Context(), scope, k)
+				require.NoError(t, err)
+				require.Equal(t, []any{true, fmt.Sprint("auth", i)}, []any{ok, b.Auth}, "the server knows")
+			}
+		})
+	}
+}
+
 // migrate brings all slots of the first node that have keys to the second, a few keys at a
 // time.
 func migrate(g *servers.Group) error {

@@ -197,6 +197,23 @@ func (n *near) keep(scope *cache.Scope, k *cache.Keys, b *cache.Binding, mine []
 	}
 }
 
+// taken says that an answer has taken keys from any other session of its scope: from all
+// that are held, if the scope is not known.
+func (n *near) taken(scope string, keys []cache.Key) {
+	if n == nil || len(keys) == 0 {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(scope) != len(cache.Key{}) {
+		n.dropAll()
+		return
+	}
+	for _, k := range keys {
+		n.drops(aliasOf(cache.Key([]byte(scope)), k))
+	}
+}
+
 // touch answers a Confirm or a Touch of a session whose last one the server knows.
 func (n *near) touch(b *cache.Binding, served bool) (memo string, ok bool) {
 	if n == nil {
@@ -298,6 +315,11 @@ func (n *near) drop(session cache.Key) {
 func (n *near) changed(a alias) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.drops(a)
+}
+
+// drops says that a key may lead to another session.
+func (n *near) drops(a alias) {
 	n.count++
 	n.aliases[ofAlias(a)] = n.count
 	if e := n.byAlias[a]; e != nil {

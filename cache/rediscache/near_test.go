@@ -197,3 +197,49 @@ func TestTheServerIsAskedOnceALag(t *testing.T) {
 		require.EqualValues(t, 2, s.Stats().RoundTrips-before, "Confirm")
 	}
 }
+
+// An answer of another session takes a key that the near-cache has. The next request takes
+// it back, as it does without a near-cache.
+func TestAKeyThatAnAnswerHasTakenIsTakenBack(t *testing.T) {
+	for _, lag := range []time.Duration{0, -1} {
+		s := open(t, servers.Redis(t).URL(), &rediscache.Options{Lag: lag})
+		k := named("one")
+		k.Also[0] = key("also")
+		settled(t, s, k, "A")
+		other, _, err := s.Bind(t.Context(), scope, cache.Keys{End: key("end")}, "B")
+		require.NoError(t, err)
+		leads := cache.Keys{End: key("next"), Past: []cache.Key{key("also")}}
+		for _, auth := range []string{"B", "A"} {
+			if auth == "B" {
+				extended, _, err := s.Extend(t.Context(), other, key("end"), []cache.Key{key("also")}, nil)
+				require.NoError(t, err)
+				require.True(t, extended)
+			} else {
+				_, _, err = s.Get(t.Context(), scope, k)
+				require.NoError(t, err)
+			}
+			b, ok, err := s.Peek(t.Context(), scope, leads)
+			require.NoError(t, err)
+			require.Equal(t, []any{true, auth}, []any{ok, b.Auth}, "lag %v", lag)
+		}
+	}
+}
+
+// The second id of a request is another session's. When that is gone the id is this one's.
+func TestASecondIdOfASessionThatIsGone(t *testing.T) {
+	for _, lag := range []time.Duration{0, -1} {
+		s := open(t, servers.Redis(t).URL(), &rediscache.Options{Lag: lag, MaxPerTenant: 2})
+		settled(t, s, named("two"), "B")
+		settled(t, s, named("one"), "A")
+		settled(t, s, named("one", "two"), "A")
+		b, _, err := s.Peek(t.Context(), scope, named("two"))
+		require.NoError(t, err)
+		require.Equal(t, "B", b.Auth)
+		settled(t, s, named("three"), "C") // the bound: two goes
+		_, _, err = s.Get(t.Context(), scope, named("one", "two"))
+		require.NoError(t, err)
+		b, ok, err := s.Peek(t.Context(), scope, named("two"))
+		require.NoError(t, err)
+		require.Equal(t, []any{true, "A"}, []any{ok, b.Auth}, "lag %v", lag)
+	}
+}

@@ -199,24 +199,30 @@ func (s *Store) getOrBind(ctx context.Context, scope *cache.Scope, keys *cache.K
 	return b, found, err
 }
 
-// ownedBy are the keys that the script's number says are the session's: its lowest bits
-// are those of the names, the bits above those of the others. Without the first id there
-// are none: the server tracks no other.
+// ownedBy are the request's keys, the first id before the others, if the script's number
+// says that all of them are the session's: its lowest bits are those of the names, the
+// bits above those of the others. If one is another session's there are none: nobody would
+// say when that session is gone, and the key is this one's.
 func ownedBy(reply rueidis.RedisMessage, scope cache.Key, k *cache.Keys) []alias {
 	owned, err := reply.AsInt64()
-	if err != nil || owned&1 == 0 {
+	if err != nil {
 		return nil
 	}
 	all := make([]alias, 0, cache.MaxNames+cache.MaxAlso)
-	for i, name := range k.Names {
-		if owned>>i&1 != 0 {
-			all = append(all, aliasOf(scope, name))
+	add := func(keys []cache.Key, first int) (whole bool) {
+		for i, key := range keys {
+			switch {
+			case key == cache.Key{}:
+			case owned>>(first+i)&1 == 0:
+				return false
+			default:
+				all = append(all, aliasOf(scope, key))
+			}
 		}
+		return true
 	}
-	for i, also := range k.Also {
-		if owned>>(cache.MaxNames+i)&1 != 0 {
-			all = append(all, aliasOf(scope, also))
-		}
+	if !add(k.Names[:], 0) || !add(k.Also[:], cache.MaxNames) {
+		return nil
 	}
 	return all
 }
@@ -332,11 +338,16 @@ func (s *Store) Extend(ctx context.Context, b cache.Binding, end cache.Key, keys
 	}
 	keys, marks = keys[:min(len(keys), cache.MaxAnswer)], marks[:min(len(marks), cache.MaxMarks)]
 	reply, err := s.call(ctx, s.in(b.Ref[0]), "extend", string(b.Session[:]), flag(b.Opening), ending, joined(keys), joined(marks))
-	if err != nil || len(reply) != 2 {
+	if err != nil || len(reply) != 3 {
+		s.near.taken("", keys) // it may have been done
 		return false, 0, err
 	}
 	if extended, err = yes(reply, nil); err != nil {
 		return false, 0, s.explain(err)
+	}
+	if extended {
+		place, _ := reply[2].ToString()
+		s.near.taken(place, keys)
 	}
 	n, err := reply[1].AsInt64()
 	return extended, uint8(n), s.explain(err)

@@ -609,10 +609,10 @@ function ops.extend()
   local r = load(arg())
   local wasOpening, ending = arg() == '1', arg()
   local answers, given_ = keys(arg()), keys(arg())
-  if not r then return { 0, 0 } end
+  if not r then return { 0, 0, none } end
   scope = r.c
   local last = given(ending) and latest(r) == ending
-  if wasOpening and (not last or r.r) then return { 0, 0 } end
+  if wasOpening and (not last or r.r) then return { 0, 0, none } end
   if last and not r.r then
     r.r = 1
     r.dirty = true
@@ -623,7 +623,7 @@ function ops.extend()
     if bindMark(r, k) then shared = shared + 2 ^ (i - 1) end
   end
   flush()
-  return { 1, shared }
+  return { 1, shared, scope }
 end
 
 -- Notes.
