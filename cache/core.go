@@ -11,11 +11,12 @@ import (
 type core struct {
 	ttl      atomic.Int64 // nanoseconds, as all times here, which count from base
 	base     time.Time
+	epoch    int64 // base in nanoseconds of the wall clock
 	onRemove func(Scope, Binding, Cause)
 	secret
 	auths   registry
 	tenants ledger
-	count   atomic.Uint64 // of births and generations
+	count   atomic.Uint64 // the latest birth or generation
 	closed  atomic.Bool
 }
 
@@ -28,7 +29,7 @@ type origin struct {
 func newOrigin() origin { return origin{newSecret(), time.Now()} }
 
 func (c *core) init(o *Options, from origin) {
-	c.secret, c.base = from.secret, from.base
+	c.secret, c.base, c.epoch = from.secret, from.base, from.base.UnixNano()
 	c.ttl.Store(int64(o.TTL))
 	c.onRemove = o.OnRemove
 	c.auths.init()
@@ -40,8 +41,20 @@ func (c *core) now() moment {
 	return moment{at, at - c.ttl.Load()}
 }
 
-// next is a number that was never given before: a birth or a generation.
-func (c *core) next() uint64 { return c.count.Add(1) }
+// maxCount bounds births and generations.
+const maxCount = 1 << 62
+
+// next is a number that was never given before, a birth or a generation: the moment of
+// now in nanoseconds of the wall clock, or one more than the last number, if that is more.
+func (c *core) next() uint64 {
+	now := min(uint64(max(c.base.Add(time.Since(c.base)).UnixNano(), 0)), maxCount/2)
+	for {
+		last := c.count.Load()
+		if n := max(last+1, now); c.count.CompareAndSwap(last, n) {
+			return n
+		}
+	}
+}
 
 // in is a caller's key inside the scope of a mix; zero stays zero.
 func in(mix uint64, k Key) Key {
@@ -71,4 +84,5 @@ func (c *core) fill(b *Binding, r *record, st state, now moment) {
 	b.Session, b.Auth, b.Gen, b.Ref = c.name(r.born), c.auths.name(r.auth), r.gen, r.home
 	b.Served, b.SinceServed, b.Lost = st.served(), st.since(now), st.cause()
 	b.Idle, b.Memo = r.idle(now), r.memo()
+	b.Age = time.Duration(max(c.epoch+now.at-int64(r.gen), 0))
 }

@@ -125,7 +125,10 @@ func (l *loader) table(t *table, sessions bool) {
 		l.tenants(&t.tenants)
 		kind = l.next(blockTenants, blockTableEnd)
 	}
-	count := max(l.in.below(maxCount), l.most) + countGap + passed
+	count := max(l.in.below(maxCount), l.most)
+	if passed == 0 {
+		count += countGap
+	}
 	if l.end(); l.err != nil {
 		return
 	}

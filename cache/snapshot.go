@@ -136,12 +136,9 @@ const (
 	// fullBlock: only a large memo makes one much larger.
 	maxBlock  = 1 << 30
 	fullBlock = 64 << 10
-	// maxCount bounds births and generations in a snapshot.
-	maxCount = 1 << 62
-	// countGap is how far behind those of the snapshot new births and generations begin,
-	// besides the nanoseconds since then. Nobody makes one in less than a nanosecond. So
-	// the gap is for a wall clock that was set back. At a million a second it is twelve
-	// days.
+	// countGap is how far behind those of the snapshot new births and generations begin if
+	// the wall clock was set back. Otherwise its time is behind all that another store has
+	// made after the snapshot. At a million a second the gap is twelve days.
 	countGap = 1 << 40
 	// horizon is how far before it was loaded a table's time begins: what was served
 	// earlier than that, more than a year ago, was served then.

@@ -109,6 +109,10 @@ type Binding struct {
 	// Gen is the generation: never 0, and never used twice by one store. A store makes
 	// them below 1<<63. Those above are for a store in front of another one.
 	Gen uint64
+	// Age is the time since this binding was made, or the auth was lost. It does not start
+	// again when the session is used, or the auth renamed. It is too short if the wall
+	// clock was set back meanwhile.
+	Age time.Duration
 	// SinceServed is the time since Auth served the session last, as far as
 	// Confirm was told. It is 0 if Auth never has. It may be a second too short.
 	SinceServed time.Duration

@@ -51,6 +51,7 @@ var broken = map[string]struct {
 	"move drops the memo":        {"memo-survives-moves", func(m *cache.Memory, _ time.Duration) cache.Store { return &dropsMemo{m} }},
 	"served is used":             {"knows-when-it-was-served", func(m *cache.Memory, _ time.Duration) cache.Store { return &servedIsUsed{m} }},
 	"idle after the use":         {"knows-how-long-it-was-idle", func(m *cache.Memory, _ time.Duration) cache.Store { return &neverIdle{m} }},
+	"a use makes young":          {"knows-how-old-a-binding-is", func(m *cache.Memory, _ time.Duration) cache.Store { return &everYoung{m} }},
 	"fixed expiry":               {"idle-expires-not-age", func(m *cache.Memory, ttl time.Duration) cache.Store { return &fixedExpiry{m, ttl, sync.Map{}} }},
 	"aliases expire alone":       {"aliases-live-and-die-together", func(m *cache.Memory, ttl time.Duration) cache.Store { return &aliasesExpire{m, ttl, sync.Map{}} }},
 	"peek touches":               {"peek-changes-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &peekTouches{m} }},
@@ -431,6 +432,14 @@ type neverIdle struct{ *cache.Memory }
 func (s *neverIdle) Get(c ctx, sc cache.Scope, k cache.Keys) (cache.Binding, bool, error) {
 	b, ok, err := s.Memory.Get(c, sc, k)
 	b.Idle = 0
+	return b, ok, err
+}
+
+type everYoung struct{ *cache.Memory }
+
+func (s *everYoung) Get(c ctx, sc cache.Scope, k cache.Keys) (cache.Binding, bool, error) {
+	b, ok, err := s.Memory.Get(c, sc, k)
+	b.Age = b.Idle
 	return b, ok, err
 }
 

@@ -66,6 +66,7 @@ func Checks() []Check {
 
 		{"knows-when-it-was-served", sinceServed},
 		{"knows-how-long-it-was-idle", idle},
+		{"knows-how-old-a-binding-is", age},
 		{"idle-expires-not-age", sliding},
 		{"aliases-live-and-die-together", together},
 		{"peek-changes-nothing", peek},

@@ -37,6 +37,26 @@ func sinceServed(r *run) {
 	r.check(now.SinceServed == 0, "the auth that it was moved to has not served for %v", now.SinceServed)
 }
 
+func age(r *run) {
+	b := r.bound(named("s"), "A")
+	is := func(what string, b cache.Binding, want time.Duration) {
+		r.check(near(b.Age, want), "%s: %v old, want %v", what, b.Age, want)
+	}
+	is("a new binding", b, 0)
+	r.Sleep(TTL / 3)
+	r.confirm(b, true, "current")
+	r.Sleep(TTL / 3)
+	got, _ := r.get(scope, named("s"))
+	is("a binding that was served and used", got, 2*TTL/3)
+	got, _ = r.amend(got, "memo")
+	is("by Amend", got, 2*TTL/3)
+	moved, _ := r.move(got, "B")
+	is("a binding that was moved", moved, 0)
+	r.Sleep(TTL / 3)
+	got, _ = r.peek(named("s"))
+	is("by Peek", got, TTL/3)
+}
+
 func idle(r *run) {
 	b := r.bound(named("s"), "A")
 	r.check(near(b.Idle, 0), "a new session is idle for %v", b.Idle)

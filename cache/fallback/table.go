@@ -42,6 +42,7 @@ type session struct {
 	names  []cache.Key // explicit ids
 	end    cache.Key   // the latest
 	others []cache.Key // earlier ends, Also, and keys of answers: the latest ones
+	made   time.Time   // the binding
 	used   time.Time
 	served time.Time
 
@@ -136,7 +137,7 @@ func (t *table) named(b *cache.Binding) *session { return t.live(t.byName[b.Sess
 // add makes a session in a scope that a caller has given.
 func (t *table) add(given cache.Scope, b cache.Binding) *session {
 	given = cloned(given)
-	s := &session{scope: given.Short(), given: given, b: b}
+	s := &session{scope: given.Short(), given: given, b: b, made: time.Now()}
 	t.sessions.Add(s, struct{}{})
 	t.call(s, b.Session)
 	return s
@@ -284,7 +285,7 @@ func (t *table) view(s *session) cache.Binding {
 		t.tell(s) // so that the generation is known when the caller comes back with it
 	}
 	b := s.b
-	b.Away, b.Idle, b.SinceServed = true, time.Since(s.used), 0
+	b.Away, b.Age, b.Idle, b.SinceServed = true, time.Since(s.made), time.Since(s.used), 0
 	b.Opening, b.Asked, b.Shared = false, 0, 0
 	if b.Served {
 		b.SinceServed = time.Since(s.served)
@@ -306,14 +307,14 @@ func (t *table) open(s *session) {
 // rebind binds a session to an auth anew.
 func (s *session) rebind(auth string) {
 	s.b.Auth, s.b.Gen, s.b.Lost, s.b.Served = strings.Clone(auth), newGen(), 0, false
-	s.uses, s.ended = 0, false
+	s.uses, s.ended, s.made = 0, false, time.Now()
 }
 
 // lose takes the auth from a session.
 func (s *session) lose(why cache.Cause) {
 	s.ended = why == cache.Released && s.b.Gen == s.remote.Gen
 	s.b.Gen, s.b.Lost, s.b.Served = newGen(), why, false
-	s.uses = 0
+	s.uses, s.made = 0, time.Now()
 }
 
 // lostThere takes the auth from a session, as remote has done: its generation there is
@@ -329,7 +330,7 @@ func (s *session) is(b *cache.Binding) {
 		s.uses, s.held = 0, 0
 	}
 	s.b, s.remote, s.forgot, s.stale, s.ended = *b, *b, 0, false, false
-	s.served = time.Now().Add(-b.SinceServed)
+	s.made, s.served = time.Now().Add(-b.Age), time.Now().Add(-b.SinceServed)
 }
 
 // opened says that remote has opened a use for this process.

@@ -25,6 +25,7 @@ const faster = 20
 type quick struct{ *rediscache.Store }
 
 func scaled(b cache.Binding) cache.Binding {
+	b.Age *= faster
 	b.Idle *= faster
 	b.SinceServed *= faster
 	return b

@@ -62,6 +62,7 @@ type nearEntry struct {
 	aliases []alias // of the keys that are the session's; the server tracks the first
 	b       cache.Binding
 	asked   time.Time // when the server said so
+	made    time.Time // the binding
 	used    time.Time // as far as this process knows
 	served  time.Time
 	written time.Time // when the server was told last that the auth has served
@@ -109,7 +110,7 @@ func (n *near) get(b *cache.Binding, scope *cache.Scope, k *cache.Keys, use bool
 		return false
 	}
 	*b = e.b
-	b.Idle, b.SinceServed = now.Sub(e.used), now.Sub(e.served)
+	b.Age, b.Idle, b.SinceServed = now.Sub(e.made), now.Sub(e.used), now.Sub(e.served)
 	if use {
 		e.used = now
 	}
@@ -183,10 +184,10 @@ func (n *near) saw(place cache.Key, k *cache.Keys, b *cache.Binding) {
 
 func (n *near) keep(scope *cache.Scope, k *cache.Keys, b *cache.Binding, mine []alias) {
 	now := time.Now()
-	e := &nearEntry{key: nearKey{*scope, k.Names, k.Also}, aliases: mine, b: *b, asked: now, used: now, served: now.Add(-b.SinceServed)}
+	e := &nearEntry{key: nearKey{*scope, k.Names, k.Also}, aliases: mine, b: *b, asked: now, made: now.Add(-b.Age), used: now, served: now.Add(-b.SinceServed)}
 	e.written = e.served
 	e.key.scope = cache.Scope{Tenant: strings.Clone(scope.Tenant), Pool: strings.Clone(scope.Pool), Model: strings.Clone(scope.Model)}
-	e.b.Idle, e.b.SinceServed = 0, 0
+	e.b.Age, e.b.Idle, e.b.SinceServed = 0, 0, 0
 	if old := n.bySession[b.Session]; old != nil { // under other ids
 		n.lru.Remove(old.key)
 	}

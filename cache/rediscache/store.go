@@ -192,8 +192,8 @@ func (s *Store) getOrBind(ctx context.Context, scope *cache.Scope, keys *cache.K
 	}
 	b, found, err = s.binding(reply, p.bucket)
 	var mine []alias
-	if s.near != nil && err == nil && found && len(reply) > 12 {
-		mine = ownedBy(reply[12], p.scope, keys)
+	if s.near != nil && err == nil && found && len(reply) > 13 {
+		mine = ownedBy(reply[13], p.scope, keys)
 	}
 	s.near.answered(before, scope, p.scope, keys, &b, mine)
 	return b, found, err
@@ -401,7 +401,7 @@ func (s *Store) binding(reply []rueidis.RedisMessage, bucket byte) (b cache.Bind
 	if len(reply) == 0 {
 		return b, false, nil
 	}
-	if len(reply) < 11 {
+	if len(reply) < 12 {
 		return b, false, errReply
 	}
 	text := func(i int) (v string) {
@@ -422,8 +422,9 @@ func (s *Store) binding(reply []rueidis.RedisMessage, bucket byte) (b cache.Bind
 	b.SinceServed, b.Idle = time.Duration(number(5))*time.Millisecond, time.Duration(number(6))*time.Millisecond
 	b.Memo, b.Opening = text(7), number(8) != 0
 	b.Asked, b.Shared = int(number(9)), uint8(number(10))
-	if len(reply) > 11 {
-		flag = number(11) != 0
+	b.Age = time.Duration(number(11)) * time.Millisecond
+	if len(reply) > 12 {
+		flag = number(12) != 0
 	}
 	if err != nil || b.Gen == 0 {
 		return cache.Binding{}, false, errReply

@@ -62,7 +62,8 @@ local zero = string.rep('\0', 16)
 local function given(k) return k ~= nil and k ~= none and k ~= zero end
 
 -- A record, by short names because they are stored:
---   i session  c scope  t tenant  a auth  g generation  u used last (ms)
+--   i session  c scope  t tenant  a auth  g generation  b when that was made (ms)
+--   u used last (ms)
 --   d served last (ms), absent if never   p open uses   l cause, if the auth is lost
 --   m memo   n names  e ends  o also  k marks  x keys of answers, 16 bytes each
 --   q requests that came with the latest end   f those of them that were served
@@ -161,12 +162,12 @@ end
 local function lose(r, cause, gen)
   unlink(r)
   tell(r)
-  r.g, r.l, r.d, r.p, r.dirty = gen, cause, nil, nil, true
+  r.g, r.b, r.l, r.d, r.p, r.dirty = gen, now, cause, nil, nil, true
 end
 local function rebind(r, auth, gen)
   if r.l == nil then unlink(r) end
   tell(r)
-  r.a, r.g, r.l, r.d, r.p, r.dirty, r.linked = auth, gen, nil, nil, 0, true, true
+  r.a, r.g, r.b, r.l, r.d, r.p, r.dirty, r.linked = auth, gen, now, nil, nil, 0, true, true
 end
 local function open(r)
   if provisional(r) then
@@ -421,7 +422,7 @@ local function binding(r, used, shared, asked)
   local since, served = 0, 0
   if r.l == nil and r.d then served, since = 1, math.max(now - r.d, 0) end
   return { r.i, r.a, r.g, r.l or 0, served, since, math.max(now - used, 0), r.m or none,
-    opening and 1 or 0, asked or 0, shared or 0 }
+    opening and 1 or 0, asked or 0, shared or 0, math.max(now - r.b, 0) }
 end
 
 local function current()
@@ -472,7 +473,7 @@ function ops.get()
   if not r and auth == none then return {} end
   if not r then
     call('SET', E, id, 'NX')
-    r = { v = version, i = id, c = scope, t = tenant, a = auth, g = gen, u = now, p = 0, dirty = true, fresh = true }
+    r = { v = version, i = id, c = scope, t = tenant, a = auth, g = gen, b = now, u = now, p = 0, dirty = true, fresh = true }
     records[id] = r
     fresh = true
   elseif auth ~= none and r.l then
@@ -493,8 +494,8 @@ function ops.get()
     asked = r.q
   end
   local b = binding(r, used, shared, asked)
-  b[12] = found and 1 or 0
-  b[13] = owned(r)
+  b[13] = found and 1 or 0
+  b[14] = owned(r)
   flush()
   if fresh then bound(r, max) end
   -- The server forgets who has read a key when it is written. Reading it again lets it
@@ -528,7 +529,7 @@ function ops.move()
   if r then rebind(r, auth, gen) end
   open(any)
   local b = binding(any, any.u)
-  b[12] = r and 1 or 0
+  b[13] = r and 1 or 0
   flush()
   return b
 end
@@ -574,7 +575,7 @@ function ops.amend()
     end
   end
   local b = binding(any, any.u)
-  b[12] = amended
+  b[13] = amended
   flush()
   return b
 end
