@@ -83,6 +83,16 @@ func (k *core) Bound(ctx context.Context, name string) (int, error) {
 	return store.CountAuth(ctx, name)
 }
 
+// Sessions returns how many sessions are bound to each auth that has any; expired ones
+// that were not freed yet count. A Store of the caller's must be a *cache.Memory or have
+// its method Counts, or else the error is errors.ErrUnsupported.
+func (k *core) Sessions() (map[string]int, error) {
+	if s, ok := k.store.(interface{ Counts() map[string]int }); ok {
+		return s.Counts(), nil
+	}
+	return nil, fmt.Errorf("affinity: the Store does not count its sessions: %w", errors.ErrUnsupported)
+}
+
 // Back says that an auth can serve again, before the time is over for which it
 // wanted to be left alone: a quota was raised, a credential renewed. Sessions
 // that left the auth alone, because of what was reported, come back. It costs a

@@ -37,7 +37,8 @@ func New[T any](name func(T) string, o *Options[T]) (*Affinity[T], error) {
 	a := &Affinity[T]{name: name}
 	a.store = s.store
 	if a.store == nil {
-		if a.memory, err = cache.New(&s.memory); err != nil {
+		memory := a.counting(s.memory)
+		if a.memory, err = cache.New(&memory); err != nil {
 			return nil, fmt.Errorf("affinity: Options.Memory: %w", err)
 		}
 		a.store = a.memory
@@ -69,7 +70,7 @@ func (a *Affinity[T]) use(s *settings[T]) {
 // (Options.Failback, ColdAnew) stays. If nobody may serve, next is not called and
 // the error is a [NoAuthError]. What next returns is taken at its word, also if it
 // is no candidate. Two candidates of the same name are an error if next chooses one
-// of them. With an error the Pick is zero; Options.OnDecision is told why. If
+// of them. With an error the Pick is zero; Options.OnEvent is told why. If
 // [WithRequest] made ctx, [PickFrom] returns the pick afterwards.
 func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next selector.Func[T]) (p Pick[T], err error) {
 	err = a.pick(ctx, &r, candidates, next, &p)
@@ -107,7 +108,7 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 			if byContent(&id) {
 				p.visitor.asked = &asked{id: id, session: f.session, end: id.End(), opening: f.session.Opening}
 			}
-			a.decided(&o.policy, &p.Decision)
+			a.decided(&o.policy, &p.Decision, &p.visitor)
 			made(ctx, p, nil)
 			return nil
 		}
@@ -117,7 +118,8 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 		id = o.names(r, id)
 	}
 	var err error
-	*p, err = a.longer(ctx, o, r, &at, &id, &f, candidates, next)
+	rest := f // f itself is on the stack, for the usual case
+	*p, err = a.longer(ctx, o, r, &at, &id, &rest, candidates, next)
 	made(ctx, p, err)
 	return err
 }
@@ -158,12 +160,8 @@ func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *where, f *found, 
 	if own == len(candidates) {
 		return false
 	}
-	warm := o.warm
 	if o.state != nil {
-		f.own = own
-		if f.state = o.state(candidates[own], *r); f.state.Warm > 0 {
-			warm = f.state.Warm
-		}
+		f.own, f.state = own, o.state(candidates[own], *r)
 	}
 	if f.state.Fitness > Busy || slices.Contains(r.Tried, b.Auth) || a.speeds.slow(&o.slow, speedKey{b.Auth, at.model}) {
 		return false
@@ -171,14 +169,13 @@ func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *where, f *found, 
 	a.absences.there(b.Auth)
 	p.Auth = candidates[own]
 	p.Decision.Outcome, p.Decision.Auth, p.Decision.Session = OutcomeHit, b.Auth, b.Session
+	p.Decision.Age, p.Decision.Idle, p.Decision.Candidates = b.Age, b.Idle, len(candidates)
 	v := &p.visitor
 	v.core, v.scope, v.model = &a.core, at.scope, at.model
-	v.warm = b.Served && b.SinceServed <= warm
-	switch {
-	case r.Side:
+	v.warm = b.Served && b.SinceServed <= o.warmAt(b.Auth, f.state.Warm)
+	v.ticket = newTicket(!r.Side && !b.Served)
+	if r.Side {
 		v.binding = cache.Binding{}
-	case !b.Served:
-		v.use = newUse()
 	}
 	return true
 }
@@ -193,7 +190,8 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 		*v.candidate(f.own) = candidate{name: f.session.Auth, state: f.state, asked: true}
 	}
 	p := &v.p
-	p.Decision.Signal = id.Signal()
+	p.Decision.Signal, p.Decision.Candidates = id.Signal(), len(auths)
+	p.Decision.Age, p.Decision.Idle = f.session.Age, f.session.Idle
 	p.visitor = visitor{core: &a.core, scope: at.scope, model: at.model}
 	err := v.decide(f)
 	if err != nil {
@@ -206,7 +204,7 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 			}
 		}
 	}
-	a.decided(&o.policy, &p.Decision)
+	a.decided(&o.policy, &p.Decision, &p.visitor)
 	if err != nil {
 		return Pick[T]{}, err
 	}
@@ -237,7 +235,7 @@ func (v *visit[T]) decide(f *found) error {
 	if done, err := v.owner(); done {
 		return err
 	}
-	if v.id.IsZero() {
+	if v.id.IsZero() && !f.known {
 		return v.alone()
 	}
 	why := ReasonNone

@@ -40,6 +40,18 @@ func content(body string) affinity.Request {
 	return affinity.Request{Tenant: "t", Pool: "p", Model: "m", Body: []byte(body)}
 }
 
+// outcomes are the outcomes that there were.
+func outcomes(s interface{ Stats() affinity.Stats }) map[affinity.Outcome]uint64 {
+	all := map[affinity.Outcome]uint64{}
+	stats := s.Stats()
+	for o := range stats.Picks {
+		if n := stats.Outcome(affinity.Outcome(o)); n > 0 {
+			all[affinity.Outcome(o)] = n
+		}
+	}
+	return all
+}
+
 func pick(t *testing.T, s *affinity.Selector[string], r affinity.Request, candidates []string) affinity.Pick[string] {
 	t.Helper()
 	p, err := s.Pick(t.Context(), r, candidates)
@@ -89,7 +101,7 @@ func TestNoSessionFallsThroughToTheBalancerAndIsCounted(t *testing.T) {
 		got[p.Auth]++
 	}
 	require.Equal(t, map[string]int{"A": 10, "B": 10, "C": 10}, got)
-	require.Equal(t, affinity.Stats{None: 30}, s.Stats())
+	require.Equal(t, map[affinity.Outcome]uint64{affinity.OutcomeNone: 30}, outcomes(s))
 }
 
 func TestDifferentSessionsSpread(t *testing.T) {
@@ -156,7 +168,7 @@ func TestTurnOneIsInheritedByTurnTwo(t *testing.T) {
 	served(t, s, session("other"), abc)
 	require.Equal(t, first, served(t, s, content(two), abc))
 	require.Equal(t, first, served(t, s, content(two), abc), "a retry")
-	require.Equal(t, affinity.Stats{New: 2, Hit: 2}, s.Stats())
+	require.Equal(t, map[affinity.Outcome]uint64{affinity.OutcomeNew: 2, affinity.OutcomeHit: 2}, outcomes(s))
 	require.NotEqual(t, first, served(t, s, content(one), abc), "somebody else who begins with the same word")
 }
 
@@ -237,7 +249,7 @@ func TestABurstOfFirstRequestsEndsOnOneAuth(t *testing.T) {
 		for _, auth := range got {
 			require.Equal(t, got[0], auth, "round %d", round)
 		}
-		require.Equal(t, affinity.Stats{New: 1, Hit: burst - 1}, s.Stats())
+		require.Equal(t, map[affinity.Outcome]uint64{affinity.OutcomeNew: 1, affinity.OutcomeHit: burst - 1}, outcomes(s))
 		s.Close()
 	}
 }
@@ -398,7 +410,11 @@ func TestSelectTakesItsRequestFromTheContext(t *testing.T) {
 
 func TestEveryDecisionIsTold(t *testing.T) {
 	var got []affinity.Decision
-	s := wrap(t, &affinity.Options[string]{OnDecision: func(d affinity.Decision) { got = append(got, d) }})
+	s := wrap(t, &affinity.Options[string]{OnEvent: func(e affinity.Event) {
+		if !e.Reported {
+			got = append(got, e.Decision)
+		}
+	}})
 	served(t, s, session("x"), []string{"A"})
 	served(t, s, session("x"), []string{"A"})
 	served(t, s, session("x"), []string{"B"})

@@ -215,10 +215,10 @@ func TestLostHistoriesAreCountedByWhatIsSeenOfThem(t *testing.T) {
 		require.False(t, p.Decision.LostHistory)
 	}
 	got := s.Stats()
-	require.EqualValues(t, 4, got.LostHistory)
-	require.EqualValues(t, 2, got.LostSummary)
-	require.EqualValues(t, 1, got.LostCut)
-	require.EqualValues(t, 1, got.LostTurns)
+	require.EqualValues(t, 4, got.LostHistory())
+	require.EqualValues(t, 2, got.Lost[sessionid.PastSummary])
+	require.EqualValues(t, 1, got.Lost[sessionid.PastCut])
+	require.EqualValues(t, 1, got.Lost[sessionid.PastTurns])
 }
 
 // A fork begins where its parent is, whose prompt cache has the history, and is a
@@ -484,7 +484,7 @@ func TestASecondAnswerOfAPickIsNoTwins(t *testing.T) {
 		p.Report(affinity.Served)
 		q := pick(t, s, messages(said("hi"), `{"role":"assistant","content":"hello"}`, said("why?")), abc)
 		require.Equal(t, p.Decision.Session, q.Decision.Session, name)
-		require.EqualValues(t, 1, s.Stats().New, name)
+		require.EqualValues(t, 1, s.Stats().Outcome(affinity.OutcomeNew), name)
 	}
 }
 

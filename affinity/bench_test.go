@@ -70,6 +70,18 @@ func BenchmarkPick(b *testing.B) {
 			}
 			p.Report(affinity.Served)
 		})
+		// What it costs to be told of both halves.
+		require.NoError(b, s.Reconfigure(plain, &affinity.Options[*benchAccount]{
+			Memory: cache.Options{MaxSessions: 1 << 20}, OnEvent: func(affinity.Event) {},
+		}))
+		run("bound-and-reported-to-a-hook", func(i int) {
+			p, err := s.Pick(ctx, requests[i%sessions], accounts)
+			if err != nil {
+				b.Error(err)
+			}
+			p.Report(affinity.Served)
+		})
+		require.NoError(b, s.Reconfigure(plain, &affinity.Options[*benchAccount]{Memory: cache.Options{MaxSessions: 1 << 20}}))
 		// Each of them in each tenant is a session that was never there.
 		b.Run(fmt.Sprintf("%d-candidates/new", n), func(b *testing.B) {
 			b.ReportAllocs()

@@ -128,12 +128,25 @@ func (c *candidates[T]) fitness(i int) Fitness {
 
 // warm is how long the prompt cache of a candidate lives.
 func (c *candidates[T]) warm(i int) time.Duration {
-	if i >= 0 {
-		if w := c.judge(i).state.Warm; w > 0 {
+	if i < 0 {
+		return c.o.warm
+	}
+	s := c.judge(i)
+	return c.o.warmAt(s.name, s.state.Warm)
+}
+
+// warmAt is how long the prompt cache of an auth lives, of which the host has said that,
+// or 0.
+func (p *policy) warmAt(auth string, said time.Duration) time.Duration {
+	if said > 0 {
+		return said
+	}
+	if p.warmOf != nil {
+		if w, ok := p.warmOf(auth); ok {
 			return w
 		}
 	}
-	return c.o.warm
+	return p.warm
 }
 
 // serving is the candidate of a name, if it can serve and is wanted so much at

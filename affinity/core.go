@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
-	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // core is what picks and their reports share, whatever an auth is: where
@@ -22,9 +21,7 @@ type core struct {
 	doubts   doubts
 	answers  atomic.Bool // the host hands answers back
 
-	counts [outcomes]atomic.Uint64
-	lost   [sessionid.PastSummary + 1]atomic.Uint64 // by what is seen of it
-	failed atomic.Uint64
+	counts counters
 }
 
 // storeTimeout is how long a report waits for a store. A request that is over
@@ -44,7 +41,7 @@ func (k *core) background() (context.Context, context.CancelFunc) {
 // check counts an operation that the store could not do.
 func (k *core) check(err error) bool {
 	if err != nil {
-		k.failed.Add(1)
+		k.counts.failed.Add(1)
 	}
 	return err == nil
 }
@@ -84,31 +81,6 @@ func (k *core) amend(ctx context.Context, saw cache.Binding, still func(saw, now
 		}
 		b = now
 	}
-	k.failed.Add(1)
+	k.counts.failed.Add(1)
 	return saw, troubleOf(&saw)
-}
-
-// decided counts a decision and tells the hook.
-func (k *core) decided(p *policy, d *Decision) {
-	k.counts[d.Outcome].Add(1)
-	if d.LostHistory {
-		k.lost[d.Past].Add(1)
-	}
-	if p.onDecision != nil {
-		p.onDecision(*d)
-	}
-}
-
-// Stats is a snapshot. Each number is exact; together they may be a few picks
-// apart.
-func (k *core) Stats() Stats {
-	n := func(o Outcome) uint64 { return k.counts[o].Load() }
-	turns, cut, summary := k.lost[sessionid.PastTurns].Load(), k.lost[sessionid.PastCut].Load(), k.lost[sessionid.PastSummary].Load()
-	return Stats{
-		None: n(OutcomeNone), New: n(OutcomeNew), Hit: n(OutcomeHit), Moved: n(OutcomeMoved),
-		Detour: n(OutcomeDetour), Spill: n(OutcomeSpill), Forced: n(OutcomeForced), Owner: n(OutcomeOwner),
-		Inherited: n(OutcomeInherited), Refused: n(OutcomeRefused), Waits: n(OutcomeWaits),
-		LostHistory: turns + cut + summary, LostTurns: turns, LostCut: cut, LostSummary: summary,
-		StoreFailed: k.failed.Load(),
-	}
 }

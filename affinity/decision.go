@@ -2,7 +2,6 @@ package affinity
 
 import (
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/selector"
@@ -95,21 +94,16 @@ type Decision struct {
 	// Session is the session's stable name: random, and the same for as long as the
 	// session lives. It is zero if the session is not known.
 	Session sessionid.Key
+	// Age is how long the session has been bound to its auth, as the request found it, and
+	// Idle how long it was not used before this request. Candidates is how many auths the
+	// pick was given.
+	Age, Idle  time.Duration
+	Candidates int
 	// LostHistory says that a new session's content has a history of which nothing is
 	// known: it was not sent through this gateway, or not lately, or the client has
 	// rewritten it. Past says what the content shows of that history.
 	LostHistory bool
 	Past        sessionid.Past
-}
-
-// LogValue groups the decision's parts.
-func (d Decision) LogValue() slog.Value {
-	return slog.GroupValue(
-		slog.String("outcome", d.Outcome.String()),
-		slog.String("reason", d.Reason.String()),
-		slog.String("signal", d.Signal.Name),
-		slog.String("auth", d.Auth),
-	)
 }
 
 // NoAuthError is the error of a pick when nobody may serve the request: all
@@ -168,15 +162,4 @@ func (e *NoAuthError) because(r Reason) {
 	if weight[r] > weight[e.Reason] {
 		e.Reason = r
 	}
-}
-
-// Stats counts the picks of an Affinity since it was made, by outcome.
-type Stats struct {
-	None, New, Hit, Moved, Detour, Spill, Forced, Owner, Inherited, Refused, Waits uint64
-	// LostHistory are those of New whose Decision says so. By what their content
-	// shows they are LostTurns, LostCut (a window) and LostSummary (a compaction).
-	LostHistory, LostTurns, LostCut, LostSummary uint64
-	// StoreFailed counts operations that the Store could not do, also after
-	// Close. The requests went on without it.
-	StoreFailed uint64
 }

@@ -63,6 +63,7 @@ func (v *visit[T]) spill(bound int, why Reason) error {
 	if l.rank == rankNone {
 		return v.nobody()
 	}
+	v.would, v.why = OutcomeSpill, why
 	c, err := v.elsewhere(bound, l, false, below)
 	if err != nil {
 		return err
@@ -82,6 +83,7 @@ func (v *visit[T]) detour(bound int) error {
 	if l.rank == rankNone {
 		return v.nobody()
 	}
+	v.would, v.why = OutcomeDetour, ReasonAway
 	c, err := v.elsewhere(bound, l, true, anyLoad)
 	if err != nil {
 		return err

@@ -442,13 +442,15 @@ func TestOneRequestCanBeWithoutASessionOrWithItsAuth(t *testing.T) {
 func TestASecretSentAsASessionIsNowhere(t *testing.T) {
 	const secret = "sk-ant-api03-0123456789"
 	var told []string
-	s := wrap(t, &affinity.Options[string]{OnDecision: func(d affinity.Decision) {
-		told = append(told, fmt.Sprintf("%v %+v %#v %v", d, d, d, d.LogValue()))
+	s := wrap(t, &affinity.Options[string]{OnEvent: func(e affinity.Event) {
+		d := e.Decision
+		told = append(told, fmt.Sprintf("%v %+v %#v %v %+v %v", d, d, d, d.LogValue(), e, e.LogValue()))
 	}})
 	p := pick(t, s, session(secret), abc)
+	p.Report(affinity.Served)
 	told = append(told, fmt.Sprintf("%+v", p.Decision))
 	for _, line := range told {
 		require.False(t, strings.Contains(line, secret) || strings.Contains(line, "sk-ant"), line)
 	}
-	require.Len(t, told, 2)
+	require.Len(t, told, 3)
 }

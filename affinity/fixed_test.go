@@ -93,7 +93,7 @@ func TestWhenAllAreAwayNobodyIsCalled(t *testing.T) {
 			require.Contains(t, err.Error(), "until")
 		}
 		require.Empty(t, h.asked)
-		require.EqualValues(t, 4, h.Stats().Refused)
+		require.EqualValues(t, 4, h.Stats().Outcome(affinity.OutcomeRefused))
 		h.fitness["A"] = affinity.Fit
 		d := h.serve(r)
 		require.Equal(t, "A", d.Auth)
@@ -312,7 +312,7 @@ func TestASessionThatLosesItsAuthMovesUnderItsName(t *testing.T) {
 		require.Equal(t, what, d.Reason)
 		require.Equal(t, "A", d.Before)
 		require.Equal(t, name, d.SessionName(false))
-		require.EqualValues(t, 1, h.Stats().Moved)
+		require.EqualValues(t, 1, h.Stats().Outcome(affinity.OutcomeMoved))
 		require.Equal(t, affinity.OutcomeHit, h.serve(r).Outcome)
 	}
 }
@@ -628,13 +628,13 @@ func TestARefusedPickIsSeen(t *testing.T) {
 	var told []affinity.Decision
 	boom := errors.New("boom")
 	s, err := affinity.Wrap(selector.Func[string](func(context.Context, []string) (string, error) { return "", boom }), same,
-		&affinity.Options[string]{OnDecision: func(d affinity.Decision) { told = append(told, d) }})
+		&affinity.Options[string]{OnEvent: func(e affinity.Event) { told = append(told, e.Decision) }})
 	require.NoError(t, err)
 	_, err = s.Pick(t.Context(), session("x"), abc)
 	require.ErrorIs(t, err, boom)
 	_, err = s.Pick(t.Context(), session("x"), nil)
 	require.Error(t, err)
-	require.Equal(t, affinity.Stats{Refused: 2}, s.Stats())
+	require.Equal(t, map[affinity.Outcome]uint64{affinity.OutcomeRefused: 2}, outcomes(s))
 	require.Len(t, told, 2)
 	require.Equal(t, affinity.OutcomeRefused, told[0].Outcome)
 	require.Equal(t, affinity.ReasonNone, told[0].Reason)

@@ -27,6 +27,8 @@ var rooms = map[string]struct{ rooms, libraries []string }{
 	"selector":                    {libraries: []string{"github.com/cespare/xxhash/v2"}},
 	"affinity":                    {rooms: []string{"sessionid", "cache", "cache/fallback", "selector"}, libraries: []string{"github.com/cespare/xxhash/v2", "github.com/hashicorp/golang-lru/v2", "github.com/tidwall/gjson"}},
 	"affinity/affinitytest":       {rooms: []string{"affinity", "selector"}},
+	"affinity/affinityadmin":      {rooms: []string{"affinity", "affinity/savings", "cache", "selector", "sessionid"}, libraries: []string{"github.com/hashicorp/golang-lru/v2"}},
+	"affinity/savings":            {rooms: []string{"affinity", "selector", "sessionid"}, libraries: []string{"github.com/hashicorp/golang-lru/v2"}},
 	"affinity/affinityhttp":       {rooms: []string{"affinity", "affinity/affinitytest", "selector", "sessionid"}, libraries: []string{"github.com/hashicorp/golang-lru/v2", "github.com/tidwall/gjson"}},
 }
 

@@ -123,12 +123,12 @@ func TestALostHistoryIsCounted(t *testing.T) {
 	before := s.Stats()
 	compacted := body(`{"role":"user","content":"summary of nine turns"}`, 9, 12)
 	require.Equal(t, home, served(t, s, compacted, abc))
-	require.Equal(t, before.New, s.Stats().New)
+	require.Equal(t, before.Outcome(affinity.OutcomeNew), s.Stats().Outcome(affinity.OutcomeNew))
 
 	p := pick(t, s, content(`{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"},{"role":"assistant","content":"d"},{"role":"user","content":"e"}]}`), abc)
 	require.Equal(t, affinity.OutcomeNew, p.Decision.Outcome)
 	require.True(t, p.Decision.LostHistory)
-	require.EqualValues(t, 1, s.Stats().LostHistory)
+	require.EqualValues(t, 1, s.Stats().LostHistory())
 	p = pick(t, s, content(`{"messages":[{"role":"user","content":"context"},{"role":"assistant","content":"got it"},{"role":"user","content":"first prompt"}]}`), abc)
 	require.False(t, p.Decision.LostHistory, "boilerplate is no history")
 }
@@ -192,5 +192,5 @@ func TestASideRequestWithTheHistoryDoesNotMoveIt(t *testing.T) {
 		}
 		history += fmt.Sprintf(`,{"role":"user","content":"q%d"}`, i+2)
 	}
-	require.EqualValues(t, 1, s.Stats().New)
+	require.EqualValues(t, 1, s.Stats().Outcome(affinity.OutcomeNew))
 }

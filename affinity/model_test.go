@@ -79,7 +79,11 @@ func modelHistory(t *testing.T, seed uint64, seen map[string]int) {
 	var told affinity.Decision
 	options := func() *affinity.Options[string] {
 		o := modelOptions(rng, m)
-		o.OnDecision = func(d affinity.Decision) { told = d }
+		o.OnEvent = func(e affinity.Event) {
+			if !e.Reported {
+				told = e.Decision
+			}
+		}
 		return o
 	}
 	a, err := affinity.New(same, options())

@@ -10,6 +10,9 @@ import (
 // place finds an auth for a session that has none, or that has to leave its own,
 // and binds the session there.
 func (v *visit[T]) place(why Reason) error {
+	if v.would, v.why = OutcomeNew, ReasonNone; v.session.Gen != 0 && v.session.Lost != cache.Released {
+		v.would, v.why = OutcomeMoved, why
+	}
 	if parent := v.id.Parent(); v.session.Gen == 0 && v.id.Lane() == (sessionid.Key{}) && parent != (sessionid.Key{}) {
 		if i := v.parent(parent); i >= 0 {
 			return v.move(v.at(i), OutcomeInherited, ReasonNone)
@@ -29,10 +32,7 @@ func (v *visit[T]) place(why Reason) error {
 	if err != nil {
 		return err
 	}
-	if v.session.Gen == 0 || v.session.Lost == cache.Released {
-		return v.move(c, OutcomeNew, ReasonNone)
-	}
-	return v.move(c, OutcomeMoved, why)
+	return v.move(c, v.would, v.why)
 }
 
 // follow is the auth where other requests of a session are that has lost its own.

@@ -66,6 +66,10 @@ type Options[T any] struct {
 	// State does not say. 0 is 5 minutes, which Anthropic and OpenAI document as
 	// the least. A session leaves an auth that is away for longer.
 	Warm time.Duration
+	// WarmOf, if not nil, says the same for an auth where State does not, by what was
+	// measured: savings.Meter.Warm does. ok is false if it does not know. It is called for
+	// each pick of a session that is bound, and must be quick.
+	WarmOf func(auth string) (warm time.Duration, ok bool)
 	// Load says how much load an auth may have.
 	Load LoadPolicy
 	// Slow says when an auth is slow, by what Pick.FirstToken is told.
@@ -85,8 +89,8 @@ type Options[T any] struct {
 	// auth. 0 is 3.
 	Unlisted int
 
-	// OnDecision, if not nil, is called once for each pick, refused ones too.
-	OnDecision func(Decision)
+	// OnEvent, if not nil, is called for each pick, refused ones too, and for each report.
+	OnEvent func(Event)
 }
 
 // Failback says when a session that is bound in a lower tier, because the higher
@@ -132,7 +136,8 @@ type policy struct {
 	classify     func(*http.Response, error) (Result, time.Duration)
 	away         time.Duration
 	unlisted     int
-	onDecision   func(Decision)
+	onEvent      func(Event)
+	warmOf       func(auth string) (time.Duration, bool)
 	// restless says that a session may leave an auth that could serve.
 	restless bool
 }
@@ -145,7 +150,7 @@ func check[T any](o *Options[T]) (*settings[T], error) {
 		look: o.Extract, scopeOf: o.Scope, allModels: o.AllModels, requireOwner: o.RequireOwner,
 		failback: o.Failback, coldAnew: o.ColdAnew, load: o.Load, slow: o.Slow, classify: o.Classify,
 		warm: orDefault(o.Warm, defaultWarm), away: orDefault(o.Away, defaultAway), unlisted: orDefault(o.Unlisted, defaultUnlisted),
-		onDecision: o.OnDecision,
+		onEvent: o.OnEvent, warmOf: o.WarmOf,
 	}}
 	if s.look == nil {
 		s.look, s.extract = sessionid.ExtractLeading, sessionid.Extract

@@ -29,47 +29,47 @@ type visitor struct {
 	binding cache.Binding // the session's; zero if results concern nobody
 	guest   bool          // the session is bound elsewhere or was not asked
 	warm    bool          // its prompt cache can be warm at this auth
-	use     *atomic.Uint32
+	ticket  *ticket
 	asked   *asked // nil unless the content names the session
 }
 
-// States of a visitor's use. A pick of a binding that has never served has one.
+// ticket is what all copies of a pick share.
+type ticket struct {
+	use   atomic.Uint32
+	begun atomic.Bool // the auth has begun to answer
+	told  atomic.Bool // it was reported
+}
+
+// States of a ticket's use. A pick of a binding that has never served has one.
 const (
-	useOpen uint32 = iota
+	useNone uint32 = iota
+	useOpen
 	useEnded
 	useServed
 )
 
-func newUse() *atomic.Uint32 { return new(atomic.Uint32) } // useOpen
+func newTicket(used bool) *ticket {
+	t := new(ticket)
+	if used {
+		t.use.Store(useOpen)
+	}
+	return t
+}
 
 // end ends an open use, if there is one.
 func (v *visitor) end(as uint32) bool {
-	return v.use != nil && v.use.CompareAndSwap(useOpen, as)
+	return v.ticket != nil && v.ticket.use.CompareAndSwap(useOpen, as)
 }
 
 // Report says how the request went. The result is about the binding that this
 // pick made or used: if the session was moved or invalidated since, nothing
 // happens. Report may be called from any goroutine, also more than once, for
 // example for a stream that begins well and breaks.
-func (p Pick[T]) Report(r Result) { p.ReportAway(r, 0) }
+func (p Pick[T]) Report(r Result) { p.Done(Report{Result: r}) }
 
 // ReportAway is Report for an auth that said for how long it wants to be left
-// alone, see Classify. With 0 it has not said, and Options.Away counts. What the
-// auth itself says holds; Options.Away is a guess, which ends when no other auth
-// is left.
-func (p Pick[T]) ReportAway(r Result, away time.Duration) {
-	v := &p.visitor
-	if v.core == nil || v.binding.Gen == 0 {
-		return
-	}
-	ctx, cancel := v.core.background()
-	defer cancel()
-	if v.guest {
-		v.core.guest(ctx, v, p.Decision.Auth, r, away)
-	} else {
-		v.core.resident(ctx, v, r, away)
-	}
-}
+// alone, see [Report].
+func (p Pick[T]) ReportAway(r Result, away time.Duration) { p.Done(Report{Result: r, Away: away}) }
 
 // ReportResponse is ReportAway with what Options.Classify makes of an answer, or
 // of the error of sending. It returns the result, for a host that tries another
@@ -78,6 +78,41 @@ func (p Pick[T]) ReportResponse(resp *http.Response, err error) Result {
 	r, away := p.Classify(resp, err)
 	p.ReportAway(r, away)
 	return r
+}
+
+// Begun says that the auth has begun to answer, for a host that reports when the answer
+// has ended: the session is served from now on, as after Report(Served), and requests that
+// come meanwhile count with it. Nothing is counted, and Options.OnEvent is not called.
+func (p Pick[T]) Begun() {
+	if v := &p.visitor; v.core != nil && v.ticket != nil && !v.ticket.begun.Swap(true) {
+		v.happened(p.Decision.Auth, &Report{Result: Served})
+	}
+}
+
+// Done is Report with all that is known.
+func (p Pick[T]) Done(r Report) {
+	v := &p.visitor
+	if v.core == nil {
+		return
+	}
+	if r.Result != Served || v.ticket == nil || !v.ticket.begun.Load() {
+		v.happened(p.Decision.Auth, &r)
+	}
+	v.core.reported(v, &p.Decision, &r)
+}
+
+// happened makes what follows from a report.
+func (v *visitor) happened(auth string, r *Report) {
+	if v.binding.Gen == 0 {
+		return
+	}
+	ctx, cancel := v.core.background()
+	defer cancel()
+	if v.guest {
+		v.core.guest(ctx, v, auth, r.Result, r.Away)
+	} else {
+		v.core.resident(ctx, v, r.Result, r.Away)
+	}
 }
 
 // Classify is Options.Classify, or else the function Classify, for a host that looks

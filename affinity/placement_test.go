@@ -1,8 +1,11 @@
 package affinity_test
 
 import (
+	"context"
 	"regexp"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -108,7 +111,7 @@ func TestASubagentWithASessionOfItsOwnInheritsItsParentsAuth(t *testing.T) {
 	d := h.serve(child)
 	require.Equal(t, "A", d.Auth)
 	require.Equal(t, affinity.OutcomeInherited, d.Outcome)
-	require.EqualValues(t, 1, h.Stats().Inherited)
+	require.EqualValues(t, 1, h.Stats().Outcome(affinity.OutcomeInherited))
 	p := h.pick(child)
 	require.Equal(t, affinity.OutcomeHit, p.Decision.Outcome)
 	p.Report(affinity.Terminal)
@@ -173,4 +176,33 @@ func TestARetryOnTheSameAuthIsNoSwitch(t *testing.T) {
 	elsewhere := h.serve(r)
 	require.NotEqual(t, affinity.ReasonNone, elsewhere.Reason)
 	require.Equal(t, first.Session, elsewhere.Session, "the same session")
+}
+
+// A session is cold where its auth's prompt cache was measured to live for a shorter time.
+// What the host says of an auth counts more.
+func TestAMeasuredWarmTimeCounts(t *testing.T) {
+	for said, anew := range map[time.Duration]bool{0: true, time.Minute: false} {
+		synctest.Test(t, func(t *testing.T) {
+			asked := 0
+			next := selector.Func[string](func(_ context.Context, from []string) (string, error) {
+				asked++
+				return from[0], nil
+			})
+			s, err := affinity.Wrap(next, func(a string) string { return a }, &affinity.Options[string]{
+				ColdAnew: true,
+				State:    func(string, affinity.Request) affinity.State { return affinity.State{Warm: said} },
+				WarmOf:   func(auth string) (time.Duration, bool) { return 10 * time.Second, auth == "A" },
+			})
+			require.NoError(t, err)
+			defer s.Close()
+			r := session("s")
+			for range 2 {
+				pick(t, s, r, []string{"A"}).Report(affinity.Served)
+				time.Sleep(20 * time.Second)
+			}
+			asked = 0
+			pick(t, s, r, []string{"A"}).Report(affinity.Served)
+			require.Equal(t, anew, asked > 0, "%v", said)
+		})
+	}
 }

@@ -27,7 +27,8 @@ func (a *Affinity[T]) Reconfigure(o *Options[T]) error {
 	case a.memory == nil && !sameStore(s.store, a.store), a.memory != nil && s.store != nil:
 		return errors.New("affinity: Options.Store is another one: the bindings are in the one that there was")
 	case a.memory != nil && !a.closed.Load():
-		if err := a.memory.SetOptions(&s.memory); err != nil {
+		memory := a.counting(s.memory)
+		if err := a.memory.SetOptions(&memory); err != nil {
 			return fmt.Errorf("affinity: Options.Memory: %w", err)
 		}
 	}

@@ -109,7 +109,7 @@ func TestAThousandReloadsLeaveNothingBehind(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		require.EqualValues(t, 4, s.Stats().New, "no session was chosen for anew")
+		require.EqualValues(t, 4, s.Stats().Outcome(affinity.OutcomeNew), "no session was chosen for anew")
 		for range 100 {
 			wg.Go(func() { s.Close() })
 		}

@@ -10,9 +10,11 @@ func (v *visit[T]) stay() (done bool, why Reason, err error) {
 		return false, ReasonGone, nil
 	}
 	f := v.fitness(bound)
-	if v.judge(bound).state.Fitness == Away {
+	switch {
+	case v.dry:
+	case v.judge(bound).state.Fitness == Away:
 		v.absences.away(v.session.Auth, v.o.warm)
-	} else {
+	default:
 		v.absences.there(v.session.Auth)
 	}
 	switch f {

@@ -24,6 +24,10 @@ type visit[T any] struct {
 	held     cache.Binding  // the provisional binding on which this pick has a use
 	asked    *asked         // nil unless the content names the session
 	p        Pick[T]
+
+	dry   bool    // nothing is to be noted
+	would Outcome // what it will be, as far as that is known
+	why   Reason  // … and why
 }
 
 // chosen is an auth for this request.
@@ -128,12 +132,9 @@ func (v *visit[T]) serve(c chosen[T], what Outcome, why Reason, b cache.Binding,
 	if v.r.Side {
 		p.visitor.binding = cache.Binding{}
 	}
-	if v.held.Gen == 0 {
-		return
-	}
-	if resident && b.Gen == v.held.Gen {
-		p.visitor.use = newUse()
-	} else {
+	used := resident && v.held.Gen != 0 && b.Gen == v.held.Gen
+	p.visitor.ticket = newTicket(used)
+	if !used {
 		v.letGo()
 	}
 }

@@ -72,7 +72,7 @@ func TestPatience(t *testing.T) {
 				if c.waits == 0 {
 					require.NoError(t, err)
 					require.Equal(t, "b", pick.Auth)
-					require.Zero(t, sticky.Stats().Waits)
+					require.Zero(t, sticky.Stats().Outcome(affinity.OutcomeWaits))
 					return
 				}
 				var none *affinity.NoAuthError
@@ -81,8 +81,8 @@ func TestPatience(t *testing.T) {
 				require.Equal(t, "a", none.Auth)
 				require.Equal(t, affinity.ReasonAway, none.Reason)
 				require.Equal(t, c.waits, none.Until.Sub(now))
-				require.EqualValues(t, 1, sticky.Stats().Waits)
-				require.Zero(t, sticky.Stats().Refused)
+				require.EqualValues(t, 1, sticky.Stats().Outcome(affinity.OutcomeWaits))
+				require.Zero(t, sticky.Stats().Outcome(affinity.OutcomeRefused))
 				require.Contains(t, err.Error(), `"a" is away and worth waiting for until`)
 				time.Sleep(time.Until(none.Until))
 				pick, err = sticky.Pick(t.Context(), r, []string{"a", "b"})

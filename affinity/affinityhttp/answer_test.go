@@ -31,7 +31,7 @@ func event(name, data string) string { return "event: " + name + "\ndata: " + da
 // The answers of the four APIs, in one piece and streamed, with what they have cost.
 var costs = []struct {
 	name, path, whole, stream string
-	want                      affinityhttp.Usage
+	want                      affinity.Usage
 }{
 	{
 		"messages", "/v1/messages",
@@ -41,14 +41,14 @@ var costs = []struct {
 			event("content_block_delta", `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hi"}}`) +
 			event("message_delta", `{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":7}}`) +
 			event("message_stop", `{"type":"message_stop"}`),
-		affinityhttp.Usage{Prompt: 123, Cached: 100, CacheWritten: 20, Output: 7},
+		affinity.Usage{Prompt: 123, Cached: 100, CacheWritten: 20, Output: 7},
 	},
 	{
 		"chat", "/v1/chat/completions",
 		`{"id":"c","object":"chat.completion","choices":[{"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":123,"completion_tokens":7,"total_tokens":130,"prompt_tokens_details":{"cached_tokens":100}}}`,
 		"data: " + strings.Join([]string{`{"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}`, `{"id":"c","choices":[{"index":0,"delta":{"content":"hi"}}]}`,
 			`{"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}`, `{"id":"c","choices":[],"usage":{"prompt_tokens":123,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":100}}}`, `[DONE]`}, "\n\ndata: ") + "\n\n",
-		affinityhttp.Usage{Prompt: 123, Cached: 100, Output: 7},
+		affinity.Usage{Prompt: 123, Cached: 100, Output: 7},
 	},
 	{
 		"responses", "/v1/responses",
@@ -56,26 +56,26 @@ var costs = []struct {
 		event("response.created", `{"type":"response.created","response":{"id":"resp_1","output":[],"usage":null}}`) +
 			event("response.output_text.delta", `{"type":"response.output_text.delta","delta":"hi"}`) +
 			event("response.completed", `{"type":"response.completed","response":{"id":"resp_1","output":[],"usage":{"input_tokens":123,"input_tokens_details":{"cached_tokens":100},"output_tokens":7,"total_tokens":130}}}`),
-		affinityhttp.Usage{Prompt: 123, Cached: 100, Output: 7},
+		affinity.Usage{Prompt: 123, Cached: 100, Output: 7},
 	},
 	{
 		"generateContent", "/v1beta/models/m:generateContent",
 		`{"candidates":[{"content":{"role":"model","parts":[{"text":"hi"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":123,"cachedContentTokenCount":100,"candidatesTokenCount":4,"thoughtsTokenCount":3}}`,
 		`data: {"candidates":[{"content":{"role":"model","parts":[{"text":"hi"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":123,"cachedContentTokenCount":100,"candidatesTokenCount":4,"thoughtsTokenCount":3}}` + "\n\n",
-		affinityhttp.Usage{Prompt: 123, Cached: 100, Output: 7},
+		affinity.Usage{Prompt: 123, Cached: 100, Output: 7},
 	},
 	{
 		"generateContent as a list", "/v1beta/models/m:streamGenerateContent",
 		`[{"candidates":[{"content":{"role":"model","parts":[{"text":"hi"}]}}],"usageMetadata":{"promptTokenCount":123}},` + "\n" + `{"candidates":[{"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":123,"cachedContentTokenCount":100,"candidatesTokenCount":7}}]`,
 		`data: {"response":{"candidates":[{"content":{"role":"model","parts":[{"text":"hi"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":123,"cachedContentTokenCount":100,"candidatesTokenCount":7}}}` + "\n\n", // Code Assist
-		affinityhttp.Usage{Prompt: 123, Cached: 100, Output: 7},
+		affinity.Usage{Prompt: 123, Cached: 100, Output: 7},
 	},
 	{
 		"interactions", "/v1beta/interactions",
 		`{"id":"v1_1","object":"interaction","outputs":[],"usage":{"total_input_tokens":123,"total_cached_tokens":100,"total_output_tokens":7}}`,
 		event("interaction.created", `{"event_type":"interaction.created","interaction":{"id":"v1_1"}}`) + event("step.delta", `{"event_type":"step.delta","delta":{"type":"text","text":"hi"}}`) +
 			event("interaction.completed", `{"event_type":"interaction.completed","interaction":{"id":"v1_1","usage":{"total_input_tokens":123,"total_cached_tokens":100,"total_output_tokens":7}}}`),
-		affinityhttp.Usage{Prompt: 123, Cached: 100, Output: 7},
+		affinity.Usage{Prompt: 123, Cached: 100, Output: 7},
 	},
 }
 

@@ -248,15 +248,38 @@ func (a *attempt[T]) refused() bool {
 	return false
 }
 
+// begun says that the auth answers. How the attempt went is reported when the answer has
+// ended.
+func (a *attempt[T]) begun() {
+	a.pick.Begun()
+	a.note()
+}
+
 // report says how the attempt went.
 func (a *attempt[T]) report(r affinity.Result) {
+	again := a.result == r && r == affinity.Served && a.watch != nil // begun has told
 	a.result = r
-	a.pick.ReportAway(r, a.away)
+	a.pick.Done(affinity.Report{Result: r, Away: a.away, FirstToken: a.tokenAt, Usage: a.usage()})
+	if !again {
+		a.note()
+	}
+}
+
+// note tells all other requests what the attempt has shown of the auth.
+func (a *attempt[T]) note() {
 	status := 0
 	if a.resp != nil {
 		status = a.resp.StatusCode
 	}
-	a.rests.note(a.pick.Decision.Auth, a.r.Model, a.sent, r, a.away, status)
+	a.rests.note(a.pick.Decision.Auth, a.r.Model, a.sent, a.result, a.away, status)
+}
+
+// usage is what the answer has said so far that it has cost.
+func (a *attempt[T]) usage() affinity.Usage {
+	if a.watch == nil {
+		return affinity.Usage{}
+	}
+	return a.watch.usage.Usage
 }
 
 // tell tells the host's hook, once.
@@ -266,12 +289,9 @@ func (a *attempt[T]) tell() {
 		return
 	}
 	a.told = true
-	t := Attempt{Decision: a.pick.Decision, Number: a.number, Err: a.err, Result: a.result, Away: a.away, FirstToken: a.tokenAt}
+	t := Attempt{Decision: a.pick.Decision, Number: a.number, Err: a.err, Result: a.result, Away: a.away, FirstToken: a.tokenAt, Usage: a.usage()}
 	if a.resp != nil {
 		t.Status = a.resp.StatusCode
-	}
-	if a.watch != nil {
-		t.Usage = a.watch.usage
 	}
 	a.conf.OnAttempt(t)
 }

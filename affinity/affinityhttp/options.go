@@ -90,7 +90,7 @@ type Attempt struct {
 	// answer was streamed.
 	FirstToken time.Duration
 	// Usage is what the answer says that it has cost.
-	Usage Usage
+	Usage affinity.Usage
 }
 
 const (

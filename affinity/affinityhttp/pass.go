@@ -13,12 +13,16 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// pass is the answer for the client. Its result is reported now; if its stream breaks,
-// that is reported then.
+// pass is the answer for the client. How it went is reported when it has ended.
 func (a *attempt[T]) pass() *http.Response {
-	a.report(a.result)
 	if a.watch == nil {
+		a.report(a.result)
 		return a.passUnwatched()
+	}
+	if a.result == affinity.Served {
+		a.begun()
+	} else {
+		a.report(a.result)
 	}
 	if v := a.resp.Header.Get("X-Codex-Turn-State"); v != "" {
 		ctx, end := a.afterwards()
@@ -42,12 +46,8 @@ func (a *attempt[T]) passUnwatched() *http.Response {
 func (a *attempt[T]) sign() {
 	a.resp.Request = a.in
 	if name := a.conf.DecisionHeader; name != "" {
-		a.resp.Header.Set(name, headerOf(a.pick.Decision))
+		a.resp.Header.Set(name, a.pick.Decision.String())
 	}
-}
-
-func headerOf(d affinity.Decision) string {
-	return fmt.Sprintf("auth=%s; outcome=%s; reason=%s; signal=%s; session=%s", d.Auth, d.Outcome, d.Reason, d.Signal.Kind, d.SessionName(false))
 }
 
 // afterwards is a context for what is still to be told when the request may be over.
@@ -181,6 +181,8 @@ func (p *passing[T]) finish(err error) {
 	}
 	if result != a.result {
 		a.away = away
+		a.report(result)
+	} else if result == affinity.Served {
 		a.report(result)
 	}
 	a.tell()

@@ -59,6 +59,26 @@ func (t *Transport[T]) RoundTrip(in *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
+// RequestOf is what RoundTrip would hand to Pick for a request, for
+// affinity.Affinity.Explain. It reads the request's body, which can be read no more then.
+// A body that is longer than Options.MaxBody is not looked at, as RoundTrip does not.
+func (t *Transport[T]) RequestOf(in *http.Request) (r affinity.Request, auths []T, err error) {
+	conf := t.conf.Load()
+	body, err := readBody(in, conf.MaxBody)
+	if err != nil {
+		return r, nil, err
+	}
+	if body.closer != nil {
+		defer body.closer.Close()
+	}
+	var plain []byte
+	if body.rest == nil {
+		plain = conf.opened(in.Header, body.held)
+	}
+	r = conf.describe(in, targetOf(in), plain)
+	return r, t.auths(in, r), nil
+}
+
 // isUpgrade reports whether a request wants to be a WebSocket. Other protocols may be
 // ignored (RFC 9110, 7.8), and h2c is.
 func isUpgrade(r *http.Request) bool {

@@ -508,7 +508,7 @@ func TestPatience(t *testing.T) {
 		require.Equal(t, 200, g.StatusCode)
 		require.Equal(t, home, g.decision["auth"], "its prompt cache is there")
 		require.Equal(t, "hit", g.decision["outcome"])
-		require.NotZero(t, p.Stats().Waits)
+		require.NotZero(t, p.Stats().Outcome(affinity.OutcomeWaits))
 	})
 	t.Run("so does a request that comes while its auth rests", func(t *testing.T) {
 		var f failing
@@ -533,7 +533,7 @@ func TestPatience(t *testing.T) {
 		f.set(home, 429, "4")
 		g := p.turn(t, "s")
 		require.NotEqual(t, home, g.decision["auth"])
-		require.Zero(t, p.Stats().Waits)
+		require.Zero(t, p.Stats().Outcome(affinity.OutcomeWaits))
 	})
 	t.Run("and then another auth is asked", func(t *testing.T) {
 		var f failing
@@ -564,7 +564,7 @@ func TestPatience(t *testing.T) {
 		}
 		g := p.turn(t, "new")
 		require.Equal(t, "d", g.decision["auth"])
-		require.Zero(t, p.Stats().Waits)
+		require.Zero(t, p.Stats().Outcome(affinity.OutcomeWaits))
 	})
 	t.Run("not for longer than the client", func(t *testing.T) {
 		var f failing
@@ -704,7 +704,7 @@ func TestAnUpgradeIsAnsweredWith426(t *testing.T) {
 	g := p.do(t, req)
 	require.Equal(t, http.StatusUpgradeRequired, g.StatusCode)
 	require.Equal(t, "application/json", g.Header.Get("Content-Type"))
-	require.Zero(t, p.Stats().None)
+	require.Zero(t, p.Stats().Outcome(affinity.OutcomeNone))
 }
 
 // The JDK's client asks for h2c in each first request. That may be ignored.

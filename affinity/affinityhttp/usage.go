@@ -1,28 +1,19 @@
 package affinityhttp
 
-import "github.com/tidwall/gjson"
+import (
+	"github.com/tidwall/gjson"
 
-// Usage is what an answer says that it has cost, in tokens. The zero Usage says nothing.
-type Usage struct {
-	// Prompt are all tokens of the prompt, those of the prompt cache included.
-	Prompt int
-	// Cached are those of Prompt that were read from the prompt cache.
-	Cached int
-	// CacheWritten are those of Prompt that were written to it, where the provider says
-	// so: Anthropic does.
-	CacheWritten int
-	// Output are the tokens of the answer, with what the model has thought.
-	Output int
-}
-
-// IsZero reports whether nothing is known.
-func (u Usage) IsZero() bool { return u == Usage{} }
+	"github.com/llmaffinity/llmaffinity/affinity"
+)
 
 // places are where answers and events of streams say what they have cost.
 var places = [...]string{"usage", "message.usage", "response.usage", "interaction.usage", "usageMetadata", "response.usageMetadata"}
 
+// usage is what an answer has said so far that it has cost.
+type usage struct{ affinity.Usage }
+
 // take reads an answer or an event. Later events of a stream know better.
-func (u *Usage) take(v gjson.Result) {
+func (u *usage) take(v gjson.Result) {
 	for _, place := range places {
 		if at := v.Get(place); at.IsObject() {
 			u.add(at)
@@ -31,7 +22,7 @@ func (u *Usage) take(v gjson.Result) {
 	}
 }
 
-func (u *Usage) add(v gjson.Result) {
+func (u *usage) add(v gjson.Result) {
 	n := func(names ...string) (n int, ok bool) {
 		for _, name := range names {
 			if at := v.Get(name); at.Type == gjson.Number {

@@ -23,7 +23,7 @@ type watch struct {
 	held   []byte // the JSON value, or the line that has not ended
 	over   bool   // more than is held
 
-	usage  Usage
+	usage  usage
 	spoke  bool   // the answer has said something
 	begun  bool   // a stream of a known API has begun …
 	ended  bool   // … and has come to its end

@@ -20,6 +20,10 @@
 // and at the end, and read at the start. Without, a restart costs every conversation its
 // prompt cache once. Beside it stands file.key, which names of callers are made of.
 //
+// With -admin address there is a page at that address, for its operator: what was decided
+// and why, what affinity has saved, where a session would go. -admin-write lets it drain
+// and invalidate auths. Both have no login.
+//
 // Interrupt and SIGTERM stop it, after the requests under way. The exit code is 2 for a
 // command that makes no sense, and 1 for all else that fails.
 //
@@ -39,5 +43,5 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal does not wait
-	os.Exit(gateway.Main(ctx, os.Args[1:], os.Stdout, os.Stderr, nil))
+	os.Exit(gateway.Main(ctx, os.Args[1:], os.Stdout, os.Stderr, gateway.With{}))
 }

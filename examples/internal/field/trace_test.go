@@ -131,7 +131,7 @@ func TestColdSessionsBalanceARealTrace(t *testing.T) {
 				require.NoError(t, err)
 				return p.Auth, func() { p.Report(affinity.Served) }
 			})
-			out.moved = s.Stats().Moved
+			out.moved = s.Stats().Outcome(affinity.OutcomeMoved)
 		})
 		t.Logf("%-28s quality %.3f, %.2f times the uncached tokens, max/mean %.3f, %d moves", name, out.quality, out.uncached, out.imbalance, out.moved)
 		return out

@@ -44,15 +44,16 @@ import (
 
 // Options of a Server. The zero value works; negative numbers are errors.
 type Options struct {
-	TTL          time.Duration // of a cached prefix after its last use; 0: 5 minutes
-	MinTokens    int           // the shortest prefix that is cached; 0: 1024
-	MaxPrefixes  int           // held per credential, the least recently used goes first; 0: 100,000
-	OutputTokens int           // length of an answer; 0: 40
-	Credentials  []string      // who is let in; empty: everybody who presents one
-	Models       []string      // that there are; empty: any
-	ToolCalls    bool          // call the first tool that is offered whenever the user has the last word
-	ThreadTTL    time.Duration // of a message thread after its last use; 0: 5 minutes
-	MaxStates    int           // responses, threads and the like held per credential, the least recently used goes first; 0: 10,000
+	TTL          time.Duration            // of a cached prefix after its last use; 0: 5 minutes
+	TTLs         map[string]time.Duration // likewise, of some credentials; negative: nothing is cached
+	MinTokens    int                      // the shortest prefix that is cached; 0: 1024
+	MaxPrefixes  int                      // held per credential, the least recently used goes first; 0: 100,000
+	OutputTokens int                      // length of an answer; 0: 40
+	Credentials  []string                 // who is let in; empty: everybody who presents one
+	Models       []string                 // that there are; empty: any
+	ToolCalls    bool                     // call the first tool that is offered whenever the user has the last word
+	ThreadTTL    time.Duration            // of a message thread after its last use; 0: 5 minutes
+	MaxStates    int                      // responses, threads and the like held per credential, the least recently used goes first; 0: 10,000
 }
 
 // Fault is what a credential's requests meet instead of an answer.
@@ -150,7 +151,11 @@ func (s *Server) Stats() map[string]Stats {
 func (s *Server) account(credential string) *account {
 	a := s.accounts[credential]
 	if a == nil {
-		a = &account{cache: newPromptCache(s.opts.TTL, s.opts.MinTokens, s.opts.MaxPrefixes), states: newStates(s.opts.MaxStates)}
+		ttl, ok := s.opts.TTLs[credential]
+		if !ok {
+			ttl = s.opts.TTL
+		}
+		a = &account{cache: newPromptCache(ttl, s.opts.MinTokens, s.opts.MaxPrefixes), states: newStates(s.opts.MaxStates)}
 		s.accounts[credential] = a
 	}
 	return a

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // command is what the command line says.
@@ -25,6 +27,7 @@ type command struct {
 	patience  time.Duration
 	verbose   bool
 	keep      keeping
+	admin     admin
 }
 
 // defaultStateEvery bounds what a gateway that is killed forgets.
@@ -51,6 +54,8 @@ func parseCommand(args []string, stores Stores) (*command, error) {
 	f.DurationVar(&c.keep.every, "state-every", defaultStateEvery, "how often -state is written, besides at the end")
 	f.StringVar(&c.keep.url, "store", "", "`URL` of a store that several gateways share, such as redis://127.0.0.1:6379; by default it is embedded")
 	f.StringVar(&c.keep.key, "tenant-key", "", "`ENV_OF_SECRET` that the names of callers in -state and -store are made of; by default it is in file.key, or made of the URL of the store")
+	f.StringVar(&c.admin.listen, "admin", "", "`address` of a page for operators, such as 127.0.0.1:8081; it has no login")
+	f.BoolVar(&c.admin.write, "admin-write", false, "let that page drain and invalidate auths, and send sessions away")
 	f.BoolVar(&c.verbose, "v", false, "log every request")
 	switch err := f.Parse(args); {
 	case err == flag.ErrHelp:
@@ -81,6 +86,12 @@ func parseCommand(args []string, stores Stores) (*command, error) {
 	}
 	if !c.stay && c.simulated && (c.keep.file != "" || c.keep.url != "") {
 		return c, usagef("-state and -store are for a gateway that serves, with -upstream, -config or -serve")
+	}
+	if !c.stay && c.simulated && c.admin.listen != "" {
+		return c, usagef("-admin is for a gateway that serves, with -upstream, -config or -serve")
+	}
+	if err := c.admin.check(); err != nil {
+		return c, err
 	}
 	return c, c.keep.check(stores, c.source.getenv)
 }
@@ -138,22 +149,18 @@ func summary(s affinity.Stats) string {
 			parts = append(parts, fmt.Sprint(n, " ", what))
 		}
 	}
-	count(s.New, "new")
-	count(s.Hit, "hit")
-	count(s.Moved, "moved")
-	count(s.Detour, "detour")
-	count(s.Spill, "spill")
-	count(s.Forced, "forced")
-	count(s.Owner, "owner")
-	count(s.Inherited, "inherited")
-	count(s.Refused, "refused")
-	count(s.None, "none")
-	count(s.Waits, "waits")
+	for o := range s.Picks {
+		count(s.Outcome(affinity.Outcome(o)), affinity.Outcome(o).String())
+	}
 	// Of the new ones, those whose past is not known, and what is seen of it.
-	count(s.LostHistory, "with a lost history")
-	count(s.LostTurns, "lost turns")
-	count(s.LostCut, "lost cut")
-	count(s.LostSummary, "lost summary")
+	for past, n := range s.Lost {
+		count(n, "lost "+sessionid.Past(past).String())
+	}
+	for why, n := range s.Removed {
+		count(n, "removed "+cache.Cause(why).String())
+	}
+	count(s.Again, "reported again")
+	count(s.Unreported(), "not reported")
 	count(s.StoreFailed, "store failures")
 	if len(parts) == 0 {
 		return "decisions: there were none"

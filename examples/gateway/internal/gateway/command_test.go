@@ -5,12 +5,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // asCommand makes the test's binary the command itself.
@@ -27,7 +31,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		context.AfterFunc(ctx, stop)
-		os.Exit(Main(ctx, os.Args[1:], os.Stdout, os.Stderr, nil))
+		os.Exit(Main(ctx, os.Args[1:], os.Stdout, os.Stderr, With{}))
 	}
 	os.Exit(m.Run())
 }
@@ -54,13 +58,13 @@ func startProcess(t *testing.T, args ...string) *process {
 }
 
 // await reads lines until one has want in it.
-func (p *process) await(r *bufio.Reader, want string) {
+func (p *process) await(r *bufio.Reader, want string) (line string) {
 	p.t.Helper()
 	for {
 		line, err := r.ReadString('\n')
 		require.NoError(p.t, err, "before %q", want)
 		if strings.Contains(line, want) {
-			return
+			return line
 		}
 	}
 }
@@ -85,9 +89,40 @@ func TestInterruptAndSIGTERMStopTheGatewayInTheSameWay(t *testing.T) {
 		require.NoError(t, p.cmd.Process.Signal(s))
 		out, log, code := p.end()
 		require.Zero(t, code, s)
-		require.Equal(t, "decisions: there were none\n", out, s)
+		require.Equal(t, "decisions: there were none\nprompt cache: no answer has said what it has cost\n", out, s)
 		require.Empty(t, log, s)
 	}
+}
+
+// The page is at an address of its own, and nothing of it at the clients'.
+func TestOperatorsHaveAPageOfTheirOwn(t *testing.T) {
+	p := startProcess(t, "-serve", "-listen", "127.0.0.1:0", "-auths", "2", "-admin", "localhost:0")
+	line := p.await(p.out, "serving on")
+	clients := regexp.MustCompile(`http://[0-9.:]+`).FindString(line)
+	line = p.await(p.out, "operators see")
+	operators := regexp.MustCompile(`http://[0-9.:]+/`).FindString(line)
+	get := func(url string) (int, string) {
+		resp, err := http.Get(url)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode, string(text)
+	}
+	status, text := get(operators)
+	require.Equal(t, http.StatusOK, status)
+	require.Contains(t, text, "<h1>Overview</h1>")
+	require.NotContains(t, text, "Invalidate", "without -admin-write")
+	status, _ = get(operators + "metrics")
+	require.Equal(t, http.StatusNotFound, status, "this module has none")
+	status, text = get(clients + "/")
+	require.Equal(t, http.StatusNotFound, status)
+	require.NotContains(t, text, "Overview")
+	http.DefaultClient.CloseIdleConnections()
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	_, log, code := p.end()
+	require.Zero(t, code)
+	require.Empty(t, log)
 }
 
 func TestExitCodes(t *testing.T) {
@@ -164,10 +199,13 @@ func TestWhatMakesNoSenseOnTheCommandLine(t *testing.T) {
 		{"-upstream " + up + ",LLMAFFINITY_TEST_SAME", "-upstream[0].keys[1]: the same key as at -upstream[0].keys[0]"},
 		{"-upstream " + up + " -upstream b,openai,http://127.0.0.1:2,LLMAFFINITY_TEST_SAME", "-upstream[1].keys[0]: the same key as at -upstream[0].keys[0]"},
 		{"-upstream a,any,http://127.0.0.1:1,LLMAFFINITY_TEST_NONE", "-upstream[0].keys[0]: the environment variable LLMAFFINITY_TEST_NONE is not set"},
+		{"-admin 127.0.0.1:0", "-admin is for a gateway that serves"},
+		{"-serve -admin-write", "-admin-write is for the page of -admin"},
+		{"-serve -admin 8081", "-admin is no address"},
 		{"-affinity=false -config " + config + " -upstream " + up, "routing.session-affinity is true, and -affinity=false was given"},
 	} {
 		var out, log bytes.Buffer
-		err := gateway(t.Context(), strings.Fields(c.args), &out, &log, nil)
+		err := gateway(t.Context(), strings.Fields(c.args), &out, &log, With{})
 		require.ErrorContains(t, err, c.want, c.args)
 		require.NotContains(t, err.Error(), "api03", c.args)
 		require.Empty(t, out.String(), c.args)
@@ -179,7 +217,7 @@ func TestWhatMakesNoSenseOnTheCommandLine(t *testing.T) {
 // What the help shows as a configuration is one.
 func TestTheHelpShowsAConfiguration(t *testing.T) {
 	var out bytes.Buffer
-	require.NoError(t, gateway(t.Context(), []string{"-h"}, &out, io.Discard, nil))
+	require.NoError(t, gateway(t.Context(), []string{"-h"}, &out, io.Discard, With{}))
 	_, text, _ := strings.Cut(out.String(), "\n  {\n")
 	text, _, found := strings.Cut(text, "\n  }\n")
 	require.True(t, found, out.String())
@@ -204,15 +242,41 @@ func TestRoutingForTheUpstreamsOfTheCommandLine(t *testing.T) {
 // Whatever is added to Stats is counted in the end, or this test fails.
 func TestTheSummaryForgetsNothing(t *testing.T) {
 	require.Equal(t, "decisions: there were none", summary(affinity.Stats{}))
-	require.Equal(t, "decisions: 1 new, 3 hit, 2 none", summary(affinity.Stats{New: 1, Hit: 3, None: 2}))
-	stats := reflect.TypeFor[affinity.Stats]()
+	var some affinity.Stats
+	some.Picks[affinity.OutcomeNew][sessionid.KindContent] = 1
+	some.Picks[affinity.OutcomeHit][sessionid.KindContent] = 3
+	some.Picks[affinity.OutcomeRefused][sessionid.KindNone] = 2
+	some.Results[affinity.Served] = 3
+	require.Equal(t, "decisions: 1 new, 3 hit, 2 refused, 1 not reported", summary(some))
+	// Reasons and results say more of picks that are counted.
 	texts := map[string]string{}
-	for i := range stats.NumField() {
-		var s affinity.Stats
-		reflect.ValueOf(&s).Elem().Field(i).SetUint(7)
+	seen := func(name string, s affinity.Stats) {
 		text := summary(s)
-		require.Regexp(t, `^decisions: 7 [a-z ]+$`, text, stats.Field(i).Name)
-		require.Empty(t, texts[text], "%s looks like %s", stats.Field(i).Name, texts[text])
-		texts[text] = stats.Field(i).Name
+		require.Regexp(t, `^decisions: 7 [a-z -]+(, 7 not reported)?$`, text, name)
+		require.Empty(t, texts[text], "%s looks like %s", name, texts[text])
+		texts[text] = name
+	}
+	stats := reflect.TypeFor[affinity.Stats]()
+	for i := range stats.NumField() {
+		name := stats.Field(i).Name
+		var s affinity.Stats
+		switch f := reflect.ValueOf(&s).Elem().Field(i); {
+		case name == "Reasons" || name == "Results":
+		case name == "Picks":
+			for o := range s.Picks {
+				var s affinity.Stats
+				s.Picks[o][sessionid.KindContent] = 7
+				seen(fmt.Sprint(name, o), s)
+			}
+		case f.Kind() == reflect.Array:
+			for j := range f.Len() {
+				f.SetZero()
+				f.Index(j).SetUint(7)
+				seen(fmt.Sprint(name, j), s)
+			}
+		default:
+			f.SetUint(7)
+			seen(name, s)
+		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/llmaffinity/llmaffinity/affinity/savings"
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
@@ -36,6 +37,7 @@ type run struct {
 	prompt, cached, output uint64
 	perAuth                map[string]int
 	switches               map[string]int // by reason
+	savings                savings.Snapshot
 }
 
 // demo drives the same conversations through the gateway three times: with
@@ -149,6 +151,7 @@ func (r *run) do(ctx context.Context, o demoOptions) error {
 	if err := d.drive(ctx, o); err != nil {
 		return err
 	}
+	r.savings = g.Savings()
 	for _, s := range sim.Stats() {
 		r.prompt += uint64(s.PromptTokens)
 		r.cached += uint64(s.CachedTokens)

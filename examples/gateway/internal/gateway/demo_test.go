@@ -41,9 +41,25 @@ func TestTheDemoShowsTheDifference(t *testing.T) {
 	}
 }
 
+// What the gateway says that affinity saves is what the provider has counted, and what it
+// would have been without is what the same conversations cost without.
+func TestTheSavingIsWhatTheProviderCounts(t *testing.T) {
+	o := demoOptions{auths: 8, conversations: 80, turns: 20}
+	with, without := &run{affinity: true}, &run{}
+	require.NoError(t, with.do(t.Context(), o))
+	require.NoError(t, without.do(t.Context(), o))
+	s := with.savings
+	share := func(r *run) float64 { return 100 * float64(r.cached) / float64(r.prompt) }
+	t.Logf("with affinity %.2f %%, without %.2f %%; the gateway says %v", share(with), share(without), s)
+	require.Zero(t, s.Unknown)
+	require.Equal(t, []uint64{with.prompt, with.cached, with.output}, []uint64{s.Total().Prompt, s.Total().Cached, s.Total().Output})
+	require.InDelta(t, share(without), 100*s.ShareWithout(), 2)
+	require.Greater(t, s.Total().Share(), s.ShareWithout()+0.1)
+}
+
 func TestTheCommand(t *testing.T) {
 	var out, errs bytes.Buffer
-	require.NoError(t, gateway(t.Context(), []string{"-conversations", "5", "-turns", "2", "-auths", "2"}, &out, &errs, nil))
+	require.NoError(t, gateway(t.Context(), []string{"-conversations", "5", "-turns", "2", "-auths", "2"}, &out, &errs, With{}))
 	require.Contains(t, out.String(), "5 conversations of 2 turns over 2 auths")
 	require.Contains(t, errs.String(), "10 of 10 requests")
 	require.Contains(t, out.String(), "ANTHROPIC_BASE_URL")
@@ -51,7 +67,7 @@ func TestTheCommand(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	out.Reset()
-	require.NoError(t, gateway(ctx, []string{"-serve", "-listen", "127.0.0.1:0"}, &out, &errs, nil))
+	require.NoError(t, gateway(ctx, []string{"-serve", "-listen", "127.0.0.1:0"}, &out, &errs, With{}))
 	require.Contains(t, out.String(), "serving on http://127.0.0.1:")
 	require.Contains(t, out.String(), "decisions: there were none")
 
@@ -61,12 +77,12 @@ func TestTheCommand(t *testing.T) {
 	require.NoError(t, os.WriteFile(dir+"/bad.json", []byte(`{`), 0o600))
 	t.Setenv("LLMAFFINITY_TEST_KEY", "x")
 	out.Reset()
-	require.NoError(t, gateway(ctx, []string{"-config", dir + "/good.json", "-listen", "127.0.0.1:0", "-affinity=false"}, &out, &errs, nil))
+	require.NoError(t, gateway(ctx, []string{"-config", dir + "/good.json", "-listen", "127.0.0.1:0", "-affinity=false"}, &out, &errs, With{}))
 	require.Contains(t, out.String(), "with 1 auths")
 	for _, args := range [][]string{
 		{"-auths", "0"}, {"-nonsense"}, {"-config", dir + "/none.json"}, {"-config", dir + "/empty.json"}, {"-config", dir + "/bad.json"},
 		{"-upstream", "x"}, {"-upstream", "a,any,http://127.0.0.1:1,LLMAFFINITY_NO_SUCH_KEY"}, {"-serve", "-listen", "nowhere:-1"},
 	} {
-		require.Error(t, gateway(ctx, args, &out, &errs, nil), "%q", args)
+		require.Error(t, gateway(ctx, args, &out, &errs, With{}), "%q", args)
 	}
 }

@@ -2,7 +2,7 @@
 // function can be: examples/gateway is one with what the root module has. A module that
 // has more, such as a client of a shared store, has another one.
 //
-//	os.Exit(gateway.Main(ctx, os.Args[1:], os.Stdout, os.Stderr, nil))
+//	os.Exit(gateway.Main(ctx, os.Args[1:], os.Stdout, os.Stderr, gateway.With{}))
 //
 // What the command does, and what its flags mean, is said by -h and by the comment of
 // examples/gateway.
@@ -15,22 +15,31 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/affinity/savings"
 )
 
 // Main runs the command until ctx is done or it has nothing more to do, and returns the
 // code to exit with. args are those behind the program's name. What it has to say goes to
 // stdout. What goes wrong, and the log, goes to stderr.
 //
-// stores are the shared stores that this program can open, by the scheme of their URL:
-// what -store offers besides the embedded one. nil is none.
-func Main(ctx context.Context, args []string, stdout, stderr io.Writer, stores Stores) int {
-	return exitCode(gateway(ctx, args, stdout, stderr, stores), stderr)
+// with is what this program has besides.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer, with With) int {
+	return exitCode(gateway(ctx, args, stdout, stderr, with), stderr)
+}
+
+// With is what a program has that the root module cannot have. The zero one has nothing.
+type With struct {
+	// Stores are what -store offers besides the embedded one.
+	Stores Stores
+	// Metrics is what -admin serves as /metrics. nil is nothing.
+	Metrics func(from Numbers, saved *savings.Meter) (http.Handler, error)
 }
 
 // exitCode says what went wrong, and is the code to exit with.
@@ -47,8 +56,8 @@ func exitCode(err error, stderr io.Writer) int {
 }
 
 // gateway is the command without the process around it.
-func gateway(ctx context.Context, args []string, stdout, stderr io.Writer, stores Stores) error {
-	c, err := parseCommand(args, stores)
+func gateway(ctx context.Context, args []string, stdout, stderr io.Writer, with With) error {
+	c, err := parseCommand(args, with.Stores)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		c.help(stdout)
@@ -58,7 +67,7 @@ func gateway(ctx context.Context, args []string, stdout, stderr io.Writer, store
 	case c.simulated && !c.stay:
 		return c.demo(ctx, stdout, stderr)
 	}
-	return c.serve(ctx, stdout, stderr)
+	return c.serve(ctx, stdout, stderr, with)
 }
 
 // demo shows the difference.
@@ -74,7 +83,7 @@ func (c *command) demo(ctx context.Context, stdout, stderr io.Writer) error {
 }
 
 // serve serves until ctx is done.
-func (c *command) serve(ctx context.Context, stdout, stderr io.Writer) (failed error) {
+func (c *command) serve(ctx context.Context, stdout, stderr io.Writer, with With) (failed error) {
 	level := slog.LevelInfo
 	if c.verbose {
 		level = slog.LevelDebug
@@ -136,7 +145,16 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer) (failed e
 	if err != nil {
 		return err
 	}
+	operators, stopAdmin, err := c.admin.serve(g, with)
+	if err != nil {
+		stop()
+		return err
+	}
+	defer stopAdmin()
 	fmt.Fprintf(stdout, "serving on %s with %d auths; interrupt to stop\n", url, len(s.Auths))
+	if operators != "" {
+		fmt.Fprintf(stdout, "operators see %s/\n", operators)
+	}
 	save, stopSaving := c.keep.ticks()
 	defer stopSaving()
 	for ctx.Err() == nil {
@@ -154,6 +172,7 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer) (failed e
 	}
 	stop()
 	fmt.Fprintln(stdout, summary(g.Stats()))
+	fmt.Fprintln(stdout, g.Savings())
 	return c.keep.save(g) // behind the last request
 }
 

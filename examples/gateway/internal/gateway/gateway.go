@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/affinity/affinityadmin"
 	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
+	"github.com/llmaffinity/llmaffinity/affinity/savings"
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
@@ -50,6 +52,8 @@ type Gateway struct {
 	opts      GatewayOptions
 	transport *affinityhttp.Transport[*Auth]
 	proxy     httputil.ReverseProxy
+	savings   *savings.Meter
+	log       *affinityadmin.Log
 
 	applied applied // what Apply has made of the settings
 }
@@ -62,7 +66,11 @@ func NewGateway(o GatewayOptions) (*Gateway, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{opts: o}
+	g := &Gateway{opts: o, log: affinityadmin.NewLog(0)}
+	var err error
+	if g.savings, err = savings.New(nil); err != nil {
+		return nil, err
+	}
 	g.applied.on.Store(o.Affinity)
 	first, err := balancer("")
 	if err != nil {
@@ -91,6 +99,7 @@ func (g *Gateway) options(ttl time.Duration) *affinityhttp.Options[*Auth] {
 			Store:    g.opts.Store,
 			State:    func(a *Auth, _ affinity.Request) affinity.State { return affinity.State{Tier: a.Tier} },
 			Failback: affinity.FailbackCold, ColdAnew: true, Slow: g.opts.Slow,
+			OnEvent: g.observe,
 		},
 		TenantKey: g.opts.TenantKey,
 		Describe:  func(_ *http.Request, r *affinity.Request) { r.Off = r.Off || !g.applied.on.Load() },
@@ -107,6 +116,12 @@ func (g *Gateway) options(ttl time.Duration) *affinityhttp.Options[*Auth] {
 		o.DecisionHeader = decisionHeader
 	}
 	return o
+}
+
+// observe is told of each pick and each report.
+func (g *Gateway) observe(e affinity.Event) {
+	g.savings.Observe(e)
+	g.log.Observe(e)
 }
 
 // auths are those that serve the API of a request. A call that all APIs have goes to
@@ -160,6 +175,9 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // Close frees what the gateway holds; requests under way are not waited for.
 func (g *Gateway) Close() { g.transport.Close() }
+
+// Savings is what affinity has saved so far.
+func (g *Gateway) Savings() savings.Snapshot { return g.savings.Snapshot() }
 
 // Stats are the decisions so far.
 func (g *Gateway) Stats() affinity.Stats { return g.transport.Stats() }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/llmaffinity/llmaffinity/affinity"
+
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
@@ -283,7 +285,7 @@ func TestBodiesThatNobodyCanRead(t *testing.T) {
 			}
 			require.True(t, same, "the body arrives as it was sent")
 			require.Len(t, got, 4, "the plain balancer's turn")
-			require.EqualValues(t, 4, gw.g.Stats().None)
+			require.EqualValues(t, 4, gw.g.Stats().Outcome(affinity.OutcomeNone))
 		})
 	}
 	t.Run("larger than what is held: known by its headers", func(t *testing.T) {

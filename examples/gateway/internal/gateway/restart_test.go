@@ -236,7 +236,7 @@ func TestAStateThatCannotBeWrittenIsSaidAtOnce(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		var out, log strings.Builder
-		return gateway(ctx, append([]string{"-serve", "-listen", "127.0.0.1:0"}, args...), &out, &log, nil)
+		return gateway(ctx, append([]string{"-serve", "-listen", "127.0.0.1:0"}, args...), &out, &log, With{})
 	}
 	dir := t.TempDir()
 	require.ErrorIs(t, serve("-state", filepath.Join(dir, "none", "state")), os.ErrNotExist)
@@ -274,7 +274,7 @@ func TestASharedStore(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		var out, log strings.Builder
-		err := gateway(ctx, append([]string{"-serve", "-listen", "127.0.0.1:0"}, args...), &out, &log, stores)
+		err := gateway(ctx, append([]string{"-serve", "-listen", "127.0.0.1:0"}, args...), &out, &log, With{Stores: stores})
 		return log.String(), err
 	}
 	_, err = serve("-store", "test://host:1")
@@ -304,8 +304,8 @@ func TestWhatMakesNoSenseOfStateAndStore(t *testing.T) {
 	t.Setenv("LLMAFFINITY_TEST_SHORT", "short")
 	stores := Stores{"test": func(context.Context, string) (cache.Store, func() error, error) { panic("not here") }}
 	for args, want := range map[string]string{
-		"-serve -store redis://h":                            "go -C examples/gateway/redis run . -store redis://",
-		"-serve -store rediss://user:secretword@h":           "go -C examples/gateway/redis run . -store rediss://",
+		"-serve -store redis://h":                            "go -C examples/gateway/full run . -store redis://",
+		"-serve -store rediss://user:secretword@h":           "go -C examples/gateway/full run . -store rediss://",
 		"-serve -store mongo://h":                            "it has test and the embedded one",
 		"-serve -store secretword":                           "no URL with a scheme",
 		"-serve -store test://h -state x":                    "-state is for the embedded store",
@@ -315,7 +315,7 @@ func TestWhatMakesNoSenseOfStateAndStore(t *testing.T) {
 		"-serve -state x -tenant-key LLMAFFINITY_TEST_SHORT": "less than 16 bytes",
 	} {
 		var out, log strings.Builder
-		err := gateway(t.Context(), strings.Fields(args), &out, &log, stores)
+		err := gateway(t.Context(), strings.Fields(args), &out, &log, With{Stores: stores})
 		require.ErrorContains(t, err, want, args)
 		require.NotContains(t, err.Error(), "secretword", args)
 		require.Equal(t, 2, exitCode(err, &log), args)

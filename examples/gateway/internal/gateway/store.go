@@ -21,8 +21,8 @@ type Opener func(ctx context.Context, url string) (cache.Store, func() error, er
 // elsewhere are the commands that have stores which this module cannot have, because of
 // what they depend on.
 var elsewhere = map[string]string{
-	"redis":  "go -C examples/gateway/redis run . -store redis://…",
-	"rediss": "go -C examples/gateway/redis run . -store rediss://…",
+	"redis":  "go -C examples/gateway/full run . -store redis://…",
+	"rediss": "go -C examples/gateway/full run . -store rediss://…",
 }
 
 // find is the opener for a URL. Its errors do not show the URL: a password may be in it.

@@ -1,0 +1,131 @@
+package affinityadmin
+
+import (
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+const (
+	outcomes        = int(affinity.OutcomeWaits) + 1
+	defaultSessions = 10_000
+	// perSession is how many events of a session are kept, and recent how many sessions
+	// the overview shows.
+	perSession = 20
+	recent     = 20
+	minutes    = 60
+)
+
+// Log remembers what was decided lately, for a Page. Any number of goroutines may use it.
+type Log struct {
+	mu       sync.Mutex
+	sessions *simplelru.LRU[sessionid.Key, *history]
+	hour     [minutes]minute
+}
+
+// history is what has happened to a session lately.
+type history struct {
+	events [perSession]entry // a ring
+	n      int
+	known  affinity.Event // the latest that says where the store has the session
+}
+
+type entry struct {
+	at    time.Time
+	event affinity.Event
+}
+
+// minute counts the picks of one minute.
+type minute struct {
+	number int64 // since 1970
+	picks  [outcomes]uint64
+}
+
+// NewLog makes a Log of so many sessions. 0 is 10,000. It panics if that is negative.
+func NewLog(sessions int) *Log {
+	if sessions == 0 {
+		sessions = defaultSessions
+	}
+	l := &Log{}
+	var err error
+	if l.sessions, err = simplelru.NewLRU[sessionid.Key, *history](sessions, nil); err != nil {
+		panic("affinityadmin: a Log of less than no session")
+	}
+	return l
+}
+
+// Observe remembers an event, for affinity.Options.OnEvent.
+func (l *Log) Observe(e affinity.Event) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !e.Reported {
+		n := now.Unix() / 60
+		m := &l.hour[n%minutes]
+		if m.number != n {
+			*m = minute{number: n}
+		}
+		m.picks[min(int(e.Decision.Outcome), outcomes-1)]++
+	}
+	name := e.Decision.Session
+	if name == (sessionid.Key{}) {
+		return
+	}
+	h, ok := l.sessions.Get(name)
+	if !ok {
+		h = &history{}
+		l.sessions.Add(name, h)
+	}
+	h.events[h.n%perSession] = entry{now, e}
+	h.n++
+	if e.Locates() {
+		h.known = e
+	}
+}
+
+// lately are the counts of the last hour, the oldest minute first.
+func (l *Log) lately() (all [minutes]minute) {
+	now := time.Now().Unix() / 60
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range all {
+		n := now - minutes + 1 + int64(i)
+		if all[i].number = n; l.hour[n%minutes].number == n {
+			all[i] = l.hour[n%minutes]
+		}
+	}
+	return all
+}
+
+// latest are the last events of the sessions that were seen last, the latest first.
+func (l *Log) latest() (all []entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	keys := l.sessions.Keys()
+	for i := len(keys) - 1; i >= 0 && len(all) < recent; i-- {
+		h, _ := l.sessions.Peek(keys[i])
+		all = append(all, h.events[(h.n-1)%perSession])
+	}
+	return all
+}
+
+// find is what is known of a session by its stable name, the latest event first.
+func (l *Log) find(name string) (known affinity.Event, all []entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, key := range l.sessions.Keys() {
+		if (affinity.Decision{Session: key}).SessionName(false) != name {
+			continue
+		}
+		h, _ := l.sessions.Peek(key)
+		for i := range min(h.n, perSession) {
+			all = append(all, h.events[(h.n-1-i)%perSession])
+		}
+		return h.known, all
+	}
+	return known, nil
+}

@@ -1,0 +1,329 @@
+package affinityadmin
+
+import (
+	"bufio"
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"net"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/affinity/savings"
+)
+
+// Affinity is what a Page shows: an affinity.Affinity, an affinity.Selector or an
+// affinityhttp.Transport.
+type Affinity[T any] interface {
+	Stats() affinity.Stats
+	Sessions() (map[string]int, error)
+	Bound(ctx context.Context, auth string) (int, error)
+	Explain(ctx context.Context, r affinity.Request, auths []T) affinity.Explanation
+	ExplainSession(ctx context.Context, e affinity.Event, auths []T) affinity.Explanation
+	SendAway(ctx context.Context, e affinity.Event) (bool, error)
+	InvalidateAuth(ctx context.Context, auth string) (int, error)
+	Drain(auth string, on bool)
+}
+
+// Options of a Page.
+type Options[T any] struct {
+	// Auths are all that there are, in the order in which they are shown. It is called for
+	// each request of the page and must not be nil.
+	Auths func() []T
+	// Request is what the gateway would hand to Pick for a request of a client, which an
+	// operator has pasted. nil takes its headers and body, and all Auths.
+	Request func(r *http.Request) (affinity.Request, []T, error)
+	// Log and Savings are what the page shows of the last hour, of sessions, and of what
+	// was saved. What is nil is not shown.
+	Log     *Log
+	Savings *savings.Meter
+	// Write lets the page drain and invalidate auths, and send sessions away.
+	Write bool
+	// Hosts are the names of this server, besides localhost, under which the page is asked
+	// for. Addresses need no name here.
+	Hosts []string
+}
+
+// Page is an http.Handler. Any number of goroutines may use it.
+type Page[T any] struct {
+	from  Affinity[T]
+	o     Options[T]
+	cross http.CrossOriginProtection
+}
+
+//go:embed page.html style.css
+var files embed.FS
+
+var pages = template.Must(template.New("").Funcs(functions).ParseFS(files, "page.html"))
+
+// New makes a Page. An error says what is missing.
+func New[T any](from Affinity[T], o *Options[T]) (*Page[T], error) {
+	switch {
+	case from == nil:
+		return nil, errors.New("affinityadmin: no Affinity")
+	case o == nil || o.Auths == nil:
+		return nil, errors.New("affinityadmin: Options.Auths is nil")
+	}
+	return &Page[T]{from: from, o: *o}, nil
+}
+
+// maxPasted bounds a request that is pasted, with its form.
+const maxPasted = 16 << 20
+
+// ServeHTTP answers by the last part of the path.
+func (p *Page[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if !p.isHost(r.Host) {
+		p.fail(w, r, http.StatusForbidden, fmt.Sprintf("%q is no name of this page: add it to affinityadmin.Options.Hosts", r.Host))
+		return
+	}
+	if err := p.cross.Check(r); err != nil {
+		p.fail(w, r, http.StatusForbidden, "a page of another origin has sent this")
+		return
+	}
+	name := ""
+	if !strings.HasSuffix(r.URL.Path, "/") {
+		name = path.Base(r.URL.Path)
+	}
+	serve, method := p.overview, http.MethodGet
+	switch name {
+	case "", ".":
+	case "style.css":
+		serve = style
+	case "session":
+		serve = p.session
+	case "explain":
+		serve, method = p.explain, http.MethodPost
+	case "drain":
+		serve, method = p.writing(p.drain), http.MethodPost
+	case "invalidate-auth":
+		serve, method = p.writing(p.invalidateAuth), http.MethodPost
+	case "send-away":
+		serve, method = p.writing(p.sendAway), http.MethodPost
+	default:
+		p.fail(w, r, http.StatusNotFound, "there is no such page")
+		return
+	}
+	if r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
+		h.Set("Allow", method)
+		p.fail(w, r, http.StatusMethodNotAllowed, "this takes "+method)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxPasted)
+	serve(w, r)
+}
+
+// isHost reports whether the page is asked for by a name that is this server's. A foreign
+// name that leads here is an attack on the operator's browser.
+func (p *Page[T]) isHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	return net.ParseIP(host) != nil || strings.EqualFold(host, "localhost") ||
+		slices.ContainsFunc(p.o.Hosts, func(name string) bool { return strings.EqualFold(name, host) })
+}
+
+// style is the page's style sheet.
+func style(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, files, "style.css") }
+
+// isJSON reports whether the caller wants JSON.
+func isJSON(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "application/json")
+}
+
+// answer writes a view by its template, or as JSON.
+func (p *Page[T]) answer(w http.ResponseWriter, r *http.Request, status int, name string, view any) {
+	if isJSON(r) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(view) // the caller is gone
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_ = pages.ExecuteTemplate(w, name, view) // likewise
+}
+
+func (p *Page[T]) fail(w http.ResponseWriter, r *http.Request, status int, what string) {
+	p.answer(w, r, status, "error", struct {
+		Error string `json:"error"`
+	}{what})
+}
+
+func (p *Page[T]) overview(w http.ResponseWriter, r *http.Request) {
+	p.answer(w, r, http.StatusOK, "overview", p.view(r.Context(), notices[r.URL.Query().Get("done")]))
+}
+
+// session shows one session.
+func (p *Page[T]) session(w http.ResponseWriter, r *http.Request) {
+	name := strings.TrimSpace(r.URL.Query().Get("name"))
+	v := sessionView{Name: name, Write: p.o.Write, Notice: notices[r.URL.Query().Get("done")]}
+	if p.o.Log != nil {
+		known, events := p.o.Log.find(name)
+		for _, e := range events {
+			v.Events = append(v.Events, eventOf(e))
+		}
+		if known.Locates() {
+			x := p.from.ExplainSession(r.Context(), known, p.o.Auths())
+			v.Now = explanationOf(x)
+		}
+	}
+	status := http.StatusOK
+	if v.Events == nil {
+		status = http.StatusNotFound
+	}
+	p.answer(w, r, status, "session", v)
+}
+
+// explain says where a request would go that was pasted.
+func (p *Page[T]) explain(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil {
+		p.fail(w, r, http.StatusBadRequest, "this is no form, or too long")
+		return
+	}
+	text := r.PostForm.Get("request")
+	v := requestView{Request: text}
+	pasted, err := parse(r.Context(), text)
+	if err == nil {
+		var q affinity.Request
+		auths := []T(nil)
+		if p.o.Request != nil {
+			q, auths, err = p.o.Request(pasted)
+		} else {
+			body, _ := io.ReadAll(pasted.Body) // of a string
+			q, auths = affinity.Request{Header: pasted.Header, Body: body}, p.o.Auths()
+		}
+		if err == nil {
+			x := p.from.Explain(r.Context(), q, auths)
+			v.Now = explanationOf(x)
+		}
+	}
+	status := http.StatusOK
+	if err != nil {
+		v.Error, status = err.Error(), http.StatusBadRequest
+	}
+	p.answer(w, r, status, "request", v)
+}
+
+// parse reads a request as operators have them: perhaps a first line, headers, an empty
+// line, the body. Line ends may be those of a form.
+func parse(ctx context.Context, text string) (*http.Request, error) {
+	method, target := http.MethodPost, "/"
+	head, body, found := strings.Cut(strings.TrimLeft(strings.ReplaceAll(text, "\r\n", "\n"), "\n"), "\n\n")
+	if !found && strings.HasPrefix(strings.TrimSpace(head), "{") {
+		head, body = "", head
+	}
+	first, rest, _ := strings.Cut(head, "\n")
+	if f := strings.Fields(first); len(f) == 3 && strings.HasPrefix(f[2], "HTTP/") {
+		method, target, head = f[0], f[1], rest
+	}
+	header, err := textproto.NewReader(bufio.NewReader(strings.NewReader(strings.TrimSpace(head) + "\n\n"))).ReadMIMEHeader()
+	if err != nil {
+		return nil, fmt.Errorf("the headers cannot be read: one name and its value a line, then an empty line: %w", err)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("the first line cannot be read: %w", err)
+	}
+	r.Header, r.Host = http.Header(header), header.Get("Host")
+	return r, nil
+}
+
+// writing lets only those through who may write.
+func (p *Page[T]) writing(serve func(http.ResponseWriter, *http.Request)) func(http.ResponseWriter, *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case !p.o.Write:
+			p.fail(w, r, http.StatusForbidden, "this page is for reading: see affinityadmin.Options.Write")
+		case r.ParseForm() != nil:
+			p.fail(w, r, http.StatusBadRequest, "this is no form, or too long")
+		default:
+			serve(w, r)
+		}
+	}
+}
+
+// notices are what the page says when something was done, by the codes that lead there.
+var notices = map[string]string{
+	"drained":     "The auth gets no new sessions from now on.",
+	"undrained":   "The auth gets new sessions again.",
+	"invalidated": "The auth has no sessions any more. They move with their next requests.",
+	"sent-away":   "The session has no auth any more. It moves with its next request.",
+	"no-auth":     "The session had no auth.",
+}
+
+// done leads back to a page, or says what was done in JSON.
+func (p *Page[T]) done(w http.ResponseWriter, r *http.Request, to string, query url.Values, result any) {
+	if isJSON(r) {
+		p.answer(w, r, http.StatusOK, "", result)
+		return
+	}
+	// A relative address: the page does not know where the host serves it.
+	w.Header().Set("Location", to+"?"+query.Encode())
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+func (p *Page[T]) drain(w http.ResponseWriter, r *http.Request) {
+	auth, on := r.PostForm.Get("auth"), r.PostForm.Get("on") == "1"
+	if !p.has(r.Context(), auth) {
+		p.fail(w, r, http.StatusNotFound, "there is no such auth")
+		return
+	}
+	p.from.Drain(auth, on)
+	code := "undrained"
+	if on {
+		code = "drained"
+	}
+	p.done(w, r, "./", url.Values{"done": {code}}, map[string]bool{"drained": on})
+}
+
+// has reports whether there is an auth of a name. Nobody fills a table with others.
+func (p *Page[T]) has(ctx context.Context, auth string) bool {
+	x := p.from.Explain(ctx, affinity.Request{}, p.o.Auths())
+	return slices.ContainsFunc(x.Candidates, func(c affinity.Candidate) bool { return c.Name == auth })
+}
+
+func (p *Page[T]) invalidateAuth(w http.ResponseWriter, r *http.Request) {
+	n, err := p.from.InvalidateAuth(r.Context(), r.PostForm.Get("auth"))
+	if err != nil {
+		p.fail(w, r, http.StatusBadGateway, err.Error())
+		return
+	}
+	p.done(w, r, "./", url.Values{"done": {"invalidated"}}, map[string]int{"sessions": n})
+}
+
+func (p *Page[T]) sendAway(w http.ResponseWriter, r *http.Request) {
+	name := r.PostForm.Get("name")
+	var known affinity.Event
+	if p.o.Log != nil {
+		known, _ = p.o.Log.find(name)
+	}
+	if !known.Locates() {
+		p.fail(w, r, http.StatusNotFound, "this process has not seen the session lately")
+		return
+	}
+	sent, err := p.from.SendAway(r.Context(), known)
+	if err != nil {
+		p.fail(w, r, http.StatusBadGateway, err.Error())
+		return
+	}
+	code := "no-auth"
+	if sent {
+		code = "sent-away"
+	}
+	p.done(w, r, "session", url.Values{"name": {name}, "done": {code}}, map[string]bool{"sent": sent})
+}

@@ -1,0 +1,120 @@
+package affinity
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+)
+
+// Usage is what an answer says that it has cost, in tokens. The zero Usage says nothing.
+type Usage struct {
+	// Prompt are all tokens of the prompt, those of the prompt cache included.
+	Prompt int
+	// Cached are those of Prompt that were read from the prompt cache.
+	Cached int
+	// CacheWritten are those of Prompt that were written to it, where the provider says
+	// so: Anthropic does.
+	CacheWritten int
+	// Output are the tokens of the answer, with what the model has thought.
+	Output int
+}
+
+// IsZero reports whether nothing is known.
+func (u Usage) IsZero() bool { return u == Usage{} }
+
+// Report is how a request went.
+type Report struct {
+	Result Result
+	// Away is for how long the auth wants to be left alone, see Classify. With 0 it has
+	// not said, and Options.Away counts. What the auth itself says holds; Options.Away is a
+	// guess, which ends when no other auth is left.
+	Away time.Duration
+	// FirstToken is how long it took to the first token of the answer, 0 if nobody knows.
+	// Pick.FirstToken says it as soon as it is known, so that the next pick can count
+	// with it.
+	FirstToken time.Duration
+	// Usage is what the answer says that it has cost.
+	Usage Usage
+}
+
+// Event is one half of a request: its pick, or how it went. Both have the same Decision.
+// All of it is safe to log.
+type Event struct {
+	Decision Decision
+	// Model is the request's, as Options.Scope and Request.Model say, cut to its digest if
+	// it is long.
+	Model string
+	// Reported says that this is how the request went, which Report says. Otherwise it is
+	// the pick.
+	Reported bool
+	Report   Report
+	// Again says that the pick was reported before: a stream that began well, and broke.
+	Again bool
+
+	at cache.Key // where the store has the session
+}
+
+// Locates reports whether the event says where the store has the session, as
+// Affinity.ExplainSession and SendAway need it. Those of side requests and of sessions that
+// are not known do not.
+func (e Event) Locates() bool { return e.at != cache.Key{} }
+
+// LogValue groups the decision's parts, those that say something.
+func (d Decision) LogValue() slog.Value {
+	all := append(make([]slog.Attr, 0, 10), slog.String("outcome", d.Outcome.String()))
+	text := func(name, value string) {
+		if value != "" {
+			all = append(all, slog.String(name, value))
+		}
+	}
+	text("reason", d.Reason.String())
+	text("signal", d.Signal.Name)
+	text("auth", d.Auth)
+	text("before", d.Before)
+	text("session", d.SessionName(false))
+	if d.Age != 0 {
+		all = append(all, slog.Duration("age", d.Age), slog.Duration("idle", d.Idle))
+	}
+	all = append(all, slog.Int("candidates", d.Candidates))
+	if d.LostHistory {
+		text("lost", d.Past.String())
+	}
+	return slog.GroupValue(all...)
+}
+
+// String is the decision as the value of a header: auth=…; outcome=…; reason=…; signal=…;
+// session=…. The session is its stable name.
+func (d Decision) String() string {
+	return "auth=" + d.Auth + "; outcome=" + d.Outcome.String() + "; reason=" + d.Reason.String() +
+		"; signal=" + d.Signal.Kind.String() + "; session=" + d.SessionName(false)
+}
+
+// LogValue groups the event's parts, those that say something.
+func (e Event) LogValue() slog.Value {
+	all := e.Decision.LogValue().Group()
+	if e.Model != "" {
+		all = append(all, slog.String("model", e.Model))
+	}
+	if !e.Reported {
+		return slog.GroupValue(all...)
+	}
+	r := &e.Report
+	all = append(all, slog.String("result", r.Result.String()))
+	for _, d := range [...]struct {
+		name  string
+		value time.Duration
+	}{{"away", r.Away}, {"first_token", r.FirstToken}} {
+		if d.value != 0 {
+			all = append(all, slog.Duration(d.name, d.value))
+		}
+	}
+	if !r.Usage.IsZero() {
+		all = append(all, slog.Int("prompt", r.Usage.Prompt), slog.Int("cached", r.Usage.Cached),
+			slog.Int("cache_written", r.Usage.CacheWritten), slog.Int("output", r.Usage.Output))
+	}
+	if e.Again {
+		all = append(all, slog.Bool("again", true))
+	}
+	return slog.GroupValue(all...)
+}

@@ -1,0 +1,160 @@
+package affinity
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// Explanation says where a request would go now, and why.
+type Explanation struct {
+	// Decision is what a pick would say. Where the balancer would choose, Auth is empty,
+	// and the Outcome is OutcomeNew, OutcomeMoved or OutcomeNone. Err is why nobody would
+	// serve the request.
+	Decision Decision
+	Err      error
+	// Bound is the auth that the session is bound to, empty if there is none. Served says
+	// that it has served the session, SinceServed how long ago.
+	Bound       string
+	Served      bool
+	SinceServed time.Duration
+	// Detour is where requests of the session go, or went lately, while its auth is away.
+	Detour string
+	// Candidates are those that the pick would be given, in their order.
+	Candidates []Candidate
+}
+
+// Candidate is an auth as a pick sees it.
+type Candidate struct {
+	Name  string
+	State State // what Options.State says
+	// Drained says that Drain was called for it, Slow that it is slow by its first tokens.
+	Drained, Slow bool
+	// LeftUntil is until when the session leaves it alone, the zero time if it does not.
+	LeftUntil time.Time
+	// MayServe says that it can serve the request. Place says that a balancer could choose
+	// it for a new session.
+	MayServe, Place bool
+}
+
+// errChoice stands for what a balancer would choose.
+var errChoice = errors.New("affinity: the balancer would choose")
+
+// Explain says what Pick would do with a request. It calls no balancer, counts nothing,
+// renews no binding and changes nothing else. What Pick does for a session only now and
+// then, such as the reasons of Options.ColdAnew, Failback and Load to leave an auth that
+// can serve, is not foreseen.
+func (a *Affinity[T]) Explain(ctx context.Context, r Request, auths []T) (x Explanation) {
+	o := a.conf.Load()
+	id := o.identify(&r)
+	at := o.where(&r)
+	if byContent(&id) && a.doubts.has(at.scope) {
+		id = id.WithoutIDMarks()
+	}
+	r.Side = true
+	f := found{own: -1}
+	if !id.IsZero() && !r.Off {
+		if a.closed.Load() {
+			f.err = cache.ErrClosed
+		} else {
+			f.session, f.known, f.err = a.store.Peek(ctx, at.scope, keysOf(&id))
+		}
+	}
+	if !f.known {
+		id = o.names(&r, id)
+	}
+	return a.explain(ctx, o, r, at, id, &f, auths)
+}
+
+// ExplainSession is Explain for the session of an event, as it is now, and for a request
+// that has nothing besides. The event must be one of this Affinity's, and have a session.
+func (a *Affinity[T]) ExplainSession(ctx context.Context, e Event, auths []T) Explanation {
+	o, f := a.conf.Load(), found{own: -1}
+	if a.closed.Load() {
+		f.err = cache.ErrClosed
+	} else {
+		f.session, f.err = a.sessionOf(ctx, &e)
+		f.known = f.session.Gen != 0
+	}
+	x := a.explain(ctx, o, Request{Side: true, Model: e.Model}, where{model: e.Model}, sessionid.ID{}, &f, auths)
+	x.Decision.Signal = e.Decision.Signal
+	return x
+}
+
+// noGeneration is no binding's.
+const noGeneration = 1<<63 - 1
+
+// sessionOf is the binding of an event's session as it is now, the zero one if the session
+// is gone. Nothing changes: an Amend of a generation that is none only says what is there.
+func (k *core) sessionOf(ctx context.Context, e *Event) (cache.Binding, error) {
+	if e.Decision.Session == (sessionid.Key{}) {
+		return cache.Binding{}, nil
+	}
+	now, _, err := k.store.Amend(ctx, cache.Binding{Session: e.Decision.Session, Ref: e.at, Gen: noGeneration}, "")
+	return now, err
+}
+
+// SendAway takes the auth from the session of an event, as a Terminal report does: its
+// next request moves, and leaves that auth alone for Options.Warm. It returns whether the
+// session had an auth. The event must be one of this Affinity's.
+func (k *core) SendAway(ctx context.Context, e Event) (bool, error) {
+	if k.closed.Load() {
+		return false, cache.ErrClosed
+	}
+	b, err := k.sessionOf(ctx, &e)
+	if err != nil || !b.Bound() {
+		return false, err
+	}
+	unbound, err := k.store.Unbind(ctx, b)
+	if err == nil && unbound {
+		wait, asked := k.policy.Load().wait(Terminal, 0)
+		k.blame(ctx, b, wait, asked)
+	}
+	return unbound, err
+}
+
+// explain is Explain for what was found.
+func (a *Affinity[T]) explain(ctx context.Context, o *settings[T], r Request, at where, id sessionid.ID, f *found, auths []T) (x Explanation) {
+	v := visit[T]{
+		candidates: candidates[T]{core: &a.core, o: o, name: a.name, r: r, where: at, auths: auths, now: time.Now().UnixNano()},
+		ctx:        ctx, id: id, lookedUp: &f.session, dry: true,
+		next: func(context.Context, []T) (none T, err error) { return none, errChoice },
+	}
+	v.p.Decision.Signal, v.p.Decision.Candidates = id.Signal(), len(auths)
+	v.p.Decision.Age, v.p.Decision.Idle = f.session.Age, f.session.Idle
+	err := v.decide(f)
+	x.Decision = v.p.Decision
+	d := &x.Decision
+	d.Session = f.session.Session
+	var none *NoAuthError
+	switch {
+	case errors.As(err, &none):
+		d.Outcome, d.Reason, x.Err = OutcomeRefused, none.Reason, err
+	case err != nil && !errors.Is(err, errChoice):
+		d.Outcome, x.Err = OutcomeRefused, err
+	case v.would != OutcomeNone: // a side request is not bound
+		if d.Outcome, d.Reason = v.would, v.why; v.would == OutcomeMoved {
+			d.Before = f.session.Auth
+		}
+	}
+	if f.session.Bound() {
+		x.Bound, x.Served, x.SinceServed = f.session.Auth, f.session.Served, f.session.SinceServed
+	}
+	x.Detour = v.trouble.detour
+	l := v.level(-1)
+	for i := range auths {
+		s := v.judge(i)
+		c := Candidate{
+			Name: s.name, State: s.state, Drained: a.drained.has(s.name), Slow: a.speeds.slow(&o.slow, speedKey{s.name, at.model}),
+			MayServe: s.rank != rankNone, Place: s.rank != rankNone && l.has(s),
+		}
+		if until, _ := v.trouble.left(s.name, v.now); until != 0 {
+			c.LeftUntil = time.Unix(0, until)
+		}
+		x.Candidates = append(x.Candidates, c)
+	}
+	return x
+}

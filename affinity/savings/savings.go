@@ -1,0 +1,337 @@
+// Package savings says what session affinity saves: prompt tokens that came from a
+// provider's cache, in total, by what a pick was and by auth; what that is worth at the
+// operator's prices; and what it would have been without affinity.
+//
+//	m, err := savings.New(nil)
+//	if err != nil { ... }
+//	lb, err := affinity.Wrap(balancer, name, &affinity.Options[*Account]{OnEvent: m.Observe})
+//	...
+//	fmt.Println(m.Snapshot())
+//
+// It needs what answers say that they have cost. Package affinityhttp reads that; another
+// host hands it to Pick.Done.
+//
+// # Without affinity
+//
+// The estimate is of a gateway that sends each request to any of its auths by chance, all
+// of them alike. Such a request finds in the prompt cache what the auth it comes to was
+// sent last of this conversation, if that was within Options.Warm. The auth's last request
+// of the conversation was the one before with a chance of 1/n for n auths, the one before
+// that with (1-1/n)/n, and so on. What the two requests have in common is at most what the
+// earlier one had, and what was read from the cache now, if a cache was to be expected. A prefix that many conversations
+// share, such as a system prompt, is warm in both cases: as much as the conversation's first
+// request found, or, if that was the first of all at its auth and found nothing, the least
+// that first requests of the model have found lately.
+//
+// # Caches that are not there
+//
+// An auth can be one name for several processes of a provider, or have caching switched
+// off, or a shorter time to live than thought. Then a session that stays with it finds
+// nothing. Auth.Missed counts that, and Auth.Pauses shows after which pauses a cache was
+// still there.
+package savings
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// Options of a Meter. The zero value works.
+type Options struct {
+	// Prices are those of an auth and a model, nil for no prices. It is called with a lock
+	// held: it must be quick and must not call the Meter. The model is what the client has
+	// asked for.
+	Prices func(auth, model string) Prices
+	// Auths is over how many auths requests would be spread without affinity. 0 is as many
+	// as each pick was given.
+	Auths int
+	// Warm is how long a provider's prompt cache lives after its last use. 0 is 5 minutes.
+	Warm time.Duration
+	// MaxSessions is how many sessions the Meter remembers at a time, with what they were
+	// sent lately. 0 is 10,000. A session beyond them counts as new when it comes again.
+	MaxSessions int
+}
+
+// Prices are what a million tokens cost, in any currency.
+type Prices struct {
+	// Prompt is for those that are neither read from the cache nor written to it.
+	Prompt, Cached, CacheWritten, Output float64
+}
+
+// Cost is what tokens cost.
+func (p Prices) Cost(u affinity.Usage) float64 {
+	plain := max(u.Prompt-u.Cached-u.CacheWritten, 0)
+	return (float64(plain)*p.Prompt + float64(u.Cached)*p.Cached + float64(u.CacheWritten)*p.CacheWritten + float64(u.Output)*p.Output) / 1e6
+}
+
+const (
+	defaultWarm     = 5 * time.Minute
+	defaultSessions = 10_000
+	// maxAuths bounds what is told apart. Beyond it the one that was used least recently
+	// is forgotten.
+	maxAuths = 1024
+	// maxModels bounds the models, whose names clients choose.
+	maxModels = 256
+	// remembered is how many requests of a session are. With eight auths one in seventy
+	// conversations has not been at an auth for longer.
+	remembered = 32
+	// leastPrompt is how long a prompt must be so that its cache is missed: providers
+	// cache none that is shorter than some thousand tokens.
+	leastPrompt = 4096
+)
+
+// Meter counts what events say. Any number of goroutines may use it.
+type Meter struct {
+	o Options
+
+	warm atomic.Pointer[map[string]time.Duration] // of auths whose cache was seen to end
+
+	mu       sync.Mutex
+	outcomes [affinity.OutcomeWaits + 1]Tokens
+	shared   *simplelru.LRU[string, shared] // by model
+	auths    *simplelru.LRU[string, *Auth]
+	sessions *simplelru.LRU[sessionKey, *session]
+	without  float64 // tokens that would have been cached without affinity
+	cost     float64
+	spread   float64 // what it would have cost
+	unknown  uint64
+}
+
+// shared is what the first requests of conversations have found in the cache lately.
+type shared struct {
+	found [8]int // a ring
+	n     int
+}
+
+func (s *shared) add(found int) {
+	s.found[s.n%len(s.found)] = found
+	s.n++
+}
+
+// least is 0 if there were none.
+func (s *shared) least() int {
+	if s.n == 0 {
+		return 0
+	}
+	return slices.Min(s.found[:min(s.n, len(s.found))])
+}
+
+// sessionKey is a session, for each model: prompt caches are a model's.
+type sessionKey struct {
+	name  sessionid.Key
+	model string
+}
+
+// session is what one was sent lately.
+type session struct {
+	sent   [remembered]sent // a ring
+	n      int              // how many there were
+	shared int              // what its first request found in the cache
+}
+
+type sent struct {
+	at     time.Time
+	auth   string
+	prompt int
+}
+
+// New makes a Meter. An error names the option that is wrong.
+func New(o *Options) (*Meter, error) {
+	m := &Meter{}
+	if o != nil {
+		m.o = *o
+	}
+	switch {
+	case m.o.Auths < 0:
+		return nil, fmt.Errorf("savings: Options.Auths is %d, want at least 0", m.o.Auths)
+	case m.o.Warm < 0:
+		return nil, fmt.Errorf("savings: Options.Warm is %v, want at least 0", m.o.Warm)
+	case m.o.MaxSessions < 0:
+		return nil, fmt.Errorf("savings: Options.MaxSessions is %d, want at least 0", m.o.MaxSessions)
+	}
+	if m.o.Warm == 0 {
+		m.o.Warm = defaultWarm
+	}
+	if m.o.MaxSessions == 0 {
+		m.o.MaxSessions = defaultSessions
+	}
+	m.warm.Store(&map[string]time.Duration{})
+	m.auths, _ = simplelru.NewLRU[string, *Auth](maxAuths, nil) // the sizes are positive: no error
+	m.shared, _ = simplelru.NewLRU[string, shared](maxModels, nil)
+	m.sessions, _ = simplelru.NewLRU[sessionKey, *session](m.o.MaxSessions, nil)
+	return m, nil
+}
+
+// Observe counts an event, for affinity.Options.OnEvent. Only first reports count.
+func (m *Meter) Observe(e affinity.Event) {
+	if !e.Reported || e.Again || e.Report.Result != affinity.Served {
+		return
+	}
+	u := e.Report.Usage
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if u.Prompt == 0 {
+		m.unknown++
+		return
+	}
+	u.Cached = min(u.Cached, u.Prompt)
+	d := &e.Decision
+	m.outcomes[min(d.Outcome, affinity.OutcomeWaits)].add(u)
+	a, ok := m.auths.Get(d.Auth)
+	if !ok {
+		a = &Auth{}
+		m.auths.Add(d.Auth, a)
+	}
+	a.Tokens.add(u)
+
+	found := float64(u.Cached) // without affinity
+	if d.Session != (sessionid.Key{}) {
+		found = m.follow(&e, a)
+	}
+	m.without += found
+	if m.o.Prices == nil {
+		return
+	}
+	p := m.o.Prices(d.Auth, e.Model)
+	cost := p.Cost(u)
+	m.cost += cost
+	// What would not have been read from the cache would have been written to it, where
+	// the provider says that it writes.
+	lost := float64(u.Cached) - found
+	price := p.Prompt
+	if u.CacheWritten > 0 {
+		price = p.CacheWritten
+	}
+	m.spread += cost + lost*(price-p.Cached)/1e6
+}
+
+// follow counts a request of a session, and returns how many tokens of it would have come
+// from a cache without affinity.
+func (m *Meter) follow(e *affinity.Event, a *Auth) float64 {
+	d, u, now := &e.Decision, e.Report.Usage, time.Now()
+	key := sessionKey{d.Session, e.Model}
+	s, ok := m.sessions.Get(key)
+	if !ok {
+		key.model = strings.Clone(key.model) // it may be a small part of a large body
+		s = &session{shared: u.Cached}
+		m.sessions.Add(key, s)
+		if u.Cached > 0 {
+			others, _ := m.shared.Peek(key.model)
+			others.add(u.Cached)
+			m.shared.Add(key.model, others)
+		}
+	}
+	if s.shared == 0 {
+		others, _ := m.shared.Get(e.Model)
+		s.shared = others.least()
+	}
+	found := float64(min(s.shared, u.Cached))
+	if s.n > 0 {
+		common := u.Prompt // with the requests before it, as far as anybody can tell …
+		if m.measure(s, now, a, d.Auth, u) {
+			common = u.Cached // … or as the cache has shown, for all that come, too
+			for j := 1; j <= min(s.n, remembered); j++ {
+				b := s.before(j)
+				b.prompt = min(b.prompt, common)
+			}
+		}
+		found = s.spread(now, max(m.authsOf(d), 1), m.o.Warm, common)
+	}
+	s.sent[s.n%remembered] = sent{now, d.Auth, u.Prompt}
+	s.n++
+	return found
+}
+
+func (m *Meter) authsOf(d *affinity.Decision) int {
+	if m.o.Auths > 0 {
+		return m.o.Auths
+	}
+	return d.Candidates
+}
+
+// before is the request that was sent so many requests before the one that comes.
+func (s *session) before(j int) *sent { return &s.sent[(s.n-j)%remembered] }
+
+// spread is how many tokens would have come from the cache of an auth that chance has
+// chosen. most is what the request can have in common with those before it.
+func (s *session) spread(now time.Time, auths int, warm time.Duration, most int) (found float64) {
+	chance, left := 1/float64(auths), 1.0
+	for j := 1; j <= min(s.n, remembered); j++ {
+		b := s.before(j)
+		common := min(s.shared, most)
+		if now.Sub(b.at) <= warm {
+			common = max(common, min(b.prompt, most))
+		}
+		found += left * chance * float64(common)
+		left *= 1 - chance
+	}
+	return found + left*float64(min(s.shared, most))
+}
+
+// measure notes what an auth still had of a session that it has served before. It returns
+// whether that was so lately that the auth must have had it.
+func (m *Meter) measure(s *session, now time.Time, a *Auth, auth string, u affinity.Usage) (expected bool) {
+	warm := m.o.Warm
+	for j := 1; j <= min(s.n, remembered); j++ {
+		b := s.before(j)
+		if b.auth != auth {
+			continue
+		}
+		pause := now.Sub(b.at)
+		p := &a.Pauses[pauseOf(pause)]
+		p.Requests++
+		p.Expected += uint64(min(b.prompt, u.Prompt))
+		p.Cached += uint64(min(u.Cached, b.prompt))
+		if p.Requests >= leastSeen {
+			m.learn(auth, a)
+		}
+		if pause > warm {
+			return false
+		}
+		if min(b.prompt, u.Prompt) >= leastPrompt {
+			a.Expected++
+			if u.Cached == 0 {
+				a.Missed++
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// learn notes how long the cache of an auth lives, if its end was seen.
+func (m *Meter) learn(auth string, a *Auth) {
+	warm, ok := a.Warm()
+	known := m.warm.Load()
+	if old, had := (*known)[auth]; ok && a.ends() {
+		if had && old == warm {
+			return
+		}
+	} else if !had {
+		return
+	}
+	now := maps.Clone(*known)
+	if delete(now, auth); ok && a.ends() && len(now) < maxAuths {
+		now[auth] = warm
+	}
+	m.warm.Store(&now)
+}
+
+// Warm is how long the prompt cache of an auth lives, if the meter has seen its end: after
+// pauses of the length that Auth.Warm says most of what was expected was there, and after
+// longer ones it was not. It is at least a second. It is for affinity.Options.WarmOf. No
+// lock is taken.
+func (m *Meter) Warm(auth string) (warm time.Duration, ok bool) {
+	warm, ok = (*m.warm.Load())[auth]
+	return max(warm, time.Second), ok
+}

@@ -1,0 +1,179 @@
+package savings
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+)
+
+// Tokens are those of some requests.
+type Tokens struct {
+	Requests                             uint64
+	Prompt, Cached, CacheWritten, Output uint64
+}
+
+func (t *Tokens) add(u affinity.Usage) {
+	t.Requests++
+	t.Prompt += uint64(max(u.Prompt, 0))
+	t.Cached += uint64(max(u.Cached, 0))
+	t.CacheWritten += uint64(max(u.CacheWritten, 0))
+	t.Output += uint64(max(u.Output, 0))
+}
+
+func (t *Tokens) plus(o Tokens) {
+	t.Requests += o.Requests
+	t.Prompt += o.Prompt
+	t.Cached += o.Cached
+	t.CacheWritten += o.CacheWritten
+	t.Output += o.Output
+}
+
+// Share is which part of the prompts came from the cache, 0 to 1.
+func (t Tokens) Share() float64 {
+	if t.Prompt == 0 {
+		return 0
+	}
+	return float64(t.Cached) / float64(t.Prompt)
+}
+
+// Auth is what is known of one auth.
+type Auth struct {
+	Tokens
+	// Expected counts requests of which the auth must have had the beginning in its cache:
+	// it has served the session within Options.Warm, with a prompt of some length. Missed
+	// are those that found nothing.
+	Expected, Missed uint64
+	// Pauses are requests of sessions that the auth has served before, by the pause since
+	// then: the last one that is at most as long as Pauses' limit says, see PauseLimits.
+	Pauses [len(limits) + 1]Pause
+}
+
+// Plus is what is known of two auths together.
+func (a Auth) Plus(b Auth) Auth {
+	a.Tokens.plus(b.Tokens)
+	a.Expected += b.Expected
+	a.Missed += b.Missed
+	for i, p := range b.Pauses {
+		a.Pauses[i].Requests += p.Requests
+		a.Pauses[i].Expected += p.Expected
+		a.Pauses[i].Cached += p.Cached
+	}
+	return a
+}
+
+// Pause is what was found in the cache after pauses of some length, in tokens.
+type Pause struct {
+	Requests         uint64
+	Expected, Cached uint64
+}
+
+// limits are the longest pauses of each row of Auth.Pauses but the last.
+var limits = [...]time.Duration{
+	10 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute,
+	10 * time.Minute, 30 * time.Minute, time.Hour,
+}
+
+// PauseLimits are the longest pauses of the rows of Auth.Pauses. The last row has the
+// longer ones.
+func PauseLimits() []time.Duration { return append([]time.Duration(nil), limits[:]...) }
+
+func pauseOf(d time.Duration) int {
+	for i, most := range limits {
+		if d <= most {
+			return i
+		}
+	}
+	return len(limits)
+}
+
+const (
+	// leastSeen is how many requests say something of a pause.
+	leastSeen = 20
+	// warmShare is which part of the expected tokens must be there for a cache that is.
+	warmShare = 0.5
+)
+
+// Warm is how long the auth's prompt cache was seen to live: the longest pause after which
+// most of what was expected was there, as far as 20 requests or more show it for this and
+// each shorter pause. ok is false if nothing is known.
+func (a *Auth) Warm() (warm time.Duration, ok bool) {
+	warm, ok, _ = a.warm()
+	return warm, ok
+}
+
+// ends reports whether the end of the cache's life was seen.
+func (a *Auth) ends() bool { _, _, end := a.warm(); return end }
+
+func (a *Auth) warm() (warm time.Duration, ok, end bool) {
+	for i, p := range a.Pauses {
+		if p.Requests < leastSeen {
+			continue
+		}
+		if float64(p.Cached) < warmShare*float64(p.Expected) {
+			return warm, true, true
+		}
+		if ok = true; i < len(limits) {
+			warm = limits[i]
+		}
+	}
+	return warm, ok, false
+}
+
+// Snapshot is what a Meter has counted.
+type Snapshot struct {
+	// Outcomes are the tokens by what the pick was.
+	Outcomes [affinity.OutcomeWaits + 1]Tokens
+	// Auths are by their names, at most 1,024.
+	Auths map[string]Auth
+	// Unknown are served requests whose answer has not said what it has cost.
+	Unknown uint64
+	// CachedWithout are the tokens that would have come from caches without affinity.
+	CachedWithout float64
+	// Warm is Options.Warm.
+	Warm time.Duration
+	// Cost is at Options.Prices, and CostWithout what it would have been without affinity.
+	Cost, CostWithout float64
+}
+
+// Total are the tokens of all requests.
+func (s *Snapshot) Total() (t Tokens) {
+	for _, one := range s.Outcomes {
+		t.plus(one)
+	}
+	return t
+}
+
+// ShareWithout is Tokens.Share as it would have been without affinity.
+func (s *Snapshot) ShareWithout() float64 {
+	if t := s.Total(); t.Prompt > 0 {
+		return s.CachedWithout / float64(t.Prompt)
+	}
+	return 0
+}
+
+// String says in a line what was saved.
+func (s Snapshot) String() string {
+	t := s.Total()
+	if t.Prompt == 0 {
+		return "prompt cache: no answer has said what it has cost"
+	}
+	text := fmt.Sprintf("prompt cache: %.1f %% of %d prompt tokens, about %.1f %% without affinity",
+		100*t.Share(), t.Prompt, 100*s.ShareWithout())
+	if s.CostWithout > 0 {
+		text += fmt.Sprintf("; cost %.2f instead of about %.2f", s.Cost, s.CostWithout)
+	}
+	return text
+}
+
+// Snapshot is what was counted so far. It is the caller's.
+func (m *Meter) Snapshot() (s Snapshot) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s = Snapshot{Outcomes: m.outcomes, Auths: map[string]Auth{}, Unknown: m.unknown, CachedWithout: m.without, Warm: m.o.Warm, Cost: m.cost, CostWithout: m.spread}
+	for _, name := range m.auths.Keys() {
+		a, _ := m.auths.Peek(name)
+		s.Auths[name] = *a
+	}
+	return s
+}

@@ -1,0 +1,70 @@
+package gateway
+
+import (
+	"net"
+	"net/http"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/affinity/affinityadmin"
+)
+
+// admin is what the command line says of the operator's page.
+type admin struct {
+	listen string
+	write  bool
+}
+
+// check says what makes no sense.
+func (a *admin) check() error {
+	if a.write && a.listen == "" {
+		return usagef("-admin-write is for the page of -admin")
+	}
+	if _, _, err := net.SplitHostPort(a.listen); a.listen != "" && err != nil {
+		return usagef("-admin is no address such as 127.0.0.1:8081")
+	}
+	return nil
+}
+
+// Numbers are what a gateway counts.
+type Numbers interface {
+	Stats() affinity.Stats
+	Sessions() (map[string]int, error)
+}
+
+// serve serves the page, and the metrics if there are any. Without an address it does
+// nothing, and the url is empty.
+func (a *admin) serve(g *Gateway, with With) (url string, stop func(), err error) {
+	if a.listen == "" {
+		return "", func() {}, nil
+	}
+	page, err := g.Page(a.write, hostOf(a.listen))
+	if err != nil {
+		return "", nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", page)
+	if with.Metrics != nil {
+		metrics, err := with.Metrics(g.transport, g.savings)
+		if err != nil {
+			return "", nil, err
+		}
+		mux.Handle("GET /metrics", metrics)
+	}
+	return serve(mux, a.listen)
+}
+
+// hostOf is the name in an address, if it has one.
+func hostOf(listen string) []string {
+	if host, _, err := net.SplitHostPort(listen); err == nil && host != "" {
+		return []string{host}
+	}
+	return nil
+}
+
+// Page is the operator's page of the gateway. Without write it is for reading. hosts are
+// the names under which it is asked for.
+func (g *Gateway) Page(write bool, hosts []string) (http.Handler, error) {
+	return affinityadmin.New(g.transport, &affinityadmin.Options[*Auth]{
+		Auths: g.opts.Pool.All, Request: g.transport.RequestOf, Log: g.log, Savings: g.savings, Write: write, Hosts: hosts,
+	})
+}
