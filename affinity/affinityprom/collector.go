@@ -1,0 +1,208 @@
+// Package affinityprom gives the numbers of an Affinity to Prometheus.
+//
+//	m, err := savings.New(nil)
+//	if err != nil { ... }
+//	lb, err := affinity.Wrap(balancer, name, &affinity.Options[*Account]{OnEvent: m.Observe})
+//	if err != nil { ... }
+//	prometheus.MustRegister(affinityprom.NewCollector(lb, m))
+//
+// Everything is read when it is scraped. A pick costs nothing more.
+//
+// # Metrics
+//
+//	llmaffinity_picks_total{outcome,signal}        what picks were, and by what kind of place the session was named
+//	llmaffinity_reasons_total{reason}              why sessions were not served by their auth, or requests refused
+//	llmaffinity_results_total{result}              first reports of picks
+//	llmaffinity_reports_again_total                reports of picks that had been reported
+//	llmaffinity_picks_unreported                   picks that were not reported: under way, or forgotten
+//	llmaffinity_lost_histories_total{past}         new sessions whose history is not known
+//	llmaffinity_sessions_removed_total{cause}      sessions that the memory has removed
+//	llmaffinity_store_failures_total               operations that the store could not do
+//	llmaffinity_sessions{auth}                     bound sessions
+//
+// With a savings.Meter:
+//
+//	llmaffinity_tokens_total{outcome,kind}         kind is prompt, cached, cache_written or output
+//	llmaffinity_requests_total{outcome}            served requests whose answers have said what they cost
+//	llmaffinity_auth_tokens_total{auth,kind}       prompt and cached, by auth
+//	llmaffinity_cache_expected_total{auth}         requests of which the auth must have had the beginning
+//	llmaffinity_cache_missed_total{auth}           … that have found nothing
+//	llmaffinity_cache_warm_seconds{auth}           how long the auth's prompt cache was seen to live
+//	llmaffinity_cached_tokens_without_total        prompt tokens that would have been cached without affinity, an estimate
+//	llmaffinity_cost_total, llmaffinity_cost_without_total   at the prices of the meter's Options
+//
+// dashboard.json beside this file is for Grafana, and alerts.yml has rules that a start can
+// be made with.
+//
+// # Labels
+//
+// Outcomes, reasons, results, signals and causes are enumerations. The names of auths are
+// the host's; beyond MaxAuths those with the fewest sessions or tokens are "other"
+// together. Nothing that a client sends is a label: no session, no tenant, no model.
+package affinityprom
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/affinity/savings"
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// MaxAuths is how many auths have a label of their own.
+const MaxAuths = 200
+
+// Source is an affinity.Affinity, an affinity.Selector or an affinityhttp.Transport.
+type Source interface {
+	Stats() affinity.Stats
+	Sessions() (map[string]int, error)
+}
+
+// Collector is a prometheus.Collector. Any number of goroutines may use it.
+type Collector struct {
+	from  Source
+	meter *savings.Meter
+}
+
+// NewCollector makes a Collector. meter may be nil.
+func NewCollector(from Source, meter *savings.Meter) *Collector { return &Collector{from, meter} }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("llmaffinity_"+name, help, labels, nil)
+}
+
+var (
+	picks      = desc("picks_total", "Picks by what they were and by the kind of place that named the session.", "outcome", "signal")
+	reasons    = desc("reasons_total", "Picks by why the session was not served by its auth, or nobody served.", "reason")
+	results    = desc("results_total", "First reports of picks.", "result")
+	again      = desc("reports_again_total", "Reports of picks that had been reported.")
+	unreported = desc("picks_unreported", "Picks that were not reported: under way, or forgotten by the host.")
+	lost       = desc("lost_histories_total", "New sessions whose content has a history that is not known, by what it shows.", "past")
+	removed    = desc("sessions_removed_total", "Sessions that the memory has removed.", "cause")
+	failed     = desc("store_failures_total", "Operations that the store could not do.")
+	sessions   = desc("sessions", "Sessions that are bound to an auth.", "auth")
+
+	tokens     = desc("tokens_total", "Tokens of served requests.", "outcome", "kind")
+	requests   = desc("requests_total", "Served requests whose answers have said what they cost.", "outcome")
+	authTokens = desc("auth_tokens_total", "Prompt tokens by auth.", "auth", "kind")
+	expected   = desc("cache_expected_total", "Requests of which the auth must have had the beginning in its prompt cache.", "auth")
+	missed     = desc("cache_missed_total", "Requests of cache_expected_total that have found nothing in the prompt cache.", "auth")
+	warm       = desc("cache_warm_seconds", "How long the prompt cache of an auth was seen to live.", "auth")
+	without    = desc("cached_tokens_without_total", "Prompt tokens that would have been cached without affinity, an estimate.")
+	cost       = desc("cost_total", "Cost of the tokens, at the operator's prices.")
+	costOther  = desc("cost_without_total", "Cost as it would have been without affinity, an estimate.")
+)
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{picks, reasons, results, again, unreported, lost, removed, failed, sessions} {
+		to <- d
+	}
+	if c.meter == nil {
+		return
+	}
+	for _, d := range []*prometheus.Desc{tokens, requests, authTokens, expected, missed, warm, without, cost, costOther} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(to chan<- prometheus.Metric) {
+	count := func(d *prometheus.Desc, n float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, n, labels...)
+	}
+	gauge := func(d *prometheus.Desc, n float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, n, labels...)
+	}
+	s := c.from.Stats()
+	for o := range s.Picks {
+		for k, n := range s.Picks[o] {
+			if n > 0 {
+				count(picks, float64(n), affinity.Outcome(o).String(), sessionid.Kind(k).String())
+			}
+		}
+	}
+	for r, n := range s.Reasons {
+		if r > 0 {
+			count(reasons, float64(n), affinity.Reason(r).String())
+		}
+	}
+	for r, n := range s.Results {
+		count(results, float64(n), affinity.Result(r).String())
+	}
+	for p, n := range s.Lost {
+		if p > 0 {
+			count(lost, float64(n), sessionid.Past(p).String())
+		}
+	}
+	for why, n := range s.Removed {
+		if why > 0 {
+			count(removed, float64(n), cache.Cause(why).String())
+		}
+	}
+	count(again, float64(s.Again))
+	gauge(unreported, float64(s.Unreported()))
+	count(failed, float64(s.StoreFailed))
+	if bound, err := c.from.Sessions(); err == nil { // a store that cannot count has no such metric
+		for auth, n := range atMost(bound, func(n int) float64 { return float64(n) }, func(a, b int) int { return a + b }) {
+			gauge(sessions, float64(n), auth)
+		}
+	}
+	if c.meter != nil {
+		c.collectSavings(count, gauge)
+	}
+}
+
+func (c *Collector) collectSavings(count, gauge func(d *prometheus.Desc, n float64, labels ...string)) {
+	s := c.meter.Snapshot()
+	for o, t := range s.Outcomes {
+		if t.Requests == 0 {
+			continue
+		}
+		outcome := affinity.Outcome(o).String()
+		count(requests, float64(t.Requests), outcome)
+		for kind, n := range map[string]uint64{"prompt": t.Prompt, "cached": t.Cached, "cache_written": t.CacheWritten, "output": t.Output} {
+			count(tokens, float64(n), outcome, kind)
+		}
+	}
+	for auth, a := range atMost(s.Auths, func(a savings.Auth) float64 { return float64(a.Prompt) }, savings.Auth.Plus) {
+		count(authTokens, float64(a.Prompt), auth, "prompt")
+		count(authTokens, float64(a.Cached), auth, "cached")
+		count(expected, float64(a.Expected), auth)
+		count(missed, float64(a.Missed), auth)
+		if d, ok := a.Warm(); ok {
+			gauge(warm, d.Seconds(), auth)
+		}
+	}
+	count(without, s.CachedWithout)
+	count(cost, s.Cost)
+	count(costOther, s.CostWithout)
+}
+
+// atMost puts what is beyond MaxAuths together, as "other".
+func atMost[V any](all map[string]V, size func(V) float64, add func(a, b V) V) map[string]V {
+	if len(all) <= MaxAuths {
+		return all
+	}
+	names := make([]string, 0, len(all))
+	for name := range all {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(size(all[b]), size(all[a])), cmp.Compare(a, b))
+	})
+	few := make(map[string]V, MaxAuths)
+	for _, name := range names[:MaxAuths-1] {
+		few[name] = all[name]
+	}
+	other := few["other"] // an auth may be called so
+	for _, name := range names[MaxAuths-1:] {
+		other = add(other, all[name])
+	}
+	few["other"] = other
+	return few
+}

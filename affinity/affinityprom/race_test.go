@@ -1,0 +1,7 @@
+//go:build race
+
+package affinityprom_test
+
+// forged is how many sessions, tenants and models a test makes up: fewer where each takes
+// ten times as long.
+const forged = 100_000
