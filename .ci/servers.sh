@@ -2,9 +2,9 @@
 # Gets the servers that tests start themselves, where they are missing, and prints where
 # they are:
 #
-#   eval "$(bash .ci/servers.sh)"   # sets REDIS_SERVER, and VALKEY_SERVER
+#   eval "$(bash .ci/servers.sh)"   # sets REDIS_SERVER, VALKEY_SERVER, CHROMIUM, PROMETHEUS and PROMTOOL
 #
-# Redis is Debian's. A daemon that its package starts is in nobody's way: tests take free
+# Chromium and Prometheus are Debian's, and so is Redis. A daemon that its package starts is in nobody's way: tests take free
 # ports. Valkey is among the backports of Debian 12: its packages are unpacked into a
 # folder, by lists of apt's own, so that the machine's stay as they are. Where it cannot be
 # had the tests go without it, and this says so.
@@ -23,12 +23,19 @@ again() {
   return 1
 }
 
-redis=${REDIS_SERVER:-redis-server}
-if ! command -v "$redis"; then
+redis=${REDIS_SERVER:-redis-server} chromium=${CHROMIUM:-chromium}
+prometheus=${PROMETHEUS:-prometheus} promtool=${PROMTOOL:-promtool}
+missing=()
+command -v "$redis" || missing+=(redis-server)
+command -v "$chromium" || missing+=(chromium)
+command -v "$prometheus" && command -v "$promtool" || missing+=(prometheus)
+command -v unshare && command -v ip || missing+=(util-linux iproute2) # a network for the browser alone
+if ((${#missing[@]})); then
   again "${apt[@]}" update
-  again "${apt[@]}" install --no-install-recommends redis-server
+  again "${apt[@]}" install --no-install-recommends "${missing[@]}"
 fi
-printf 'export REDIS_SERVER=%q\n' "$(command -v "$redis")" >&3
+printf 'export REDIS_SERVER=%q CHROMIUM=%q PROMETHEUS=%q PROMTOOL=%q\n' \
+  "$(command -v "$redis")" "$(command -v "$chromium")" "$(command -v "$prometheus")" "$(command -v "$promtool")" >&3
 
 valkey=${VALKEY_SERVER:-valkey-server}
 if ! command -v "$valkey"; then

@@ -1,24 +1,34 @@
-// Command redis is examples/gateway with a shared store: replicas of it that use one
-// Redis or Valkey send a conversation to the same auth, whichever of them it comes to.
+// Command full is examples/gateway with what needs other modules: a store that replicas
+// share, and metrics for Prometheus.
 //
-//	go -C examples/gateway/redis run . -store redis://127.0.0.1:6379 -serve
-//	go -C examples/gateway/redis run . -store 'redis://node-1:6379?addr=node-2:6379' -config file
+//	go -C examples/gateway/full run . -store redis://127.0.0.1:6379 -serve -admin 127.0.0.1:8081
+//	go -C examples/gateway/full run . -store 'redis://node-1:6379?addr=node-2:6379' -config file
 //
-// The URL is that of rediscache.Open: of one server, of the nodes of a Cluster, or of
-// sentinels. It can also say how long a request may wait for the server: budget=20ms. When
-// the server is away each replica goes on by what it knows, see package fallback.
+// Replicas of it that use one Redis or Valkey send a conversation to the same auth,
+// whichever of them it comes to. The URL is that of rediscache.Open: of one server, of the
+// nodes of a Cluster, or of sentinels. It can also say how long a request may wait for the
+// server: budget=20ms. When the server is away each replica goes on by what it knows, see
+// package fallback.
+//
+// With -admin there is /metrics beside the page.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/llmaffinity/llmaffinity/affinity/affinityprom"
+	"github.com/llmaffinity/llmaffinity/affinity/savings"
 	"github.com/llmaffinity/llmaffinity/cache"
 	"github.com/llmaffinity/llmaffinity/cache/fallback"
 	"github.com/llmaffinity/llmaffinity/cache/rediscache"
@@ -28,10 +38,19 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal does not wait
-	os.Exit(gateway.Main(ctx, os.Args[1:], os.Stdout, os.Stderr, stores))
+	os.Exit(gateway.Main(ctx, os.Args[1:], os.Stdout, os.Stderr, gateway.With{Stores: stores, Metrics: metrics}))
 }
 
 var stores = gateway.Stores{"redis": open, "rediss": open, "valkey": open, "valkeys": open}
+
+// metrics serves the numbers of a gateway to Prometheus.
+func metrics(from gateway.Numbers, saved *savings.Meter) (http.Handler, error) {
+	reg := prometheus.NewRegistry()
+	if err := reg.Register(affinityprom.NewCollector(from, saved)); err != nil {
+		return nil, err
+	}
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), nil
+}
 
 // connecting is how long a gateway waits for its store when it starts. A store that is
 // away then may come later.

@@ -69,6 +69,12 @@ func replica(t *testing.T, store string) string {
 // started starts the command and returns its address.
 func started(t *testing.T, env []string, args ...string) string {
 	t.Helper()
+	return addresses(t, 1, env, args...)[0]
+}
+
+// addresses starts the command and returns the addresses that it says, one a line.
+func addresses(t *testing.T, lines int, env []string, args ...string) (urls []string) {
+	t.Helper()
 	cmd := exec.Command(os.Args[0], append(args, "-listen", "127.0.0.1:0", "-decision-header")...)
 	cmd.Env = append(append(os.Environ(), asCommand+"=1"), env...)
 	out, err := cmd.StdoutPipe()
@@ -82,11 +88,15 @@ func started(t *testing.T, env []string, args ...string) string {
 		require.NoError(t, err)
 		require.NoError(t, cmd.Wait(), "%s", &log)
 	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, err, "%s", &log)
-	url := listening.FindString(line)
-	require.NotEmpty(t, url, line)
-	return url
+	reader := bufio.NewReader(out)
+	for range lines {
+		line, err := reader.ReadString('\n')
+		require.NoError(t, err, "%s", &log)
+		url := listening.FindString(line)
+		require.NotEmpty(t, url, line)
+		urls = append(urls, url)
+	}
+	return urls
 }
 
 // ask sends one turn of a conversation and returns the auth that has served it.
