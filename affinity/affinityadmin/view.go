@@ -59,14 +59,8 @@ func counts[N ~uint8](all []uint64, name func(N) string) (some []count) {
 }
 
 type authView struct {
-	Name     string     `json:"name"`
-	State    string     `json:"state"`
-	Until    *time.Time `json:"until,omitempty"`
-	Tier     int        `json:"tier"`
-	Load     float64    `json:"load"`
-	Drained  bool       `json:"drained"`
-	Slow     bool       `json:"slow"`
-	Sessions int        `json:"sessions"`
+	candidateView
+	Sessions int `json:"sessions"`
 
 	Prompt   uint64  `json:"prompt_tokens"`
 	Share    float64 `json:"cached_share"`
@@ -274,7 +268,7 @@ func (p *Page[T]) auths(ctx context.Context, saved *savings.Snapshot) (all []aut
 const leastExpected = 20
 
 func (p *Page[T]) authOf(c candidateView, sessions int, saved *savings.Snapshot) authView {
-	v := authView{Name: c.Name, State: c.State, Until: c.Until, Tier: c.Tier, Load: c.Load, Drained: c.Drained, Slow: c.Slow, Sessions: sessions}
+	v := authView{candidateView: c, Sessions: sessions}
 	a, ok := saved.Auths[c.Name]
 	if !ok {
 		return v
