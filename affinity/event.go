@@ -1,7 +1,10 @@
 package affinity
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
@@ -42,8 +45,9 @@ type Report struct {
 // All of it is safe to log.
 type Event struct {
 	Decision Decision
-	// Model is the request's, as Options.Scope and Request.Model say, cut to its digest if
-	// it is long.
+	// Model is the request's, as Options.Scope and Request.Model say. It is "sha256:" and a
+	// digest if it is long, or has other characters than names of models have: clients can
+	// send any text.
 	Model string
 	// Reported says that this is how the request went, which Report says. Otherwise it is
 	// the pick.
@@ -53,6 +57,19 @@ type Event struct {
 	Again bool
 
 	at cache.Key // where the store has the session
+}
+
+// plainModel is a model's name as an Event has it.
+func plainModel(name string) string {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-._:/@+ ", c) >= 0:
+		default:
+			sum := sha256.Sum256([]byte(name))
+			return "sha256:" + hex.EncodeToString(sum[:])
+		}
+	}
+	return name // a long one is its digest already
 }
 
 // Locates reports whether the event says where the store has the session, as

@@ -107,6 +107,28 @@ func TestCountersAddUp(t *testing.T) {
 	}
 }
 
+// A client can call its model anything. Events have no more of that than a digest.
+func TestAnEventHasNoTextOfAClient(t *testing.T) {
+	for model, plain := range map[string]bool{
+		"claude-opus-4.1": true, "models/gemini-3:latest": true, "": true, "meta/llama 4@x+y": true,
+		"<script>": false, "a\nb": false, "ünder": false, "100%": false, strings.Repeat("m", 200): false,
+	} {
+		var events []affinity.Event
+		s := wrap(t, &affinity.Options[string]{OnEvent: func(e affinity.Event) { events = append(events, e) }})
+		r := session("x")
+		r.Model = model
+		pick(t, s, r, abc).Report(affinity.Served)
+		require.Len(t, events, 2)
+		for _, e := range events {
+			if plain {
+				require.Equal(t, model, e.Model)
+			} else {
+				require.Regexp(t, "^sha256:[0-9a-f]{64}$", e.Model)
+			}
+		}
+	}
+}
+
 // A host that forgets to report looks healthy: all are hits, and its dead auth never
 // fails. It is seen by what is not reported.
 func TestAHostThatForgetsToReportIsSeen(t *testing.T) {

@@ -46,6 +46,9 @@ type Options[T any] struct {
 	// was saved. What is nil is not shown.
 	Log     *Log
 	Savings *savings.Meter
+	// InFlight is how many requests an auth has now, such as affinityhttp.Transport.InFlight.
+	// nil is not shown.
+	InFlight func(auth string) int
 	// Write lets the page drain and invalidate auths, and send sessions away.
 	Write bool
 	// Hosts are the names of this server, besides localhost, under which the page is asked

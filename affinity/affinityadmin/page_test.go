@@ -44,6 +44,7 @@ func open(t *testing.T, o affinityadmin.Options[string]) *site {
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	o.InFlight = func(auth string) int { return int(auth[0]) }
 	o.Auths, o.Log, o.Savings = func() []string { return auths }, s.log, s.meter
 	s.page, err = affinityadmin.New(s, &o)
 	require.NoError(t, err)
@@ -121,6 +122,7 @@ func TestTheOverviewSaysWhatHappens(t *testing.T) {
 		require.Equal(t, []any{"B", true, "fit"}, []any{b["name"], b["drained"], b["state"]})
 		require.Equal(t, []any{"C", "away", 2.0, 1.5}, []any{c["name"], c["state"], c["tier"], c["load"]})
 		require.NotEmpty(t, c["until"])
+		require.EqualValues(t, 'C', c["in_flight"])
 		hour := all["hour"].([]any)
 		require.Len(t, hour, 60)
 		sum := 0.0
@@ -140,6 +142,7 @@ func TestTheOverviewSaysWhatHappens(t *testing.T) {
 		} {
 			require.Contains(t, w.Body.String(), text)
 		}
+		require.Regexp(t, `(?s)In flight.*<td class="n">65</td>.*<td class="n">66</td>.*<td class="n">67</td>`, w.Body.String())
 		require.NotContains(t, w.Body.String(), "<form method=\"post\" action=\"drain\">", "it is for reading")
 		require.NotContains(t, w.Body.String(), "<script")
 		time.Sleep(2 * time.Hour)

@@ -35,6 +35,7 @@ type overviewView struct {
 	Removed  []count `json:"removed"`
 
 	Auths   []authView    `json:"auths"`
+	Flying  bool          `json:"-"` // they have an InFlight
 	Savings *savingsView  `json:"savings,omitempty"`
 	Hour    []minuteView  `json:"hour,omitempty"`
 	Chart   template.HTML `json:"-"`
@@ -60,7 +61,8 @@ func counts[N ~uint8](all []uint64, name func(N) string) (some []count) {
 
 type authView struct {
 	candidateView
-	Sessions int `json:"sessions"`
+	Sessions int  `json:"sessions"`
+	InFlight *int `json:"in_flight,omitempty"`
 
 	Prompt   uint64  `json:"prompt_tokens"`
 	Share    float64 `json:"cached_share"`
@@ -224,7 +226,7 @@ func (p *Page[T]) view(ctx context.Context, notice string) overviewView {
 		saved = p.o.Savings.Snapshot()
 		v.Savings = savingsOf(&saved)
 	}
-	v.Auths = p.auths(ctx, &saved)
+	v.Auths, v.Flying = p.auths(ctx, &saved), p.o.InFlight != nil
 	for _, a := range v.Auths {
 		v.Sessions += a.Sessions
 	}
@@ -269,6 +271,10 @@ const leastExpected = 20
 
 func (p *Page[T]) authOf(c candidateView, sessions int, saved *savings.Snapshot) authView {
 	v := authView{candidateView: c, Sessions: sessions}
+	if p.o.InFlight != nil {
+		n := p.o.InFlight(c.Name)
+		v.InFlight = &n
+	}
 	a, ok := saved.Auths[c.Name]
 	if !ok {
 		return v

@@ -65,6 +65,6 @@ func hostOf(listen string) []string {
 // the names under which it is asked for.
 func (g *Gateway) Page(write bool, hosts []string) (http.Handler, error) {
 	return affinityadmin.New(g.transport, &affinityadmin.Options[*Auth]{
-		Auths: g.opts.Pool.All, Request: g.transport.RequestOf, Log: g.log, Savings: g.savings, Write: write, Hosts: hosts,
+		Auths: g.opts.Pool.All, Request: g.transport.RequestOf, Log: g.log, Savings: g.savings, InFlight: g.transport.InFlight, Write: write, Hosts: hosts,
 	})
 }
