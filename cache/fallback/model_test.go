@@ -171,3 +171,81 @@ func (j *journey) step(at string) {
 	}
 	time.Sleep(time.Millisecond)
 }
+
+// Two processes on one store are cut off from it by turns, both, and for any time, and do
+// all sorts of things meanwhile. No operation fails. When they are back they agree with
+// each other, and with the store, about every session.
+func TestReplicasAgreeAfterAnyOutages(t *testing.T) {
+	for seed := range uint64(600) {
+		synctest.Test(t, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 17))
+			links, stores := pairOver(t)
+			held := [2][]cache.Binding{}
+			names := []string{"a", "b", "c", "d"}
+			for range 80 {
+				i := r.IntN(2)
+				s := stores[i]
+				k, auth := named(names[r.IntN(len(names))]), []string{"A", "B", "C"}[r.IntN(3)]
+				var b cache.Binding
+				if n := len(held[i]); n > 0 {
+					b = held[i][n-1-r.IntN(min(n, 8))]
+				}
+				var err error
+				keep := func(b cache.Binding) {
+					if b.Gen != 0 {
+						held[i] = append(held[i], b)
+					}
+				}
+				switch r.IntN(14) {
+				case 0, 1:
+					links[i].broken.Store(true)
+				case 2:
+					links[i].broken.Store(false)
+				case 3, 4:
+					b, _, err = s.Get(t.Context(), scope, k)
+					keep(b)
+				case 5, 6, 7:
+					b, _, err = s.Bind(t.Context(), scope, k, auth)
+					keep(b)
+				case 8:
+					b, _, err = s.Move(t.Context(), b, auth)
+					keep(b)
+				case 9, 10:
+					_, _, err = s.Confirm(t.Context(), b)
+				case 11:
+					_, err = s.Release(t.Context(), b, r.IntN(2) == 0)
+				case 12:
+					_, err = s.Unbind(t.Context(), b)
+				case 13:
+					b, _, err = s.Amend(t.Context(), b, fmt.Sprint(r.IntN(3)))
+					keep(b)
+				}
+				require.NoError(t, err)
+				time.Sleep(time.Duration(r.IntN(30)) * time.Millisecond)
+			}
+			for i := range links {
+				links[i].broken.Store(false)
+			}
+			back(t, stores[:]...)
+			for _, name := range names {
+				want, known, err := links[0].Memory.Peek(t.Context(), scope, named(name))
+				require.NoError(t, err)
+				for i, s := range stores {
+					got, ok, err := s.Peek(t.Context(), scope, named(name))
+					require.NoError(t, err)
+					require.Equal(t, []any{known, want.Session, want.Gen, want.Auth, want.Lost, want.Served, want.Memo},
+						[]any{ok, got.Session, got.Gen, got.Auth, got.Lost, got.Served, got.Memo}, "seed %d, session %s, process %d", seed, name, i)
+					// The same when they are cut off once more.
+					links[i].broken.Store(true)
+					cut, ok, err := s.Peek(t.Context(), scope, named(name))
+					require.NoError(t, err)
+					if ok {
+						require.Equal(t, want.Session, cut.Session)
+					}
+					links[i].broken.Store(false)
+					back(t, s)
+				}
+			}
+		})
+	}
+}

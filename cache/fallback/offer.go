@@ -48,12 +48,13 @@ type offer struct {
 	was   session
 	keys  cache.Keys  // its ids, and its End
 	more  []cache.Key // those of others that lead to it
+	base  string      // the memo that remote had, as far as is known here
 	ours  bool        // the binding there is the one of this process
 	known int         // the open uses that remote has counted for this process
 }
 
 func (t *table) offerOf(known *session) *offer {
-	o := &offer{was: *known}
+	o := &offer{was: *known, base: known.remote.Memo}
 	o.keys.End = known.end
 	copy(o.keys.Names[:], known.names)
 	for _, k := range known.others[max(0, len(known.others)-cache.MaxAnswer):] {
@@ -95,11 +96,11 @@ func (s *Store) bindThere(ctx context.Context, o *offer) (there cache.Binding, e
 		existed := false
 		there, existed, err = s.remote.Bind(ctx, was.given, o.keys, was.b.Auth)
 		o.ours = !existed
-		if err != nil || !existed || there.Gen != was.forgot {
+		if err != nil || !existed || there.Gen != was.forgot.Gen {
 			o.known = opened(&there)
 			return there, err
 		}
-		was.remote = there // it was not lost
+		was.remote, o.base = there, was.forgot.Memo // it was not lost
 		if o.known = was.held + opened(&there); was.b.Gen == there.Gen {
 			o.ours = true
 			return there, nil
@@ -152,7 +153,7 @@ func (s *Store) lose(ctx context.Context, o *offer) (there cache.Binding, err er
 		}
 		was.remote, was.held, was.ended = there, o.known, was.b.Lost == cache.Released
 	}
-	if was.b.Memo != was.remote.Memo {
+	if was.b.Memo != o.base {
 		if _, _, err = s.remote.Amend(ctx, was.remote, was.b.Memo); err != nil {
 			return there, err
 		}
@@ -200,7 +201,7 @@ func (s *Store) complete(o *offer, there *cache.Binding) error {
 	} else if err := s.count(ctx, o, there, was.uses); err != nil {
 		return err
 	}
-	if was.b.Memo != there.Memo && (o.ours || there.Memo == "") {
+	if was.b.Memo != o.base && (o.ours || there.Memo == "") {
 		now, _, err := s.remote.Amend(ctx, *there, was.b.Memo)
 		if err != nil {
 			return err
@@ -262,7 +263,7 @@ func (t *table) settle(known *session, o *offer, there *cache.Binding) {
 	}
 	t.call(known, there.Session)
 	now, changed := known.b, known.b.Memo != was.b.Memo || known.b.Served != was.b.Served || known.uses != was.uses
-	known.remote, known.held, known.forgot, known.stale, known.ended = *there, o.known, 0, false, false
+	known.remote, known.held, known.forgot, known.stale, known.ended = *there, o.known, cache.Binding{}, false, false
 	switch {
 	case moved && (now.Bound() || counts):
 		known.ended = now.Lost == cache.Released

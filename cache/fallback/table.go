@@ -49,9 +49,9 @@ type session struct {
 	uses int // the open uses that this process has of b
 	held int // those that remote has counted for it, of the binding remote
 
-	forgot uint64 // the generation that remote had, if it has lost its data
-	stale  bool   // the session has lost its auth there, or will: see refresh
-	ended  bool   // b is lost because the last open use of the binding remote has failed
+	forgot cache.Binding // as remote knew it before, if it has lost its data
+	stale  bool          // the session has lost its auth there, or will: see refresh
+	ended  bool          // b is lost because the last open use of the binding remote has failed
 }
 
 type note struct {
@@ -329,7 +329,7 @@ func (s *session) is(b *cache.Binding) {
 	if s.b.Gen != b.Gen || !provisional(b) {
 		s.uses, s.held = 0, 0
 	}
-	s.b, s.remote, s.forgot, s.stale, s.ended = *b, *b, 0, false, false
+	s.b, s.remote, s.forgot, s.stale, s.ended = *b, *b, cache.Binding{}, false, false
 	s.made, s.served = time.Now().Add(-b.Age), time.Now().Add(-b.SinceServed)
 }
 
@@ -345,7 +345,7 @@ func (s *session) opened() {
 // there all the same.
 func (s *session) forgotten() {
 	if s.remote.Gen != 0 {
-		s.forgot = s.remote.Gen
+		s.forgot = s.remote
 	}
 	s.remote, s.stale, s.ended = cache.Binding{}, false, false
 }
