@@ -19,7 +19,10 @@ const maxLater = 1024
 // with the lock held. do runs once more, later, if remote is away: it must not write what
 // the caller reads.
 func (s *Store) change(ctx context.Context, here func(), do func(context.Context) (int, error)) (int, error) {
-	if s.admin == nil {
+	switch {
+	case s.ended():
+		return 0, cache.ErrClosed
+	case s.admin == nil:
 		return 0, errNoAdmin
 	}
 	for {
@@ -44,7 +47,7 @@ func (s *Store) change(ctx context.Context, here func(), do func(context.Context
 		s.mu.Lock()
 		here()
 		s.mu.Unlock()
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || s.probe() { // remote is there, and cannot do that
 			return n, err
 		}
 		s.failed.Add(1)
@@ -59,6 +62,14 @@ func (s *Store) admit(ctx context.Context, do func(context.Context) (int, error)
 	ctx, cancel := context.WithTimeout(ctx, s.o.AdminBudget)
 	defer cancel()
 	return do(ctx)
+}
+
+// alive is the error of an operation that does nothing.
+func (s *Store) alive() error {
+	if s.ended() {
+		return cache.ErrClosed
+	}
+	return nil
 }
 
 // InvalidateSession implements [cache.Admin].
@@ -80,6 +91,9 @@ func (s *Store) InvalidateSession(ctx context.Context, scope cache.Scope, k cach
 
 // InvalidateAuth implements [cache.Admin].
 func (s *Store) InvalidateAuth(ctx context.Context, auth string) (unbound int, err error) {
+	if auth == "" {
+		return 0, s.alive()
+	}
 	return s.change(ctx, func() { s.forget("", true, auth) }, func(ctx context.Context) (int, error) {
 		return s.admin.InvalidateAuth(ctx, auth)
 	})
@@ -125,7 +139,7 @@ func (s *Store) forget(tenant string, all bool, auth string) {
 // RenameAuth implements [cache.Admin].
 func (s *Store) RenameAuth(ctx context.Context, from, to string) (renamed int, err error) {
 	if from == to || to == "" {
-		return 0, nil
+		return 0, s.alive()
 	}
 	return s.change(ctx, func() {
 		s.t.each(func(known *session) {
@@ -160,25 +174,37 @@ func (s *Store) CountAuth(ctx context.Context, auth string) (bound int, err erro
 // EditMemos implements [cache.Admin]. edit may be called for a session both here and by
 // remote.
 func (s *Store) EditMemos(ctx context.Context, edit func(b cache.Binding) (memo string)) error {
+	if s.ended() || s.admin == nil {
+		_, err := s.change(ctx, nil, nil)
+		return err
+	}
+	type pair struct{ is, edited cache.Binding }
 	s.mu.Lock()
-	var all []cache.Binding
+	all := map[*session][2]pair{} // as it is here, and as it was at remote
 	s.t.each(func(known *session) {
-		if known.b.Memo != "" {
-			all = append(all, known.b)
+		if known.b.Memo != "" || known.remote.Memo != "" {
+			all[known] = [2]pair{{is: known.b}, {is: known.remote}}
 		}
 	})
 	s.mu.Unlock()
-	memos := map[cache.Key]string{}
-	for _, b := range all {
-		memos[b.Session] = edit(b) // with no lock held
+	for known, both := range all {
+		for i := range both {
+			if both[i].edited = both[i].is; both[i].is.Memo != "" {
+				both[i].edited.Memo = edit(both[i].is) // with no lock held
+			}
+		}
+		all[known] = both
 	}
 	_, err := s.change(ctx, func() {
-		for _, b := range all {
-			if known := s.t.named(&b); known != nil && known.b.Memo == b.Memo && known.b.Gen == b.Gen {
-				known.b.Memo = memos[b.Session]
-				if s.State() == Away {
-					s.t.tell(known)
-				}
+		for known, both := range all {
+			if known.b.Memo != both[0].is.Memo || known.b.Gen != both[0].is.Gen || !s.t.sessions.Contains(known) {
+				continue
+			}
+			if known.b.Memo = both[0].edited.Memo; known.remote.Memo == both[1].is.Memo {
+				known.remote.Memo = both[1].edited.Memo
+			}
+			if s.State() == Away && known.b.Memo != known.remote.Memo {
+				s.t.tell(known)
 			}
 		}
 	}, func(ctx context.Context) (int, error) { return 0, s.admin.EditMemos(ctx, edit) })

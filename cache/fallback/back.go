@@ -2,7 +2,11 @@ package fallback
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
@@ -15,17 +19,41 @@ func (s *Store) leave() bool {
 		s.mu.Unlock()
 		return false
 	}
-	first := s.State() == Present
-	if first {
-		s.state.Store(uint32(Away))
+	if s.State() == Present {
 		s.outages.Add(1)
+		s.compared = map[string]struct{}{}
+		s.become(Away)
 		s.probes.Go(s.await)
 	}
 	s.mu.Unlock()
-	if first && s.o.OnState != nil {
-		s.o.OnState(Away)
-	}
+	s.announce()
 	return true
+}
+
+// become changes the state, with the lock held.
+func (s *Store) become(state State) {
+	s.state.Store(uint32(state))
+	if s.o.OnState != nil {
+		s.news = append(s.news, state)
+	}
+}
+
+// announce tells OnState of what has changed, in that order.
+func (s *Store) announce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.telling {
+		return // whoever does it goes on with these
+	}
+	s.telling = true
+	for len(s.news) > 0 {
+		state := s.news[0]
+		s.news = s.news[1:]
+		s.mu.Unlock()
+		s.o.OnState(state)
+		s.mu.Lock()
+	}
+	s.telling = false
 }
 
 // await asks for remote until it is back and knows what it has to.
@@ -40,9 +68,7 @@ func (s *Store) await() {
 		case <-timer.C:
 		}
 		if s.probe() && s.settle() {
-			if s.o.OnState != nil {
-				s.o.OnState(Present)
-			}
+			s.announce()
 			return
 		}
 	}
@@ -63,43 +89,72 @@ func (s *Store) probe() bool {
 // settle brings remote up to date, and lets it answer again. It returns false if remote
 // fails meanwhile: what is left stays to be told.
 func (s *Store) settle() bool {
+	s.mu.Lock()
+	s.rounds++
+	s.t.round = s.rounds
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.t.round = 0
+		s.mu.Unlock()
+	}()
 	if !s.repeat() || !s.compare() {
 		return false
 	}
-	for {
-		if s.ended() {
+	for !s.ended() {
+		if !s.repeat() {
 			return false
 		}
 		s.mu.Lock()
-		later, known := len(s.later) > 0, (*session)(nil)
-		for known = range s.t.pending {
-			break
-		}
-		at, untold := scoped{}, false
-		for at = range s.t.untold {
-			untold = true
-			break
-		}
-		if known == nil && !untold && !later {
-			s.state.Store(uint32(Present))
+		sessions, notes := slices.Collect(maps.Keys(s.t.pending)), slices.Collect(maps.Keys(s.t.untold))
+		if len(sessions)+len(notes)+len(s.later) == 0 {
+			s.become(Present)
 			s.mu.Unlock()
 			return true
 		}
 		s.mu.Unlock()
-		if later && !s.repeat() || known != nil && !s.offer(known) || untold && !s.remember(at) {
+		if !each(sessions, s.offer) || !each(notes, s.remember) {
 			return false
 		}
 	}
+	return false
+}
+
+// workers is how many questions remote is asked at once when it is back.
+const workers = 8
+
+// each does something for all of a list, some of them at once, until it fails.
+func each[E any](all []E, do func(E) bool) bool {
+	var next atomic.Int64
+	var failed atomic.Bool
+	var done sync.WaitGroup
+	for range min(workers, len(all)) {
+		done.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(all)) && !failed.Load(); i = next.Add(1) - 1 {
+				if !do(all[i]) {
+					failed.Store(true)
+				}
+			}
+		})
+	}
+	done.Wait()
+	return !failed.Load()
 }
 
 // remember tells remote of a note.
 func (s *Store) remember(at scoped) bool {
 	s.mu.Lock()
 	n, _ := s.t.notes.Peek(at)
+	if time.Since(n.used) > s.t.ttl { // it has expired, or is gone
+		s.t.notes.Remove(at)
+		delete(s.t.untold, at)
+		s.mu.Unlock()
+		return true
+	}
 	s.mu.Unlock()
 	ctx, cancel := s.budget()
 	defer cancel()
-	if s.remote.Remember(ctx, n.given, at.key, n.auth) != nil { // without an auth it is gone
+	if s.remote.Remember(ctx, n.given, at.key, n.auth) != nil {
 		return false
 	}
 	s.meet(ctx, n.given)
@@ -111,9 +166,14 @@ func (s *Store) remember(at scoped) bool {
 	return true
 }
 
-// repeat repeats what the operations of Admin have changed here.
+// attempts is how often remote is asked for something that it does not do although it
+// answers other questions.
+const attempts = 3
+
+// repeat repeats what the operations of Admin have changed here. What remote cannot do is
+// dropped in the end.
 func (s *Store) repeat() bool {
-	for {
+	for tries := 1; ; tries++ {
 		s.mu.Lock()
 		if len(s.later) == 0 {
 			s.mu.Unlock()
@@ -124,9 +184,15 @@ func (s *Store) repeat() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), s.o.AdminBudget)
 		_, err := do(ctx)
 		cancel()
-		if err != nil {
+		switch {
+		case err != nil && (s.ended() || !s.probe()):
 			return false
+		case err != nil && tries < attempts:
+			continue
+		case err != nil:
+			s.dropped.Add(1)
 		}
+		tries = 0
 		s.mu.Lock()
 		s.later = s.later[1:]
 		s.mu.Unlock()
@@ -134,44 +200,53 @@ func (s *Store) repeat() bool {
 }
 
 // compare looks whether remote has lost its data. Then it has to be told of all that is
-// known here.
+// known here. What was compared since remote went away is not compared again.
 func (s *Store) compare() bool {
 	if s.epoch == nil {
 		return true
 	}
 	s.mu.Lock()
-	all := s.epochs.Values()
+	all := slices.DeleteFunc(s.epochs.Values(), func(e epoch) bool {
+		_, done := s.compared[e.given.Short().Tenant]
+		return done || e.id == ""
+	})
 	s.mu.Unlock()
-	lost := map[string]epoch{} // by tenant
-	for _, e := range all {
-		ctx, cancel := s.budget()
-		id, err := s.epoch.Epoch(ctx, e.given)
-		cancel()
-		if err != nil {
+	return each(all, func(e epoch) bool {
+		id, err := "", error(nil)
+		for range attempts {
+			ctx, cancel := s.budget()
+			id, err = s.epoch.Epoch(ctx, e.given)
+			cancel()
+			if err == nil || s.ended() || !s.probe() {
+				break
+			}
+		}
+		if err != nil && !s.probe() {
 			return false
 		}
-		if id != e.id && e.id != "" {
-			lost[e.given.Short().Tenant] = epoch{e.given, id}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		tenant := e.given.Short().Tenant
+		s.compared[tenant] = struct{}{}
+		if err == nil && id != e.id {
+			s.epochs.Add(tenant, epoch{e.given, id})
+			s.lost(tenant)
 		}
-	}
-	if len(lost) == 0 {
 		return true
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for tenant, e := range lost {
-		s.epochs.Add(tenant, e)
-	}
+	})
+}
+
+// lost notes that remote has to be told of all that is known of a tenant.
+func (s *Store) lost(tenant string) {
 	s.t.each(func(known *session) {
-		if _, ok := lost[known.scope.Tenant]; ok && s.t.live(known) != nil {
+		if known.scope.Tenant == tenant && s.t.live(known) != nil {
 			known.forgotten()
 			s.t.tell(known)
 		}
 	})
 	for _, at := range s.t.notes.Keys() {
-		if _, ok := lost[at.scope.Tenant]; ok {
+		if at.scope.Tenant == tenant {
 			s.t.untold[at] = struct{}{}
 		}
 	}
-	return true
 }

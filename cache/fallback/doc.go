@@ -31,22 +31,27 @@
 //
 // One goroutine asks for it, first after 20 ms, then ever more seldom, at least once a
 // second. When it answers within the Budget, this process repeats what operations of
-// cache.Admin have changed, and then offers what it has bound, moved, confirmed, released
-// and lost meanwhile, one session after the other. If another replica was faster, its
+// cache.Admin have changed, and then offers what it has bound, moved, confirmed, released,
+// used and lost meanwhile, eight sessions at a time. If another replica was faster, its
 // choice counts. After that remote answers again. Results of requests that were picked for
 // meanwhile find what their session has become, unless another replica's choice counts.
 // Then they say nothing about that.
 //
+// An operation that remote has done, although its answer came too late, is reckoned with.
+// One that it has done although it said otherwise is not.
+//
 // So for sessions with ids of their own, who asks one process cannot see an outage in what
 // is bound where, in memos, or in what becomes of results. model_test.go compares random
 // histories with a store that was never away. The exceptions: of one session no more than
-// 16 open uses are carried over, generations are other ones, and a session that was lost
-// meanwhile may have another Cause.
+// 16 open uses are carried over, generations are other ones, a session that was lost
+// meanwhile may have another Cause, and Binding.SinceServed may be too long by as long as
+// offering takes.
 //
 // # When remote has lost its data
 //
 // That happens if it was restarted empty, or flushed. If it has an Epoch, see [Epoch], this
 // process asks for that after an outage, and whenever remote does not know what is known
 // here. If it has changed, this process offers all sessions and notes that it knows. What
-// is missing under the same epoch was removed, or has expired.
+// is missing under the same epoch was removed, or has expired. A session that was used in
+// an outage that was longer than the TTL has expired there alone, and is offered.
 package fallback

@@ -2,6 +2,7 @@ package fallback
 
 import (
 	"context"
+	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
 )
@@ -50,13 +51,16 @@ type offer struct {
 	more  []cache.Key // those of others that lead to it
 	base  string      // the memo that remote had, as far as is known here
 	ours  bool        // the binding there is the one of this process
+	fresh bool        // it was bound there just now, with its keys
 	known int         // the open uses that remote has counted for this process
 }
 
 func (t *table) offerOf(known *session) *offer {
 	o := &offer{was: *known, base: known.remote.Memo}
 	o.keys.End = known.end
-	copy(o.keys.Names[:], known.names)
+	if n := copy(o.keys.Names[:], known.names); n < len(known.names) { // the first one, and the latest
+		copy(o.keys.Names[1:], known.names[len(known.names)-n+1:])
+	}
 	for _, k := range known.others[max(0, len(known.others)-cache.MaxAnswer):] {
 		if t.byKey[scoped{known.scope, k}] == known { // another conversation may have come to the same words
 			o.more = append(o.more, k)
@@ -70,6 +74,9 @@ func (t *table) offerOf(known *session) *offer {
 func (s *Store) place(o *offer) (there cache.Binding, err error) {
 	ctx, cancel := s.budget()
 	defer cancel()
+	if o.was.remote.Gen != 0 && time.Since(o.was.told) >= s.t.ttl { // it has expired there
+		o.was.forgotten()
+	}
 	if o.was.stale {
 		if there, err = s.refresh(ctx, o); err != nil || there.Gen == 0 || there.Bound() {
 			return there, err
@@ -80,10 +87,22 @@ func (s *Store) place(o *offer) (there cache.Binding, err error) {
 	case !was.b.Bound():
 		return s.lose(ctx, o)
 	case was.remote.Gen != 0 && was.b.Gen == was.remote.Gen:
-		o.ours, o.known = true, was.held
-		return was.remote, nil
+		o.ours, o.known, there = true, was.held, was.remote
+	default:
+		there, err = s.bindThere(ctx, o)
 	}
-	return s.bindThere(ctx, o)
+	if err == nil && was.doubt && provisional(&there) && there.Auth == was.b.Auth && !was.b.Served {
+		there, err = s.anew(ctx, o, there)
+	}
+	return there, err
+}
+
+// anew makes a generation of a binding of which nobody knows how many uses remote has
+// counted: of the new one it has counted one.
+func (s *Store) anew(ctx context.Context, o *offer, b cache.Binding) (there cache.Binding, err error) {
+	there, o.ours, err = s.remote.Move(ctx, b, b.Auth)
+	o.known = opened(&there)
+	return there, err
 }
 
 // bindThere binds a session at remote, or moves it there, to the auth that it has here.
@@ -95,7 +114,7 @@ func (s *Store) bindThere(ctx context.Context, o *offer) (there cache.Binding, e
 		}
 		existed := false
 		there, existed, err = s.remote.Bind(ctx, was.given, o.keys, was.b.Auth)
-		o.ours = !existed
+		o.ours, o.fresh = !existed, true
 		if err != nil || !existed || there.Gen != was.forgot.Gen {
 			o.known = opened(&there)
 			return there, err
@@ -148,13 +167,21 @@ func (s *Store) lose(ctx context.Context, o *offer) (there cache.Binding, err er
 	was := &o.was
 	again := !was.remote.Bound() && !was.stale && local(was.b.Gen) // bound and lost once more
 	if was.remote.Gen == 0 || again || was.remote.Bound() && was.remote.Auth != was.b.Auth {
-		if there, err = s.bindThere(ctx, o); err != nil || !o.ours {
+		there, err = s.bindThere(ctx, o)
+		mine := o.ours || was.doubt && provisional(&there) && there.Auth == was.b.Auth
+		if err != nil || !mine {
+			return there, err
+		}
+		was.remote, was.held, was.ended = there, o.known, was.b.Lost == cache.Released
+	}
+	if was.doubt && provisional(&was.remote) {
+		if there, err = s.anew(ctx, o, was.remote); err != nil {
 			return there, err
 		}
 		was.remote, was.held, was.ended = there, o.known, was.b.Lost == cache.Released
 	}
 	if was.b.Memo != o.base {
-		if _, _, err = s.remote.Amend(ctx, was.remote, was.b.Memo); err != nil {
+		if _, err = s.amend(ctx, o, was.remote); err != nil {
 			return there, err
 		}
 	}
@@ -179,15 +206,21 @@ func (s *Store) lose(ctx context.Context, o *offer) (there cache.Binding, err er
 }
 
 // complete tells remote what this process knows of a binding besides, if it is to the same
-// auth.
+// auth. Its keys are the session's in any case.
 func (s *Store) complete(o *offer, there *cache.Binding) error {
 	ctx, cancel := s.budget()
 	defer cancel()
 	was := &o.was
+	if was.keyed > 0 && !o.fresh && there.Bound() {
+		if err := s.name(ctx, o, there); err != nil {
+			return err
+		}
+	}
 	if there.Auth != was.b.Auth || !there.Bound() {
 		return s.count(ctx, o, there, 0)
 	}
-	if was.b.Served {
+	switch {
+	case was.confirmed || was.b.Served && !there.Served:
 		_, current, err := s.remote.Confirm(ctx, *there)
 		if err != nil {
 			return err
@@ -198,17 +231,22 @@ func (s *Store) complete(o *offer, there *cache.Binding) error {
 			return err
 		}
 		there.Served = true
-	} else if err := s.count(ctx, o, there, was.uses); err != nil {
-		return err
+	case was.touched && was.keyed == 0 && !o.fresh:
+		if _, err := s.remote.Touch(ctx, *there); err != nil {
+			return err
+		}
+	}
+	if !was.b.Served {
+		if err := s.count(ctx, o, there, was.uses); err != nil {
+			return err
+		}
 	}
 	if was.b.Memo != o.base && (o.ours || there.Memo == "") {
-		now, _, err := s.remote.Amend(ctx, *there, was.b.Memo)
+		memo, err := s.amend(ctx, o, *there)
 		if err != nil {
 			return err
 		}
-		if now.Gen != 0 {
-			there.Memo = now.Memo
-		}
+		there.Memo = memo
 	}
 	if len(o.more) == 0 {
 		return nil
@@ -217,6 +255,30 @@ func (s *Store) complete(o *offer, there *cache.Binding) error {
 	of.Opening = false
 	_, _, err := s.remote.Extend(ctx, of, cache.Key{}, o.more, nil)
 	return err
+}
+
+// name binds the keys that are new to the session at remote.
+func (s *Store) name(ctx context.Context, o *offer, there *cache.Binding) error {
+	k := o.keys
+	k.Past = o.more
+	b, ok, err := s.remote.Get(ctx, o.was.given, k)
+	if err == nil && ok && b.Session == there.Session && b.Gen == there.Gen {
+		o.known += opened(&b)
+	}
+	return err
+}
+
+// amend tells remote of a memo, and returns the one that it has then. If this process may
+// have written another one there, that does not count.
+func (s *Store) amend(ctx context.Context, o *offer, b cache.Binding) (memo string, err error) {
+	now, amended, err := s.remote.Amend(ctx, b, o.was.b.Memo)
+	if err == nil && !amended && o.was.doubt && now.Gen == b.Gen {
+		now, _, err = s.remote.Amend(ctx, now, o.was.b.Memo)
+	}
+	if now.Gen == 0 {
+		return b.Memo, err
+	}
+	return now.Memo, err
 }
 
 // maxOpened is how many open uses of one session remote is told of. There are seldom more
@@ -253,6 +315,8 @@ func (t *table) settle(known *session, o *offer, there *cache.Binding) {
 		t.remove(known)
 		return
 	}
+	known.heard(was.keyed)
+	known.round = t.round
 	counts := there.Bound() == was.b.Bound() && (there.Auth == was.b.Auth || !there.Bound())
 	switch {
 	case was.b.Gen == there.Gen:
@@ -262,7 +326,7 @@ func (t *table) settle(known *session, o *offer, there *cache.Binding) {
 		known.replaced(was.b.Gen, 0)
 	}
 	t.call(known, there.Session)
-	now, changed := known.b, known.b.Memo != was.b.Memo || known.b.Served != was.b.Served || known.uses != was.uses
+	now, changed := known.b, known.b.Memo != was.b.Memo || known.b.Served != was.b.Served || known.uses != was.uses || known.keyed > 0
 	known.remote, known.held, known.forgot, known.stale, known.ended = *there, o.known, cache.Binding{}, false, false
 	switch {
 	case moved && (now.Bound() || counts):

@@ -57,6 +57,9 @@ type Stats struct {
 	// Offered are the sessions that remote was told of when it was back, and Adopted those
 	// of them where another replica's choice counted.
 	Offered, Adopted uint64
+	// Dropped are operations of cache.Admin that were to be repeated, and that remote could
+	// not do when it was back, three times, although it answered others.
+	Dropped uint64
 }
 
 // Epoch is what remote can have besides: an id of the data that a scope's tenant has there,

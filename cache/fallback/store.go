@@ -20,7 +20,8 @@ import (
 // It is a cache.Admin, too. Those operations are remote's, and errors.ErrUnsupported if
 // it has none. What they change is changed here at once, whatever remote says. If remote
 // is away the error is ErrAway, and they are repeated when it is back, before anything is
-// offered.
+// offered; what it cannot do then, three times, is dropped and counted. If remote is there
+// and cannot do one, or not within Options.AdminBudget, the error is remote's own.
 type Store struct {
 	remote cache.Store
 	admin  cache.Admin // nil if remote is none
@@ -29,14 +30,19 @@ type Store struct {
 
 	mu     sync.Mutex
 	t      table
-	epochs *simplelru.LRU[string, epoch] // by tenant
-	later  []func(context.Context) (int, error)
-	state  atomic.Uint32 // State; written with mu held
+	epochs *simplelru.LRU[string, epoch]        // by tenant
+	later  []func(context.Context) (int, error) // what Admin has changed meanwhile
+	state  atomic.Uint32                        // State; written with mu held
 	closed bool
 	stop   chan struct{}
 	probes sync.WaitGroup
 
-	failed, local, outages, offered, adopted atomic.Uint64
+	compared map[string]struct{} // the tenants whose epochs were looked at since remote went away
+	news     []State             // what OnState has not been told yet
+	telling  bool
+	rounds   uint64 // how often remote was offered what it has to know
+
+	failed, local, outages, offered, adopted, dropped atomic.Uint64
 }
 
 // epoch is an Epoch, and a scope to ask for it with, as remote is given it.
@@ -73,7 +79,7 @@ func (s *Store) State() State { return State(s.state.Load()) }
 
 // Stats is a snapshot. Each number is exact.
 func (s *Store) Stats() Stats {
-	return Stats{Failed: s.failed.Load(), Local: s.local.Load(), Outages: s.outages.Load(), Offered: s.offered.Load(), Adopted: s.adopted.Load()}
+	return Stats{Failed: s.failed.Load(), Local: s.local.Load(), Outages: s.outages.Load(), Offered: s.offered.Load(), Adopted: s.adopted.Load(), Dropped: s.dropped.Load()}
 }
 
 // Close ends the goroutine that asks whether remote is back, and closes remote if that is
@@ -108,15 +114,16 @@ func (s *Store) ended() bool {
 // nil if nothing is to be done.
 func (s *Store) ask(ctx context.Context, do func(context.Context) error, here func()) (away bool, err error) {
 	for {
-		done, err := s.try(ctx, do)
+		done, late, err := s.try(ctx, do)
 		if done {
 			return false, err
 		}
 		s.mu.Lock()
 		if s.State() == Away {
-			if here != nil {
+			if s.t.late = late; here != nil {
 				here()
 			}
+			s.t.late = false
 			s.mu.Unlock()
 			s.local.Add(1)
 			return true, nil
@@ -125,27 +132,28 @@ func (s *Store) ask(ctx context.Context, do func(context.Context) error, here fu
 	}
 }
 
-// try runs an operation of remote. done is false if remote is away.
-func (s *Store) try(ctx context.Context, do func(context.Context) error) (done bool, err error) {
+// try runs an operation of remote. done is false if remote is away. late says that its
+// answer was: it may have done the operation all the same.
+func (s *Store) try(ctx context.Context, do func(context.Context) error) (done, late bool, err error) {
 	if s.ended() {
-		return true, cache.ErrClosed
+		return true, false, cache.ErrClosed
 	}
 	if s.State() == Away {
-		return false, nil
+		return false, false, nil
 	}
 	c, cancel := context.WithTimeout(ctx, s.o.Budget)
 	defer cancel()
 	switch err := do(c); {
 	case err == nil:
-		return true, nil
+		return true, false, nil
 	case ctx.Err() != nil:
-		return true, ctx.Err()
+		return true, false, ctx.Err()
 	}
 	s.failed.Add(1)
-	if !s.leave() {
-		return true, cache.ErrClosed
+	if late = c.Err() != nil; !s.leave() {
+		return true, false, cache.ErrClosed
 	}
-	return false, nil
+	return false, late, nil
 }
 
 // learn takes what remote has said of the session that keys name.
@@ -275,7 +283,12 @@ func (s *Store) Get(ctx context.Context, scope cache.Scope, k cache.Keys) (b cac
 func (s *Store) used(known *session, k *cache.Keys) cache.Binding {
 	b := s.t.view(known)
 	s.t.open(known)
-	s.t.use(known, k)
+	known.touched = true
+	if n := s.t.use(known, k); n > 0 {
+		known.keyed += n
+		s.t.tell(known)
+	}
+	s.t.mention(known)
 	return b
 }
 
@@ -408,12 +421,18 @@ func (s *Store) Confirm(ctx context.Context, b cache.Binding) (memo string, curr
 			known.b.Memo, known.remote.Memo = memo, memo
 			serve(known)
 			known.remote.Served = true
+			known.heard(0)
 		}
 	}, func(known *session, b cache.Binding) {
-		if current = known.b.Gen == b.Gen && known.b.Bound(); current {
-			serve(known)
+		if current = known.b.Gen == b.Gen && known.b.Bound(); !current {
+			return
+		}
+		if !known.b.Served {
 			s.t.tell(known)
 		}
+		serve(known)
+		known.confirmed = true
+		s.t.mention(known)
 	})
 	return memo, current, err
 }
@@ -428,10 +447,13 @@ func (s *Store) Touch(ctx context.Context, b cache.Binding) (current bool, err e
 	}, func(known *session, _ cache.Binding) {
 		if current {
 			s.t.touch(known)
+			known.heard(0)
 		}
 	}, func(known *session, b cache.Binding) {
 		if current = known.b.Gen == b.Gen; current {
 			s.t.touch(known)
+			known.touched = true
+			s.t.mention(known)
 		}
 	})
 	return current, err
@@ -569,7 +591,11 @@ func (s *Store) Recall(ctx context.Context, scope cache.Scope, key cache.Key) (a
 			err = s.missing(ctx, scope, func() bool { return s.t.notes.Contains(at) })
 		}
 		return err
-	}, func() { auth, ok = s.t.recall(at) })
+	}, func() {
+		if auth, ok = s.t.recall(at); ok {
+			s.t.untold[at] = struct{}{} // for its TTL
+		}
+	})
 	if away || err != nil {
 		return auth, ok, err
 	}

@@ -21,6 +21,8 @@ type table struct {
 	notes    *simplelru.LRU[scoped, note]
 	pending  map[*session]struct{} // those that remote has to be told of
 	untold   map[scoped]struct{}   // the notes that it has to be told of
+	round    uint64                // of offers; 0 while there is none
+	late     bool                  // the operation that runs here may have been done by remote, too
 }
 
 // scoped is a key inside its scope.
@@ -48,6 +50,13 @@ type session struct {
 
 	uses int // the open uses that this process has of b
 	held int // those that remote has counted for it, of the binding remote
+
+	told      time.Time // when remote has heard last that the session is used
+	round     uint64    // of offers, in which that was
+	touched   bool      // used since
+	confirmed bool      // its auth has served it since
+	keyed     int       // ids and ends that are new since
+	doubt     bool      // remote may have done an operation that has failed here
 
 	forgot cache.Binding // as remote knew it before, if it has lost its data
 	stale  bool          // the session has lost its auth there, or will: see refresh
@@ -158,19 +167,21 @@ func (t *table) call(s *session, name cache.Key) {
 	t.byName[name] = s
 }
 
-// use says that a request has come with keys. They lead to the session from now on.
-func (t *table) use(s *session, k *cache.Keys) {
+// use says that a request has come with keys. They lead to the session from now on. It
+// returns how many ids, and ends, are new.
+func (t *table) use(s *session, k *cache.Keys) (fresh int) {
 	t.touch(s)
 	for _, n := range k.Names {
 		if n == (cache.Key{}) || slices.Contains(s.names, n) {
 			continue
 		}
 		at := scoped{s.scope, n}
-		if other := t.byKey[at]; other != nil && other != s || len(s.names) == maxNames {
+		if other := t.live(t.byKey[at]); other != nil && other != s || len(s.names) == maxNames {
 			continue
 		}
 		s.names = append(s.names, n)
 		t.byKey[at] = s
+		fresh++
 	}
 	if k.End != (cache.Key{}) && k.End != s.end {
 		if s.end != (cache.Key{}) {
@@ -178,11 +189,13 @@ func (t *table) use(s *session, k *cache.Keys) {
 		}
 		if t.take(s, k.End) {
 			s.end = k.End
+			fresh++
 		}
 	}
 	for _, a := range k.Also {
 		t.other(s, a)
 	}
+	return fresh
 }
 
 func (t *table) touch(s *session) {
@@ -221,7 +234,18 @@ func (t *table) take(s *session, k cache.Key) bool {
 func (t *table) isPending(s *session) bool { _, ok := t.pending[s]; return ok }
 
 // tell notes that remote has to be told of a session.
-func (t *table) tell(s *session) { t.pending[s] = struct{}{} }
+func (t *table) tell(s *session) {
+	t.pending[s] = struct{}{}
+	s.doubt = s.doubt || t.late
+}
+
+// mention is tell for a mere use. What was offered a moment ago is not for that offered
+// once more: a busy process would never be done.
+func (t *table) mention(s *session) {
+	if t.round == 0 || s.round != t.round || t.late {
+		t.tell(s)
+	}
+}
 
 // each runs do for each session, also if do removes it.
 func (t *table) each(do func(*session)) {
@@ -307,14 +331,14 @@ func (t *table) open(s *session) {
 // rebind binds a session to an auth anew.
 func (s *session) rebind(auth string) {
 	s.b.Auth, s.b.Gen, s.b.Lost, s.b.Served = strings.Clone(auth), newGen(), 0, false
-	s.uses, s.ended, s.made = 0, false, time.Now()
+	s.uses, s.ended, s.confirmed, s.made = 0, false, false, time.Now()
 }
 
 // lose takes the auth from a session.
 func (s *session) lose(why cache.Cause) {
 	s.ended = why == cache.Released && s.b.Gen == s.remote.Gen
 	s.b.Gen, s.b.Lost, s.b.Served = newGen(), why, false
-	s.uses, s.made = 0, time.Now()
+	s.uses, s.confirmed, s.made = 0, false, time.Now()
 }
 
 // lostThere takes the auth from a session, as remote has done: its generation there is
@@ -330,7 +354,15 @@ func (s *session) is(b *cache.Binding) {
 		s.uses, s.held = 0, 0
 	}
 	s.b, s.remote, s.forgot, s.stale, s.ended = *b, *b, cache.Binding{}, false, false
+	s.heard(0)
 	s.made, s.served = time.Now().Add(-b.Age), time.Now().Add(-b.SinceServed)
+}
+
+// heard says that remote knows now that the session is used, and keys that it had to be
+// told of.
+func (s *session) heard(keys int) {
+	s.told, s.touched, s.confirmed, s.doubt = time.Now(), false, false, false
+	s.keyed -= keys
 }
 
 // opened says that remote has opened a use for this process.
