@@ -202,6 +202,30 @@ func TestAWallClockThatWasSetBackNeitherKillsNorKeeps(t *testing.T) {
 	})
 }
 
+// The wall clock was set back. Generations of before, also of after the snapshot, do not
+// come again.
+func TestGenerationsAreNewAlsoIfTheWallClockWasSetBack(t *testing.T) {
+	var snapshot []byte
+	var last uint64
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(1000 * time.Hour)
+		c := newCache(t, cache.Options{})
+		c.Bind(scope, named("s"), "A")
+		snapshot = saved(t, c.Memory)
+		for i := range 10 {
+			time.Sleep(time.Minute)
+			b, _ := c.Bind(scope, named(fmt.Sprint(i)), "A")
+			last = b.Gen
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		m := load(t, snapshot, cache.Options{})
+		b, _ := m.Bind(scope, named("new"), "A")
+		require.Greater(t, b.Gen, last)
+		require.Zero(t, b.Age, "not before the clock is there again")
+	})
+}
+
 // When an auth has served last stays what it was over any number of restarts.
 func TestWhenAnAuthHasServedIsExactOverRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

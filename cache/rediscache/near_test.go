@@ -230,6 +230,7 @@ func TestASecondIdOfASessionThatIsGone(t *testing.T) {
 	for _, lag := range []time.Duration{0, -1} {
 		s := open(t, servers.Redis(t).URL(), &rediscache.Options{Lag: lag, MaxPerTenant: 2})
 		settled(t, s, named("two"), "B")
+		time.Sleep(5 * time.Millisecond) // so that it is the one that was used least recently
 		settled(t, s, named("one"), "A")
 		settled(t, s, named("one", "two"), "A")
 		b, _, err := s.Peek(t.Context(), scope, named("two"))
