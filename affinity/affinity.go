@@ -190,13 +190,16 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 		*v.candidate(f.own) = candidate{name: f.session.Auth, state: f.state, asked: true}
 	}
 	p := &v.p
-	p.Decision.Signal, p.Decision.Candidates = id.Signal(), len(auths)
+	if p.Decision.Candidates = len(auths); !r.Off { // that has no session
+		p.Decision.Signal = id.Signal()
+	}
 	p.Decision.Age, p.Decision.Idle = f.session.Age, f.session.Idle
 	p.visitor = visitor{core: &a.core, scope: at.scope, model: at.model}
 	err := v.decide(f)
 	if err != nil {
 		v.letGo()
 		p.Decision.Outcome, p.Decision.Auth = OutcomeRefused, ""
+		p.Decision.Session, p.visitor.binding = v.session.Session, v.session
 		if none, ok := err.(*NoAuthError); ok {
 			p.Decision.Reason = none.Reason
 			if none.waits {

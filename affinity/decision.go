@@ -94,8 +94,9 @@ type Decision struct {
 	// Session is the session's stable name: random, and the same for as long as the
 	// session lives. It is zero if the session is not known.
 	Session sessionid.Key
-	// Age is how long the session has been bound to its auth, as the request found it, and
-	// Idle how long it was not used before this request. Candidates is how many auths the
+	// Age is how old the session's binding is, as the request found it: a session that was
+	// placed anew, if only at the same auth, or that has lost its auth, has a new one. Idle is
+	// how long it was not used before this request. Candidates is how many auths the
 	// pick was given.
 	Age, Idle  time.Duration
 	Candidates int

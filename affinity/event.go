@@ -34,8 +34,8 @@ type Report struct {
 	// guess, which ends when no other auth is left.
 	Away time.Duration
 	// FirstToken is how long it took to the first token of the answer, 0 if nobody knows.
-	// Pick.FirstToken says it as soon as it is known, so that the next pick can count
-	// with it.
+	// It is for Options.OnEvent alone. What Options.Slow knows is what Pick.FirstToken says,
+	// as soon as it is known, so that the next pick can count with it.
 	FirstToken time.Duration
 	// Usage is what the answer says that it has cost.
 	Usage Usage
@@ -56,7 +56,8 @@ type Event struct {
 	// Again says that the pick was reported before: a stream that began well, and broke.
 	Again bool
 
-	at cache.Key // where the store has the session
+	at    cache.Key // where the store has the session
+	found bool      // at is known
 }
 
 // plainModel is a model's name as an Event has it.
@@ -75,7 +76,7 @@ func plainModel(name string) string {
 // Locates reports whether the event says where the store has the session, as
 // Affinity.ExplainSession and SendAway need it. Those of side requests and of sessions that
 // are not known do not.
-func (e Event) Locates() bool { return e.at != cache.Key{} }
+func (e Event) Locates() bool { return e.found }
 
 // LogValue groups the decision's parts, those that say something.
 func (d Decision) LogValue() slog.Value {

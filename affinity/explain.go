@@ -44,9 +44,12 @@ type Candidate struct {
 var errChoice = errors.New("affinity: the balancer would choose")
 
 // Explain says what Pick would do with a request. It calls no balancer, counts nothing,
-// renews no binding and changes nothing else. What Pick does for a session only now and
-// then, such as the reasons of Options.ColdAnew, Failback and Load to leave an auth that
-// can serve, is not foreseen.
+// renews no binding and changes nothing else.
+//
+// It does not foresee what Pick does for a session only now and then: that it leaves an
+// auth that can serve (Options.ColdAnew, Failback and Load), that it stays on its detour or
+// settles there, that it waits (Request.Patience), and that a conversation is told apart
+// from others that begin with the same words.
 func (a *Affinity[T]) Explain(ctx context.Context, r Request, auths []T) (x Explanation) {
 	o := a.conf.Load()
 	id := o.identify(&r)
@@ -54,6 +57,7 @@ func (a *Affinity[T]) Explain(ctx context.Context, r Request, auths []T) (x Expl
 	if byContent(&id) && a.doubts.has(at.scope) {
 		id = id.WithoutIDMarks()
 	}
+	side := r.Side
 	r.Side = true
 	f := found{own: -1}
 	if !id.IsZero() && !r.Off {
@@ -66,7 +70,11 @@ func (a *Affinity[T]) Explain(ctx context.Context, r Request, auths []T) (x Expl
 	if !f.known {
 		id = o.names(&r, id)
 	}
-	return a.explain(ctx, o, r, at, id, &f, auths)
+	x = a.explain(ctx, o, r, at, id, &f, auths)
+	if d := &x.Decision; (side || id.Side()) && x.Err == nil && !f.session.Bound() && d.Outcome == OutcomeNew {
+		d.Outcome = OutcomeNone // it is not bound
+	}
+	return x
 }
 
 // ExplainSession is Explain for the session of an event, as it is now, and for a request
@@ -123,7 +131,9 @@ func (a *Affinity[T]) explain(ctx context.Context, o *settings[T], r Request, at
 		ctx:        ctx, id: id, lookedUp: &f.session, dry: true,
 		next: func(context.Context, []T) (none T, err error) { return none, errChoice },
 	}
-	v.p.Decision.Signal, v.p.Decision.Candidates = id.Signal(), len(auths)
+	if v.p.Decision.Candidates = len(auths); !r.Off {
+		v.p.Decision.Signal = id.Signal()
+	}
 	v.p.Decision.Age, v.p.Decision.Idle = f.session.Age, f.session.Idle
 	err := v.decide(f)
 	x.Decision = v.p.Decision
@@ -132,7 +142,9 @@ func (a *Affinity[T]) explain(ctx context.Context, o *settings[T], r Request, at
 	var none *NoAuthError
 	switch {
 	case errors.As(err, &none):
-		d.Outcome, d.Reason, x.Err = OutcomeRefused, none.Reason, err
+		if d.Outcome, d.Reason, x.Err = OutcomeRefused, none.Reason, err; none.waits {
+			d.Outcome = OutcomeWaits
+		}
 	case err != nil && !errors.Is(err, errChoice):
 		d.Outcome, x.Err = OutcomeRefused, err
 	case v.would != OutcomeNone: // a side request is not bound

@@ -151,3 +151,20 @@ func TestASessionIsKnownByItsEvents(t *testing.T) {
 		})
 	}
 }
+
+// A request beside a conversation binds nothing, and a subagent goes where its parent is.
+func TestExplainOfASideRequestAndOfASubagent(t *testing.T) {
+	h := newHost(t, affinity.Options[string]{})
+	side := session("unbound")
+	side.Side = true
+	require.Equal(t, affinity.OutcomeNone, h.Explain(t.Context(), side, abc).Decision.Outcome)
+	require.Equal(t, affinity.OutcomeNone, h.serve(side).Outcome)
+
+	parent := h.bound("parent")
+	child := session("child")
+	child.Header.Set("X-Parent-Session-Id", parent.Header.Get("X-Session-Id"))
+	x := h.Explain(t.Context(), child, abc).Decision
+	d := h.serve(child)
+	require.Equal(t, []any{d.Outcome, d.Auth}, []any{x.Outcome, x.Auth})
+	require.Equal(t, affinity.OutcomeInherited, d.Outcome)
+}

@@ -15,6 +15,7 @@ func (v *visit[T]) place(why Reason) error {
 	}
 	if parent := v.id.Parent(); v.session.Gen == 0 && v.id.Lane() == (sessionid.Key{}) && parent != (sessionid.Key{}) {
 		if i := v.parent(parent); i >= 0 {
+			v.would = OutcomeInherited
 			return v.move(v.at(i), OutcomeInherited, ReasonNone)
 		}
 	}
@@ -25,6 +26,7 @@ func (v *visit[T]) place(why Reason) error {
 	}
 	if v.session.Gen == 0 && len(v.id.Names()) > 0 && v.r.ID == nil {
 		if i := v.origin(); i >= 0 {
+			v.would = OutcomeInherited
 			return v.move(v.at(i), OutcomeInherited, ReasonNone)
 		}
 	}

@@ -109,7 +109,7 @@ func (k *core) decided(p *policy, d *Decision, v *visitor) {
 		k.counts.lost[d.Past].Add(1)
 	}
 	if p.onEvent != nil {
-		p.onEvent(Event{Decision: *d, Model: plainModel(v.model), at: v.binding.Ref})
+		p.onEvent(Event{Decision: *d, Model: plainModel(v.model), at: v.binding.Ref, found: v.binding.Gen != 0})
 	}
 }
 
@@ -126,7 +126,7 @@ func (k *core) reported(v *visitor, d *Decision, r *Report) {
 		k.counts.results[result].Add(1)
 	}
 	if p := k.policy.Load(); p.onEvent != nil {
-		p.onEvent(Event{Decision: *d, Model: plainModel(v.model), Reported: true, Report: *r, Again: again, at: v.binding.Ref})
+		p.onEvent(Event{Decision: *d, Model: plainModel(v.model), Reported: true, Report: *r, Again: again, at: v.binding.Ref, found: v.binding.Gen != 0})
 	}
 }
 

@@ -230,3 +230,31 @@ func TestAnAnswerThatHasBegunServesTheSession(t *testing.T) {
 	require.False(t, bound, "what has begun can fail")
 	affinity.Pick[string]{}.Begun()
 }
+
+// A refused request is one of its session, so that an operator finds it there.
+func TestARefusedPickIsItsSessions(t *testing.T) {
+	var last affinity.Event
+	h := newHost(t, affinity.Options[string]{OnEvent: func(e affinity.Event) { last = e }})
+	r := h.bound("s")
+	want := last
+	require.True(t, want.Locates())
+	for _, a := range abc {
+		h.fitness[a] = affinity.Away
+	}
+	_, err := h.Pick(t.Context(), r, abc)
+	require.Error(t, err)
+	require.Equal(t, []any{affinity.OutcomeRefused, want.Decision.Session, true}, []any{last.Decision.Outcome, last.Decision.Session, last.Locates()})
+	_, err = h.Pick(t.Context(), affinity.Request{}, abc)
+	require.Error(t, err)
+	require.False(t, last.Locates())
+}
+
+// A request that is off has no session, whatever it names.
+func TestARequestThatIsOffHasNoSignal(t *testing.T) {
+	s := wrap(t, nil)
+	r := session("s")
+	r.Off = true
+	pick(t, s, r, abc).Report(affinity.Served)
+	require.EqualValues(t, 1, s.Stats().Signal(sessionid.KindNone))
+	require.Equal(t, sessionid.KindNone, s.Explain(t.Context(), r, abc).Decision.Signal.Kind)
+}

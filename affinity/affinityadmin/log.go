@@ -1,6 +1,8 @@
 package affinityadmin
 
 import (
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,7 +47,8 @@ type minute struct {
 	picks  [outcomes]uint64
 }
 
-// NewLog makes a Log of so many sessions. 0 is 10,000. It panics if that is negative.
+// NewLog makes a Log of so many sessions. 0 is 10,000. A session needs about 6 KB. It
+// panics if the number is negative.
 func NewLog(sessions int) *Log {
 	if sessions == 0 {
 		sessions = defaultSessions
@@ -80,11 +83,16 @@ func (l *Log) Observe(e affinity.Event) {
 		h = &history{}
 		l.sessions.Add(name, h)
 	}
+	if e.Locates() {
+		model := h.known.Model
+		if h.known = e; e.Model != model {
+			model = strings.Clone(e.Model) // it may be a small part of a large body
+		}
+		h.known.Model = model
+	}
+	e.Model = "" // nobody is shown that
 	h.events[h.n%perSession] = entry{now, e}
 	h.n++
-	if e.Locates() {
-		h.known = e
-	}
 }
 
 // lately are the counts of the last hour, the oldest minute first.
@@ -116,16 +124,22 @@ func (l *Log) latest() (all []entry) {
 // find is what is known of a session by its stable name, the latest event first.
 func (l *Log) find(name string) (known affinity.Event, all []entry) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, key := range l.sessions.Keys() {
-		if (affinity.Decision{Session: key}).SessionName(false) != name {
-			continue
-		}
-		h, _ := l.sessions.Peek(key)
-		for i := range min(h.n, perSession) {
-			all = append(all, h.events[(h.n-1-i)%perSession])
-		}
-		return h.known, all
+	keys := l.sessions.Keys()
+	l.mu.Unlock()
+	at := slices.IndexFunc(keys, func(key sessionid.Key) bool { // with no lock held: picks wait for it
+		return (affinity.Decision{Session: key}).SessionName(false) == name
+	})
+	if at < 0 {
+		return known, nil
 	}
-	return known, nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h, ok := l.sessions.Peek(keys[at])
+	if !ok {
+		return known, nil
+	}
+	for i := range min(h.n, perSession) {
+		all = append(all, h.events[(h.n-1-i)%perSession])
+	}
+	return h.known, all
 }

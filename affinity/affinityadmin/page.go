@@ -121,7 +121,7 @@ func (p *Page[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
-		h.Set("Allow", method)
+		h.Set("Allow", strings.Replace(method, "GET", "GET, HEAD", 1))
 		p.fail(w, r, http.StatusMethodNotAllowed, "this takes "+method)
 		return
 	}
@@ -151,14 +151,18 @@ func isJSON(r *http.Request) bool {
 // answer writes a view by its template, or as JSON.
 func (p *Page[T]) answer(w http.ResponseWriter, r *http.Request, status int, name string, view any) {
 	if isJSON(r) {
+		text, err := json.Marshal(view)
+		if err != nil { // a host's number that is none
+			text, status = []byte(`{"error":"this cannot be said in JSON"}`), http.StatusInternalServerError
+		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(view) // the caller is gone
+		_, _ = w.Write(append(text, '\n')) // the caller is gone
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_ = pages.ExecuteTemplate(w, name, view) // likewise
+	_ = pages.ExecuteTemplate(w, name, view) // the caller is gone
 }
 
 func (p *Page[T]) fail(w http.ResponseWriter, r *http.Request, status int, what string) {
@@ -199,6 +203,10 @@ func (p *Page[T]) explain(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	text := r.PostForm.Get("request")
+	if strings.TrimSpace(text) == "" {
+		p.fail(w, r, http.StatusBadRequest, "there is no request in the form")
+		return
+	}
 	v := requestView{Request: text}
 	pasted, err := parse(r.Context(), text)
 	if err == nil {
@@ -226,9 +234,10 @@ func (p *Page[T]) explain(w http.ResponseWriter, r *http.Request) {
 // line, the body. Line ends may be those of a form.
 func parse(ctx context.Context, text string) (*http.Request, error) {
 	method, target := http.MethodPost, "/"
-	head, body, found := strings.Cut(strings.TrimLeft(strings.ReplaceAll(text, "\r\n", "\n"), "\n"), "\n\n")
-	if !found && strings.HasPrefix(strings.TrimSpace(head), "{") {
-		head, body = "", head
+	text = strings.TrimLeft(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
+	head, body, _ := strings.Cut(text, "\n\n")
+	if strings.HasPrefix(strings.TrimSpace(text), "{") { // a body alone
+		head, body = "", text
 	}
 	first, rest, _ := strings.Cut(head, "\n")
 	if f := strings.Fields(first); len(f) == 3 && strings.HasPrefix(f[2], "HTTP/") {
@@ -282,6 +291,10 @@ func (p *Page[T]) done(w http.ResponseWriter, r *http.Request, to string, query 
 
 func (p *Page[T]) drain(w http.ResponseWriter, r *http.Request) {
 	auth, on := r.PostForm.Get("auth"), r.PostForm.Get("on") == "1"
+	if !on && r.PostForm.Get("on") != "0" {
+		p.fail(w, r, http.StatusBadRequest, "on has to be 1 or 0")
+		return
+	}
 	if !p.has(r.Context(), auth) {
 		p.fail(w, r, http.StatusNotFound, "there is no such auth")
 		return

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -173,7 +174,7 @@ func TestCachesThatAreNotThereAreNamed(t *testing.T) {
 				time.Sleep(20 * time.Second)
 			}
 		}
-		for i, want := range []string{"No prompt cache: 100 of 100 requests", "The prompt cache lives for about 30s, and not for 5m0s.", ""} {
+		for i, want := range []string{"No prompt cache: 100 of 100 requests", "The prompt cache lives for 2m0s at most, and not for 5m0s.", ""} {
 			a := fields(t, s.ask("GET", "", nil, asJSON))["auths"].([]any)[i].(map[string]any)
 			if want == "" {
 				require.Nil(t, a["warnings"], auths[i])
@@ -208,6 +209,9 @@ func TestASessionAndARequestAreLookedUp(t *testing.T) {
 	}
 	now = fields(t, s.ask("POST", "explain", url.Values{"request": {`{"messages":[{"role":"user","content":"hello"}]}`}}, asJSON))["now"].(map[string]any)
 	require.Equal(t, []any{"new", "content"}, []any{now["outcome"], now["signal"]})
+	now = fields(t, s.ask("POST", "explain", url.Values{"request": {"{\n\n\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}"}}, asJSON))["now"].(map[string]any)
+	require.Equal(t, "content", now["signal"], "a body with an empty line")
+	require.Equal(t, http.StatusBadRequest, s.ask("POST", "explain", url.Values{"other": {"x"}}).Code)
 	require.EqualValues(t, 1, s.Stats().Total(), "asking is no pick")
 
 	w := s.ask("POST", "send-away", url.Values{"name": {name}})
@@ -234,6 +238,7 @@ func TestAuthsAreDrainedAndInvalidated(t *testing.T) {
 	require.Equal(t, map[string]any{"sessions": 1.0}, fields(t, s.ask("POST", "invalidate-auth", url.Values{"auth": {d.Auth}}, asJSON)))
 	require.Equal(t, affinity.ReasonInvalidated, s.serve(session("one"), affinity.Usage{}).Reason)
 	require.Equal(t, http.StatusNotFound, s.ask("POST", "drain", url.Values{"auth": {"nobody"}, "on": {"1"}}).Code)
+	require.Equal(t, http.StatusBadRequest, s.ask("POST", "drain", url.Values{"auth": {d.Auth}}).Code, "what is forgotten is not done")
 }
 
 // What would write is not done for a GET, for another origin, under a foreign name, or
@@ -380,4 +385,34 @@ func FuzzPasted(f *testing.F) {
 			require.Equal(t, http.StatusBadRequest, w.Code)
 		}
 	})
+}
+
+// Numbers that are none, and times that JSON has not, do not take the page away.
+func TestOddNumbersAreAnswered(t *testing.T) {
+	s := open(t, affinityadmin.Options[string]{})
+	s.state["A"] = affinity.State{Fitness: affinity.Away, Until: time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC), Load: math.NaN()}
+	meter, err := savings.New(&savings.Options{Prices: func(string, string) savings.Prices { return savings.Prices{Prompt: math.NaN(), Cached: math.Inf(1)} }})
+	require.NoError(t, err)
+	s.meter = meter
+	page, err := affinityadmin.New(s, &affinityadmin.Options[string]{Auths: func() []string { return auths }, Log: s.log, Savings: meter})
+	require.NoError(t, err)
+	s.page = page
+	s.serve(session("one"), affinity.Usage{Prompt: 10, Cached: 5})
+	v := fields(t, s.ask("GET", "", nil, asJSON))
+	require.Len(t, v["auths"], 3)
+	require.Nil(t, v["auths"].([]any)[0].(map[string]any)["until"])
+	require.Equal(t, http.StatusOK, s.ask("GET", "", nil).Code)
+}
+
+// The share of hits is of the picks that have a session.
+func TestTheShareOfHitsIsOfSessions(t *testing.T) {
+	s := open(t, affinityadmin.Options[string]{})
+	for range 10 {
+		s.serve(session("one"), affinity.Usage{})
+		_, err := s.Pick(t.Context(), affinity.Request{}, nil)
+		require.Error(t, err)
+	}
+	v := fields(t, s.ask("GET", "", nil, asJSON))
+	require.InDelta(t, 0.9, v["hit_share"], 1e-9)
+	require.EqualValues(t, 10, v["without_session"])
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"html/template"
+	"math"
 	"slices"
 	"time"
 
@@ -196,7 +197,7 @@ func candidateOf(c affinity.Candidate) candidateView {
 }
 
 func moment(t time.Time) *time.Time {
-	if t.IsZero() {
+	if t.IsZero() || t.Year() > 9999 { // that is never, and JSON has no such time
 		return nil
 	}
 	return &t
@@ -218,7 +219,7 @@ func (p *Page[T]) view(ctx context.Context, notice string) overviewView {
 		}
 	}
 	v.Outcomes, v.Signals = counts(outcomes, affinity.Outcome.String), counts(signals, sessionid.Kind.String)
-	if named := v.Picks - s.Outcome(affinity.OutcomeNone); named > 0 {
+	if named := v.Picks - v.Unnamed; named > 0 {
 		v.HitShare = float64(s.Outcome(affinity.OutcomeHit)) / float64(named)
 	}
 	var saved savings.Snapshot
@@ -286,14 +287,22 @@ func (p *Page[T]) authOf(c candidateView, sessions int, saved *savings.Snapshot)
 	if a.Expected >= leastExpected && 2*a.Missed > a.Expected {
 		v.Warnings = append(v.Warnings, fmt.Sprintf("No prompt cache: %d of %d requests that had to find the beginning of their conversation found nothing.", a.Missed, a.Expected))
 	} else if warm, ok := p.o.Savings.Warm(c.Name); ok && warm < saved.Warm {
-		v.Warnings = append(v.Warnings, fmt.Sprintf("The prompt cache lives for about %v, and not for %v.", warm, saved.Warm))
+		v.Warnings = append(v.Warnings, fmt.Sprintf("The prompt cache lives for %v at most, and not for %v.", warm, saved.Warm))
 	}
 	return v
 }
 
+// finite is 0 for what an operator's prices have made that is no number.
+func finite(x float64) float64 {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return 0
+	}
+	return x
+}
+
 func savingsOf(s *savings.Snapshot) *savingsView {
 	t := s.Total()
-	v := &savingsView{Prompt: t.Prompt, Cached: t.Cached, Share: t.Share(), ShareWithout: s.ShareWithout(), Cost: s.Cost, CostWithout: s.CostWithout}
+	v := &savingsView{Prompt: t.Prompt, Cached: t.Cached, Share: t.Share(), ShareWithout: s.ShareWithout(), Cost: finite(s.Cost), CostWithout: finite(s.CostWithout)}
 	for o, t := range s.Outcomes {
 		if t.Requests > 0 {
 			v.Outcomes = append(v.Outcomes, tokensView{affinity.Outcome(o).String(), t.Requests, t.Prompt, t.Cached, t.Output, t.Share()})

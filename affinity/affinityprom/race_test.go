@@ -4,4 +4,4 @@ package affinityprom_test
 
 // forged is how many sessions, tenants and models a test makes up: fewer where each takes
 // ten times as long.
-const forged = 100_000
+const forged = 20_000

@@ -178,6 +178,7 @@ func (m *Meter) Observe(e affinity.Event) {
 		return
 	}
 	u := e.Report.Usage
+	u.Prompt, u.Cached, u.CacheWritten, u.Output = max(u.Prompt, 0), max(u.Cached, 0), max(u.CacheWritten, 0), max(u.Output, 0)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if u.Prompt == 0 {
@@ -196,7 +197,7 @@ func (m *Meter) Observe(e affinity.Event) {
 
 	found := float64(u.Cached) // without affinity
 	if d.Session != (sessionid.Key{}) {
-		found = m.follow(&e, a)
+		found = m.follow(&e, u, a)
 	}
 	m.without += found
 	if m.o.Prices == nil {
@@ -212,13 +213,13 @@ func (m *Meter) Observe(e affinity.Event) {
 	if u.CacheWritten > 0 {
 		price = p.CacheWritten
 	}
-	m.spread += cost + lost*(price-p.Cached)/1e6
+	m.spread += max(cost+lost*(price-p.Cached)/1e6, 0)
 }
 
 // follow counts a request of a session, and returns how many tokens of it would have come
 // from a cache without affinity.
-func (m *Meter) follow(e *affinity.Event, a *Auth) float64 {
-	d, u, now := &e.Decision, e.Report.Usage, time.Now()
+func (m *Meter) follow(e *affinity.Event, u affinity.Usage, a *Auth) float64 {
+	d, now := &e.Decision, time.Now()
 	key := sessionKey{d.Session, e.Model}
 	s, ok := m.sessions.Get(key)
 	if !ok {
@@ -311,26 +312,22 @@ func (m *Meter) measure(s *session, now time.Time, a *Auth, auth string, u affin
 
 // learn notes how long the cache of an auth lives, if its end was seen.
 func (m *Meter) learn(auth string, a *Auth) {
-	warm, ok := a.Warm()
-	known := m.warm.Load()
-	if old, had := (*known)[auth]; ok && a.ends() {
-		if had && old == warm {
-			return
-		}
-	} else if !had {
+	most, ok := a.ends()
+	known := *m.warm.Load()
+	if old, had := known[auth]; had == ok && old == most {
 		return
 	}
-	now := maps.Clone(*known)
-	if delete(now, auth); ok && a.ends() && len(now) < maxAuths {
-		now[auth] = warm
+	now := maps.Clone(known)
+	if delete(now, auth); ok {
+		now[auth] = most
 	}
+	maps.DeleteFunc(now, func(name string, _ time.Duration) bool { return !m.auths.Contains(name) })
 	m.warm.Store(&now)
 }
 
-// Warm is how long the prompt cache of an auth lives, if the meter has seen its end: after
-// pauses of the length that Auth.Warm says most of what was expected was there, and after
-// longer ones it was not. It is at least a second. It is for affinity.Options.WarmOf. No
-// lock is taken.
+// Warm is how long the prompt cache of an auth lives at most, if the meter has seen its
+// end: after longer pauses, 20 requests of sessions or more, most of what was expected was
+// not there. It is at least a second. It is for affinity.Options.WarmOf. No lock is taken.
 func (m *Meter) Warm(auth string) (warm time.Duration, ok bool) {
 	warm, ok = (*m.warm.Load())[auth]
 	return max(warm, time.Second), ok

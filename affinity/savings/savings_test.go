@@ -236,7 +236,7 @@ func TestTheMeasuredTimeIsForOptions(t *testing.T) {
 		asks("A", 4*time.Minute, 30)
 		warm, ok := m.Warm("A")
 		require.True(t, ok)
-		require.Equal(t, 30*time.Second, warm)
+		require.Equal(t, 2*time.Minute, warm, "at most")
 		p.warm = time.Hour
 		asks("A", 4*time.Minute, 200)
 		_, ok = m.Warm("A")
@@ -247,4 +247,62 @@ func TestTheMeasuredTimeIsForOptions(t *testing.T) {
 		require.Equal(t, []any{time.Second, true}, []any{warm, ok}, "there is none, and 0 would say nothing")
 		require.False(t, func() bool { _, ok := m.Warm("C"); return ok }())
 	})
+}
+
+// Between a pause after which the cache is there and one after which it is not, nobody
+// knows: a session is not called cold for that.
+func TestWhatLiesBetweenTwoPausesIsNotCold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meter(t, nil)
+		p := provider{warm: 5 * time.Minute}
+		for range 30 {
+			for _, pause := range []time.Duration{3 * time.Second, 20 * time.Minute} {
+				m.Observe(served(1, "A", affinity.Usage{Prompt: 10_000, Cached: p.cached("A", 1, 10_000, 0)}))
+				time.Sleep(pause)
+			}
+		}
+		warm, ok := m.Warm("A")
+		require.Equal(t, []any{10 * time.Minute, true}, []any{warm, ok})
+		a := m.Snapshot().Auths["A"]
+		warm, ok = a.Warm()
+		require.Equal(t, []any{10 * time.Second, true}, []any{warm, ok}, "that it was seen to live")
+	})
+}
+
+// An auth that the Meter has forgotten has no measured time, and leaves room for others.
+func TestMeasuredTimesAreForgottenWithTheirAuths(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meter(t, nil)
+		for i := range 1100 {
+			for range 22 {
+				m.Observe(served(byte(1+i%200), fmt.Sprint("auth-", i), affinity.Usage{Prompt: 10_000}))
+				time.Sleep(time.Second)
+			}
+		}
+		_, ok := m.Warm("auth-0")
+		require.False(t, ok)
+		_, ok = m.Warm("auth-1099")
+		require.True(t, ok)
+	})
+}
+
+// What a host hands over is not trusted: no number is below zero.
+func TestUsageBelowZeroCountsAsNone(t *testing.T) {
+	m := meter(t, &savings.Options{Auths: 1, Prices: func(string, string) savings.Prices {
+		return savings.Prices{Prompt: 3, Cached: 0.3, CacheWritten: 3.75, Output: 15}
+	}})
+	for range 3 {
+		m.Observe(served(1, "A", affinity.Usage{Prompt: 1_000_000, Cached: -5, CacheWritten: -7, Output: -1}))
+		m.Observe(served(1, "B", affinity.Usage{Prompt: 1_000_000, CacheWritten: 1}))
+	}
+	s := m.Snapshot()
+	total := s.Total()
+	require.Equal(t, []uint64{6_000_000, 0, 3}, []uint64{total.Prompt, total.Cached, total.CacheWritten})
+	require.GreaterOrEqual(t, s.CachedWithout, 0.0)
+	require.GreaterOrEqual(t, s.CostWithout, 0.0)
+	for _, a := range s.Auths {
+		for _, p := range a.Pauses {
+			require.LessOrEqual(t, p.Expected, uint64(6_000_000))
+		}
+	}
 }

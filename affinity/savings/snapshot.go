@@ -94,30 +94,37 @@ const (
 	warmShare = 0.5
 )
 
-// Warm is how long the auth's prompt cache was seen to live: the longest pause after which
-// most of what was expected was there, as far as 20 requests or more show it for this and
-// each shorter pause. ok is false if nothing is known.
+// Warm is how long the auth's prompt cache was seen to live, at least: the longest pause
+// after which most of what was expected was there, as far as 20 requests or more show it.
+// ok is false if nothing is known.
 func (a *Auth) Warm() (warm time.Duration, ok bool) {
-	warm, ok, _ = a.warm()
+	for i, p := range a.Pauses {
+		switch {
+		case p.Requests < leastSeen:
+		case p.isCold():
+			return warm, true
+		case i < len(limits):
+			warm, ok = limits[i], true
+		}
+	}
 	return warm, ok
 }
 
-// ends reports whether the end of the cache's life was seen.
-func (a *Auth) ends() bool { _, _, end := a.warm(); return end }
+func (p *Pause) isCold() bool { return float64(p.Cached) < warmShare*float64(p.Expected) }
 
-func (a *Auth) warm() (warm time.Duration, ok, end bool) {
+// ends is how long the cache lives at most: after longer pauses, as far as 20 requests or
+// more show it, most of what was expected was not there. ok is false if no end was seen.
+func (a *Auth) ends() (most time.Duration, ok bool) {
 	for i, p := range a.Pauses {
-		if p.Requests < leastSeen {
+		if p.Requests < leastSeen || !p.isCold() {
 			continue
 		}
-		if float64(p.Cached) < warmShare*float64(p.Expected) {
-			return warm, true, true
+		if i > 0 {
+			most = limits[i-1]
 		}
-		if ok = true; i < len(limits) {
-			warm = limits[i]
-		}
+		return most, true
 	}
-	return warm, ok, false
+	return 0, false
 }
 
 // Snapshot is what a Meter has counted.

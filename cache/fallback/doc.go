@@ -43,8 +43,9 @@
 // So for sessions with ids of their own, who asks one process cannot see an outage in what
 // is bound where, in memos, or in what becomes of results. model_test.go compares random
 // histories with a store that was never away. The exceptions: of one session no more than
-// 16 open uses are carried over, generations are other ones, a session that was lost
-// meanwhile may have another Cause, and Binding.SinceServed may be too long by as long as
+// 16 open uses are carried over, generations are other ones, a session that was new in the
+// outage gets another stable name after it, one that was lost meanwhile may have another
+// Cause, and Binding.SinceServed may be too long by as long as
 // offering takes.
 //
 // # When remote has lost its data
