@@ -4,10 +4,10 @@
 #
 #   eval "$(bash .ci/servers.sh)"   # sets REDIS_SERVER, VALKEY_SERVER, CHROMIUM, PROMETHEUS and PROMTOOL
 #
-# Chromium and Prometheus are Debian's, and so is Redis. A daemon that its package starts is in nobody's way: tests take free
-# ports. Valkey is among the backports of Debian 12: its packages are unpacked into a
-# folder, by lists of apt's own, so that the machine's stay as they are. Where it cannot be
-# had the tests go without it, and this says so.
+# Redis, Chromium and Prometheus are Debian's. A daemon that a package starts is in nobody's
+# way: tests take free ports. Valkey is among the backports of Debian 12: its packages are
+# unpacked into a folder, by lists of apt's own, so that the machine's stay as they are.
+# Where it cannot be had the tests go without it, and this says so.
 set -euo pipefail
 exec 3>&1 1>&2 # whatever is said on the way is no answer
 

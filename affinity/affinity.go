@@ -189,11 +189,8 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 	if f.own >= 0 {
 		*v.candidate(f.own) = candidate{name: f.session.Auth, state: f.state, asked: true}
 	}
+	v.arrive(f)
 	p := &v.p
-	if p.Decision.Candidates = len(auths); !r.Off { // that has no session
-		p.Decision.Signal = id.Signal()
-	}
-	p.Decision.Age, p.Decision.Idle = f.session.Age, f.session.Idle
 	p.visitor = visitor{core: &a.core, scope: at.scope, model: at.model}
 	err := v.decide(f)
 	if err != nil {
@@ -212,6 +209,15 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 		return Pick[T]{}, err
 	}
 	return *p, nil
+}
+
+// arrive notes what a decision says of the request and of the session that was found.
+func (v *visit[T]) arrive(f *found) {
+	d := &v.p.Decision
+	d.Age, d.Idle, d.Candidates = f.session.Age, f.session.Idle, len(v.auths)
+	if !v.r.Off { // that has no session
+		d.Signal = v.id.Signal()
+	}
 }
 
 // decide chooses the way of a request.

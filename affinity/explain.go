@@ -131,10 +131,7 @@ func (a *Affinity[T]) explain(ctx context.Context, o *settings[T], r Request, at
 		ctx:        ctx, id: id, lookedUp: &f.session, dry: true,
 		next: func(context.Context, []T) (none T, err error) { return none, errChoice },
 	}
-	if v.p.Decision.Candidates = len(auths); !r.Off {
-		v.p.Decision.Signal = id.Signal()
-	}
-	v.p.Decision.Age, v.p.Decision.Idle = f.session.Age, f.session.Idle
+	v.arrive(f)
 	err := v.decide(f)
 	x.Decision = v.p.Decision
 	d := &x.Decision

@@ -109,7 +109,7 @@ func (k *core) decided(p *policy, d *Decision, v *visitor) {
 		k.counts.lost[d.Past].Add(1)
 	}
 	if p.onEvent != nil {
-		p.onEvent(Event{Decision: *d, Model: plainModel(v.model), at: v.binding.Ref, found: v.binding.Gen != 0})
+		p.onEvent(v.event(d))
 	}
 }
 
@@ -126,8 +126,15 @@ func (k *core) reported(v *visitor, d *Decision, r *Report) {
 		k.counts.results[result].Add(1)
 	}
 	if p := k.policy.Load(); p.onEvent != nil {
-		p.onEvent(Event{Decision: *d, Model: plainModel(v.model), Reported: true, Report: *r, Again: again, at: v.binding.Ref, found: v.binding.Gen != 0})
+		e := v.event(d)
+		e.Reported, e.Report, e.Again = true, *r, again
+		p.onEvent(e)
 	}
+}
+
+// event is what both halves of a request have in common.
+func (v *visitor) event(d *Decision) Event {
+	return Event{Decision: *d, Model: plainModel(v.model), at: v.binding.Ref, found: v.binding.Gen != 0}
 }
 
 // Stats is a snapshot. Each number is exact; together they may be a few picks apart.

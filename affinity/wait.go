@@ -13,11 +13,8 @@ func (v *visit[T]) worthWaiting(bound int) *NoAuthError {
 		return nil
 	}
 	t := v.trouble
-	detour, served := t.detour, t.served
-	if t.former != "" {
-		detour, served = t.former, t.formerServed
-	}
-	if i := v.serving(detour, rankBusy); i >= 0 && served != 0 && v.now-served <= int64(v.warm(i)) {
+	t.resume() // of this copy: where it would go
+	if i := v.serving(t.detour, rankBusy); i >= 0 && t.served != 0 && v.now-t.served <= int64(v.warm(i)) {
 		return nil // it is warm where its requests go meanwhile
 	}
 	return v.backSoon(bound, ReasonAway)

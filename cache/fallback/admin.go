@@ -19,11 +19,8 @@ const maxLater = 1024
 // with the lock held. do runs once more, later, if remote is away: it must not write what
 // the caller reads.
 func (s *Store) change(ctx context.Context, here func(), do func(context.Context) (int, error)) (int, error) {
-	switch {
-	case s.ended():
-		return 0, cache.ErrClosed
-	case s.admin == nil:
-		return 0, errNoAdmin
+	if err := s.able(); err != nil {
+		return 0, err
 	}
 	for {
 		s.mu.Lock()
@@ -62,6 +59,14 @@ func (s *Store) admit(ctx context.Context, do func(context.Context) (int, error)
 	ctx, cancel := context.WithTimeout(ctx, s.o.AdminBudget)
 	defer cancel()
 	return do(ctx)
+}
+
+// able is the error of an operation of Admin that cannot be done at all.
+func (s *Store) able() error {
+	if err := s.alive(); err != nil || s.admin != nil {
+		return err
+	}
+	return errNoAdmin
 }
 
 // alive is the error of an operation that does nothing.
@@ -160,11 +165,9 @@ func (s *Store) RenameAuth(ctx context.Context, from, to string) (renamed int, e
 
 // CountAuth implements [cache.Admin].
 func (s *Store) CountAuth(ctx context.Context, auth string) (bound int, err error) {
-	switch {
-	case s.ended():
-		return 0, cache.ErrClosed
-	case s.admin == nil:
-		return 0, errNoAdmin
+	switch err := s.able(); {
+	case err != nil:
+		return 0, err
 	case s.State() == Away:
 		return 0, ErrAway
 	}
@@ -174,8 +177,7 @@ func (s *Store) CountAuth(ctx context.Context, auth string) (bound int, err erro
 // EditMemos implements [cache.Admin]. edit may be called for a session both here and by
 // remote.
 func (s *Store) EditMemos(ctx context.Context, edit func(b cache.Binding) (memo string)) error {
-	if s.ended() || s.admin == nil {
-		_, err := s.change(ctx, nil, nil)
+	if err := s.able(); err != nil {
 		return err
 	}
 	type pair struct{ is, edited cache.Binding }

@@ -239,8 +239,8 @@ func (t *table) tell(s *session) {
 	s.doubt = s.doubt || t.late
 }
 
-// mention is tell for a mere use. What was offered a moment ago is not for that offered
-// once more: a busy process would never be done.
+// mention is tell for a mere use. A session that was offered a moment ago is not offered
+// again for that: a busy process would never be done.
 func (t *table) mention(s *session) {
 	if t.round == 0 || s.round != t.round || t.late {
 		t.tell(s)
@@ -275,9 +275,8 @@ func (t *table) recall(at scoped) (auth string, ok bool) {
 	return n.auth, true
 }
 
-// replaced says that a generation has become another binding at remote. If that does not
-// count there it is the zero one.
-func (s *session) replaced(gen uint64, became uint64) {
+// replaced says what a generation has become at remote: 0 if it does not count there.
+func (s *session) replaced(gen, became uint64) {
 	if became == 0 || gen != s.became {
 		s.before = nil
 	}
