@@ -183,7 +183,7 @@ func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *where, f *found, 
 // longer serves all other cases.
 func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at *where, id *sessionid.ID, f *found, auths []T, next selector.Func[T]) (Pick[T], error) {
 	v := visit[T]{
-		candidates: candidates[T]{core: &a.core, o: o, name: a.name, r: *r, where: *at, auths: auths, now: time.Now().UnixNano()},
+		candidates: candidates[T]{core: &a.core, store: a.store, o: o, name: a.name, r: *r, where: *at, auths: auths, now: time.Now().UnixNano()},
 		ctx:        ctx, id: *id, next: next, lookedUp: &f.session,
 	}
 	if f.own >= 0 {

@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/llmaffinity/llmaffinity/cache"
 )
 
 // rank is how much an auth is wanted for a request, the best first.
@@ -31,9 +33,10 @@ type candidate struct {
 // of them at most once.
 type candidates[T any] struct {
 	*core
-	o    *settings[T]
-	name func(T) string
-	r    Request
+	store cache.Store // the core's, or one that changes nothing
+	o     *settings[T]
+	name  func(T) string
+	r     Request
 	where
 	auths   []T
 	few     [12]candidate // of each auth, or else many

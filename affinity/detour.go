@@ -84,6 +84,9 @@ func (v *visit[T]) detour(bound int) error {
 		return v.nobody()
 	}
 	v.would, v.why = OutcomeDetour, ReasonAway
+	if !v.r.Side && v.cold(bound) {
+		v.would, v.why = OutcomeMoved, ReasonCold
+	}
 	c, err := v.elsewhere(bound, l, true, anyLoad)
 	if err != nil {
 		return err

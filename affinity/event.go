@@ -45,10 +45,10 @@ type Report struct {
 // All of it is safe to log.
 type Event struct {
 	Decision Decision
-	// Model is the request's, as Options.Scope and Request.Model say. It is "sha256:" and a
-	// digest if it is long, or has other characters than names of models have: clients can
+	// Pool and Model are the request's, as Options.Scope and Request say. One that is long,
+	// or has other characters than such names have, is "sha256:" and a digest: clients can
 	// send any text.
-	Model string
+	Pool, Model string
 	// Reported says that this is how the request went, which Report says. Otherwise it is
 	// the pick.
 	Reported bool
@@ -60,8 +60,8 @@ type Event struct {
 	found bool      // at is known
 }
 
-// plainModel is a model's name as an Event has it.
-func plainModel(name string) string {
+// plain is the name of a pool or a model as an Event has it.
+func plain(name string) string {
 	for i := range len(name) {
 		switch c := name[i]; {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-._:/@+ ", c) >= 0:
@@ -111,8 +111,10 @@ func (d Decision) String() string {
 // LogValue groups the event's parts, those that say something.
 func (e Event) LogValue() slog.Value {
 	all := e.Decision.LogValue().Group()
-	if e.Model != "" {
-		all = append(all, slog.String("model", e.Model))
+	for _, s := range [...]struct{ name, value string }{{"pool", e.Pool}, {"model", e.Model}} {
+		if s.value != "" {
+			all = append(all, slog.String(s.name, s.value))
+		}
 	}
 	if !e.Reported {
 		return slog.GroupValue(all...)

@@ -40,16 +40,13 @@ type Candidate struct {
 	MayServe, Place bool
 }
 
-// errChoice stands for what a balancer would choose.
-var errChoice = errors.New("affinity: the balancer would choose")
-
 // Explain says what Pick would do with a request. It calls no balancer, counts nothing,
-// renews no binding and changes nothing else.
+// renews no binding and changes nothing else; but a note of who owns an earlier response,
+// or has served a model (Options.AllModels), lives on when it is read. A balancer may choose the auth that a
+// session has; the session then stays, although the Outcome is OutcomeMoved.
 //
-// It does not foresee what Pick does for a session only now and then: that it leaves an
-// auth that can serve (Options.ColdAnew, Failback and Load), that it stays on its detour or
-// settles there, that it waits (Request.Patience), and that a conversation is told apart
-// from others that begin with the same words.
+// It does not foresee that a request is told apart from others that begin with the same
+// words, when many come at one moment and none is answered yet.
 func (a *Affinity[T]) Explain(ctx context.Context, r Request, auths []T) (x Explanation) {
 	o := a.conf.Load()
 	id := o.identify(&r)
@@ -57,8 +54,7 @@ func (a *Affinity[T]) Explain(ctx context.Context, r Request, auths []T) (x Expl
 	if byContent(&id) && a.doubts.has(at.scope) {
 		id = id.WithoutIDMarks()
 	}
-	side := r.Side
-	r.Side = true
+	r.Side = r.Side || id.Side()
 	f := found{own: -1}
 	if !id.IsZero() && !r.Off {
 		if a.closed.Load() {
@@ -70,11 +66,7 @@ func (a *Affinity[T]) Explain(ctx context.Context, r Request, auths []T) (x Expl
 	if !f.known {
 		id = o.names(&r, id)
 	}
-	x = a.explain(ctx, o, r, at, id, &f, auths)
-	if d := &x.Decision; (side || id.Side()) && x.Err == nil && !f.session.Bound() && d.Outcome == OutcomeNew {
-		d.Outcome = OutcomeNone // it is not bound
-	}
-	return x
+	return a.explain(ctx, o, r, at, id, &f, auths)
 }
 
 // ExplainSession is Explain for the session of an event, as it is now, and for a request
@@ -87,13 +79,10 @@ func (a *Affinity[T]) ExplainSession(ctx context.Context, e Event, auths []T) Ex
 		f.session, f.err = a.sessionOf(ctx, &e)
 		f.known = f.session.Gen != 0
 	}
-	x := a.explain(ctx, o, Request{Side: true, Model: e.Model}, where{model: e.Model}, sessionid.ID{}, &f, auths)
+	x := a.explain(ctx, o, Request{Pool: e.Pool, Model: e.Model}, where{model: e.Model}, sessionid.ID{}, &f, auths)
 	x.Decision.Signal = e.Decision.Signal
 	return x
 }
-
-// noGeneration is no binding's.
-const noGeneration = 1<<63 - 1
 
 // sessionOf is the binding of an event's session as it is now, the zero one if the session
 // is gone. Nothing changes: an Amend of a generation that is none only says what is there.
@@ -127,9 +116,9 @@ func (k *core) SendAway(ctx context.Context, e Event) (bool, error) {
 // explain is Explain for what was found.
 func (a *Affinity[T]) explain(ctx context.Context, o *settings[T], r Request, at where, id sessionid.ID, f *found, auths []T) (x Explanation) {
 	v := visit[T]{
-		candidates: candidates[T]{core: &a.core, o: o, name: a.name, r: r, where: at, auths: auths, now: time.Now().UnixNano()},
+		candidates: candidates[T]{core: &a.core, store: rehearsal{a.store}, o: o, name: a.name, r: r, where: at, auths: auths, now: time.Now().UnixNano()},
 		ctx:        ctx, id: id, lookedUp: &f.session, dry: true,
-		next: func(context.Context, []T) (none T, err error) { return none, errChoice },
+		next: wouldChoose[T],
 	}
 	v.arrive(f)
 	err := v.decide(f)
@@ -142,12 +131,12 @@ func (a *Affinity[T]) explain(ctx context.Context, o *settings[T], r Request, at
 		if d.Outcome, d.Reason, x.Err = OutcomeRefused, none.Reason, err; none.waits {
 			d.Outcome = OutcomeWaits
 		}
-	case err != nil && !errors.Is(err, errChoice):
-		d.Outcome, x.Err = OutcomeRefused, err
-	case v.would != OutcomeNone: // a side request is not bound
+	case err == errChoice:
 		if d.Outcome, d.Reason = v.would, v.why; v.would == OutcomeMoved {
 			d.Before = f.session.Auth
 		}
+	case err != nil:
+		d.Outcome, x.Err = OutcomeRefused, err
 	}
 	if f.session.Bound() {
 		x.Bound, x.Served, x.SinceServed = f.session.Auth, f.session.Served, f.session.SinceServed

@@ -15,74 +15,131 @@ import (
 )
 
 // In a random history what Explain says is what the next pick does, and asking changes
-// nothing.
+// nothing, whatever the options.
 func TestExplainForeseesThePick(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t, affinity.Options[string]{})
-		rng := rand.New(rand.NewPCG(3, 4))
-		foreseen := map[affinity.Outcome]int{}
-		for range 4000 {
-			time.Sleep(rand.N(30 * time.Second))
-			h.fitness[abc[rng.IntN(3)]] = affinity.Fitness(rng.IntN(6))
-			if rng.IntN(2) == 0 {
-				clear(h.fitness)
-			}
-			r := session(fmt.Sprint("s", rng.IntN(30)))
-			switch rng.IntN(12) {
-			case 0:
-				r = affinity.Request{}
-			case 1:
-				r.Force = abc[rng.IntN(3)]
-			}
-			auths := abc[rng.IntN(2):]
-			h.asked = nil
-			before := h.Stats()
-			var one, two bytes.Buffer
-			require.NoError(t, h.Save(&one))
-			x := h.Explain(t.Context(), r, auths)
-			require.NoError(t, h.Save(&two))
-			require.Equal(t, one.Bytes(), two.Bytes())
-			require.Equal(t, before, h.Stats())
-			require.Empty(t, h.asked)
-			require.Len(t, x.Candidates, len(auths))
+	all := map[affinity.Outcome]int{}
+	for name, o := range map[string]affinity.Options[string]{
+		"as it is":          {},
+		"cold anew":         {ColdAnew: true},
+		"back when cold":    {Failback: affinity.FailbackCold},
+		"back at once":      {Failback: affinity.FailbackAtOnce, Load: affinity.LoadPolicy{Bound: 1.2, Spill: 1.5}},
+		"slow":              {Slow: affinity.SlowPolicy{Above: time.Second, Samples: 1, Probe: time.Minute}},
+		"all models":        {AllModels: true},
+		"owners are needed": {RequireOwner: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				for outcome, n := range foresee(t, o) {
+					all[outcome] += n
+				}
+			})
+		})
+	}
+	for o := affinity.OutcomeNone; o <= affinity.OutcomeWaits; o++ {
+		require.NotZero(t, all[o], o)
+	}
+	t.Log(all)
+}
 
-			p, err := h.Pick(t.Context(), r, auths)
-			d := p.Decision
-			if err != nil {
-				d.Outcome = affinity.OutcomeRefused
-				require.Equal(t, err, x.Err)
+// foresee counts the outcomes of a random history in which all were foreseen.
+func foresee(t *testing.T, o affinity.Options[string]) map[affinity.Outcome]int {
+	h := newHost(t, o)
+	rng := rand.New(rand.NewPCG(3, 4))
+	loads := map[string]float64{}
+	h.load = func(auth string) float64 { return loads[auth] }
+	h.tier = func(auth string) int { return int(auth[0]-'A') % 2 }
+	h.until = map[string]time.Time{}
+	foreseen := map[affinity.Outcome]int{}
+	for range 3000 {
+		time.Sleep(rand.N(30 * time.Second))
+		if rng.IntN(30) == 0 {
+			time.Sleep(10 * time.Minute)
+		}
+		auth := abc[rng.IntN(3)]
+		loads[auth] = rng.Float64()
+		h.fitness[auth] = affinity.Fitness(rng.IntN(6))
+		h.until[auth] = time.Now().Add(rand.N(time.Minute))
+		if rng.IntN(2) == 0 {
+			clear(h.fitness)
+		}
+		r := session(fmt.Sprint("s", rng.IntN(30)))
+		switch rng.IntN(12) {
+		case 0:
+			r = affinity.Request{}
+		case 1:
+			r.Force = abc[rng.IntN(3)]
+		case 2:
+			r.Side = true
+		case 3:
+			r.Header.Set("X-Parent-Session-Id", fmt.Sprint("s", rng.IntN(30)))
+		case 4, 5, 6:
+			r = messages(said(fmt.Sprint("hello ", rng.IntN(30))))
+		case 7:
+			r.Body = fmt.Appendf(nil, `{"previous_response_id":"resp_%d","input":"go on"}`, rng.IntN(9))
+		}
+		r.Model = fmt.Sprint("m", rng.IntN(2))
+		if rng.IntN(3) == 0 {
+			r.Patience = rand.N(time.Minute)
+		}
+		if rng.IntN(6) == 0 {
+			r.Tried = []string{abc[rng.IntN(3)]}
+		}
+		auths := abc[rng.IntN(2):]
+		h.asked = nil
+		before := h.Stats()
+		var one, two bytes.Buffer
+		require.NoError(t, h.Save(&one))
+		x := h.Explain(t.Context(), r, auths)
+		require.Equal(t, x, h.Explain(t.Context(), r, auths))
+		require.NoError(t, h.Save(&two))
+		if !o.AllModels && !bytes.Contains(r.Body, []byte("resp_")) { // a note that was read lives on
+			require.True(t, bytes.Equal(one.Bytes(), two.Bytes()), "Explain has changed something: %+v", x)
+		}
+		require.Equal(t, before, h.Stats())
+		require.Empty(t, h.asked)
+		require.Len(t, x.Candidates, len(auths))
+
+		p, err := h.Pick(t.Context(), r, auths)
+		d := p.Decision
+		if err != nil {
+			var none *affinity.NoAuthError
+			require.ErrorAs(t, err, &none)
+			if d.Outcome = affinity.OutcomeRefused; none.Waits() {
+				d.Outcome = affinity.OutcomeWaits
 			}
-			if x.Detour != "" && (d.Outcome == affinity.OutcomeDetour || d.Outcome == affinity.OutcomeMoved) && x.Decision.Outcome == affinity.OutcomeHit {
-				continue // it stays on its detour although its auth is back: only now and then
-			}
-			if x.Decision.Outcome == affinity.OutcomeDetour && d.Outcome == affinity.OutcomeMoved && d.Reason == affinity.ReasonCold {
-				continue // or settles there
-			}
+			require.Equal(t, err, x.Err)
+		}
+		foreseen[d.Outcome]++
+		if x.Decision.Outcome == affinity.OutcomeMoved && x.Decision.Auth == "" && d.Outcome == affinity.OutcomeHit {
+			require.Equal(t, x.Bound, d.Auth, "the balancer has chosen the auth that the session had")
+		} else {
 			require.Equal(t, d.Outcome, x.Decision.Outcome, "%+v\n%+v\n%v", d, x, h.fitness)
 			if d.Outcome == affinity.OutcomeMoved {
-				require.Equal(t, d.Reason, x.Decision.Reason)
-				require.Equal(t, d.Before, x.Decision.Before)
-			}
-			if x.Decision.Auth != "" {
-				require.Equal(t, d.Auth, x.Decision.Auth)
-			} else if err == nil {
-				i := 0
-				for ; x.Candidates[i].Name != d.Auth; i++ {
-				}
-				require.True(t, x.Candidates[i].MayServe, "%+v %+v", d, x)
-			}
-			foreseen[d.Outcome]++
-			if rng.IntN(4) > 0 {
-				p.Report(affinity.Served)
-			} else {
-				p.Report(affinity.Result(rng.IntN(6)))
+				require.Equal(t, []any{d.Reason, d.Before}, []any{x.Decision.Reason, x.Decision.Before})
 			}
 		}
-		for _, o := range []affinity.Outcome{affinity.OutcomeNone, affinity.OutcomeNew, affinity.OutcomeHit, affinity.OutcomeMoved, affinity.OutcomeDetour, affinity.OutcomeSpill, affinity.OutcomeForced, affinity.OutcomeRefused} {
-			require.NotZero(t, foreseen[o], o)
+		if x.Decision.Auth != "" {
+			require.Equal(t, d.Auth, x.Decision.Auth)
+		} else if err == nil {
+			i := 0
+			for ; x.Candidates[i].Name != d.Auth; i++ {
+			}
+			require.True(t, x.Candidates[i].MayServe, "%+v %+v", d, x)
 		}
-		t.Log(foreseen)
-	})
+		if err != nil {
+			continue
+		}
+		p.FirstToken(rand.N(3 * time.Second))
+		if rng.IntN(3) == 0 {
+			require.NoError(t, p.Owns(t.Context(), "previous_response_id", fmt.Sprint("resp_", rng.IntN(9))))
+		}
+		if rng.IntN(4) > 0 {
+			p.Report(affinity.Served)
+		} else {
+			p.Report(affinity.Result(rng.IntN(6)))
+		}
+	}
+	return foreseen
 }
 
 func TestExplainShowsWhatIsKnown(t *testing.T) {

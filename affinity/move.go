@@ -13,9 +13,11 @@ func (v *visit[T]) place(why Reason) error {
 	if v.would, v.why = OutcomeNew, ReasonNone; v.session.Gen != 0 && v.session.Lost != cache.Released {
 		v.would, v.why = OutcomeMoved, why
 	}
+	if v.r.Side { // nothing is bound
+		v.would = OutcomeNone
+	}
 	if parent := v.id.Parent(); v.session.Gen == 0 && v.id.Lane() == (sessionid.Key{}) && parent != (sessionid.Key{}) {
 		if i := v.parent(parent); i >= 0 {
-			v.would = OutcomeInherited
 			return v.move(v.at(i), OutcomeInherited, ReasonNone)
 		}
 	}
@@ -26,7 +28,6 @@ func (v *visit[T]) place(why Reason) error {
 	}
 	if v.session.Gen == 0 && len(v.id.Names()) > 0 && v.r.ID == nil {
 		if i := v.origin(); i >= 0 {
-			v.would = OutcomeInherited
 			return v.move(v.at(i), OutcomeInherited, ReasonNone)
 		}
 	}

@@ -125,9 +125,9 @@ func (s *speeds) put(k speedKey, v speed) {
 	s.known.Store(int64(s.lru.Len()))
 }
 
-// due reports whether a request is to probe a slow auth. If it is, the next one
-// is not, for as long as the policy says.
-func (s *speeds) due(p *SlowPolicy, k speedKey) bool {
+// due reports whether a request is to probe a slow auth. If it is, and takes the probe,
+// the next one is not, for as long as the policy says.
+func (s *speeds) due(p *SlowPolicy, k speedKey, take bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.at(p, k)
@@ -135,8 +135,10 @@ func (s *speeds) due(p *SlowPolicy, k speedKey) bool {
 	if !v.slow || now.Before(v.probe) {
 		return false
 	}
-	v.probe = now.Add(p.Probe)
-	s.put(k, v)
+	if take {
+		v.probe = now.Add(p.Probe)
+		s.put(k, v)
+	}
 	return true
 }
 

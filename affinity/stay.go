@@ -28,7 +28,7 @@ func (v *visit[T]) stay() (done bool, why Reason, err error) {
 		}
 		return true, ReasonNone, v.detour(bound)
 	case Slow:
-		if !v.r.Side && v.speeds.due(&v.o.slow, speedKey{v.session.Auth, v.model}) {
+		if !v.r.Side && v.speeds.due(&v.o.slow, speedKey{v.session.Auth, v.model}, !v.dry) {
 			v.hit(bound)
 			return true, ReasonNone, nil
 		}
@@ -91,7 +91,11 @@ func (v *visit[T]) reconsider(bound int) error {
 	}
 	cold := v.session.Served && v.cold(bound)
 	if why := v.better(bound, cold, &all); why != ReasonNone {
+		v.would, v.why = OutcomeMoved, why
 		c, err := v.choose(v.choices(all, -1, anyLoad))
+		if err == errChoice {
+			return err
+		}
 		if err == nil && c.name != v.session.Auth {
 			return v.move(c, OutcomeMoved, why)
 		}

@@ -25,8 +25,8 @@ type visit[T any] struct {
 	asked    *asked         // nil unless the content names the session
 	p        Pick[T]
 
-	dry   bool    // nothing is to be noted
-	would Outcome // what it will be, as far as that is known
+	dry   bool    // Explain asks: nothing is to be noted or counted
+	would Outcome // what it will be, should the balancer choose
 	why   Reason  // … and why
 }
 
@@ -53,6 +53,10 @@ func (v *visit[T]) know(b cache.Binding) {
 
 // amend changes what the session remembers.
 func (v *visit[T]) amend(edit func(*trouble)) {
+	if v.dry {
+		edit(&v.trouble)
+		return
+	}
 	v.session, v.trouble = v.core.amend(v.ctx, v.session, current, func(_ *cache.Binding, t *trouble) { edit(t) })
 }
 
@@ -137,6 +141,14 @@ func (v *visit[T]) serve(c chosen[T], what Outcome, why Reason, b cache.Binding,
 	if !used {
 		v.letGo()
 	}
+}
+
+// check counts an operation that the store could not do.
+func (v *visit[T]) check(err error) bool {
+	if v.dry {
+		return err == nil
+	}
+	return v.core.check(err)
 }
 
 // letGo ends the use of a pick that does not serve the session at its auth.

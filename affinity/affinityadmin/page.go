@@ -42,6 +42,9 @@ type Options[T any] struct {
 	// Request is what the gateway would hand to Pick for a request of a client, which an
 	// operator has pasted. nil takes its headers and body, and all Auths.
 	Request func(r *http.Request) (affinity.Request, []T, error)
+	// Candidates are those that the gateway would hand to Pick for a request as that of an
+	// event. nil is all Auths.
+	Candidates func(e affinity.Event) []T
 	// Log and Savings are what the page shows of the last hour, of sessions, and of what
 	// was saved. What is nil is not shown.
 	Log     *Log
@@ -76,7 +79,11 @@ func New[T any](from Affinity[T], o *Options[T]) (*Page[T], error) {
 	case o == nil || o.Auths == nil:
 		return nil, errors.New("affinityadmin: Options.Auths is nil")
 	}
-	return &Page[T]{from: from, o: *o}, nil
+	p := &Page[T]{from: from, o: *o}
+	if p.o.Candidates == nil {
+		p.o.Candidates = func(affinity.Event) []T { return p.o.Auths() }
+	}
+	return p, nil
 }
 
 // maxPasted bounds a request that is pasted, with its form.
@@ -185,7 +192,7 @@ func (p *Page[T]) session(w http.ResponseWriter, r *http.Request) {
 			v.Events = append(v.Events, eventOf(e))
 		}
 		if known.Locates() {
-			x := p.from.ExplainSession(r.Context(), known, p.o.Auths())
+			x := p.from.ExplainSession(r.Context(), known, p.o.Candidates(known))
 			v.Now = explanationOf(x)
 		}
 	}

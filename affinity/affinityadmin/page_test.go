@@ -191,6 +191,12 @@ func TestASessionAndARequestAreLookedUp(t *testing.T) {
 	s := open(t, affinityadmin.Options[string]{Write: true})
 	d := s.serve(session("one"), affinity.Usage{Prompt: 10, Cached: 5})
 	name := d.SessionName(false)
+	of := open(t, affinityadmin.Options[string]{Candidates: func(e affinity.Event) []string {
+		require.Equal(t, []string{"p", "m"}, []string{e.Pool, e.Model})
+		return []string{e.Decision.Auth}
+	}})
+	one := fields(t, of.ask("GET", "session?name="+of.serve(affinity.Request{Pool: "p", Model: "m", Header: session("one").Header}, affinity.Usage{}).SessionName(false), nil, asJSON))
+	require.Len(t, one["now"].(map[string]any)["candidates"], 1)
 
 	v := fields(t, s.ask("GET", "session?name="+name, nil, asJSON))
 	require.Len(t, v["events"], 2, "a pick and its report")

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -22,7 +23,7 @@ func TestARequestIsDescribedAsItWouldBeSent(t *testing.T) {
 	p := start(t, func(_ string, w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte(`{"choices":[{"message":{"role":"assistant","content":"yes"}}]}`))
-	}, &affinityhttp.Options[string]{TenantKey: []byte("a secret of sixteen bytes or more")})
+	}, &affinityhttp.Options[string]{TenantKey: []byte("a secret of sixteen bytes or more"), Patience: 3 * time.Second})
 	const (
 		first = `{"model":"m","messages":[{"role":"user","content":"the only thing that names it"}]}`
 		next  = `{"model":"m","messages":[{"role":"user","content":"the only thing that names it"},{"role":"assistant","content":"yes"},{"role":"user","content":"more"}]}`
@@ -48,6 +49,7 @@ func TestARequestIsDescribedAsItWouldBeSent(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, names, auths)
 		require.Equal(t, "m", q.Model)
+		require.Equal(t, 3*time.Second, q.Patience)
 		require.NotEmpty(t, q.Tenant)
 		require.NotContains(t, q.Tenant, "caller")
 		return p.Explain(t.Context(), q, auths).Decision

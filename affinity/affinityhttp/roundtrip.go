@@ -76,6 +76,7 @@ func (t *Transport[T]) RequestOf(in *http.Request) (r affinity.Request, auths []
 		plain = conf.opened(in.Header, body.held)
 	}
 	r = conf.describe(in, targetOf(in), plain)
+	r.Patience = min(conf.Patience, conf.Within)
 	return r, t.auths(in, r), nil
 }
 

@@ -22,7 +22,8 @@
 //
 // With -admin address there is a page at that address, for its operator: what was decided
 // and why, what affinity has saved, where a session would go. -admin-write lets it drain
-// and invalidate auths. Both have no login.
+// and invalidate auths. Both have no login. -price says what tokens cost; the page and the
+// last line of the log then say in money, too, what was saved.
 //
 // Interrupt and SIGTERM stop it, after the requests under way. The exit code is 2 for a
 // command that makes no sense, and 1 for all else that fails.

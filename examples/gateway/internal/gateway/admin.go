@@ -65,6 +65,15 @@ func hostOf(listen string) []string {
 // the names under which it is asked for.
 func (g *Gateway) Page(write bool, hosts []string) (http.Handler, error) {
 	return affinityadmin.New(g.transport, &affinityadmin.Options[*Auth]{
-		Auths: g.opts.Pool.All, Request: g.transport.RequestOf, Log: g.log, Savings: g.savings, InFlight: g.transport.InFlight, Write: write, Hosts: hosts,
+		Auths: g.opts.Pool.All, Request: g.transport.RequestOf, Candidates: g.candidates,
+		Log: g.log, Savings: g.savings, InFlight: g.transport.InFlight, Write: write, Hosts: hosts,
 	})
+}
+
+// candidates are the auths for a request as that of an event.
+func (g *Gateway) candidates(e affinity.Event) []*Auth {
+	if auths := g.opts.Pool.Serving(API(e.Pool)); len(auths) > 0 {
+		return auths
+	}
+	return g.opts.Pool.All()
 }

@@ -28,6 +28,7 @@ type command struct {
 	verbose   bool
 	keep      keeping
 	admin     admin
+	prices    Prices
 }
 
 // defaultStateEvery bounds what a gateway that is killed forgets.
@@ -35,7 +36,7 @@ const defaultStateEvery = 30 * time.Second
 
 // parseCommand reads the command line. Its errors are usageErrors, or flag.ErrHelp.
 func parseCommand(args []string, stores Stores) (*command, error) {
-	c := &command{flags: flag.NewFlagSet("gateway", flag.ContinueOnError), source: source{getenv: os.Getenv}}
+	c := &command{flags: flag.NewFlagSet("gateway", flag.ContinueOnError), source: source{getenv: os.Getenv}, prices: Prices{}}
 	f := c.flags
 	f.SetOutput(io.Discard) // an error is said once, by whoever gets it
 	var upstreams upstreamFlag
@@ -56,6 +57,7 @@ func parseCommand(args []string, stores Stores) (*command, error) {
 	f.StringVar(&c.keep.key, "tenant-key", "", "`ENV_OF_SECRET` that the names of callers in -state and -store are made of; by default it is in file.key, or made of the URL of the store")
 	f.StringVar(&c.admin.listen, "admin", "", "`address` of a page for operators, such as 127.0.0.1:8081; it has no login")
 	f.BoolVar(&c.admin.write, "admin-write", false, "let that page drain and invalidate auths, and send sessions away")
+	f.Var(c.prices, "price", "`model=prompt,cached,written,output`: what a million tokens cost, in any currency; the model can end in *; repeat it for more")
 	f.BoolVar(&c.verbose, "v", false, "log every request")
 	switch err := f.Parse(args); {
 	case err == flag.ErrHelp:

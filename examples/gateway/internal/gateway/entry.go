@@ -118,7 +118,7 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer, with With
 	defer func() { failed = errors.Join(failed, closeStore()) }()
 	g, err := NewGateway(GatewayOptions{
 		Pool: &Pool{auths: s.Auths}, Affinity: s.Affinity, DecisionHeader: c.header, Slow: affinity.SlowPolicy{Above: c.slow}, Patience: c.patience, Log: log,
-		Store: store, TenantKey: key,
+		Store: store, TenantKey: key, Prices: c.prices,
 	})
 	if err != nil {
 		return err

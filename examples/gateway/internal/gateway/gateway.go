@@ -30,6 +30,8 @@ type GatewayOptions struct {
 	Slow affinity.SlowPolicy
 	// Patience is how long a request may wait for the auth where its prompt cache is warm.
 	Patience time.Duration
+	// Prices say what the answers cost, and what they would cost without affinity.
+	Prices Prices
 	// Store keeps the bindings, and its owner closes it. nil is the embedded store.
 	Store cache.Store
 	// TenantKey is what the names of callers are made of, see affinityhttp. It must last
@@ -68,7 +70,11 @@ func NewGateway(o GatewayOptions) (*Gateway, error) {
 	}
 	g := &Gateway{opts: o, log: affinityadmin.NewLog(0)}
 	var err error
-	if g.savings, err = savings.New(nil); err != nil {
+	var priced savings.Options
+	if len(o.Prices) > 0 {
+		priced.Prices = func(_, model string) savings.Prices { return o.Prices.Of(model) }
+	}
+	if g.savings, err = savings.New(&priced); err != nil {
 		return nil, err
 	}
 	g.applied.on.Store(o.Affinity)
