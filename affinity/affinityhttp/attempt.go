@@ -36,8 +36,10 @@ type attempt[T any] struct {
 	away   time.Duration
 	idle   bool // the auth has done nothing with the request
 
-	tokenAt time.Duration // when the answer has said something
-	told    bool
+	tokenAt  time.Duration // when the answer has said something
+	answered bool          // what it has told was handed back
+	started  bool          // it was said that the auth answers
+	told     bool
 }
 
 // attempt sends the request to the auth of a pick, up to the first byte of an answer.
@@ -78,13 +80,7 @@ func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
 
 // send makes the request out to the auth and sends it.
 func (a *attempt[T]) send(ctx context.Context) (*http.Response, error) {
-	out := a.in.Clone(ctx)
-	out.Host, out.RequestURI = "", ""
-	dropCredential(out)
-	for _, hop := range [...]string{"Connection", "Proxy-Connection", "Keep-Alive", "Upgrade", "Http2-Settings"} {
-		out.Header.Del(hop)
-	}
-	a.conf.narrow(out.Header)
+	out := a.conf.outgoing(ctx, a.in)
 	b := a.body
 	switch {
 	case b.rest != nil:

@@ -1,6 +1,7 @@
 package affinityhttp
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,6 +17,19 @@ func SetURL(out *http.Request, base *url.URL) {
 	}
 	u.Path = strings.TrimSuffix(base.Path, "/") + u.Path
 	out.URL = &u
+}
+
+// outgoing is a request as it goes on, without what belongs to the client or to the
+// connection that it came by.
+func (s *settings[T]) outgoing(ctx context.Context, in *http.Request) *http.Request {
+	out := in.Clone(ctx)
+	out.Host, out.RequestURI = "", ""
+	dropCredential(out)
+	for _, hop := range [...]string{"Connection", "Proxy-Connection", "Keep-Alive", "Upgrade", "Http2-Settings"} {
+		out.Header.Del(hop)
+	}
+	s.narrow(out.Header)
+	return out
 }
 
 // narrow leaves those encodings in Accept-Encoding that can be read in passing.

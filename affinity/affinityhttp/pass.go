@@ -92,7 +92,6 @@ type passing[T any] struct {
 
 	mu       sync.Mutex // of what follows, and of what the attempt knows of its answer
 	passed   int64
-	answered bool
 	finished bool
 }
 
@@ -131,7 +130,7 @@ func (p *passing[T]) took(n int, err error) {
 	case err != nil:
 		p.finish(err)
 	case a.watch.isWhole():
-		p.tellAnswer()
+		a.tellAnswer()
 	}
 	if err != nil {
 		a.cancel() // not before: trailers come behind the last byte
@@ -162,8 +161,13 @@ func (p *passing[T]) finish(err error) {
 		a.inside.Close()
 		a.inside = nil
 	}
+	a.end(err)
+}
+
+// end takes how an answer has ended.
+func (a *attempt[T]) end(err error) {
 	a.watch.end()
-	p.tellAnswer()
+	a.tellAnswer()
 	result, away := affinity.Served, time.Duration(0)
 	switch w := a.watch; {
 	case err != io.EOF && a.in.Context().Err() != nil:
@@ -191,12 +195,11 @@ func (p *passing[T]) finish(err error) {
 func statusText(status int) string { return fmt.Sprint(status, " ", http.StatusText(status)) }
 
 // tellAnswer hands back what the answer has told, once.
-func (p *passing[T]) tellAnswer() {
-	if p.answered {
+func (a *attempt[T]) tellAnswer() {
+	if a.answered {
 		return
 	}
-	p.answered = true
-	a := p.a
+	a.answered = true
 	ctx, end := a.afterwards()
 	defer end()
 	// What the store cannot do is counted by Stats.

@@ -21,6 +21,14 @@ type call[T any] struct {
 	body  body
 	began time.Time
 	reads bool // it looks at state, which any auth may have
+
+	patience time.Duration // what is left of Options.Patience
+	waits    int           // how often it has waited
+}
+
+func (t *Transport[T]) call(in *http.Request) *call[T] {
+	conf := t.conf.Load()
+	return &call[T]{Transport: t, conf: conf, in: in, patience: conf.Patience}
 }
 
 // RoundTrip sends a request to the auth of its session, and to another one as long as
@@ -33,13 +41,13 @@ type call[T any] struct {
 // answered, the error is that of the last attempt. If nobody could be asked it is an
 // *affinity.NoAuthError. An error of reading the request's body is a *BodyError.
 func (t *Transport[T]) RoundTrip(in *http.Request) (*http.Response, error) {
-	if isUpgrade(in) {
+	if IsUpgrade(in) {
 		if in.Body != nil {
 			in.Body.Close()
 		}
 		return upgradeRequired(in), nil
 	}
-	c := &call[T]{Transport: t, conf: t.conf.Load(), in: in}
+	c := t.call(in)
 	var err error
 	if c.body, err = readBody(in, c.conf.MaxBody); err != nil {
 		return nil, err
@@ -75,14 +83,17 @@ func (t *Transport[T]) RequestOf(in *http.Request) (r affinity.Request, auths []
 	if body.rest == nil {
 		plain = conf.opened(in.Header, body.held)
 	}
+	if IsUpgrade(in) {
+		in = asTurn(in)
+	}
 	r = conf.describe(in, targetOf(in), plain)
 	r.Patience = min(conf.Patience, conf.Within)
 	return r, t.auths(in, r), nil
 }
 
-// isUpgrade reports whether a request wants to be a WebSocket. Other protocols may be
+// IsUpgrade reports whether a request wants to be a WebSocket. Other protocols may be
 // ignored (RFC 9110, 7.8), and h2c is.
-func isUpgrade(r *http.Request) bool {
+func IsUpgrade(r *http.Request) bool {
 	return strings.Contains(strings.ToLower(r.Header.Get("Upgrade")), "websocket")
 }
 
@@ -101,31 +112,10 @@ func upgradeRequired(r *http.Request) *http.Response {
 
 // try is the loop.
 func (c *call[T]) try() (*http.Response, error) {
-	patience, waits := c.conf.Patience, 0
 	failed := failures[T]{all: c.reads}
 	defer failed.settle()
 	for number, asked := 1, 1; ; number++ {
-		if waits == mostWaits {
-			patience = 0
-		}
-		c.r.Patience = min(patience, c.left())
-		auths := c.auths(c.in, c.r)
-		pick, err := c.Pick(c.in.Context(), c.r, auths)
-		none, ok := err.(*affinity.NoAuthError)
-		if ok && none.Waits() {
-			patience -= c.wait(none.Until)
-			waits++
-			number--
-			if c.in.Context().Err() != nil {
-				return nil, c.in.Context().Err()
-			}
-			continue
-		}
-		if ok && none.Reason == affinity.ReasonOwner && c.isGone(none.Auth, auths) {
-			c.r.Ownerless = true // the provider tells the client that the state is gone
-			number--
-			continue
-		}
+		pick, err := c.next()
 		if err != nil {
 			return failed.give(c, err)
 		}
@@ -144,11 +134,44 @@ func (c *call[T]) try() (*http.Response, error) {
 			return a.pass(), nil
 		}
 		failed.add(a)
-		if a.away == 0 || a.away > patience || a.result != affinity.Transient {
-			c.r.Tried = append(c.r.Tried, pick.Decision.Auth)
+		if c.turnsAwayFrom(a) {
 			asked++
 		}
 	}
+}
+
+// next picks an auth. It waits for one if the request has the patience.
+func (c *call[T]) next() (affinity.Pick[T], error) {
+	for {
+		if c.waits == mostWaits {
+			c.patience = 0
+		}
+		c.r.Patience = min(c.patience, c.left())
+		auths := c.auths(c.in, c.r)
+		pick, err := c.Pick(c.in.Context(), c.r, auths)
+		none, ok := err.(*affinity.NoAuthError)
+		switch {
+		case ok && none.Waits():
+			c.patience -= c.wait(none.Until)
+			c.waits++
+			if err := c.in.Context().Err(); err != nil {
+				return pick, err
+			}
+		case ok && none.Reason == affinity.ReasonOwner && c.isGone(none.Auth, auths):
+			c.r.Ownerless = true // the provider tells the client that the state is gone
+		default:
+			return pick, err
+		}
+	}
+}
+
+// turnsAwayFrom reports whether the next attempt is not to be at the auth of this one.
+func (c *call[T]) turnsAwayFrom(a *attempt[T]) bool {
+	if a.away != 0 && a.away <= c.patience && a.result == affinity.Transient {
+		return false // it is worth waiting for
+	}
+	c.r.Tried = append(c.r.Tried, a.pick.Decision.Auth)
+	return true
 }
 
 // mostWaits is how often a request waits for an auth. After that another one is asked.

@@ -1,0 +1,261 @@
+package affinityhttp
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// Turn is a request that comes as a message of a connection, and not as an HTTP request
+// of its own, such as a frame of the Responses API over a WebSocket. It does for a message
+// what RoundTrip does for a request, as far as that can be done without knowing how
+// messages travel. Package affinityws is what travels.
+//
+//	for {
+//		auth, err := turn.Next()    // an error: nobody can serve it
+//		conn, resp, err := open(auth)
+//		if err == nil { break }
+//		if !turn.Failed(resp, err) { … }
+//	}
+//	// send the message; from now on no other auth is asked
+//	for event := range conn { last := turn.Event(event); … }
+//	turn.Broken(err)                // if the last event has not come
+//
+// One goroutine uses a Turn at a time.
+type Turn[T any] struct {
+	c      *call[T]
+	a      *attempt[T] // the one that was begun last
+	number int
+	asked  int
+	ended  bool
+}
+
+// Turn describes a message of a connection that in has opened. in.Context is that of the
+// turn: when it is done, the client has left.
+func (t *Transport[T]) Turn(in *http.Request, message []byte) *Turn[T] {
+	c := t.call(asTurn(in))
+	c.began = time.Now()
+	c.r = c.conf.describe(c.in, targetOf(c.in), message)
+	if v := gjson.GetBytes(message, previousResponse); c.r.ID == nil && v.Type == gjson.String && v.Str != "" {
+		c.r.ID = c.conf.continuation(c.in, message, v.Str)
+	}
+	return &Turn[T]{c: c, asked: 1}
+}
+
+// previousResponse is the member that names the response that a message goes on with.
+const previousResponse = "previous_response_id"
+
+// continuation is the session of a message that goes on with a response. Over a connection
+// that is state of one auth, whoever names the session, and stored or not: an auth that
+// does not store responses has those of its connections.
+func (s *settings[T]) continuation(in *http.Request, message []byte, response string) *sessionid.ID {
+	extract := s.Affinity.Extract
+	if extract == nil {
+		extract = sessionid.Extract
+	}
+	id := extract(in.Header, message).WithPath(in.URL.Path)
+	key := sessionid.OwnerKey(previousResponse, response)
+	if !slices.ContainsFunc(id.Owners(), func(o sessionid.Owner) bool { return o.Key == key }) {
+		id = id.WithOwner(previousResponse, response)
+	}
+	return &id
+}
+
+// asTurn is the request that opens a connection, as one that asks a model.
+func asTurn(in *http.Request) *http.Request {
+	turn := *in
+	turn.Method = http.MethodPost
+	return &turn
+}
+
+// Next picks the auth that the message is to go to. It waits as RoundTrip does. Failed
+// must have been called for the one before. An error is that of RoundTrip: a
+// *affinity.NoAuthError, or that of the context.
+func (t *Turn[T]) Next() (auth T, err error) {
+	pick, err := t.c.next()
+	if err != nil {
+		return auth, err
+	}
+	t.number++
+	t.a = &attempt[T]{call: t.c, pick: pick, number: t.number, sent: time.Now(), cancel: func() {}, idle: true}
+	t.a.landed = t.c.flying.Begin(pick.Decision.Auth)
+	return pick.Auth, nil
+}
+
+// Decision is what the last Next has decided.
+func (t *Turn[T]) Decision() affinity.Decision {
+	if t.a == nil {
+		return affinity.Decision{}
+	}
+	return t.a.pick.Decision
+}
+
+// Failed says that the auth could not be reached, or that it has refused the connection
+// with resp, so that nothing of the message was sent. It reports that, reads up to 64 KiB
+// of resp.Body, which the caller closes, and returns whether Next may pick another auth.
+func (t *Turn[T]) Failed(resp *http.Response, err error) (again bool) {
+	a := t.a
+	if a.resp = resp; resp == nil {
+		a.err = err
+	}
+	a.classify()
+	if resp != nil {
+		resp.Body = io.NopCloser(bytes.NewReader(a.first))
+	}
+	a.report(a.result)
+	a.tell()
+	if !a.another(t.asked) {
+		t.ended = true
+		return false
+	}
+	if t.c.turnsAwayFrom(a) {
+		t.asked++
+	}
+	return true
+}
+
+// Skip gives the pick of the last Next back: the auth cannot be asked in this way, which
+// is no failure. Next picks another one.
+func (t *Turn[T]) Skip() {
+	t.a.report(affinity.Cancelled)
+	t.a.tell()
+	t.c.r.Tried = append(t.c.r.Tried, t.a.pick.Decision.Auth)
+	t.a = nil
+}
+
+// Owns records that the auth holds state that a later request may name, see
+// affinity.Pick.Owns.
+func (t *Turn[T]) Owns(name, id string) {
+	ctx, end := t.a.afterwards()
+	defer end()
+	_ = t.a.pick.Owns(ctx, name, id) // Stats counts what the store cannot do
+}
+
+// Event takes an event of the answer, as it came: a JSON value. It returns whether the
+// answer has ended with it. What the event says is known to the affinity when Event
+// returns. An error event has status, headers and error, as the Responses API sends it
+// over a WebSocket; its Retry-After counts.
+func (t *Turn[T]) Event(event []byte) (last bool) {
+	a := t.a
+	if t.ended {
+		return true
+	}
+	if gjson.GetBytes(event, "type").Str == "error" {
+		t.failed(event)
+		return true
+	}
+	t.answers()
+	// A line of server-sent events is how a watch reads. Between its members JSON may
+	// have ends of lines.
+	line := bytes.ReplaceAll(bytes.ReplaceAll(event, []byte{'\n'}, []byte{' '}), []byte{'\r'}, []byte{' '})
+	a.look(append(append([]byte("data: "), line...), '\n'))
+	if a.watch.begun && a.watch.failed == "" {
+		a.begunOnce()
+	}
+	if !a.watch.ended {
+		return false
+	}
+	t.ended = true
+	if id := gjson.GetBytes(event, "response.id").Str; id != "" {
+		t.Owns(previousResponse, id)
+	}
+	a.end(io.EOF)
+	return true
+}
+
+// answers makes the attempt one that is answered.
+func (t *Turn[T]) answers() {
+	if a := t.a; a.watch == nil {
+		a.watch = &watch{words: a.pick.Decision.Signal.Kind == sessionid.KindContent}
+		a.resp = &http.Response{StatusCode: http.StatusOK, Header: http.Header{}}
+		a.result = affinity.Served
+	}
+}
+
+// begunOnce says that the auth answers, when its first event shows that.
+func (a *attempt[T]) begunOnce() {
+	if !a.started {
+		a.started = true
+		a.begun()
+	}
+}
+
+// failed takes an error event.
+func (t *Turn[T]) failed(event []byte) {
+	e := gjson.ParseBytes(event)
+	resp := &http.Response{Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(event))}
+	for _, at := range [...]string{"status", "status_code"} {
+		if v := e.Get(at).Int(); v >= 400 && v < 600 {
+			resp.StatusCode = int(v)
+		}
+	}
+	e.Get("headers").ForEach(func(name, value gjson.Result) bool {
+		resp.Header.Set(name.String(), value.String())
+		return true
+	})
+	if resp.StatusCode == 0 {
+		var w watch
+		if w.fail(e); e.Get("error").IsObject() {
+			w.fail(e.Get("error"))
+		}
+		resp.StatusCode = w.status()
+	}
+	resp.Header.Set("Content-Type", "application/json")
+	result, away := t.a.pick.Classify(resp, nil)
+	if e.Get("error.code").Str == "websocket_connection_limit_reached" { // it is an hour old
+		result, away = affinity.Rejected, 0
+	}
+	t.a.resp = resp
+	t.end(result, away)
+}
+
+// Broken ends a turn whose connection has ended before the answer has. If the client has
+// left, that is no failure of the auth. After the end of the answer it does nothing.
+func (t *Turn[T]) Broken(err error) {
+	if t.ended || t.a == nil {
+		return
+	}
+	t.ended = true
+	if err == nil || err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	t.answers()
+	t.a.end(err)
+}
+
+func (t *Turn[T]) end(r affinity.Result, away time.Duration) {
+	if t.ended || t.a == nil {
+		return
+	}
+	t.ended = true
+	t.a.away = away
+	t.a.report(r)
+	t.a.tell()
+}
+
+// Upgrade is the request that opens a connection to an auth for a client whose request
+// was in: prepared for the auth, without what belongs to the client or its connection, and
+// without what the WebSocket's own handshake sets. Send it through Base.
+func (t *Transport[T]) Upgrade(ctx context.Context, in *http.Request, auth T) (*http.Request, error) {
+	out := t.conf.Load().outgoing(ctx, in)
+	for _, name := range [...]string{"Key", "Version", "Extensions", "Protocol", "Accept"} {
+		out.Header.Del("Sec-Websocket-" + name)
+	}
+	out.Header.Del("Origin")
+	out.Body, out.GetBody, out.ContentLength = http.NoBody, nil, 0
+	if err := t.prepare(out, auth); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Base is what sends the requests, see [Options].Base.
+func (t *Transport[T]) Base() http.RoundTripper { return t.conf.Load().Base }

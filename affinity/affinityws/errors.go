@@ -1,0 +1,82 @@
+package affinityws
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+)
+
+// errorEvent is an event of type error, as the Responses API sends it over a WebSocket.
+func errorEvent(stream string, status int, kind, code, message string, header http.Header) []byte {
+	type object = map[string]any
+	e := object{"type": "error", "status": status, "error": object{"type": kind, "code": code, "message": message, "param": nil}}
+	if stream != "" {
+		e["stream_id"] = stream
+	}
+	if after := header.Get("Retry-After"); after != "" {
+		e["headers"] = object{"retry-after": after}
+	}
+	text, err := json.Marshal(e)
+	if err != nil {
+		panic(err) // texts and numbers can be written
+	}
+	return text
+}
+
+// refuse tells the client that nobody can serve its turn now. One that goes on with a
+// response is to be sent whole: other auths do not have that.
+func (l *lane[T]) refuse(frame []byte, err error) {
+	if l.s.ctx.Err() != nil {
+		return
+	}
+	var none *affinity.NoAuthError
+	if !errors.As(err, &none) {
+		l.fail(nil, err)
+		return
+	}
+	if none.Reason == affinity.ReasonOwner {
+		if id := gjson.GetBytes(frame, "previous_response_id").Str; id != "" {
+			event := errorEvent(l.id, http.StatusBadRequest, "invalid_request_error", "previous_response_not_found", "Previous response with id '"+id+"' not found.", nil)
+			l.s.tell(event)
+			return
+		}
+	}
+	header := http.Header{}
+	if wait := time.Until(none.Until); wait > 0 {
+		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+	}
+	l.s.tell(errorEvent(l.id, http.StatusServiceUnavailable, "server_error", "no_account", "no account can serve this request now", header))
+}
+
+// maxError is how much of an auth's refusal is passed on.
+const maxError = 64 << 10
+
+// fail tells the client that no auth could be reached: as the last one has refused, if it
+// has.
+func (l *lane[T]) fail(resp *http.Response, err error) {
+	if l.s.ctx.Err() != nil {
+		return
+	}
+	if resp == nil {
+		l.s.tell(errorEvent(l.id, http.StatusBadGateway, "server_error", "upstream_unreachable", "the provider could not be reached", nil))
+		return
+	}
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxError))
+	e := gjson.GetBytes(text, "error")
+	kind, code, message := e.Get("type").Str, e.Get("code").Str, e.Get("message").Str
+	if kind == "" {
+		kind = "server_error"
+	}
+	if message == "" {
+		message = "the provider has refused the connection"
+	}
+	l.s.tell(errorEvent(l.id, resp.StatusCode, kind, code, message, resp.Header))
+}
