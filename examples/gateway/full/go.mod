@@ -1,5 +1,6 @@
-// A module of its own, because packages rediscache and affinityprom are: nobody who needs
-// neither gets a client of Redis (rueidis) and one of Prometheus (client_golang).
+// A module of its own, because packages rediscache, affinityprom and affinityws are: nobody
+// who needs none of them gets a client of Redis (rueidis), one of Prometheus
+// (client_golang), and a library for WebSocket frames.
 module github.com/llmaffinity/llmaffinity/examples/gateway/full
 
 go 1.25.0
@@ -7,8 +8,10 @@ go 1.25.0
 require (
 	github.com/chromedp/cdproto v0.0.0-20250724212937-08a3db8b4327
 	github.com/chromedp/chromedp v0.14.2
+	github.com/coder/websocket v1.8.15
 	github.com/llmaffinity/llmaffinity v0.0.0
 	github.com/llmaffinity/llmaffinity/affinity/affinityprom v0.0.0
+	github.com/llmaffinity/llmaffinity/affinity/affinityws v0.0.0
 	github.com/llmaffinity/llmaffinity/cache/rediscache v0.0.0
 	github.com/prometheus/client_golang v1.23.2
 	github.com/prometheus/common v0.66.1
@@ -40,5 +43,6 @@ require (
 replace (
 	github.com/llmaffinity/llmaffinity => ../../..
 	github.com/llmaffinity/llmaffinity/affinity/affinityprom => ../../../affinity/affinityprom
+	github.com/llmaffinity/llmaffinity/affinity/affinityws => ../../../affinity/affinityws
 	github.com/llmaffinity/llmaffinity/cache/rediscache => ../../../cache/rediscache
 )

@@ -1,5 +1,5 @@
 // Command full is examples/gateway with what needs other modules: a store that replicas
-// share, and metrics for Prometheus.
+// share, metrics for Prometheus, and the Responses API over WebSockets, as Codex dials it.
 //
 //	go -C examples/gateway/full run . -store redis://127.0.0.1:6379 -serve -admin 127.0.0.1:8081
 //	go -C examples/gateway/full run . -store 'redis://node-1:6379?addr=node-2:6379' -config file
@@ -27,7 +27,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
 	"github.com/llmaffinity/llmaffinity/affinity/affinityprom"
+	"github.com/llmaffinity/llmaffinity/affinity/affinityws"
 	"github.com/llmaffinity/llmaffinity/affinity/savings"
 	"github.com/llmaffinity/llmaffinity/cache"
 	"github.com/llmaffinity/llmaffinity/cache/fallback"
@@ -38,7 +40,14 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal does not wait
-	os.Exit(gateway.Main(ctx, os.Args[1:], os.Stdout, os.Stderr, gateway.With{Stores: stores, Metrics: metrics}))
+	os.Exit(gateway.Main(ctx, os.Args[1:], os.Stdout, os.Stderr, gateway.With{
+		Stores: stores, Metrics: metrics, WebSockets: sockets, Provider: simulatedSockets,
+	}))
+}
+
+// sockets serves the Responses API over WebSockets, too.
+func sockets(t *affinityhttp.Transport[*gateway.Auth], next http.Handler) (gateway.Sockets, error) {
+	return affinityws.New(t, next, nil)
 }
 
 var stores = gateway.Stores{"redis": open, "rediss": open, "valkey": open, "valkeys": open}

@@ -91,13 +91,18 @@ func serve(h http.Handler, addr string) (url string, stop func(), err error) {
 	}, nil
 }
 
-// simulatedPool starts the simulator and returns the pool of its auths.
-func simulatedPool(auths int) (sim *simulator.Server, pool *Pool, stop func(), err error) {
+// simulatedPool starts the simulator and returns the pool of its auths. with, if not nil,
+// adds to what the simulator serves.
+func simulatedPool(auths int, with func(http.Handler) http.Handler) (sim *simulator.Server, pool *Pool, stop func(), err error) {
 	sim, keys, err := simulated(auths)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	url, stop, err := serve(sim, "127.0.0.1:0")
+	provider := http.Handler(sim)
+	if with != nil {
+		provider = with(sim)
+	}
+	url, stop, err := serve(provider, "127.0.0.1:0")
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -115,7 +120,7 @@ func simulatedPool(auths int) (sim *simulator.Server, pool *Pool, stop func(), e
 }
 
 func (r *run) do(ctx context.Context, o demoOptions) error {
-	sim, pool, stopSim, err := simulatedPool(o.auths)
+	sim, pool, stopSim, err := simulatedPool(o.auths, nil)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
 	"github.com/llmaffinity/llmaffinity/affinity/savings"
 )
 
@@ -40,6 +41,34 @@ type With struct {
 	Stores Stores
 	// Metrics is what -admin serves as /metrics. nil is nothing.
 	Metrics func(from Numbers, saved *savings.Meter) (http.Handler, error)
+	// WebSockets makes a handler that serves WebSockets and hands all else to next. nil
+	// refuses them.
+	WebSockets func(t *affinityhttp.Transport[*Auth], next http.Handler) (Sockets, error)
+	// Provider makes the simulated provider one that has more, such as WebSockets. nil
+	// leaves it as it is.
+	Provider func(simulated http.Handler) http.Handler
+}
+
+// Sockets is a handler of WebSockets, which http.Server does not end.
+type Sockets interface {
+	http.Handler
+	Shutdown(ctx context.Context) error
+}
+
+// handler is what serves the clients of a gateway, and what ends its WebSockets.
+func (w With) handler(g *Gateway) (h http.Handler, stop func(), err error) {
+	if w.WebSockets == nil {
+		return g, func() {}, nil
+	}
+	s, err := w.WebSockets(g.transport, g)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), shutdownGrace)
+		defer cancel()
+		_ = s.Shutdown(ctx) // what takes longer is cut off
+	}, nil
 }
 
 // exitCode says what went wrong, and is the code to exit with.
@@ -92,7 +121,7 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer, with With
 	r := &reloader{source: c.source, log: log}
 	var s Settings
 	if c.simulated {
-		_, pool, stop, err := simulatedPool(c.auths)
+		_, pool, stop, err := simulatedPool(c.auths, with.Provider)
 		if err != nil {
 			return err
 		}
@@ -141,9 +170,17 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer, with With
 		defer ticker.Stop()
 		poll = ticker.C
 	}
-	url, stop, err := serve(g, c.listen)
+	handler, stopSockets, err := with.handler(g)
 	if err != nil {
 		return err
+	}
+	url, stopServer, err := serve(handler, c.listen)
+	if err != nil {
+		return err
+	}
+	stop := func() {
+		stopSockets()
+		stopServer()
 	}
 	operators, stopAdmin, err := c.admin.serve(g, with)
 	if err != nil {
