@@ -3,3 +3,5 @@
 module github.com/llmaffinity/llmaffinity/.ci/clients
 
 go 1.25
+
+require github.com/coder/websocket v1.8.15

@@ -24,11 +24,13 @@ import (
 func main() {
 	gateway := flag.String("gateway", "", "`URL` of the gateway")
 	refuse := flag.Int("refuse", 0, "answer upgrades with this `status`; 0 leaves the answer to the gateway")
+	provides := flag.Bool("provider", false, "be a provider of the Responses API over WebSockets, and no proxy")
+	fault := flag.String("fault", "", "what goes wrong with the provider: middle, between")
 	name := flag.String("log", "", "`file` for the lines; what goes wrong is said on stderr")
 	flag.Parse()
 	log.SetFlags(0)
 	to, err := url.Parse(*gateway)
-	if err != nil || to.Host == "" {
+	if !*provides && (err != nil || to.Host == "") {
 		log.Fatal("-gateway is not a URL")
 	}
 	lines, err := os.Create(*name)
@@ -41,6 +43,9 @@ func main() {
 		log.Fatal(err)
 	}
 	fmt.Printf("http://%s\n", l.Addr())
+	if *provides {
+		log.Fatal(http.Serve(l, &provider{fault: *fault, lines: func(format string, args ...any) { fmt.Fprintf(lines, format, args...) }}))
+	}
 	log.Fatal(http.Serve(l, newRecorder(to, *refuse, lines)))
 }
 

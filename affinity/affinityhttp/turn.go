@@ -36,6 +36,7 @@ type Turn[T any] struct {
 	number int
 	asked  int
 	ended  bool
+	failed bool // an event said that the auth has refused the message
 }
 
 // Turn describes a message of a connection that in has opened. in.Context is that of the
@@ -149,7 +150,7 @@ func (t *Turn[T]) Event(event []byte) (last bool) {
 		return true
 	}
 	if gjson.GetBytes(event, "type").Str == "error" {
-		t.failed(event)
+		t.refused(event)
 		return true
 	}
 	t.answers()
@@ -188,8 +189,8 @@ func (a *attempt[T]) begunOnce() {
 	}
 }
 
-// failed takes an error event.
-func (t *Turn[T]) failed(event []byte) {
+// refused takes an error event.
+func (t *Turn[T]) refused(event []byte) {
 	e := gjson.ParseBytes(event)
 	resp := &http.Response{Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(event))}
 	for _, at := range [...]string{"status", "status_code"} {
@@ -213,8 +214,21 @@ func (t *Turn[T]) failed(event []byte) {
 	if e.Get("error.code").Str == "websocket_connection_limit_reached" { // it is an hour old
 		result, away = affinity.Rejected, 0
 	}
+	t.failed = t.a.watch == nil && (result == affinity.Transient || result == affinity.Terminal)
 	t.a.resp = resp
 	t.end(result, away)
+}
+
+// Elsewhere reports whether the last event was an error with which the auth has refused the
+// message, so that nothing was done, and another auth could serve it now. A client does
+// well to send it again at once, whatever the error says.
+func (t *Turn[T]) Elsewhere() bool {
+	if !t.failed || !t.a.refused() {
+		return false
+	}
+	r := t.c.r
+	r.Tried, r.Ownerless, r.Patience = append(slices.Clip(r.Tried), t.a.pick.Decision.Auth), true, 0
+	return t.c.Explain(t.c.in.Context(), r, t.c.auths(t.c.in, r)).Err == nil
 }
 
 // Broken ends a turn whose connection has ended before the answer has. If the client has

@@ -33,6 +33,10 @@
 // and counts for the requests that come, as over HTTP. A connection that ends before the
 // answer does is an error event of status 502.
 //
+// An auth that refuses a frame (429, 401, 503 …) tells the client to wait or to give up,
+// and so Codex does. If another auth can serve now, the client gets an error instead at
+// which it sends its turn again at once.
+//
 // A frame that names a previous response goes to the auth that has it. If that cannot
 // serve, the client gets the error previous_response_not_found. It then sends everything again, and the session goes on
 // elsewhere: OpenAI's guide says so, and Codex does.

@@ -31,6 +31,16 @@ func errorEvent(stream string, status int, kind, code, message string, header ht
 	return text
 }
 
+// again is the error at which a client sends its turn again, and at once: with all that was
+// said before if the turn goes on with a response. Codex does so at this code, and at a
+// status of 500 and more.
+func again(stream string, frame []byte) []byte {
+	if id := gjson.GetBytes(frame, "previous_response_id").Str; id != "" {
+		return errorEvent(stream, http.StatusBadRequest, "invalid_request_error", "previous_response_not_found", "Previous response with id '"+id+"' not found.", nil)
+	}
+	return errorEvent(stream, http.StatusBadGateway, "server_error", "account_refused", "one account has refused this request, and another one can serve it: send it again", nil)
+}
+
 // refuse tells the client that nobody can serve its turn now. One that goes on with a
 // response is to be sent whole: other auths do not have that.
 func (l *lane[T]) refuse(frame []byte, err error) {
@@ -42,12 +52,9 @@ func (l *lane[T]) refuse(frame []byte, err error) {
 		l.fail(nil, err)
 		return
 	}
-	if none.Reason == affinity.ReasonOwner {
-		if id := gjson.GetBytes(frame, "previous_response_id").Str; id != "" {
-			event := errorEvent(l.id, http.StatusBadRequest, "invalid_request_error", "previous_response_not_found", "Previous response with id '"+id+"' not found.", nil)
-			l.s.tell(event)
-			return
-		}
+	if none.Reason == affinity.ReasonOwner && gjson.GetBytes(frame, "previous_response_id").Str != "" {
+		l.s.tell(again(l.id, frame))
+		return
 	}
 	header := http.Header{}
 	if wait := time.Until(none.Until); wait > 0 {

@@ -79,10 +79,10 @@ func TestAnAuthIsTakenAwayBetweenTwoTurns(t *testing.T) {
 		u.send(`{"type":"error","status":429,"error":{"type":"usage_limit_reached","message":"wait"},"headers":{"retry-after":60}}`)
 		u.done = true
 	})
-	status, _ := c.refused("previous_response_id", held)
-	require.Equal(t, 429, status)
-	status, code := c.refused("previous_response_id", held)
-	require.Equal(t, []any{400, "previous_response_not_found"}, []any{status, code})
+	for range 2 { // the auth refuses it, and then it is known to
+		status, code := c.refused("previous_response_id", held)
+		require.Equal(t, []any{400, "previous_response_not_found"}, []any{status, code})
+	}
 	other := c.turn()
 	require.NotEqual(t, home, other)
 	require.Equal(t, other, c.turn("previous_response_id", c.last))
@@ -94,6 +94,27 @@ func TestAnAuthIsTakenAwayBetweenTwoTurns(t *testing.T) {
 	g.when(home, nil)
 	require.NoError(t, g.Back(t.Context(), home))
 	require.Equal(t, home, c.turn(), "its auth is back")
+}
+
+// A turn that an auth has refused is the client's to send again, if another auth can serve
+// it. If none can, the client is told what the auth has said.
+func TestARefusedTurnIsSentAgainByTheClient(t *testing.T) {
+	g := start(t, affinityws.Options{}, "A", "B")
+	refuse := func(u *turned) {
+		u.send(`{"type":"error","status":429,"error":{"type":"usage_limit_reached","code":"wait","message":"wait"},"headers":{"retry-after":60}}`)
+		u.done = true
+	}
+	c := g.dial(t, "s")
+	home := c.turn()
+	g.when(home, refuse)
+	status, code := c.refused()
+	require.Equal(t, []any{502, "account_refused"}, []any{status, code})
+	other := c.turn()
+	require.NotEqual(t, home, other)
+	g.when(other, refuse)
+	status, code = c.refused()
+	require.Equal(t, []any{429, "wait"}, []any{status, code})
+	require.Equal(t, []string{home, home, other, other}, g.sentTo())
 }
 
 // A connection that ends in the middle of an answer is told, and nothing is sent again.

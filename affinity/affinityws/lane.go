@@ -79,7 +79,7 @@ func (l *lane[T]) serve(frame []byte) {
 // before the frame was written, as idle ones do, is replaced once.
 func (l *lane[T]) send(auth T, name string, turn *affinityhttp.Turn[T], frame []byte) (sent bool, resp *http.Response, err error) {
 	for range 2 {
-		run, resp, err := l.s.begin(auth, name, l.id, turn)
+		run, resp, err := l.s.begin(auth, name, l.id, turn, frame)
 		if err != nil {
 			return false, resp, err
 		}

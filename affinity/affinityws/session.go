@@ -161,19 +161,19 @@ func (s *session[T]) keep(up *upstream[T]) {
 }
 
 // begin begins a turn at an auth, by the connection that there is or by a new one.
-func (s *session[T]) begin(auth T, name, id string, turn *affinityhttp.Turn[T]) (run *running[T], resp *http.Response, err error) {
+func (s *session[T]) begin(auth T, name, id string, turn *affinityhttp.Turn[T], frame []byte) (run *running[T], resp *http.Response, err error) {
 	s.mu.Lock()
 	up := s.ups[name]
 	s.mu.Unlock()
 	if up != nil {
-		if run = up.begin(id, turn); run != nil {
+		if run = up.begin(id, turn, frame); run != nil {
 			return run, nil, nil
 		}
 	}
 	if up, resp, err = s.dial(auth, name); err != nil {
 		return nil, resp, err
 	}
-	run = up.begin(id, turn) // it is open
+	run = up.begin(id, turn, frame) // it is open
 	s.keep(up)
 	return run, nil, nil
 }

@@ -24,14 +24,15 @@ type upstream[T any] struct {
 
 // running is a turn whose message was sent, or is about to be.
 type running[T any] struct {
-	up   *upstream[T]
-	turn *affinityhttp.Turn[T]
-	done chan error // gets one value when the answer has ended; an error if it broke off
+	up    *upstream[T]
+	turn  *affinityhttp.Turn[T]
+	frame []byte
+	done  chan error // gets one value when the answer has ended; an error if it broke off
 }
 
 // begin makes a turn the one whose answer comes next in its stream. It returns nil if the
 // connection has ended.
-func (u *upstream[T]) begin(id string, turn *affinityhttp.Turn[T]) *running[T] {
+func (u *upstream[T]) begin(id string, turn *affinityhttp.Turn[T], frame []byte) *running[T] {
 	if v := u.header.Get("X-Codex-Turn-State"); v != "" {
 		turn.Owns("X-Codex-Turn-State", v)
 	}
@@ -40,7 +41,7 @@ func (u *upstream[T]) begin(id string, turn *affinityhttp.Turn[T]) *running[T] {
 	if u.closed {
 		return nil
 	}
-	run := &running[T]{u, turn, make(chan error, 1)}
+	run := &running[T]{u, turn, frame, make(chan error, 1)}
 	u.running[id] = run
 	return run
 }
@@ -75,6 +76,9 @@ func (u *upstream[T]) read() {
 				delete(u.running, id)
 				u.mu.Unlock()
 				over = run
+				if run.turn.Elsewhere() {
+					message = again(id, run.frame)
+				}
 			}
 		}
 		if u.s.client.Write(u.s.ctx, kind, message) != nil {
