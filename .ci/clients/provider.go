@@ -15,8 +15,10 @@ import (
 // it asks for a call of the tool update_plan, and goes on when it has the result. It
 // writes a line for each request:
 //
-//	1 key-1 whole call
-//	2 key-1 continued answer
+//	1 key-1 01a22352-c06a-76e1-bd08-46ab3b417b38 whole call
+//	2 key-1 01a22352-c06a-76e1-bd08-46ab3b417b38 continued answer
+//
+// with the key and the session that Codex has sent with the handshake.
 //
 // A fault happens once, at the first request that goes on with a response: the connection
 // is closed in the middle of the answer (middle), or the auth asks to be left alone for a
@@ -30,7 +32,7 @@ type provider struct {
 }
 
 func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	key := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	key := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") + " " + r.Header.Get("Session-Id")
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {
 		return
