@@ -3,7 +3,7 @@
 # that somebody has read. Without arguments: compare. With -update: write.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-for pkg in affinity affinity/affinityadmin affinity/affinityhttp affinity/affinityotel affinity/affinityprom affinity/affinitytest affinity/savings cache cache/cachetest cache/fallback cache/rediscache selector sessionid; do
+for pkg in affinity affinity/affinityadmin affinity/affinityhttp affinity/affinityotel affinity/affinityprom affinity/affinitytest affinity/affinityws affinity/savings cache cache/cachetest cache/fallback cache/rediscache selector sessionid; do
   golden=.ci/api/${pkg//\//-}.txt
   if [ "${1-}" = -update ]; then
     (cd "$pkg" && go doc -all .) > "$golden"

@@ -44,7 +44,8 @@
 // is the next one's. The answer passes byte for byte.
 //
 // A request that wants to be a WebSocket is answered with 426. Codex dials its API so and
-// falls back to HTTP at once if it gets that answer. Other upgrades are ignored.
+// falls back to HTTP at once if it gets that answer. Package affinityws, a module of its
+// own, stands before a Transport and serves it. Other upgrades are ignored.
 //
 // # Bounds
 //

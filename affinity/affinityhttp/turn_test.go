@@ -78,7 +78,7 @@ const message = `{"type":"response.create","model":"m","input":"hello"}`
 func TestATurnIsServedByItsEvents(t *testing.T) {
 	k := newTalk(t)
 	turn, home := k.turn(message)
-	require.False(t, turn.Event([]byte(`{"type":"response.created","response":{"id":"resp_1"}}`)))
+	require.False(t, turn.Event([]byte(`{"type":"response.created","response":{"id":"resp_1","store":false}}`)))
 	require.False(t, turn.Event([]byte(`{"type":"response.output_text.delta","delta":"yes"}`)))
 	require.False(t, turn.Event([]byte(`nonsense`)))
 	require.Empty(t, k.reports)

@@ -37,6 +37,7 @@ type provider struct {
 	turns      []string                 // the auth of each turn that came
 	handshakes []http.Header
 	open       int // connections
+	dials      int // handshakes, also those that were refused
 	count      int
 }
 
@@ -61,6 +62,9 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	auth := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer key-")
 	p.mu.Lock()
 	refusal := p.refusal[auth]
+	if r.Method == http.MethodGet {
+		p.dials++
+	}
 	p.mu.Unlock()
 	if r.Method == http.MethodPost {
 		_, _ = io.Copy(io.Discard, r.Body)

@@ -204,6 +204,7 @@ func TestAProviderWithoutWebSockets(t *testing.T) {
 			require.Equal(t, http.StatusUpgradeRequired, resp.StatusCode)
 		}
 		require.Zero(t, g.Stats().Total(), "no request was made")
+		require.Equal(t, 1, g.dials)
 	}
 }
 
