@@ -23,6 +23,7 @@ import (
 
 	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/affinity/savings"
+	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
 // Main runs the command until ctx is done or it has nothing more to do, and returns the
@@ -92,7 +93,7 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer, with With
 	r := &reloader{source: c.source, log: log}
 	var s Settings
 	if c.simulated {
-		_, pool, stop, err := simulatedPool(c.auths)
+		_, pool, stop, err := simulatedPool(c.auths, simulator.Options{ToolCalls: c.toolCalls})
 		if err != nil {
 			return err
 		}
