@@ -12,7 +12,7 @@ import (
 	"github.com/anthropics/anthropic-sdk-go/toolrunner"
 )
 
-const anthropicModel = "claude-sonnet-4-5"
+const anthropicModel = "claude-opus-5-5"
 
 func anthropicClient(url string, h *http.Client) anthropic.Client {
 	return anthropic.NewClient(option.WithBaseURL(url), option.WithAPIKey(apiKey), option.WithHTTPClient(h))

@@ -111,9 +111,9 @@ func respond(keeps string, stream, tool bool) *script {
 	s := &script{name: called("responses", stream, tool), tool: tool, turn: requests("POST /v1/responses", tool)}
 	switch keeps {
 	case "previous_response_id":
-		s.name, s.state = called("responses, previous_response_id", stream, tool), true
+		s.name, s.outcome = called("responses, previous_response_id", stream, tool), firstThen("new", "owner")
 	case "conversation":
-		s.name, s.state = called("responses, conversation", stream, tool), true
+		s.name, s.outcome = called("responses, conversation", stream, tool), firstThen("none", "owner")
 		s.opens = []string{"POST /v1/conversations"}
 	}
 	s.dial = func(url string, h *http.Client) (begin, error) {

@@ -1,0 +1,152 @@
+// What the scripts of sdks.test.mjs are played with. It must be imported before any SDK:
+// it puts a fetch in place of the global one that notes what is answered to whom, and
+// changes nothing.
+import assert from 'node:assert/strict';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { after, before, test } from 'node:test';
+
+export const apiKey = 'one-key-for-all';
+export const system = 'You are an assistant. Look things up.';
+// Fewer than auths: so the balancer alone does not come back to a conversation's auth in
+// the next turn.
+const sessions = 6;
+const turns = 3;
+
+const current = new AsyncLocalStorage();
+const stray = []; // requests of no conversation
+const realFetch = globalThis.fetch;
+
+globalThis.fetch = async (input, init) => {
+  const url = new URL(input.url ?? input);
+  const headers = new Headers(init?.headers ?? input.headers);
+  const seen = {
+    request: `${init?.method ?? input.method ?? 'GET'} ${url.pathname}${url.search}`,
+    retry: headers.get('x-stainless-retry-count') ?? '0',
+  };
+  const conversation = current.getStore();
+  (conversation?.answers ?? stray).push(seen);
+  const response = await realFetch(input, init);
+  seen.status = response.status;
+  for (const part of (response.headers.get('x-llmaffinity') ?? '').split('; ')) {
+    const [name, value] = part.split('=');
+    if (['auth', 'outcome', 'signal'].includes(name)) seen[name] = value;
+  }
+  return response;
+};
+
+// look is the tool of all conversations.
+export function look({ query }) {
+  assert.match(query, /^[0-9a-f]{16}$/);
+  current.getStore().looked++;
+  return `found ${query}`;
+}
+
+// The JSON schema of its arguments.
+export const parameters = {
+  type: 'object',
+  properties: { query: { type: 'string' } },
+  required: ['query'],
+  additionalProperties: false,
+};
+
+// Gateways with affinity, and without, which is the control.
+const gateways = { affine: '-affinity', plain: '-affinity=false' };
+const running = [];
+
+before(async () => {
+  for (const [name, flag] of Object.entries(gateways)) {
+    const flags = ['-serve', '-tool-calls', '-decision-header', '-auths', '8', '-listen', '127.0.0.1:0', flag];
+    const gateway = spawn(process.env.GATEWAY, flags, { stdio: ['ignore', 'pipe', 'pipe'] });
+    running.push({ gateway, flag, said: '', log: '' });
+    const { length } = running;
+    gateway.stdout.on('data', (text) => (running[length - 1].said += text));
+    gateway.stderr.on('data', (text) => (running[length - 1].log += text));
+    while (!running[length - 1].said.includes('\n')) await once(gateway.stdout, 'data');
+    [gateways[name]] = running[length - 1].said.match(/http:\/\/[0-9.:]+/);
+  }
+});
+
+// A failure of an auth would be in a gateway's log.
+after(async () => {
+  for (const { gateway } of running) gateway.kill('SIGTERM');
+  for (const r of running) {
+    if (r.gateway.exitCode === null) await once(r.gateway, 'close');
+    console.log(`gateway ${r.flag}: ${r.said.split('\n').slice(1).join('; ')}`);
+    assert.equal(r.gateway.exitCode, 0);
+    assert.equal(r.log, '');
+  }
+});
+
+// play has the conversations of a script, all at once. No turn begins before all
+// conversations have ended the one before, so they are interleaved for certain.
+async function play(script, url) {
+  const begin = script.dial(url);
+  const all = Array.from({ length: sessions }, () => ({ answers: [], looked: 0 }));
+  for (let turn = 0; turn < turns; turn++) {
+    const talking = all.map((conversation, i) =>
+      current.run(conversation, async () => {
+        if (conversation.error) return;
+        try {
+          if (turn === 0) conversation.say = await begin();
+          const text = turn === 0 ? `This is task ${i} of "${script.name}".` : 'And then?';
+          assert.match(await conversation.say(text), /^Answer /);
+        } catch (error) {
+          conversation.error = error;
+        }
+      }),
+    );
+    await Promise.all(talking);
+  }
+  return all;
+}
+
+const auths = (conversation) => new Set(conversation.answers.map((a) => a.auth));
+
+const count = (counts, name) => (counts[name] = (counts[name] ?? 0) + 1);
+
+// run plays a script with affinity, where each conversation stays on its auth, and
+// without, where most do not.
+//
+//   name     what it uses
+//   opens    the requests before the first turn
+//   turn     the requests of each turn
+//   tool     each turn has a call of the tool
+//   outcome  what the library makes of a conversation's request number i; without, it is
+//            found by what is said in it
+//   dial     makes the SDK's client, one for all conversations; returns what begins a
+//            conversation, which returns its say(text), a turn of it
+export function run(script) {
+  const { name, opens = [], turn, tool, outcome = (i) => (i ? 'hit' : 'new') } = script;
+  test(name, async (t) => {
+    const perAuth = {};
+    const by = {};
+    for (const c of await play(script, gateways.affine)) {
+      assert.ifError(c.error);
+      const want = [...opens, ...Array(turns).fill(turn).flat()];
+      assert.deepEqual(c.answers.map((a) => a.request), want);
+      c.answers.forEach((a, i) => {
+        assert.equal(a.status, 200);
+        assert.equal(a.retry, '0');
+        assert.equal(a.outcome, outcome(i), `request ${i}`);
+        count(by, `${a.outcome} by ${a.signal}`);
+      });
+      assert.equal(auths(c).size, 1);
+      assert.equal(c.looked, tool ? turns : 0);
+      count(perAuth, c.answers[0].auth);
+    }
+    const spread = Object.keys(perAuth).length;
+    assert.ok(spread > sessions / 2, `the conversations are spread: ${JSON.stringify(perAuth)}`);
+    const stayed = (await play(script, gateways.plain)).filter((c) => !c.error && auths(c).size === 1).length;
+    assert.ok(stayed < sessions / 2, `${stayed} stay without affinity`);
+    assert.deepEqual(stray, []);
+    t.diagnostic(`${JSON.stringify(by)} over ${spread} auths; without affinity ${stayed} of ${sessions} conversations stay`);
+  });
+}
+
+// called names a script by what it uses.
+export const called = (name, stream, tool) => name + (stream ? ', streamed' : '') + (tool ? ', tool' : '');
+
+// asks are the requests of a turn: a call of the tool takes one more.
+export const asks = (request, tool) => Array(tool ? 2 : 1).fill(request);
