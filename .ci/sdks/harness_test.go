@@ -228,10 +228,10 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// auths are those that have answered a conversation.
-func (c *conversation) auths() []string {
+// auths are those that have given answers.
+func auths(answers []answer) []string {
 	all := map[string]bool{}
-	for _, a := range c.answers {
+	for _, a := range answers {
 		all[a.auth] = true
 	}
 	return slices.Sorted(maps.Keys(all))
@@ -239,7 +239,7 @@ func (c *conversation) auths() []string {
 
 // play has the conversations of a script, all at once. No turn begins before all
 // conversations have ended the one before, so they are interleaved for certain.
-func (s *script) play(t *testing.T, url string) []*conversation {
+func (s *script) play(t *testing.T, url string, alike bool) []*conversation {
 	t.Helper()
 	r := &recorder{base: http.DefaultTransport.(*http.Transport).Clone()}
 	h := &http.Client{Transport: r}
@@ -262,7 +262,10 @@ func (s *script) play(t *testing.T, url string) []*conversation {
 					return
 				}
 				text := "And then?"
-				if turn == 0 {
+				switch {
+				case turn == 0 && alike:
+					text = "Hi"
+				case turn == 0:
 					text = fmt.Sprintf("This is task %d of %q.", i, s.name)
 				}
 				words, err := c.say(ctx, text)
@@ -278,6 +281,24 @@ func (s *script) play(t *testing.T, url string) []*conversation {
 	return all
 }
 
+// checkTalk is what must be true of every conversation with affinity.
+func (s *script) checkTalk(t *testing.T, c *conversation) {
+	t.Helper()
+	require.NoError(t, c.err)
+	var sent []string
+	for _, a := range c.answers {
+		sent = append(sent, a.request)
+		require.Equal(t, http.StatusOK, a.status)
+		require.Contains(t, []string{"", "0"}, a.retry)
+	}
+	require.Equal(t, slices.Concat(s.opens, slices.Repeat(s.turn, turns)), sent)
+	looks := 0
+	if s.tool {
+		looks = turns
+	}
+	require.Equal(t, looks, c.looked)
+}
+
 // run plays a script with affinity, where each conversation stays on its auth, and
 // without, where most do not.
 func (s *script) run(t *testing.T) {
@@ -287,34 +308,30 @@ func (s *script) run(t *testing.T) {
 	}
 	t.Run(s.name, func(t *testing.T) {
 		perAuth, by := map[string]int{}, map[string]int{}
-		for _, c := range s.play(t, affine) {
-			require.NoError(t, c.err)
-			want := slices.Concat(s.opens, slices.Repeat(s.turn, turns))
-			var sent []string
+		for _, c := range s.play(t, affine, false) {
+			s.checkTalk(t, c)
 			for i, a := range c.answers {
-				sent = append(sent, a.request)
-				require.Equal(t, http.StatusOK, a.status)
-				require.Contains(t, []string{"", "0"}, a.retry)
 				require.Equal(t, outcome(i), a.outcome, "request %d", i)
 				by[a.outcome+" by "+a.signal]++
 			}
-			require.Equal(t, want, sent)
-			require.Len(t, c.auths(), 1)
-			perAuth[c.auths()[0]]++
-			if s.tool {
-				require.Equal(t, turns, c.looked)
-			} else {
-				require.Zero(t, c.looked)
-			}
+			require.Len(t, auths(c.answers), 1)
+			perAuth[c.answers[0].auth]++
 		}
 		require.Greater(t, len(perAuth), sessions/2, "the conversations are spread: %v", perAuth)
 		stayed := 0
-		for _, c := range s.play(t, plain) {
-			if c.err == nil && len(c.auths()) == 1 {
+		for _, c := range s.play(t, plain, false) {
+			if c.err == nil && len(auths(c.answers)) == 1 {
 				stayed++
 			}
 		}
 		require.Less(t, stayed, sessions/2, "without affinity")
 		t.Logf("%v over %d auths; without affinity %d of %d conversations stay", by, len(perAuth), stayed, sessions)
+	})
+	// The first answer tells them apart, so nobody can know before whose request it is.
+	t.Run(s.name+", all begin alike", func(t *testing.T) {
+		for _, c := range s.play(t, affine, true) {
+			s.checkTalk(t, c)
+			require.Len(t, auths(c.answers[1:]), 1)
+		}
 	})
 }

@@ -59,29 +59,34 @@ before(async () => {
   for (const [name, flag] of Object.entries(gateways)) {
     const flags = ['-serve', '-tool-calls', '-decision-header', '-auths', '8', '-listen', '127.0.0.1:0', flag];
     const gateway = spawn(process.env.GATEWAY, flags, { stdio: ['ignore', 'pipe', 'pipe'] });
-    running.push({ gateway, flag, said: '', log: '' });
-    const { length } = running;
-    gateway.stdout.on('data', (text) => (running[length - 1].said += text));
-    gateway.stderr.on('data', (text) => (running[length - 1].log += text));
-    while (!running[length - 1].said.includes('\n')) await once(gateway.stdout, 'data');
-    [gateways[name]] = running[length - 1].said.match(/http:\/\/[0-9.:]+/);
+    const it = { gateway, flag, said: '', log: '', closed: once(gateway, 'close') };
+    running.push(it);
+    gateway.stderr.on('data', (text) => (it.log += text));
+    const serves = new Promise((resolve) => {
+      gateway.stdout.on('data', (text) => {
+        it.said += text;
+        if (it.said.includes('\n')) resolve();
+      });
+    });
+    await Promise.race([serves, it.closed]);
+    assert.match(it.said, /http:/, it.log);
+    [gateways[name]] = it.said.match(/http:\/\/[0-9.:]+/);
   }
 });
 
 // A failure of an auth would be in a gateway's log.
 after(async () => {
   for (const { gateway } of running) gateway.kill('SIGTERM');
-  for (const r of running) {
-    if (r.gateway.exitCode === null) await once(r.gateway, 'close');
-    console.log(`gateway ${r.flag}: ${r.said.split('\n').slice(1).join('; ')}`);
-    assert.equal(r.gateway.exitCode, 0);
-    assert.equal(r.log, '');
+  for (const it of running) {
+    const [code] = await it.closed;
+    assert.deepEqual([code, it.log], [0, ''], it.flag);
+    console.log(`gateway ${it.flag}: ${it.said.trim().split('\n').slice(1).join('; ')}`);
   }
 });
 
 // play has the conversations of a script, all at once. No turn begins before all
 // conversations have ended the one before, so they are interleaved for certain.
-async function play(script, url) {
+async function play(script, url, alike = false) {
   const begin = script.dial(url);
   const all = Array.from({ length: sessions }, () => ({ answers: [], looked: 0 }));
   for (let turn = 0; turn < turns; turn++) {
@@ -90,8 +95,8 @@ async function play(script, url) {
         if (conversation.error) return;
         try {
           if (turn === 0) conversation.say = await begin();
-          const text = turn === 0 ? `This is task ${i} of "${script.name}".` : 'And then?';
-          assert.match(await conversation.say(text), /^Answer /);
+          const first = alike ? 'Hi' : `This is task ${i} of "${script.name}".`;
+          assert.match(await conversation.say(turn === 0 ? first : 'And then?'), /^Answer /);
         } catch (error) {
           conversation.error = error;
         }
@@ -102,9 +107,18 @@ async function play(script, url) {
   return all;
 }
 
-const auths = (conversation) => new Set(conversation.answers.map((a) => a.auth));
+const auths = (answers) => new Set(answers.map((a) => a.auth));
 
 const count = (counts, name) => (counts[name] = (counts[name] ?? 0) + 1);
+
+// checkTalk is what must be true of every conversation with affinity.
+function checkTalk({ opens = [], turn, tool }, { error, answers, looked }) {
+  assert.ifError(error);
+  const want = [...opens, ...Array(turns).fill(turn).flat()];
+  assert.deepEqual(answers.map((a) => a.request), want);
+  for (const { status, retry } of answers) assert.deepEqual([status, retry], [200, '0']);
+  assert.equal(looked, tool ? turns : 0);
+}
 
 // run plays a script with affinity, where each conversation stays on its auth, and
 // without, where most do not.
@@ -118,30 +132,33 @@ const count = (counts, name) => (counts[name] = (counts[name] ?? 0) + 1);
 //   dial     makes the SDK's client, one for all conversations; returns what begins a
 //            conversation, which returns its say(text), a turn of it
 export function run(script) {
-  const { name, opens = [], turn, tool, outcome = (i) => (i ? 'hit' : 'new') } = script;
+  const { name, outcome = (i) => (i ? 'hit' : 'new') } = script;
   test(name, async (t) => {
     const perAuth = {};
     const by = {};
     for (const c of await play(script, gateways.affine)) {
-      assert.ifError(c.error);
-      const want = [...opens, ...Array(turns).fill(turn).flat()];
-      assert.deepEqual(c.answers.map((a) => a.request), want);
+      checkTalk(script, c);
       c.answers.forEach((a, i) => {
-        assert.equal(a.status, 200);
-        assert.equal(a.retry, '0');
         assert.equal(a.outcome, outcome(i), `request ${i}`);
         count(by, `${a.outcome} by ${a.signal}`);
       });
-      assert.equal(auths(c).size, 1);
-      assert.equal(c.looked, tool ? turns : 0);
+      assert.equal(auths(c.answers).size, 1);
       count(perAuth, c.answers[0].auth);
     }
     const spread = Object.keys(perAuth).length;
     assert.ok(spread > sessions / 2, `the conversations are spread: ${JSON.stringify(perAuth)}`);
-    const stayed = (await play(script, gateways.plain)).filter((c) => !c.error && auths(c).size === 1).length;
+    const stayed = (await play(script, gateways.plain)).filter((c) => !c.error && auths(c.answers).size === 1).length;
     assert.ok(stayed < sessions / 2, `${stayed} stay without affinity`);
     assert.deepEqual(stray, []);
     t.diagnostic(`${JSON.stringify(by)} over ${spread} auths; without affinity ${stayed} of ${sessions} conversations stay`);
+  });
+  // The first answer tells them apart, so nobody can know before whose request it is.
+  test(`${name}, all begin alike`, async () => {
+    for (const c of await play(script, gateways.affine, true)) {
+      checkTalk(script, c);
+      assert.equal(auths(c.answers.slice(1)).size, 1);
+    }
+    assert.deepEqual(stray, []);
   });
 }
 
