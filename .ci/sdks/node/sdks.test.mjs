@@ -10,7 +10,7 @@ import { betaTool } from '@anthropic-ai/sdk/helpers/beta/json-schema';
 import { HumanMessage, SystemMessage, ToolMessage } from '@langchain/core/messages';
 import { tool as langchainTool } from '@langchain/core/tools';
 import { ChatOpenAI } from '@langchain/openai';
-import { Agent, OpenAIProvider, Runner, tool as agentsTool } from '@openai/agents';
+import { Agent, OpenAIConversationsSession, OpenAIProvider, Runner, tool as agentsTool } from '@openai/agents';
 import { generateText, isStepCount, streamText, tool as aiTool } from 'ai';
 import OpenAI from 'openai';
 import { z } from 'zod';
@@ -227,28 +227,52 @@ for (const [provider, [request, modelAt]] of Object.entries(providers)) {
 
 // @openai/agents
 
-for (const api of ['responses', 'chat completions']) {
-  for (const keeps of api === 'responses' ? ['', 'previousResponseId'] : ['']) {
+// What the runs of a conversation share: the history, or what the provider has kept.
+const agentRuns = {
+  history: {},
+  // Within a run the SDK names a response only if that run began with one.
+  previousResponseId: { outcome: (i, _, tool) => ['new', tool ? 'hit' : 'owner'][i] ?? 'owner' },
+  conversationId: { opens: ['POST /v1/conversations'], outcome: (i) => (i ? 'owner' : 'none') },
+  // The SDK's own session of this kind keeps the history in a conversation, and sends it
+  // from there to a model that does not know of the conversation.
+  OpenAIConversationsSession: {
+    opens: ['POST /v1/conversations'],
+    before: ['GET /v1/conversations/conv_/items?order=asc'],
+    behind: ['POST /v1/conversations/conv_/items'],
+    outcome: (i, request) => (request.includes('/responses') ? (i === 2 ? 'new' : 'hit') : i ? 'owner' : 'none'),
+    parts: ['/responses', '/conversations'],
+  },
+};
+
+for (const [api, request, kinds] of [
+  ['responses', 'POST /v1/responses', Object.keys(agentRuns)],
+  ['chat completions', 'POST /v1/chat/completions', ['history']],
+]) {
+  for (const kind of kinds) {
+    const { opens, before = [], behind = [], outcome, parts } = agentRuns[kind];
     each((stream, tool) => ({
-      name: called(`@openai/agents: ${api}${keeps && `, ${keeps}`}`, stream, tool),
-      turn: asks(api === 'responses' ? 'POST /v1/responses' : 'POST /v1/chat/completions', tool),
+      name: called(`@openai/agents: ${api}, ${kind}`, stream, tool),
+      opens,
+      turn: [...before, ...asks(request, tool), ...behind],
       tool,
-      // Within a run the SDK names a response only if that run began with one.
-      outcome: keeps ? (i) => ['new', tool ? 'hit' : 'owner'][i] ?? 'owner' : undefined,
+      outcome: outcome && ((i, request) => outcome(i, request, tool)),
+      parts,
       dial(url) {
+        const client = new OpenAI({ apiKey, baseURL: `${url}/v1` });
         const modelProvider = new OpenAIProvider({ apiKey, baseURL: `${url}/v1`, useResponses: api === 'responses' });
         const runner = new Runner({ modelProvider, tracingDisabled: true });
         const tools = tool ? [agentsTool({ name: 'look', description, parameters: z.object({ query: z.string() }), execute: look })] : [];
         const agent = new Agent({ name: 'assistant', instructions: system, model: gpt, tools });
-        return () => {
+        return async () => {
+          const options = { stream };
+          if (kind === 'conversationId') options.conversationId = (await client.conversations.create({})).id;
+          if (kind === 'OpenAIConversationsSession') options.session = new OpenAIConversationsSession({ client });
           let history = [];
-          let previousResponseId;
           return async (text) => {
-            const said = { role: 'user', content: text };
-            const result = await runner.run(agent, keeps ? [said] : [...history, said], { stream, previousResponseId });
+            const result = await runner.run(agent, [...history, { role: 'user', content: text }], options);
             if (stream) await result.completed;
-            history = result.history;
-            if (keeps) previousResponseId = result.lastResponseId;
+            if (kind === 'history') history = result.history;
+            if (kind === 'previousResponseId') options.previousResponseId = result.lastResponseId;
             return result.finalOutput;
           };
         };
