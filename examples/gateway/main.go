@@ -25,6 +25,9 @@
 // and invalidate auths. Both have no login. -price says what tokens cost; the page and the
 // last line of the log then say in money, too, what was saved.
 //
+// With -serve -tool-calls the simulated provider plays an agent's model: it calls the first
+// tool that a request offers whenever the user has the last word.
+//
 // Interrupt and SIGTERM stop it, after the requests under way. The exit code is 2 for a
 // command that makes no sense, and 1 for all else that fails.
 //

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -11,18 +12,26 @@ func noConversation(id string) *refusal {
 	return &refusal{status: http.StatusNotFound, message: "Conversation with id '" + id + "' not found."}
 }
 
-// itemsOf are a request's items as a conversation keeps them: each has an id.
+// itemsOf are a request's items as a conversation keeps them: each has an id, and a
+// message has a list of parts.
 func itemsOf(input list) list {
 	var out list
 	for _, item := range input {
 		switch v := item.(type) {
 		case string:
-			item = object{"type": "message", "role": "user", "content": list{object{"type": "input_text", "text": v}}}
+			item = object{"type": "message", "role": "user", "content": v}
 		case object:
 		default:
 			continue
 		}
-		o := item.(object)
+		o := maps.Clone(item.(object))
+		if text, ok := o["content"].(string); ok {
+			part := object{"type": "input_text", "text": text}
+			if o["role"] == "assistant" {
+				part["type"], part["annotations"] = "output_text", list{}
+			}
+			o["content"] = list{part}
+		}
 		if o["id"] == nil {
 			prefix := "item_"
 			if o["role"] != nil {

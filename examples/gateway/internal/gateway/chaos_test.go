@@ -19,7 +19,7 @@ import (
 // chaos drives conversations over eight auths of which six fail at random, or are
 // removed and put back.
 func chaos(t *testing.T, o demoOptions, faults bool) *run {
-	sim, pool, stopSim, err := simulatedPool(o.auths, nil)
+	sim, pool, stopSim, err := simulatedPool(o.auths, simulator.Options{}, nil)
 	require.NoError(t, err)
 	defer stopSim()
 	// As many attempts as auths: an error must be one that no auth prevents.

@@ -22,6 +22,7 @@ type command struct {
 	listen    string
 	simulated bool // no real upstreams
 	stay      bool // -serve
+	toolCalls bool // by the simulated provider
 	header    bool
 	slow      time.Duration
 	patience  time.Duration
@@ -44,6 +45,7 @@ func parseCommand(args []string, stores Stores) (*command, error) {
 	f.StringVar(&c.source.config, "config", "", "JSON `file` with routing and upstreams, see below")
 	f.StringVar(&c.listen, "listen", "127.0.0.1:8080", "`address` to serve on")
 	f.BoolVar(&c.stay, "serve", false, "serve with the simulated provider instead of the demo")
+	f.BoolVar(&c.toolCalls, "tool-calls", false, "with -serve: the simulated provider calls the first tool that a request offers whenever the user has the last word")
 	withAffinity := f.Bool("affinity", true, "keep sessions on their auth; -affinity=false is the control")
 	f.BoolVar(&c.header, "decision-header", false, "answer with "+decisionHeader+", which names the decision and the auth")
 	f.IntVar(&c.auths, "auths", demoDefaults.auths, "auths of the simulated provider")
@@ -85,6 +87,9 @@ func parseCommand(args []string, stores Stores) (*command, error) {
 	c.simulated = len(upstreams) == 0 && c.source.config == ""
 	if c.stay && !c.simulated {
 		return c, usagef("-serve is for the simulated provider: leave it out, with -config and -upstream the gateway serves anyway")
+	}
+	if c.toolCalls && !c.stay {
+		return c, usagef("-tool-calls is for the simulated provider of -serve")
 	}
 	if !c.stay && c.simulated && (c.keep.file != "" || c.keep.url != "") {
 		return c, usagef("-state and -store are for a gateway that serves, with -upstream, -config or -serve")

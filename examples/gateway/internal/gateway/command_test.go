@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/sessionid"
@@ -91,6 +92,29 @@ func TestInterruptAndSIGTERMStopTheGatewayInTheSameWay(t *testing.T) {
 		require.Zero(t, code, s)
 		require.Equal(t, "decisions: there were none\nprompt cache: no answer has said what it has cost\n", out, s)
 		require.Empty(t, log, s)
+	}
+}
+
+// Real clients run their tools' loops against it.
+func TestTheSimulatedProviderCallsToolsIfToldTo(t *testing.T) {
+	for _, c := range []struct{ flag, reason string }{{"-tool-calls=false", "stop"}, {"-tool-calls", "tool_calls"}} {
+		p := startProcess(t, "-serve", "-listen", "127.0.0.1:0", c.flag)
+		url := regexp.MustCompile(`http://[0-9.:]+`).FindString(p.await(p.out, "serving on"))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/v1/chat/completions",
+			strings.NewReader(`{"model":"m","tools":[{"type":"function","function":{"name":"look"}}],"messages":[{"role":"user","content":"q"}]}`))
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer any")
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, c.reason, gjson.GetBytes(text, "choices.0.finish_reason").Str, "%s", text)
+		http.DefaultClient.CloseIdleConnections()
+		require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+		_, log, code := p.end()
+		require.Zero(t, code)
+		require.Empty(t, log)
 	}
 }
 
@@ -200,6 +224,8 @@ func TestWhatMakesNoSenseOnTheCommandLine(t *testing.T) {
 		{"-upstream " + up + " -upstream b,openai,http://127.0.0.1:2,LLMAFFINITY_TEST_SAME", "-upstream[1].keys[0]: the same key as at -upstream[0].keys[0]"},
 		{"-upstream a,any,http://127.0.0.1:1,LLMAFFINITY_TEST_NONE", "-upstream[0].keys[0]: the environment variable LLMAFFINITY_TEST_NONE is not set"},
 		{"-admin 127.0.0.1:0", "-admin is for a gateway that serves"},
+		{"-tool-calls", "-tool-calls is for the simulated provider of -serve"},
+		{"-tool-calls -upstream " + up, "-tool-calls is for the simulated provider of -serve"},
 		{"-serve -admin-write", "-admin-write is for the page of -admin"},
 		{"-serve -admin 8081", "-admin is no address"},
 		{"-affinity=false -config " + config + " -upstream " + up, "routing.session-affinity is true, and -affinity=false was given"},

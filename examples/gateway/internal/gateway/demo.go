@@ -57,13 +57,12 @@ func demo(ctx context.Context, o demoOptions) ([]*run, error) {
 }
 
 // simulated makes a provider and a pool of auths that reach it at url.
-func simulated(auths int) (*simulator.Server, []string, error) {
-	var keys []string
+func simulated(auths int, o simulator.Options) (*simulator.Server, []string, error) {
 	for i := range auths {
-		keys = append(keys, fmt.Sprintf("sim-key-%d", i+1))
+		o.Credentials = append(o.Credentials, fmt.Sprintf("sim-key-%d", i+1))
 	}
-	sim, err := simulator.New(simulator.Options{Credentials: keys})
-	return sim, keys, err
+	sim, err := simulator.New(o)
+	return sim, o.Credentials, err
 }
 
 // shutdownGrace is how long requests under way may take when serving stops.
@@ -93,8 +92,8 @@ func serve(h http.Handler, addr string) (url string, stop func(), err error) {
 
 // simulatedPool starts the simulator and returns the pool of its auths. with, if not nil,
 // adds to what the simulator serves.
-func simulatedPool(auths int, with func(http.Handler) http.Handler) (sim *simulator.Server, pool *Pool, stop func(), err error) {
-	sim, keys, err := simulated(auths)
+func simulatedPool(auths int, o simulator.Options, with func(http.Handler) http.Handler) (sim *simulator.Server, pool *Pool, stop func(), err error) {
+	sim, keys, err := simulated(auths, o)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -120,7 +119,7 @@ func simulatedPool(auths int, with func(http.Handler) http.Handler) (sim *simula
 }
 
 func (r *run) do(ctx context.Context, o demoOptions) error {
-	sim, pool, stopSim, err := simulatedPool(o.auths, nil)
+	sim, pool, stopSim, err := simulatedPool(o.auths, simulator.Options{}, nil)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
 	"github.com/llmaffinity/llmaffinity/affinity/savings"
+	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
 // Main runs the command until ctx is done or it has nothing more to do, and returns the
@@ -121,7 +122,7 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer, with With
 	r := &reloader{source: c.source, log: log}
 	var s Settings
 	if c.simulated {
-		_, pool, stop, err := simulatedPool(c.auths, with.Provider)
+		_, pool, stop, err := simulatedPool(c.auths, simulator.Options{ToolCalls: c.toolCalls}, with.Provider)
 		if err != nil {
 			return err
 		}

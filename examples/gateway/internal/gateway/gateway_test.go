@@ -32,7 +32,7 @@ type testGateway struct {
 
 func startGateway(t *testing.T, auths int, o GatewayOptions) *testGateway {
 	t.Helper()
-	sim, pool, stopSim, err := simulatedPool(auths, nil)
+	sim, pool, stopSim, err := simulatedPool(auths, simulator.Options{}, nil)
 	require.NoError(t, err)
 	t.Cleanup(stopSim)
 	o.Pool = pool

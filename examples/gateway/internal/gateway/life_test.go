@@ -60,7 +60,7 @@ func live(t *testing.T, o demoOptions, every time.Duration, seed uint64) *lived 
 	l := &lived{perAuth: map[string]int{}}
 	synctest.Test(t, func(t *testing.T) {
 		auths := o.auths
-		sim, keys, err := simulated(auths)
+		sim, keys, err := simulated(auths, simulator.Options{})
 		require.NoError(t, err)
 		base, err := url.Parse("http://provider")
 		require.NoError(t, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/llmaffinity/llmaffinity/affinity/savings"
+	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
 func TestPricesAreOfModels(t *testing.T) {
@@ -36,7 +37,7 @@ func TestPricesAreOfModels(t *testing.T) {
 func TestThePageShowsMoney(t *testing.T) {
 	c, err := parseCommand([]string{"-serve", "-price", "m=1,0.1,1.25,5"}, nil)
 	require.NoError(t, err)
-	sim, pool, stop, err := simulatedPool(4, nil)
+	sim, pool, stop, err := simulatedPool(4, simulator.Options{}, nil)
 	require.NoError(t, err)
 	defer stop()
 	g, err := NewGateway(GatewayOptions{Pool: pool, Affinity: true, Base: direct{sim}, Prices: c.prices})

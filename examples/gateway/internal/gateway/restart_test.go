@@ -18,6 +18,7 @@ import (
 
 	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
 // front is an address behind which one gateway follows another. As when a process is
@@ -36,7 +37,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // restarted plays conversations over a gateway that is stopped and made anew some times.
 // With forget the state is removed each time.
 func restarted(t *testing.T, o demoOptions, restarts int, forget bool) *run {
-	sim, pool, stopSim, err := simulatedPool(o.auths, nil)
+	sim, pool, stopSim, err := simulatedPool(o.auths, simulator.Options{}, nil)
 	require.NoError(t, err)
 	defer stopSim()
 	k := &keeping{file: filepath.Join(t.TempDir(), "state"), every: time.Hour}
