@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -118,6 +119,18 @@ func Conversations(n int) (all []*Conversation) {
 	return all
 }
 
+// Round lets each of the conversations take its next turn, all at the same time. Each
+// streamed answer is read in pieces.
+func Round(ctx context.Context, client *http.Client, url string, all []*Conversation, streamed bool) error {
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, c := range all {
+		wg.Go(func() { errs[i] = c.turn(ctx, client, url, streamed) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
 // Turn sends what the user says next, and everything before that, to a gateway at url, and
 // keeps the answer. The error says what was wrong with the answer.
 func (c *Conversation) Turn(ctx context.Context, client *http.Client, url string) error {
@@ -225,6 +238,25 @@ func (p *Provider) Served(name string) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]string(nil), p.served[name]...)
+}
+
+// Homes are the auths of conversations, by name, if each of them has had one auth only and
+// turns answers from it.
+func (p *Provider) Homes(all []*Conversation, turns int) (map[string]string, error) {
+	homes := map[string]string{}
+	for _, c := range all {
+		auths := p.Served(c.Name)
+		if len(auths) != turns {
+			return nil, fmt.Errorf("%s has %d answers, not %d", c.Name, len(auths), turns)
+		}
+		for _, a := range auths {
+			if a != auths[0] {
+				return nil, fmt.Errorf("%s was sent to %v", c.Name, auths)
+			}
+		}
+		homes[c.Name] = auths[0]
+	}
+	return homes, nil
 }
 
 // Spread tells how many conversations each auth has begun with.
