@@ -99,7 +99,7 @@ func TestConversationsStayWhileTargetsComeAndGo(t *testing.T) {
 			provider, upstream := newProvider(t)
 			address, balancer := start(t, next, upstream, "key-1", "key-2", "key-3")
 			client := newClient(t)
-			all := talk.Conversations(16)
+			all := talk.Conversations(32)
 			early, late := all[:len(all)/2], all[len(all)/2:]
 			round := func(all []*talk.Conversation, streamed bool) {
 				t.Helper()
