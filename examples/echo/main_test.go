@@ -240,6 +240,58 @@ func TestAffinityhttpIsATransportForEcho(t *testing.T) {
 	require.Len(t, provider.Spread(), 3)
 }
 
+// A prompt cache belongs to a model, so a session has a place for each.
+func TestEachModelOfASessionHasAPlace(t *testing.T) {
+	provider, upstream := newProvider(t)
+	address, _ := start(t, middleware.NewRoundRobinBalancer(nil), upstream, "key-1", "key-2")
+	client := newClient(t)
+	ask := func(path, model string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address+path, strings.NewReader(`{"model":"`+model+`","messages":[],"contents":[]}`))
+		require.NoError(t, err)
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("X-Session-Id", "5a3f0f6e-0001-4a53-9b5e-2f1f7a6d0001")
+		req.Header.Set(talk.Header, path+model)
+		resp, err := client.Do(req)
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+	}
+	asked := []struct{ path, model string }{
+		{"/v1/chat/completions", "one"}, {"/v1/chat/completions", "two"},
+		{"/v1beta/models/three:generateContent", ""}, {"/v1beta/models/four:generateContent", ""},
+	}
+	for range 3 {
+		for _, a := range asked {
+			ask(a.path, a.model)
+		}
+	}
+	for i, a := range asked {
+		auths := provider.Served(a.path + a.model)
+		require.Equal(t, []string{auths[0], auths[0], auths[0]}, auths)
+		if i%2 == 1 {
+			require.NotEqual(t, provider.Served(asked[i-1].path + asked[i-1].model)[0], auths[0], "the balancer has placed each model for itself, in turn")
+		}
+	}
+}
+
+// A request without a session tries each target once.
+func TestEachTargetIsTriedOnce(t *testing.T) {
+	provider, upstream := newProvider(t)
+	address, _ := start(t, middleware.NewRandomBalancer(nil), upstream, "key-1", "key-2", "key-3")
+	for _, key := range []string{"key-1", "key-2", "key-3"} {
+		provider.SetFault(key, simulator.Fault{Status: 503})
+	}
+	for n := range 5 {
+		resp, err := newClient(t).Post(address+"/v1/chat/completions", "application/json", strings.NewReader(`{"model":"m","messages":[]}`))
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+		for _, key := range []string{"key-1", "key-2", "key-3"} {
+			require.Equal(t, n+1, provider.Stats()[key].Requests, key)
+		}
+	}
+}
+
 func TestItKeepsSessions(t *testing.T) {
 	affinitytest.Test(t, affinitytest.HTTP(t, func(provider string, keys []string) (affinitytest.Gateway, error) {
 		address, balancer := start(t, middleware.NewRoundRobinBalancer(nil), provider, keys...)

@@ -307,6 +307,40 @@ func (b inTurn) Pick(context.Context, []selector.WeightedNode) (selector.Weighte
 	return n, n.Pick(), nil
 }
 
+// A prompt cache belongs to a model, so a session has a place for each.
+func TestEachModelOfASessionHasAPlace(t *testing.T) {
+	provider := newProvider(t)
+	address, _, _ := start(t, wrr.NewBuilder(), instanceOf(t, provider, "account-1"), instanceOf(t, provider, "account-2"))
+	client := newClient(t)
+	ask := func(path, model string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address+path, strings.NewReader(`{"model":"`+model+`","messages":[],"contents":[]}`))
+		require.NoError(t, err)
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("X-Session-Id", "5a3f0f6e-0001-4a53-9b5e-2f1f7a6d0001")
+		req.Header.Set(talk.Header, path+model)
+		resp, err := client.Do(req)
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+	}
+	asked := []struct{ path, model string }{
+		{"/v1/chat/completions", "one"}, {"/v1/chat/completions", "two"},
+		{"/v1beta/models/three:generateContent", ""}, {"/v1beta/models/four:generateContent", ""},
+	}
+	for range 3 {
+		for _, a := range asked {
+			ask(a.path, a.model)
+		}
+	}
+	for i, a := range asked {
+		auths := provider.Served(a.path + a.model)
+		require.Equal(t, []string{auths[0], auths[0], auths[0]}, auths)
+		if i%2 == 1 {
+			require.NotEqual(t, provider.Served(asked[i-1].path + asked[i-1].model)[0], auths[0], "the balancer has placed each model for itself, in turn")
+		}
+	}
+}
+
 func TestItKeepsSessions(t *testing.T) {
 	affinitytest.Test(t, affinitytest.HTTP(t, func(provider string, names []string) (affinitytest.Gateway, error) {
 		var addresses []string
