@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Auth is an account: a credential of one provider.
+type Auth struct {
+	Name     string
+	Provider string
+	URL      *url.URL
+	Key      string
+	Priority int
+
+	mu     sync.Mutex
+	health map[string]health // by model, and under "" what holds for all models
+}
+
+// health is how an account does.
+type health struct {
+	failures int       // in a row
+	until    time.Time // until when it rests
+}
+
+const (
+	strikes    = 3 // after that many failures in a row an account rests that has not said for how long
+	restFailed = 30 * time.Second
+	restBarred = 10 * time.Minute // after it has refused its credential that often
+	maxModels  = 100              // of which an account remembers failures: clients choose their names
+)
+
+// ID is the lasting name of an account.
+func (a *Auth) ID() string { return a.Name }
+
+// RestsUntil tells until when an account rests for a model. It is the zero time if the
+// account does not rest.
+func (a *Auth) RestsUntil(model string) (until time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, m := range [...]string{"", model} {
+		if u := a.health[m].until; u.After(until) && time.Now().Before(u) {
+			until = u
+		}
+	}
+	return until
+}
+
+// failed counts a failure. The account rests for as long as it has asked for, or else for a
+// while after some failures in a row.
+func (a *Auth) failed(model string, asked, rest time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.health) >= maxModels {
+		clear(a.health)
+	}
+	if a.health == nil {
+		a.health = map[string]health{}
+	}
+	h := a.health[model]
+	if h.failures++; asked == 0 && h.failures >= strikes {
+		asked = rest
+	}
+	if asked > 0 {
+		h.until = time.Now().Add(asked)
+	}
+	a.health[model] = h
+}
+
+// served says that an account has served a model.
+func (a *Auth) served(model string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.health, model)
+	delete(a.health, "")
+}
+
+// Options are what a Picker may want to know of a request.
+type Options struct {
+	Caller string      // who is calling
+	Header http.Header // as it came
+	Body   []byte
+	Tried  []string // the accounts that this request was sent to already
+}
+
+// Picker chooses the account for a request.
+type Picker interface {
+	Pick(ctx context.Context, provider, model string, opts Options, auths []*Auth) (*Auth, error)
+}
+
+// Result is how a request went at an account.
+type Result struct {
+	Auth     *Auth
+	Model    string
+	Status   int         // 0 without an answer
+	Header   http.Header // the answer's
+	Err      error       // why there was no answer, or why it broke off
+	RetryFor time.Duration
+}
+
+// Hook is told of each result. ctx is the one that Pick had.
+type Hook interface {
+	MarkResult(ctx context.Context, r Result)
+}
+
+// RestingError is Pick's error when no account may serve.
+type RestingError struct{ Until time.Time }
+
+// Error says until when.
+func (e *RestingError) Error() string {
+	return fmt.Sprintf("all accounts rest until %s", e.Until.Format(time.RFC3339))
+}
+
+// Tiers is a Picker: the accounts of the highest priority that may serve, in turn.
+type Tiers struct {
+	mu   sync.Mutex
+	next int
+}
+
+// Pick leaves out accounts that rest, and those that were tried.
+func (t *Tiers) Pick(_ context.Context, _, model string, opts Options, auths []*Auth) (*Auth, error) {
+	var best []*Auth
+	resting := &RestingError{}
+	for _, a := range auths {
+		if slices.Contains(opts.Tried, a.Name) {
+			continue
+		}
+		if until := a.RestsUntil(model); !until.IsZero() {
+			if resting.Until.IsZero() || until.Before(resting.Until) {
+				resting.Until = until
+			}
+			continue
+		}
+		switch {
+		case len(best) == 0 || a.Priority == best[0].Priority:
+			best = append(best, a)
+		case a.Priority > best[0].Priority:
+			best = []*Auth{a}
+		}
+	}
+	if len(best) == 0 {
+		return nil, resting
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.next++
+	return best[t.next%len(best)], nil
+}
+
+// MarkResult is the pool's own use of a result: which accounts rest, for which model.
+func (t *Tiers) MarkResult(_ context.Context, r Result) {
+	switch {
+	case errors.Is(r.Err, context.Canceled): // the client has gone away
+	case r.Status == http.StatusUnauthorized, r.Status == http.StatusPaymentRequired, r.Status == http.StatusForbidden:
+		r.Auth.failed("", r.RetryFor, restBarred)
+	case r.Err != nil, r.Status == http.StatusTooManyRequests, r.Status >= 500:
+		r.Auth.failed(r.Model, r.RetryFor, restFailed)
+	case r.Status < 300:
+		r.Auth.served(r.Model)
+	}
+}

@@ -1,0 +1,22 @@
+// A module of its own, because of Echo: nobody who does not use it gets it.
+module github.com/llmaffinity/llmaffinity/examples/echo
+
+go 1.25.0
+
+require (
+	github.com/labstack/echo/v5 v5.4.5
+	github.com/llmaffinity/llmaffinity v0.0.0
+	github.com/stretchr/testify v1.12.1
+)
+
+require (
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
+	github.com/tidwall/gjson v1.20.1 // indirect
+	github.com/tidwall/match v1.1.1 // indirect
+	github.com/tidwall/pretty v1.2.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/time v0.15.0 // indirect
+)
+
+replace github.com/llmaffinity/llmaffinity => ../..

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	stderrors "errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-kratos/kratos/v2/errors"
+	"github.com/go-kratos/kratos/v2/selector"
+	"github.com/go-kratos/kratos/v2/transport"
+	khttp "github.com/go-kratos/kratos/v2/transport/http"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+)
+
+// Sticky builds selectors of Kratos that keep conversations on their nodes. All that it
+// builds share the conversations.
+type Sticky struct {
+	next     *selector.DefaultBuilder
+	sessions *affinity.Affinity[selector.WeightedNode]
+}
+
+// Wrap makes a selector sticky: what the NewBuilder of Kratos's wrr, p2c and random return,
+// or a DefaultBuilder of yours.
+func Wrap(next selector.Builder) (*Sticky, error) {
+	builder, ok := next.(*selector.DefaultBuilder)
+	if !ok {
+		return nil, fmt.Errorf("a %T is no selector.DefaultBuilder", next)
+	}
+	sessions, err := affinity.New(selector.WeightedNode.Address, nil)
+	return &Sticky{builder, sessions}, err
+}
+
+// Build builds a selector.
+func (s *Sticky) Build() selector.Selector {
+	return &selector.Default{NodeBuilder: s.next.Node, Balancer: &balancer{s.next.Balancer.Build(), s.sessions}}
+}
+
+// balancer is a balancer of Kratos, and the conversations that it does not choose for.
+type balancer struct {
+	next     selector.Balancer
+	sessions *affinity.Affinity[selector.WeightedNode]
+}
+
+// Pick chooses a node for the request that is in the context of any client of Kratos.
+func (b *balancer) Pick(ctx context.Context, nodes []selector.WeightedNode) (selector.WeightedNode, selector.DoneFunc, error) {
+	var chosen selector.WeightedNode
+	var done selector.DoneFunc
+	pick, err := b.sessions.Pick(ctx, describe(ctx), nodes, func(ctx context.Context, able []selector.WeightedNode) (_ selector.WeightedNode, err error) {
+		chosen, done, err = b.next.Pick(ctx, able)
+		return chosen, err
+	})
+	if done != nil && (err != nil || chosen != pick.Auth) { // another request of the session was faster
+		done(ctx, selector.DoneInfo{})
+		done = nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if done == nil {
+		done = pick.Auth.Pick() // a node counts its requests, whoever has chosen it
+	}
+	return pick.Auth, func(ctx context.Context, info selector.DoneInfo) {
+		done(ctx, info)
+		pick.ReportAway(resultOf(info.Err))
+	}, nil
+}
+
+// resultOf is what the error of a call means.
+func resultOf(err error) (affinity.Result, time.Duration) {
+	var e *errors.Error
+	switch {
+	case err == nil:
+		return affinity.Served, 0
+	case stderrors.Is(err, context.Canceled) || !stderrors.As(err, &e):
+		return affinity.Classify(nil, err)
+	}
+	return affinity.Classify(&http.Response{StatusCode: int(e.Code), Header: http.Header{"Retry-After": {e.Metadata[retryAfter]}}}, nil)
+}
+
+// retryAfter is what the metadata of an error call the header of that name.
+const retryAfter = "retry-after"
+
+// describe says what a call is: who is calling, and for which model. A client that speaks
+// gRPC has no body that can be read here.
+func describe(ctx context.Context) (q affinity.Request) {
+	t, ok := transport.FromClientContext(ctx)
+	if !ok {
+		return q
+	}
+	q.Pool = t.Endpoint()
+	q.Header = http.Header{}
+	for _, k := range t.RequestHeader().Keys() {
+		q.Header.Set(k, t.RequestHeader().Get(k))
+	}
+	for _, h := range []string{"Authorization", "X-Api-Key", "X-Goog-Api-Key"} {
+		if v := q.Header.Get(h); v != "" {
+			q.Tenant = fmt.Sprintf("%x", sha256.Sum256([]byte(v)))
+		}
+	}
+	call, ok := t.(khttp.Transporter)
+	if !ok || call.Request().GetBody == nil {
+		return q
+	}
+	q.Path = call.Request().URL.Path
+	body, err := call.Request().GetBody()
+	if err != nil {
+		return q
+	}
+	q.Body, _ = io.ReadAll(body) // out of memory: there is no error
+	var named struct {
+		Model string `json:"model"`
+	}
+	_ = json.Unmarshal(q.Body, &named) // what is wrong with a body the provider says
+	q.Model = named.Model
+	if _, rest, ok := strings.Cut(q.Path, "/v1beta/models/"); ok {
+		q.Model, _, _ = strings.Cut(rest, ":")
+	}
+	return q
+}
