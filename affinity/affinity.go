@@ -69,9 +69,11 @@ func (a *Affinity[T]) use(s *settings[T]) {
 // Pick's error, and then nothing was bound; but a session that could have stayed
 // (Options.Failback, ColdAnew) stays. If nobody may serve, next is not called and
 // the error is a [NoAuthError]. What next returns is taken at its word, also if it
-// is no candidate. Two candidates of the same name are an error if next chooses one
-// of them. With an error the Pick is zero; Options.OnEvent is told why. If
-// [WithRequest] made ctx, [PickFrom] returns the pick afterwards.
+// is no candidate. It is not taken if another request of the session was faster: the
+// pick has another Auth then, and a balancer that counts its choices is to be told.
+// Two candidates of the same name are an error if next chooses one of them. With an
+// error the Pick is zero; Options.OnEvent is told why. If [WithRequest] or [WithPick] made
+// ctx, [PickFrom] returns the pick afterwards.
 func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next selector.Func[T]) (p Pick[T], err error) {
 	err = a.pick(ctx, &r, candidates, next, &p)
 	return p, err

@@ -374,6 +374,22 @@ func TestARemovedAuthLosesItsSessionsOnly(t *testing.T) {
 	}
 }
 
+func TestAContextTakesThePickAlone(t *testing.T) {
+	s := wrap(t, nil)
+	bare := affinity.WithPick(t.Context())
+	_, ok := affinity.PickFrom[string](bare)
+	require.False(t, ok)
+	_, err := s.Select(bare, abc)
+	require.NoError(t, err)
+	_, ok = affinity.PickFrom[string](bare)
+	require.False(t, ok, "without a request the wrapped selector chooses")
+	p, err := s.Pick(bare, session("y"), abc)
+	require.NoError(t, err)
+	from, ok := affinity.PickFrom[string](bare)
+	require.True(t, ok)
+	require.Equal(t, p, from)
+}
+
 func TestSelectTakesItsRequestFromTheContext(t *testing.T) {
 	s := wrap(t, nil)
 	var sel selector.Selector[string] = s

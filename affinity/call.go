@@ -9,6 +9,7 @@ import (
 // nothing else.
 type call struct {
 	request Request
+	bare    bool // it has no request, and only takes the pick
 
 	mu   sync.Mutex
 	pick any // *Pick[T], the last one
@@ -41,6 +42,13 @@ func made[T any](ctx context.Context, p *Pick[T], err error) {
 // [PickFrom] the pick.
 func WithRequest(ctx context.Context, r Request) context.Context {
 	return context.WithValue(ctx, callKey{}, &call{request: r})
+}
+
+// WithPick makes a context that takes the pick: [PickFrom] returns it later, with this
+// context or one made of it. It is for hosts that hand the request to Pick themselves, and
+// report where nothing but a context comes along.
+func WithPick(ctx context.Context) context.Context {
+	return context.WithValue(ctx, callKey{}, &call{bare: true})
 }
 
 // PickFrom returns the last pick that was made with this context, in whatever way,

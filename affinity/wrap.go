@@ -46,7 +46,7 @@ var errNoSelector = errors.New("affinity: no selector to wrap")
 // into ctx. Without a request the wrapped selector chooses.
 func (s *Selector[T]) Select(ctx context.Context, candidates []T) (T, error) {
 	c := callOf(ctx)
-	if c == nil {
+	if c == nil || c.bare {
 		return s.next.Load().Select(ctx, candidates)
 	}
 	p, err := s.Pick(ctx, c.request, candidates)

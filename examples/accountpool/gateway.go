@@ -75,7 +75,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// The same context goes to Pick and to MarkResult, and carries the pick from the one to the other.
-	ctx := affinity.WithRequest(r.Context(), affinity.Request{})
+	ctx := affinity.WithPick(r.Context())
 	provider, model := destination(r, body)
 	opts := Options{Caller: caller(r), Header: r.Header, Body: body}
 	var last *failure

@@ -37,7 +37,7 @@ func TestREADMEShowsTheWrapping(t *testing.T) {
 			lines++
 		}
 	}
-	const inTheHandler = "ctx := affinity.WithRequest(r.Context(), affinity.Request{})"
+	const inTheHandler = "ctx := affinity.WithPick(r.Context())"
 	handler, err := os.ReadFile("gateway.go")
 	require.NoError(t, err)
 	require.Equal(t, 1, strings.Count(string(handler), "\t"+inTheHandler+"\n"))
