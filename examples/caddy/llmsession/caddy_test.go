@@ -3,6 +3,7 @@ package llmsession
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -66,6 +68,7 @@ func (f *front) load(t *testing.T, caddyfile string) error {
 	require.NoError(t, err)
 	err = caddy.Load(config, true)
 	f.client.CloseIdleConnections() // the old server closes its own
+	f.loaded.Add(1)
 	return err
 }
 
@@ -75,6 +78,7 @@ type front struct {
 	port    string
 	url     string
 	client  *http.Client
+	loaded  atomic.Int32 // how many configurations
 }
 
 // site is the Caddyfile of a site at the front's port.
@@ -296,10 +300,16 @@ func (c *conversation) say(t *testing.T, f *front, words string) string {
 	return resp.Header.Get("X-Upstream")
 }
 
-// do sends a request and reads the answer.
+// do sends a request and reads the answer. For a moment after a reload the old server may
+// accept a connection and close it unused.
 func (f *front) do(t *testing.T, r *http.Request) (*http.Response, string) {
 	t.Helper()
 	resp, err := f.client.Do(r)
+	for try := 0; f.loaded.Load() > 1 && try < 100 && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)); try++ {
+		r.Body, err = r.GetBody()
+		require.NoError(t, err)
+		resp, err = f.client.Do(r)
+	}
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
