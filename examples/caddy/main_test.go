@@ -16,6 +16,8 @@ func TestTheCaddyfileIsWhole(t *testing.T) {
 	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(file, map[string]any{"filename": "Caddyfile"})
 	require.NoError(t, err)
 	require.Empty(t, warnings)
-	handlers := gjson.GetBytes(config, "apps.http.servers.srv0.routes.0.handle.0.routes.0.handle")
-	require.Equal(t, "least_conn", handlers.Get("1.load_balancing.selection_policy.fallback.policy").Str, string(config))
+	server := gjson.GetBytes(config, "apps.http.servers.srv0")
+	require.JSONEq(t, `["127.0.0.1:8080"]`, server.Get("listen").Raw)
+	require.Equal(t, "llm_session", server.Get("routes.0.handle.0.handler").Str)
+	require.Equal(t, "least_conn", server.Get("routes.0.handle.1.load_balancing.selection_policy.fallback.policy").Str)
 }

@@ -83,7 +83,7 @@ type front struct {
 
 // site is the Caddyfile of a site at the front's port.
 func (f *front) site(body string) string {
-	return "http://127.0.0.1:" + f.port + " {\n" + body + "\n}\n"
+	return "http://127.0.0.1:" + f.port + " {\nbind 127.0.0.1\n" + body + "\n}\n"
 }
 
 // start runs Caddy with one site, until the test ends.
