@@ -58,6 +58,7 @@ type Event struct {
 
 	at    cache.Key // where the store has the session
 	found bool      // at is known
+	where where     // as the request has said, for ExplainSession
 }
 
 // plain is the name of a pool or a model as an Event has it.

@@ -45,8 +45,8 @@ type Candidate struct {
 // or has served a model (Options.AllModels), lives on when it is read. A balancer may choose the auth that a
 // session has; the session then stays, although the Outcome is OutcomeMoved.
 //
-// It does not foresee that a request is told apart from others that begin with the same
-// words, when many come at one moment and none is answered yet.
+// It does not foresee that a request is told apart from others that began with the same
+// words, when many did and none was answered, nor that two candidates have one name.
 func (a *Affinity[T]) Explain(ctx context.Context, r Request, auths []T) (x Explanation) {
 	o := a.conf.Load()
 	id := o.identify(&r)
@@ -70,7 +70,8 @@ func (a *Affinity[T]) Explain(ctx context.Context, r Request, auths []T) (x Expl
 }
 
 // ExplainSession is Explain for the session of an event, as it is now, and for a request
-// that has nothing besides. The event must be one of this Affinity's, and have a session.
+// that has nothing besides the event's tenant, pool and model, as Options.Scope says them.
+// The event must be one of this Affinity's, and have a session.
 func (a *Affinity[T]) ExplainSession(ctx context.Context, e Event, auths []T) Explanation {
 	o, f := a.conf.Load(), found{own: -1}
 	if a.closed.Load() {
@@ -79,7 +80,8 @@ func (a *Affinity[T]) ExplainSession(ctx context.Context, e Event, auths []T) Ex
 		f.session, f.err = a.sessionOf(ctx, &e)
 		f.known = f.session.Gen != 0
 	}
-	x := a.explain(ctx, o, Request{Pool: e.Pool, Model: e.Model}, where{model: e.Model}, sessionid.ID{}, &f, auths)
+	r := Request{Tenant: e.where.scope.Tenant, Pool: e.where.scope.Pool, Model: e.where.model}
+	x := a.explain(ctx, o, r, e.where, sessionid.ID{}, &f, auths)
 	x.Decision.Signal = e.Decision.Signal
 	return x
 }
@@ -147,7 +149,7 @@ func (a *Affinity[T]) explain(ctx context.Context, o *settings[T], r Request, at
 		s := v.judge(i)
 		c := Candidate{
 			Name: s.name, State: s.state, Drained: a.drained.has(s.name), Slow: a.speeds.slow(&o.slow, speedKey{s.name, at.model}),
-			MayServe: s.rank != rankNone, Place: s.rank != rankNone && l.has(s),
+			MayServe: s.rank != rankNone, Place: s.rank != rankNone && l.has(s) && !o.load.exceeds(s.state.Load, o.load.Bound, l.mean),
 		}
 		if until, _ := v.trouble.left(s.name, v.now); until != 0 {
 			c.LeftUntil = time.Unix(0, until)

@@ -209,6 +209,37 @@ func TestASessionIsKnownByItsEvents(t *testing.T) {
 	}
 }
 
+// An event shows a digest of a name that no model has; its session is explained for the
+// name itself. With AllModels the session goes back to where that model was.
+func TestASessionIsExplainedForTheModelOfItsEvent(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		events := map[string]affinity.Event{}
+		h := newHost(t, affinity.Options[string]{AllModels: all, OnEvent: func(e affinity.Event) { events[e.Decision.Auth] = e }})
+		h.serves = map[string]string{"A": "opus[1m]", "B": "small(high)", "C": ""}
+		r := session("s")
+		r.Model = "opus[1m]"
+		require.Equal(t, "A", h.serve(r).Auth)
+		x := h.ExplainSession(t.Context(), events["A"], abc)
+		require.Equal(t, []any{affinity.OutcomeHit, "A"}, []any{x.Decision.Outcome, x.Decision.Auth})
+		if all {
+			r.Model = "small(high)"
+			require.Equal(t, "B", h.serve(r).Auth)
+			x = h.ExplainSession(t.Context(), events["A"], abc)
+			require.Equal(t, []any{affinity.OutcomeMoved, "A"}, []any{x.Decision.Outcome, x.Decision.Auth})
+		}
+	}
+}
+
+// The balancer gets those that Place says, and no other.
+func TestExplainSaysWhereABalancerMayPlace(t *testing.T) {
+	h := newHost(t, affinity.Options[string]{})
+	h.load = func(auth string) float64 { return map[string]float64{"A": 100, "B": 1, "C": 1}[auth] }
+	x := h.Explain(t.Context(), session("s"), abc)
+	require.Equal(t, []bool{false, true, true}, []bool{x.Candidates[0].Place, x.Candidates[1].Place, x.Candidates[2].Place})
+	h.serve(session("s"))
+	require.Equal(t, []string{"B", "C"}, h.asked[0])
+}
+
 // A request beside a conversation binds nothing, and a subagent goes where its parent is.
 func TestExplainOfASideRequestAndOfASubagent(t *testing.T) {
 	h := newHost(t, affinity.Options[string]{})

@@ -134,7 +134,11 @@ func (k *core) reported(v *visitor, d *Decision, r *Report) {
 
 // event is what both halves of a request have in common.
 func (v *visitor) event(d *Decision) Event {
-	return Event{Decision: *d, Pool: plain(short(v.scope).Pool), Model: plain(v.model), at: v.binding.Ref, found: v.binding.Gen != 0}
+	scope := short(v.scope)
+	return Event{
+		Decision: *d, Pool: plain(scope.Pool), Model: plain(v.model),
+		at: v.binding.Ref, found: v.binding.Gen != 0, where: where{scope, v.model},
+	}
 }
 
 // Stats is a snapshot. Each number is exact; together they may be a few picks apart.

@@ -86,7 +86,7 @@ func (v *visit[T]) choose(from []T) (c chosen[T], err error) {
 		ctx = selector.WithKey(ctx, placement(&v.scope, key))
 	}
 	next := v.next
-	if v.lookedUp.Away {
+	if v.lookedUp.Away && !(v.dry && v.id.IsZero()) { // without its id nobody knows where a session is placed
 		// Each replica has a balancer of its own, and none knows what the others do.
 		next = selector.Rendezvous(v.name, nil).Select
 	}

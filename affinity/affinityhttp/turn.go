@@ -132,6 +132,13 @@ func (t *Turn[T]) Skip() {
 	t.a = nil
 }
 
+// Abandon ends a turn that Next has begun and that has no end yet, for no fault of the
+// auth.
+func (t *Turn[T]) Abandon() { t.end(affinity.Cancelled, 0) }
+
+// Left is how much of Options.Within is left until the first event.
+func (t *Turn[T]) Left() time.Duration { return t.c.left() }
+
 // Owns records that the auth holds state that a later request may name, see
 // affinity.Pick.Owns.
 func (t *Turn[T]) Owns(name, id string) {

@@ -21,10 +21,10 @@
 // Each response.create is a request of its own, with the header of the handshake and the
 // frame as its body. So sessions are found, bound and moved as they are over HTTP, and a
 // session that goes on over HTTP goes on with its auth. The handler opens a connection to
-// an auth when the first frame goes there, and keeps it as long as the client's. One is
-// opened with the handshake: to the auth of the session that the handshake's header
-// names, if it has one, and otherwise to the first that may serve. The header of that
-// auth's answer goes to the client.
+// an auth when the first frame goes there, with the credential that the auth has then, and
+// keeps it as long as the client's. What a gateway has before the next handler, such as a
+// list of models or a budget, sees the handshake and no frame; Options.OnEvent of the
+// affinity sees each turn.
 //
 // # When an auth cannot serve
 //
@@ -41,14 +41,24 @@
 // serve, the client gets the error previous_response_not_found. It then sends everything again, and the session goes on
 // elsewhere: OpenAI's guide says so, and Codex does.
 //
-// An auth that answers the handshake with 404, 405, 426, 501 or no error at all knows no
-// WebSockets, and is not asked by one for an hour. If it is the one that the handshake
-// would go to, the client gets 426, at which Codex goes on over HTTP at once.
+// An auth that says nothing for as long as Options.Within of the Transport loses its
+// connection, and the client gets an error event of status 504.
+//
+// # Providers without WebSockets
+//
+// An auth that answers a handshake with 404, 405, 426, 501 or no error at all knows no
+// WebSockets, and is not asked by one for ten minutes. As long as none has shown that it
+// knows them, the handshake of a client waits until up to four auths were asked, each for
+// three seconds, and at most every ten seconds. If none of them knows them the client gets
+// 426, at which Codex goes on over HTTP at once. The functions of the Transport are called
+// for that with the header of the handshake and no body, so without a model. Among auths
+// that know WebSockets, one that does not is passed over.
 //
 // # Bounds
 //
-// A message of a client has at most [Options].MaxMessage bytes, and at most 16 wait for
-// their turn in a stream. A connection has at most 32 named streams, which is OpenAI's own
-// bound. There is one goroutine for each connection and stream; all end with the client's
+// A message has at most [Options].MaxMessage bytes, and those of a client that wait have no
+// more together, nor are they more than 16 in a stream. A connection has at most 32 named
+// streams, which is OpenAI's own bound. Who takes nothing for 30 seconds is disconnected.
+// There is one goroutine for each connection and stream; all end with the client's
 // connection. Compression is not offered: neither to clients nor to auths.
 package affinityws

@@ -1,6 +1,7 @@
 package affinityws
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -61,6 +62,18 @@ func (l *lane[T]) refuse(frame []byte, err error) {
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	l.s.tell(errorEvent(l.id, http.StatusServiceUnavailable, "server_error", "no_account", "no account can serve this request now", header))
+}
+
+// broken tells the client that an answer cannot come, or not to its end.
+func (l *lane[T]) broken(err error) {
+	if l.s.ctx.Err() != nil {
+		return
+	}
+	status, code, message := http.StatusBadGateway, "upstream_closed", "the provider has closed the connection before the response has ended"
+	if err == context.DeadlineExceeded {
+		status, code, message = http.StatusGatewayTimeout, "upstream_silent", "the provider has not answered in time"
+	}
+	l.s.tell(errorEvent(l.id, status, "server_error", code, message, nil))
 }
 
 // maxError is how much of an auth's refusal is passed on.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
 )
 
@@ -35,8 +34,11 @@ type Handler[T any] struct {
 	o    Options
 
 	mu       sync.Mutex
-	sessions map[*session[T]]bool
-	refusing map[string]time.Time // auths that know no WebSockets, until when that is believed
+	sockets  map[*socket[T]]bool
+	deaf     map[string]time.Time // auths that know no WebSockets, until when that is believed
+	heard    time.Time            // until when it is believed that one knows them
+	probe    time.Time            // when auths may be asked again
+	greeting http.Header          // of the handshake of an auth
 	closing  bool
 	open     sync.WaitGroup
 }
@@ -49,7 +51,7 @@ func New[T any](t *affinityhttp.Transport[T], next http.Handler, o *Options) (*H
 	case next == nil:
 		return nil, errors.New("affinityws: no next handler")
 	}
-	h := &Handler[T]{t: t, next: next, sessions: map[*session[T]]bool{}, refusing: map[string]time.Time{}}
+	h := &Handler[T]{t: t, next: next, sockets: map[*socket[T]]bool{}, deaf: map[string]time.Time{}}
 	if o != nil {
 		h.o = *o
 	}
@@ -64,104 +66,170 @@ func New[T any](t *affinityhttp.Transport[T], next http.Handler, o *Options) (*H
 
 // ServeHTTP serves one connection until it ends, or calls the next handler.
 func (h *Handler[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !affinityhttp.IsUpgrade(r) || !strings.HasSuffix(strings.TrimSuffix(r.URL.Path, "/"), "/responses") {
+	if !affinityhttp.IsUpgrade(r) || !canHijack(w) || !strings.HasSuffix(strings.TrimSuffix(r.URL.Path, "/"), "/responses") {
 		h.next.ServeHTTP(w, r)
 		return
 	}
 	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	s := &session[T]{h: h, in: r.WithContext(ctx), ctx: ctx, cancel: cancel, ups: map[string]*upstream[T]{}, lanes: map[string]*lane[T]{}}
+	s := &socket[T]{h: h, in: r.WithContext(ctx), ctx: ctx, cancel: cancel, ups: map[string]*upstream[T]{}, dialing: map[string]*sync.Mutex{}, lanes: map[string]*lane[T]{}}
 	if !h.enter(s) {
+		cancel()
 		affinityhttp.WriteStatus(w, r, http.StatusServiceUnavailable, "this gateway is stopping")
 		return
 	}
 	defer h.leave(s)
 	defer s.work.Wait()
 	defer cancel()
-	first, ok := h.greet(w, s)
+	first, ok := h.greet(s)
 	if !ok {
+		affinityhttp.WriteStatus(w, r, http.StatusUpgradeRequired, "the provider speaks HTTP and no WebSocket")
 		return
 	}
-	if first != nil {
-		pass(w.Header(), first.header)
+	if h.isClosing() { // since it has entered
+		if first != nil {
+			first.conn.CloseNow()
+		}
+		affinityhttp.WriteStatus(w, r, http.StatusServiceUnavailable, "this gateway is stopping")
+		return
 	}
+	h.mu.Lock()
+	for _, name := range greetings {
+		if v := h.greeting[name]; v != nil {
+			w.Header()[name] = v
+		}
+	}
+	h.mu.Unlock()
 	client, err := websocket.Accept(w, r, &websocket.AcceptOptions{OriginPatterns: h.o.Origins})
-	if err != nil {
-		return // Accept has answered
+	if err != nil { // Accept has answered
+		if first != nil {
+			first.conn.CloseNow()
+		}
+		return
 	}
 	client.SetReadLimit(h.o.MaxMessage)
-	s.serve(client, first)
+	s.mu.Lock()
+	s.client = client
+	s.mu.Unlock()
+	if first != nil {
+		s.keep(first)
+	}
+	if h.isClosing() { // Shutdown has seen no client yet
+		s.closeIdle()
+	}
+	s.serve()
 }
 
-// greet opens the first connection to an auth, nil if none can be opened now. ok is false
-// if the client was refused.
-func (h *Handler[T]) greet(w http.ResponseWriter, s *session[T]) (first *upstream[T], ok bool) {
-	q, auths, err := h.t.RequestOf(s.in)
-	if err != nil {
-		affinityhttp.WriteError(w, s.in, err)
-		return nil, false
+// canHijack reports whether a connection can be taken over. Over HTTP/2 it cannot, nor behind
+// a middleware that hides that.
+func canHijack(w http.ResponseWriter) bool {
+	for {
+		if _, ok := w.(http.Hijacker); ok {
+			return true
+		}
+		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return false
+		}
+		w = inner.Unwrap()
 	}
-	x := h.t.Explain(s.ctx, q, auths)
-	if x.Decision.Outcome == affinity.OutcomeRefused {
-		affinityhttp.WriteError(w, s.in, x.Err)
-		return nil, false
-	}
-	i := expected(&x)
-	if i < 0 { // it is worth waiting for an auth
+}
+
+// greetings are what the handshake of an auth says of the provider, and the client is told:
+// Codex reads them. They are those of the auth that was asked last.
+var greetings = []string{"X-Reasoning-Included", "X-Models-Etag"}
+
+// How often, how many, and for how long auths are asked whether they know WebSockets at
+// all, before a client's handshake is answered.
+const (
+	probeEvery = 10 * time.Second
+	probeMost  = 4
+	probeTime  = 3 * time.Second
+)
+
+// greet finds out whether there is an auth that knows WebSockets: from then on nobody can
+// be told to go on over HTTP. ok is false if those that were asked know none. Once one has
+// shown that it does, no more are asked for an hour. first is the connection that has
+// shown it, if one was opened.
+func (h *Handler[T]) greet(s *socket[T]) (first *upstream[T], ok bool) {
+	if h.hears() {
 		return nil, true
 	}
-	name := x.Candidates[i].Name
-	if !h.refuses(name) {
-		up, resp, err := s.dial(auths[i], name)
+	q, auths, err := h.t.RequestOf(s.in)
+	if err != nil {
+		return nil, true // the first frame tells
+	}
+	candidates := h.t.Explain(s.ctx, q, auths).Candidates
+	deaf, asked := 0, 0
+	for _, c := range candidates {
+		if h.isDeaf(c.Name) {
+			deaf++
+		}
+	}
+	switch {
+	case deaf > 0 && deaf == len(candidates):
+		return nil, false
+	case !h.mayProbe():
+		return nil, true
+	}
+	for i, c := range candidates {
+		if asked == probeMost {
+			break
+		}
+		if h.isDeaf(c.Name) || !c.MayServe {
+			continue
+		}
+		asked++
+		up, resp, err := s.dial(auths[i], c.Name, probeTime)
 		if err == nil {
 			return up, true
 		}
-		if !isDeaf(resp) {
-			return nil, true // the first frame tries again, and another auth if need be
+		if !saysDeaf(resp) {
+			return nil, true // it has no time now; the first frame tries again
 		}
-		h.refuse(name)
+		h.markDeaf(c.Name)
 	}
-	affinityhttp.WriteStatus(w, s.in, http.StatusUpgradeRequired, "the provider speaks HTTP and no WebSocket")
-	return nil, false
+	return nil, deaf+asked < len(auths)
 }
 
-// expected is the candidate where the first frame is expected to go: where the session is,
-// or one where a balancer may begin it. -1 is none.
-func expected(x *affinity.Explanation) int {
-	may := -1
-	for i, c := range x.Candidates {
-		switch {
-		case c.Name == x.Decision.Auth:
-			return i
-		case c.MayServe && (may < 0 || c.Place && !x.Candidates[may].Place):
-			may = i
-		}
-	}
-	if x.Decision.Outcome == affinity.OutcomeWaits {
-		return -1
-	}
-	return may
+// hears reports whether an auth has opened a connection lately.
+func (h *Handler[T]) hears() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Now().Before(h.heard)
 }
 
-// pass copies the header of an auth's handshake into the answer for the client.
-func pass(to, from http.Header) {
-	for name, values := range from {
-		switch {
-		case strings.HasPrefix(name, "Sec-Websocket-"), name == "Connection", name == "Upgrade", name == "Date", name == "Content-Length", name == "Transfer-Encoding":
-		default:
-			to[name] = values
-		}
+// mayProbe reports whether auths may be asked now.
+func (h *Handler[T]) mayProbe() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	if now.Before(h.probe) {
+		return false
 	}
+	h.probe = now.Add(probeEvery)
+	return true
 }
 
-// deafFor is how long it is believed that an auth knows no WebSockets.
-const deafFor = time.Hour
+const (
+	// hearsFor is how long it is believed that there is an auth with WebSockets, and deafFor
+	// that an auth has none.
+	hearsFor = time.Hour
+	deafFor  = 10 * time.Minute
+	// maxDeaf bounds what is known. Beyond it all is asked anew.
+	maxDeaf = 4096
+)
 
-// maxRefusing bounds what is known. Beyond it all is asked anew.
-const maxRefusing = 4096
+// markHearing notes that an auth has opened a connection, and what it has said.
+func (h *Handler[T]) markHearing(auth string, header http.Header) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.heard = time.Now().Add(hearsFor)
+	h.greeting = header
+	delete(h.deaf, auth)
+}
 
-// isDeaf reports whether a refused handshake says that there are no WebSockets.
-func isDeaf(resp *http.Response) bool {
+// saysDeaf reports whether a refused handshake says that there are no WebSockets.
+func saysDeaf(resp *http.Response) bool {
 	if resp == nil {
 		return false
 	}
@@ -169,45 +237,45 @@ func isDeaf(resp *http.Response) bool {
 	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusUpgradeRequired, http.StatusNotImplemented:
 		return true
 	}
-	return resp.StatusCode != http.StatusSwitchingProtocols && resp.StatusCode < 400
+	return resp.StatusCode < 400
 }
 
-func (h *Handler[T]) refuse(auth string) {
+func (h *Handler[T]) markDeaf(auth string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.refusing) >= maxRefusing {
-		clear(h.refusing)
+	if len(h.deaf) >= maxDeaf {
+		clear(h.deaf)
 	}
-	h.refusing[auth] = time.Now().Add(deafFor)
+	h.deaf[auth] = time.Now().Add(deafFor)
 }
 
-func (h *Handler[T]) refuses(auth string) bool {
+func (h *Handler[T]) isDeaf(auth string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	until, ok := h.refusing[auth]
+	until, ok := h.deaf[auth]
 	if ok && time.Now().After(until) {
-		delete(h.refusing, auth)
+		delete(h.deaf, auth)
 		ok = false
 	}
 	return ok
 }
 
 // enter counts a connection. It returns false while the Handler is stopping.
-func (h *Handler[T]) enter(s *session[T]) bool {
+func (h *Handler[T]) enter(s *socket[T]) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closing {
 		return false
 	}
 	h.open.Add(1)
-	h.sessions[s] = true
+	h.sockets[s] = true
 	return true
 }
 
-func (h *Handler[T]) leave(s *session[T]) {
+func (h *Handler[T]) leave(s *socket[T]) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.sessions, s)
+	delete(h.sockets, s)
 	h.open.Done()
 }
 
@@ -223,8 +291,8 @@ func (h *Handler[T]) isClosing() bool {
 func (h *Handler[T]) Shutdown(ctx context.Context) error {
 	h.mu.Lock()
 	h.closing = true
-	all := make([]*session[T], 0, len(h.sessions))
-	for s := range h.sessions {
+	all := make([]*socket[T], 0, len(h.sockets))
+	for s := range h.sockets {
 		all = append(all, s)
 	}
 	h.mu.Unlock()

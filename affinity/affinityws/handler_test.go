@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -174,8 +177,9 @@ func TestAHandshakeThatFailsIsTriedElsewhere(t *testing.T) {
 	require.InDelta(t, 60, e.Get("headers.retry-after").Int(), 5)
 }
 
-// If nobody may serve, the handshake says so, with the time to come back.
-func TestAHandshakeIsRefusedIfNobodyMayServe(t *testing.T) {
+// If nobody may serve, the client is told so, with the time to come back, and no auth is
+// asked.
+func TestNobodyMayServe(t *testing.T) {
 	g := start(t, affinityws.Options{})
 	until := time.Now().Add(time.Hour)
 	require.NoError(t, g.Reconfigure(selector.RoundRobin[string](), &affinityhttp.Options[string]{Affinity: affinity.Options[string]{
@@ -183,10 +187,11 @@ func TestAHandshakeIsRefusedIfNobodyMayServe(t *testing.T) {
 			return affinity.State{Fitness: affinity.Away, Until: until}
 		},
 	}}))
-	_, resp, err := websocket.Dial(t.Context(), g.server.URL+"/v1/responses", &websocket.DialOptions{HTTPHeader: header("s")})
-	require.Error(t, err)
-	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
-	require.NotEmpty(t, resp.Header.Get("Retry-After"))
+	c := g.dial(t, "s")
+	c.send(create())
+	e := c.event()
+	require.Equal(t, []any{503, "no_account"}, []any{int(e.Get("status").Int()), e.Get("error.code").Str})
+	require.InDelta(t, 3600, e.Get("headers.retry-after").Int(), 5)
 	require.Empty(t, g.handshakes)
 }
 
@@ -204,7 +209,7 @@ func TestAProviderWithoutWebSockets(t *testing.T) {
 			require.Equal(t, http.StatusUpgradeRequired, resp.StatusCode)
 		}
 		require.Zero(t, g.Stats().Total(), "no request was made")
-		require.Equal(t, 1, g.dials)
+		require.Equal(t, len(auths), g.dials, "each was asked once")
 	}
 }
 
@@ -379,4 +384,209 @@ func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 	require.ErrorContains(t, err, "no Transport")
 	_, err = affinityws.New(g.Transport, http.NotFoundHandler(), &affinityws.Options{MaxMessage: -1})
 	require.ErrorContains(t, err, "MaxMessage")
+}
+
+// A function of the host's that panics costs a connection, as in net/http.
+func TestAPanicOfTheHostEndsOneConnection(t *testing.T) {
+	g := start(t, affinityws.Options{}, "A")
+	var said lockedBuffer
+	g.server.Config.ErrorLog = log.New(&said, "", 0)
+	require.Equal(t, "A", g.dial(t, "well").turn())
+	require.NoError(t, g.Reconfigure(selector.RoundRobin[string](), &affinityhttp.Options[string]{Describe: func(_ *http.Request, r *affinity.Request) {
+		if r.Model == "panic" {
+			panic("on purpose")
+		}
+	}}))
+	c := g.dial(t, "ill")
+	c.send(create("model", "panic"))
+	_, _, err := c.conn.Read(t.Context())
+	require.Error(t, err)
+	require.Eventually(t, func() bool { return strings.Contains(said.String(), "on purpose") }, 20*time.Second, time.Millisecond)
+	require.Equal(t, "A", g.dial(t, "well").turn())
+}
+
+// lockedBuffer is what a log writes to.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// A handshake has no model: auths that serve some models only are there all the same.
+func TestAHandshakeHasNoModel(t *testing.T) {
+	g := start(t, affinityws.Options{})
+	require.NoError(t, g.Reconfigure(selector.RoundRobin[string](), &affinityhttp.Options[string]{Affinity: affinity.Options[string]{
+		State: func(auth string, r affinity.Request) (s affinity.State) {
+			if r.Model != "m" || auth != "C" {
+				s.Fitness = affinity.Unfit
+			}
+			return s
+		},
+	}}))
+	require.Equal(t, "C", g.dial(t, "s").turn())
+}
+
+// A web page of another origin is refused, and leaves no connection to an auth behind.
+func TestARefusedClientLeavesNothingBehind(t *testing.T) {
+	g := start(t, affinityws.Options{})
+	h := header("s")
+	h.Set("Origin", "https://elsewhere.example")
+	for range 3 {
+		_, _, err := websocket.Dial(t.Context(), g.server.URL+"/v1/responses", &websocket.DialOptions{HTTPHeader: h})
+		require.Error(t, err)
+	}
+	require.Eventually(t, func() bool {
+		g.provider.mu.Lock()
+		defer g.provider.mu.Unlock()
+		return g.open == 0
+	}, 20*time.Second, time.Millisecond)
+}
+
+// Whoever cannot hand over its connection is told to go on over HTTP.
+func TestAConnectionThatCannotBeTakenOver(t *testing.T) {
+	g := start(t, affinityws.Options{})
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, "/v1/responses", nil)
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "websocket")
+	g.sockets.ServeHTTP(w, r)
+	require.Equal(t, http.StatusUpgradeRequired, w.Code)
+	require.Empty(t, g.handshakes)
+}
+
+// A client that leaves is noticed although an auth takes nothing any more.
+func TestAClientLeavesAnAuthThatTakesNothing(t *testing.T) {
+	g := start(t, affinityws.Options{}, "A")
+	c := g.dial(t, "s")
+	hold := make(chan struct{})
+	defer close(hold)
+	g.when("A", func(u *turned) {
+		u.done = true
+		<-hold
+	})
+	c.send(create())
+	require.Eventually(t, func() bool { return len(g.sentTo()) == 1 }, 20*time.Second, time.Millisecond)
+	for range 10 {
+		c.send(map[string]any{"type": "response.steer", "input": strings.Repeat("x", 1<<20)})
+	}
+	c.conn.CloseNow()
+	require.Equal(t, affinity.Cancelled, g.reports(t, 1)[0].Report.Result)
+	require.Zero(t, g.InFlight("A"))
+}
+
+// An event that names no stream is of the only turn that runs. Of several nobody knows.
+func TestAnErrorThatNamesNoStream(t *testing.T) {
+	g := start(t, affinityws.Options{}, "A")
+	c := g.dial(t, "")
+	nameless := func(u *turned) {
+		u.stream, u.done = "", true
+		u.send(`{"type":"error","status":400,"error":{"type":"invalid_request_error","code":"invalid"}}`)
+	}
+	g.when("A", nameless)
+	_, code := c.refused("stream_id", "one")
+	require.Equal(t, "invalid", code)
+	n := 0
+	g.when("A", func(u *turned) {
+		if u.done = true; n == 1 {
+			nameless(u)
+		}
+		n++
+	})
+	c.send(create("stream_id", "one"))
+	require.Eventually(t, func() bool { return len(g.sentTo()) == 2 }, 20*time.Second, time.Millisecond)
+	c.send(create("stream_id", "two"))
+	broken := map[string]bool{}
+	for len(broken) < 2 {
+		if e := c.event(); e.Get("error.code").Str == "upstream_closed" {
+			broken[e.Get("stream_id").Str] = true
+		}
+	}
+	require.Equal(t, map[string]bool{"one": true, "two": true}, broken)
+	g.when("A", nil)
+	require.Equal(t, "A", c.turn("stream_id", "one"))
+}
+
+// Streams that come to an auth at once share its connection.
+func TestStreamsOpenOneConnectionToAnAuth(t *testing.T) {
+	g := start(t, affinityws.Options{}, "A")
+	g.dial(t, "other").turn()
+	c := g.dial(t, "")
+	for n := range 8 {
+		c.send(create("stream_id", fmt.Sprint(n)))
+	}
+	for ended := 0; ended < 8; {
+		if c.event().Get("type").Str == "response.completed" {
+			ended++
+		}
+	}
+	require.Len(t, g.handshakes, 2)
+}
+
+// Some read the first of two members, and some the last.
+func TestMembersThatStandTwiceAreRefused(t *testing.T) {
+	g := start(t, affinityws.Options{}, "A")
+	c := g.dial(t, "s")
+	for message, want := range map[string]string{
+		`{"type":"x","type":"response.create"}`:                                          "invalid_json",
+		`{"type":"response.create","model":"a","model":"b"}`:                             "invalid_json",
+		`{"type":"response.create","\u006dodel":"a","model":"b"}`:                        "invalid_json",
+		`{"type":"response.create","previous_response_id":"a","previous_response_id":1}`: "invalid_json",
+		`{"type":"response.create","stream_id":"a b"}`:                                   "invalid_stream_id",
+		`{"type":"response.create","stream_id":1}`:                                       "invalid_stream_id",
+		`{"type":"response.create","stream_id":"` + strings.Repeat("x", 257) + `"}`:      "invalid_stream_id",
+		`[]`: "invalid_json", `{"input":1}`: "invalid_event",
+	} {
+		require.NoError(t, c.conn.Write(t.Context(), websocket.MessageText, []byte(message)))
+		_, code := c.failure()
+		require.Equal(t, want, code, message)
+	}
+	require.Empty(t, g.sentTo())
+}
+
+// An auth that says nothing is found out.
+func TestAnAuthThatSaysNothing(t *testing.T) {
+	g := start(t, affinityws.Options{}, "A")
+	require.NoError(t, g.Reconfigure(selector.RoundRobin[string](), &affinityhttp.Options[string]{Within: 50 * time.Millisecond, OnAttempt: func(a affinityhttp.Attempt) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.attempts = append(g.attempts, a)
+	}}))
+	c := g.dial(t, "s")
+	g.when("A", func(u *turned) { u.done = true })
+	status, code := c.refused()
+	require.Equal(t, []any{504, "upstream_silent"}, []any{status, code})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	require.Len(t, g.attempts, 1)
+	require.Equal(t, affinity.Transient, g.attempts[0].Result)
+}
+
+// What comes late of a response is not the next one's.
+func TestALateEventIsNotTheNextTurns(t *testing.T) {
+	g := start(t, affinityws.Options{}, "A")
+	c := g.dial(t, "s")
+	g.when("A", func(u *turned) {
+		u.done = true
+		u.send(`{"type":"response.created","response":{"id":"resp_one"}}`)
+		u.send(`{"type":"error","status":400,"error":{"type":"invalid_request_error","code":"invalid_event"}}`)
+	})
+	_, code := c.refused()
+	require.Equal(t, "invalid_event", code)
+	g.when("A", func(u *turned) {
+		u.send(`{"type":"response.completed","response":{"id":"resp_one","usage":{"input_tokens":777,"output_tokens":1}}}`)
+	})
+	c.send(create())
+	require.Equal(t, "A", func() string { c.answer(); return c.answer() }(), "both ends are passed on")
+	require.Equal(t, 100, g.reports(t, 2)[1].Report.Usage.Prompt)
 }

@@ -1,34 +1,72 @@
 package affinityws
 
 import (
+	"context"
 	"errors"
 	"net/http"
-	"sync/atomic"
-
-	"github.com/tidwall/gjson"
+	"sync"
+	"time"
 
 	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
 )
 
 // lane is one stream of a connection: its turns come one after another.
 type lane[T any] struct {
-	s      *session[T]
-	id     string
-	frames chan []byte
-	up     atomic.Pointer[upstream[T]] // where its last turn went
+	s    *socket[T]
+	id   string
+	up   *upstream[T] // where its last turn went
+	wake chan struct{}
+
+	mu    sync.Mutex
+	queue []message
 }
 
-// maxWaiting is how many turns wait in a lane.
+// maxWaiting is how many messages wait in a lane.
 const maxWaiting = 16
 
+// put takes a message for the lane. It returns false if too many wait.
+func (l *lane[T]) put(m message) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) > maxWaiting {
+		return false
+	}
+	l.queue = append(l.queue, m)
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// next is the first message that waits. With turns false a turn goes on waiting.
+func (l *lane[T]) next(turns bool) (m message, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) == 0 || l.queue[0].turn && !turns {
+		return m, false
+	}
+	m = l.queue[0]
+	l.queue[0] = message{}
+	l.queue = l.queue[1:]
+	l.s.release(&m)
+	return m, true
+}
+
 func (l *lane[T]) run() {
+	defer l.s.guard()
 	for {
 		select {
 		case <-l.s.ctx.Done():
 			return
-		case frame := <-l.frames:
-			l.serve(frame)
-			l.s.ended()
+		case <-l.wake:
+		}
+		for m, ok := l.next(true); ok && l.s.ctx.Err() == nil; m, ok = l.next(true) {
+			if m.turn {
+				l.serve(m.text)
+			} else {
+				l.forward(m.text)
+			}
 		}
 	}
 }
@@ -36,9 +74,11 @@ func (l *lane[T]) run() {
 // serve sends a turn to the auth of its session, and waits until it is answered.
 func (l *lane[T]) serve(frame []byte) {
 	s := l.s
+	defer s.ended()
 	turn := s.h.t.Turn(s.in, frame)
-	var refusal *http.Response // of the auth that was asked last
-	var failure error
+	defer turn.Abandon() // if a function of the host's panics
+	var refusal *http.Response
+	var failure error // of the auth that says most
 	for {
 		auth, err := turn.Next()
 		switch {
@@ -50,32 +90,40 @@ func (l *lane[T]) serve(frame []byte) {
 			return
 		}
 		name := turn.Decision().Auth
-		if s.h.refuses(name) {
+		if s.h.isDeaf(name) {
 			turn.Skip()
 			continue
 		}
 		sent, resp, err := l.send(auth, name, turn, frame)
 		if sent {
-			if err != nil && s.ctx.Err() == nil {
-				s.tell(errorEvent(l.id, http.StatusBadGateway, "server_error", "upstream_closed", "the provider has closed the connection before the response has ended", nil))
-			}
 			return
 		}
-		if isDeaf(resp) {
-			s.h.refuse(name)
+		if err == errNoFrames || saysDeaf(resp) {
+			if err != errNoFrames {
+				s.h.markDeaf(name)
+			}
 			turn.Skip()
 			continue
 		}
 		again := turn.Failed(resp, err)
-		if refusal, failure = resp, err; !again {
-			l.fail(resp, err)
+		if failure == nil || !isCredential(resp) {
+			refusal, failure = resp, err
+		}
+		if !again {
+			l.fail(refusal, failure)
 			return
 		}
 	}
 }
 
-// send sends a turn to an auth, and waits until it is answered. sent says that the auth may
-// have the frame; err is then why its answer has not ended. A connection that has ended
+// isCredential reports whether an auth's own credential was refused, which the client can
+// do nothing about.
+func isCredential(resp *http.Response) bool {
+	return resp != nil && resp.StatusCode >= 401 && resp.StatusCode <= 403
+}
+
+// send sends a turn to an auth, and waits until it is answered, or until the client knows
+// why it is not. sent says that the auth may have the frame. A connection that has ended
 // before the frame was written, as idle ones do, is replaced once.
 func (l *lane[T]) send(auth T, name string, turn *affinityhttp.Turn[T], frame []byte) (sent bool, resp *http.Response, err error) {
 	for range 2 {
@@ -83,27 +131,50 @@ func (l *lane[T]) send(auth T, name string, turn *affinityhttp.Turn[T], frame []
 		if err != nil {
 			return false, resp, err
 		}
-		l.up.Store(run.up)
+		l.up = run.up
 		sent = run.up.send(frame)
-		if err = <-run.done; err == nil {
+		if err = l.await(run); err == nil {
 			return true, nil, nil
 		}
 		if sent {
 			turn.Broken(err)
-			return true, nil, err
+			l.broken(err)
+			return true, nil, nil
 		}
 	}
 	return false, nil, errors.New("affinityws: the auth ends its connections at once")
 }
 
+// await waits for the end of an answer, and sends on what the client says meanwhile. An
+// auth that says nothing for as long as Options.Within of the Transport loses its
+// connection.
+func (l *lane[T]) await(run *running[T]) error {
+	late := time.NewTimer(run.turn.Left())
+	defer late.Stop()
+	var slow bool
+	for {
+		select {
+		case err := <-run.done:
+			if err != nil && slow {
+				err = context.DeadlineExceeded
+			}
+			return err
+		case <-l.wake:
+			for m, ok := l.next(false); ok; m, ok = l.next(false) {
+				l.forward(m.text)
+			}
+		case <-late.C:
+			if !run.begun.Load() {
+				slow = true
+				run.up.conn.CloseNow()
+			}
+		}
+	}
+}
+
 // forward sends a message that is no turn where the stream's last turn went.
-func (l *lane[T]) forward(message []byte) {
-	switch up := l.up.Load(); {
-	case up != nil:
-		up.send(message)
-	case !gjson.ValidBytes(message):
-		l.s.tell(errorEvent(l.id, http.StatusBadRequest, "invalid_request_error", "invalid_json", "a message is a JSON object", nil))
-	default:
+func (l *lane[T]) forward(text []byte) {
+	if l.up == nil || !l.up.send(text) {
 		l.s.tell(errorEvent(l.id, http.StatusBadRequest, "invalid_request_error", "invalid_event", "there is no response that this could be for", nil))
 	}
 }

@@ -1,8 +1,11 @@
 package affinityws
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/coder/websocket"
 	"github.com/tidwall/gjson"
@@ -12,44 +15,46 @@ import (
 
 // upstream is a connection to an auth.
 type upstream[T any] struct {
-	s      *session[T]
+	s      *socket[T]
 	name   string
 	conn   *websocket.Conn
 	header http.Header // of its handshake
 
 	mu      sync.Mutex
 	running map[string]*running[T] // the turns whose answers have not ended, by stream_id
+	over    map[string]string      // the response that an error has ended, by stream_id
 	closed  bool
 }
 
 // running is a turn whose message was sent, or is about to be.
 type running[T any] struct {
-	up    *upstream[T]
-	turn  *affinityhttp.Turn[T]
-	frame []byte
-	done  chan error // gets one value when the answer has ended; an error if it broke off
+	up       *upstream[T]
+	turn     *affinityhttp.Turn[T]
+	frame    []byte
+	response string      // its id, as soon as that is known
+	begun    atomic.Bool // an event has come
+	done     chan error  // gets one value when the answer has ended; an error if it broke off
 }
 
 // begin makes a turn the one whose answer comes next in its stream. It returns nil if the
 // connection has ended.
 func (u *upstream[T]) begin(id string, turn *affinityhttp.Turn[T], frame []byte) *running[T] {
-	if v := u.header.Get("X-Codex-Turn-State"); v != "" {
-		turn.Owns("X-Codex-Turn-State", v)
-	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.closed {
 		return nil
 	}
-	run := &running[T]{u, turn, frame, make(chan error, 1)}
+	run := &running[T]{up: u, turn: turn, frame: frame, done: make(chan error, 1)}
 	u.running[id] = run
 	return run
 }
 
 // send sends a message of the client. If that fails, the auth does not have the whole
 // message, and the connection ends.
-func (u *upstream[T]) send(message []byte) bool {
-	if err := u.conn.Write(u.s.ctx, websocket.MessageText, message); err != nil {
+func (u *upstream[T]) send(text []byte) bool {
+	ctx, cancel := context.WithTimeout(u.s.ctx, writeTime)
+	defer cancel()
+	if err := u.conn.Write(ctx, websocket.MessageText, text); err != nil {
 		u.conn.CloseNow() // read ends
 		return false
 	}
@@ -59,35 +64,72 @@ func (u *upstream[T]) send(message []byte) bool {
 // read passes on what the auth sends, until its connection ends. What an event says is
 // known before the client has it: the client's next frame may come at once.
 func (u *upstream[T]) read() {
+	defer u.s.guard()
+	why := io.ErrUnexpectedEOF
+	defer func() { u.end(why) }() // also after a panic
 	for {
-		kind, message, err := u.conn.Read(u.s.ctx)
+		kind, event, err := u.conn.Read(u.s.ctx)
 		if err != nil {
-			u.end(err)
+			why = err
 			return
 		}
-		var over *running[T]
-		if kind == websocket.MessageText {
-			id := gjson.GetBytes(message, "stream_id").String()
-			u.mu.Lock()
-			run := u.running[id]
-			u.mu.Unlock()
-			if run != nil && run.turn.Event(message) {
-				u.mu.Lock()
-				delete(u.running, id)
-				u.mu.Unlock()
-				over = run
-				if run.turn.Elsewhere() {
-					message = again(id, run.frame)
-				}
+		run, id, lost := u.concerns(kind, event)
+		if lost {
+			return
+		}
+		over := false
+		if run != nil {
+			run.begun.Store(true)
+			if over = run.turn.Event(event); over && run.turn.Elsewhere() {
+				event = again(id, run.frame)
 			}
 		}
-		if u.s.client.Write(u.s.ctx, kind, message) != nil {
-			u.s.cancel() // the client has left
+		if over {
+			u.mu.Lock()
+			delete(u.running, id)
+			if delete(u.over, id); run.response != "" && gjson.GetBytes(event, "type").Str == "error" {
+				u.over[id] = run.response // the error may have been another message's
+			}
+			u.mu.Unlock()
 		}
-		if over != nil {
-			over.done <- nil
+		u.s.pass(kind, event)
+		if over {
+			run.done <- nil
 		}
 	}
+}
+
+// concerns is the turn that an event is about, nil for none. An event without a stream_id
+// is about the only turn that runs, if there is one. If it is an error and several run,
+// nobody knows whose, and lost says that none of them can go on. What comes late of a
+// response that an error has ended is nobody's.
+func (u *upstream[T]) concerns(kind websocket.MessageType, event []byte) (run *running[T], id string, lost bool) {
+	if kind != websocket.MessageText {
+		return nil, "", false
+	}
+	says := gjson.GetManyBytes(event, "stream_id", "type", "response.id")
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	id = says[0].Str
+	if run = u.running[id]; run == nil && id == "" {
+		if len(u.running) > 1 {
+			return nil, "", says[1].Str == "error"
+		}
+		for only, r := range u.running {
+			id, run = only, r
+		}
+	}
+	response := says[2].Str
+	switch {
+	case run == nil || response == "":
+	case response == u.over[id]:
+		run = nil
+	case run.response == "":
+		run.response = response
+	case run.response != response:
+		run = nil
+	}
+	return run, id, false
 }
 
 // end ends the turns whose answers cannot come any more.
