@@ -61,7 +61,7 @@ func main() {
 	var (
 		wg     sync.WaitGroup
 		mu     sync.Mutex
-		turns  = make(chan struct{}, 2)
+		turns  = make(chan struct{}, 3) // one links while two compile, on two cores
 		killed int
 		wrong  []string
 	)
