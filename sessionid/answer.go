@@ -17,6 +17,7 @@ import (
 // goroutines may use it.
 type Answer struct {
 	reply  content.Reply
+	kept   [2]content.Reply // the same as clients keep it that do not join its texts
 	states []Key
 	owners []Owner
 	whole  bool
@@ -47,8 +48,18 @@ func (id *ID) After(a Answer) (keys, ids []Key) {
 	}
 	said, ids := id.history.After(a.reply)
 	first := min(len(said), 1)
-	return slices.Concat(said[:first], a.states, said[first:]), ids
+	keys = slices.Concat(said[:first], a.states, said[first:])
+	for i := range a.kept {
+		if !a.kept[i].IsEmpty() {
+			said, _ = id.history.After(a.kept[i])
+			keys = slices.Insert(keys, first, said[:min(len(said), 1)]...)
+		}
+	}
+	return keys[:min(len(keys), mostKeys)], ids
 }
+
+// mostKeys is how many keys an answer has.
+const mostKeys = 7
 
 // ReadAnswer reads the body of an answer: of the chat, Claude, Responses or Gemini
 // API, as one JSON value or as a stream of server-sent events, also one that broke

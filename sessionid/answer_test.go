@@ -110,6 +110,24 @@ func TestTheNextRequestShowsTheAnswer(t *testing.T) {
 	}
 }
 
+// Google's SDKs repeat a streamed answer in the pieces that it came in, their chat helper
+// each as a content, and other clients all as one.
+func TestAnAnswerIsKnownInPiecesAndAsOne(t *testing.T) {
+	first := extract(t, nil, `{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}`)
+	keys := afterOf(first, sessionid.ReadAnswer([]byte(data(
+		`{"candidates":[{"content":{"role":"model","parts":[{"text":"Hel"}]}}]}`,
+		`{"candidates":[{"content":{"role":"model","parts":[{"text":"lo "}]}}]}`,
+		`{"candidates":[{"content":{"role":"model","parts":[{"text":"you"},{"functionCall":{"name":"f","args":{"a":1}}}]}}]}`,
+		`{"candidates":[{"content":{"role":"model","parts":[{"text":""}]},"finishReason":"STOP"}]}`))))
+	require.LessOrEqual(t, len(keys), 7)
+	call := `,{"functionCall":{"name":"f","args":{"a":1}}}`
+	for _, parts := range []string{`{"text":"Hello you"}` + call, `{"text":"Hel"},{"text":"lo "},{"text":"you"}` + call + `,{"text":""}`,
+		`{"text":"Hel"}]},{"role":"model","parts":[{"text":"lo "}]},{"role":"model","parts":[{"text":"you"}` + call + `]},{"role":"model","parts":[{"text":""}`} {
+		next := extract(t, nil, `{"contents":[{"role":"user","parts":[{"text":"hi"}]},{"role":"model","parts":[`+parts+`]},{"role":"user","parts":[{"text":"and?"}]}]}`)
+		require.True(t, slices.ContainsFunc(keys[:3], func(k sessionid.Key) bool { return slices.Contains(next.Boundaries(), k) }), parts)
+	}
+}
+
 // What is read does not depend on where a stream is cut into pieces.
 func TestAStreamIsReadAsItPasses(t *testing.T) {
 	for _, c := range answered {

@@ -32,6 +32,8 @@ type AnswerWriter struct {
 	chat   answerBlock
 	calls  []answerBlock
 	parts  []answerBlock
+	chunks []string // the same as it came: lists of parts
+	joined bool     // that is something else: a text came in pieces, or an empty one
 	states []Key
 	owners []Owner
 }
@@ -133,6 +135,8 @@ func (w *AnswerWriter) made() Answer {
 		a.reply = content.ReplyOf([]byte(list))
 		if w.over {
 			a.reply = a.reply.OnlyIDs()
+		} else if w.joined {
+			a.kept = w.kept()
 		}
 	}
 	return a
@@ -224,9 +228,13 @@ func (w *AnswerWriter) chatDelta(v gjson.Result) {
 	})
 }
 
-// geminiContent goes on with the parts of Gemini's API. Clients keep the pieces of a
-// text as one part.
+// geminiContent goes on with the parts of Gemini's API. Some clients keep the pieces of a
+// text as one part. Google's SDKs keep them as they came, in one content, and their chat
+// helper keeps a content for each chunk (captured).
 func (w *AnswerWriter) geminiContent(v gjson.Result) {
+	if parts := v.Get("parts"); parts.IsArray() && len(w.chunks) < maxAnswerParts {
+		w.chunks = append(w.chunks, parts.Raw)
+	}
 	v.Get("parts").ForEach(func(_, part gjson.Result) bool {
 		if !w.grow(len(part.Raw)) || len(w.parts) == maxAnswerParts {
 			w.over = true
@@ -241,6 +249,7 @@ func (w *AnswerWriter) geminiContent(v gjson.Result) {
 			w.parts = append(w.parts, answerBlock{typ: "text", there: true})
 		}
 		b := &w.parts[len(w.parts)-1]
+		w.joined = w.joined || len(b.text) > 0 || text.Str == ""
 		b.text = append(b.text, text.Str...)
 		return true
 	})
@@ -280,7 +289,7 @@ func (w *AnswerWriter) messages() []string {
 	for i := range w.parts {
 		if b := &w.parts[i]; b.raw != "" {
 			list = append(list, b.raw)
-		} else {
+		} else if len(b.text) > 0 {
 			list = append(list, `{"text":`+quoted(b.text)+`}`)
 		}
 	}
@@ -288,6 +297,20 @@ func (w *AnswerWriter) messages() []string {
 		out = append(out, `{"role":"model","parts":[`+strings.Join(list, ",")+`]}`)
 	}
 	return out
+}
+
+// kept is how clients keep an answer of Gemini's that do not join its texts.
+func (w *AnswerWriter) kept() (as [2]content.Reply) {
+	var all, each []string
+	for _, parts := range w.chunks {
+		each = append(each, `{"role":"model","parts":`+parts+`}`)
+		if inner := strings.TrimSpace(parts[1 : len(parts)-1]); inner != "" {
+			all = append(all, inner)
+		}
+	}
+	as[0] = content.ReplyOf([]byte(`[{"role":"model","parts":[` + strings.Join(all, ",") + `]}]`))
+	as[1] = content.ReplyOf([]byte("[" + strings.Join(each, ",") + "]"))
+	return as
 }
 
 // arguments is the JSON of a call's arguments, empty ones for what is no JSON.

@@ -30,7 +30,7 @@ func generate(helper, stream, tool bool) *script {
 		request = "POST /v1beta/models/" + geminiModel + ":streamGenerateContent?alt=sse"
 	}
 	return &script{
-		name: called(name, stream, tool), tool: tool, turn: requests(request, tool), pieces: stream,
+		name: called(name, stream, tool), tool: tool, turn: requests(request, tool),
 		dial: func(url string, h *http.Client) (begin, error) {
 			client, err := genai.NewClient(context.Background(), &genai.ClientConfig{
 				APIKey: apiKey, Backend: genai.BackendGeminiAPI, HTTPClient: h, HTTPOptions: genai.HTTPOptions{BaseURL: url},

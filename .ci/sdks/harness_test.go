@@ -120,10 +120,6 @@ type script struct {
 	// outcome is what the library makes of a conversation's request number i. nil: it is
 	// found by what is said in it.
 	outcome func(i int) string
-	// pieces says that the SDK repeats a streamed answer in the pieces that it came in. The
-	// library does not know it again then, so conversations that begin alike may be taken
-	// for one another. Whoever mends that takes this out.
-	pieces bool
 	// dial makes the SDK's client, one for all conversations, and returns what begins a
 	// conversation with it.
 	dial func(url string, h *http.Client) (begin, error)
@@ -335,9 +331,7 @@ func (s *script) run(t *testing.T) {
 	t.Run(s.name+", all begin alike", func(t *testing.T) {
 		for _, c := range s.play(t, affine, true) {
 			s.checkTalk(t, c)
-			if !s.pieces {
-				require.Len(t, auths(c.answers[1:]), 1, "%+v", c.answers)
-			}
+			require.Len(t, auths(c.answers[1:]), 1, "%+v", c.answers)
 		}
 	})
 }
