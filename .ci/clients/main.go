@@ -22,6 +22,14 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "record" {
+		record(os.Args[2:])
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "judge" {
+		judge(os.Args[2:])
+		return
+	}
 	gateway := flag.String("gateway", "", "`URL` of the gateway")
 	refuse := flag.Int("refuse", 0, "answer upgrades with this `status`; 0 leaves the answer to the gateway")
 	provides := flag.Bool("provider", false, "be a provider of the Responses API over WebSockets, and no proxy")
