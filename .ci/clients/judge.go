@@ -17,29 +17,26 @@ import (
 // expected is what a client was made to do.
 type expected struct {
 	sessions, turns int
-	helps           int // the turn that starts a subagent, 0 if none does
+	helps           int // the turn that starts a subagent in each session, 0 if none does
 }
 
 // verdict is what the requests of a client show.
 type verdict struct {
-	stays, spreads, resumes, helpers string // yes, no, –
+	stays, spreads, resumes, helpers string // yes, no, own
 	why                              []string
 	notes                            []string
 }
 
-// judge is the command of this name. It writes a row of the table and notes below it.
+// judge is the command of this name. It prints what stands in the table: stays, spreads and
+// resumes, or the one word for subagents. The rest goes to the notes.
 func judge(args []string) {
 	f := flag.NewFlagSet("judge", flag.ExitOnError)
-	client := f.String("client", "", "`name` for the table")
-	version := f.String("version", "", "its `version`")
 	requests := f.String("requests", "", "`file` of the recorder")
-	table := f.String("table", "", "`file` that gets a row")
 	notes := f.String("notes", "", "`file` that gets what else there is to say")
-	mustMove := f.Bool("must-move", false, "this is the control: sessions must not stay")
 	var e expected
 	f.IntVar(&e.sessions, "sessions", 0, "`number` of sessions")
 	f.IntVar(&e.turns, "turns", 0, "`number` of turns of each")
-	f.IntVar(&e.helps, "helps", 0, "the `turn` that starts a subagent")
+	f.IntVar(&e.helps, "helps", 0, "the `turn` that starts a subagent in each session")
 	if err := f.Parse(args); err != nil {
 		log.Fatal(err)
 	}
@@ -48,20 +45,20 @@ func judge(args []string) {
 		log.Fatal(err)
 	}
 	v := e.of(all)
-	appendTo(*table, fmt.Sprintf("%s|%s|%s|%s|%s|%s\n", *client, *version, v.stays, v.spreads, v.resumes, v.helpers))
-	text := *client + "\n"
+	text := ""
 	for _, note := range slices.Concat(v.notes, v.why) {
 		text += "  " + note + "\n"
 	}
 	appendTo(*notes, text)
-	fmt.Print(text)
-	if *mustMove {
-		if v.stays != "no" {
-			log.Fatal("the control stays: what is above proves nothing")
+	row := []string{v.stays, v.spreads, v.resumes}
+	if e.helps > 0 {
+		if slices.Contains(row, "no") { // also the session's own requests, beside a subagent
+			v.helpers = "no"
 		}
-		return
+		row = []string{v.helpers}
 	}
-	if slices.Contains([]string{v.stays, v.spreads, v.resumes, v.helpers}, "no") {
+	fmt.Println(strings.Join(row, " "))
+	if slices.Contains(row, "no") {
 		os.Exit(1)
 	}
 }
@@ -113,11 +110,12 @@ func (q *request) kind() string {
 }
 
 func (e expected) of(all []*request) *verdict {
-	v := &verdict{stays: "yes", spreads: "yes", resumes: "yes", helpers: "–"}
+	v := &verdict{stays: "yes", spreads: "yes", resumes: "yes", helpers: "yes"}
 	homes := map[string]bool{}
 	signals, outcomes, models := map[string]int{}, map[string]int{}, map[string]int{}
 	side, other := map[string]int{}, map[string]int{}
-	renamed, results, helped, sideAway, retried := 0, 0, 0, 0, 0
+	renamed, results, sideAway := 0, 0, 0
+	helped := map[string]int{}
 	for session := 1; session <= e.sessions; session++ {
 		home := ""
 		names, opened := map[string]bool{}, map[int]int{}
@@ -162,6 +160,7 @@ func (e expected) of(all []*request) *verdict {
 		if len(names) > 1 {
 			renamed++
 		}
+		ofHelper := map[string]int{}
 		for _, q := range all {
 			if q.Session != session {
 				continue
@@ -174,40 +173,43 @@ func (e expected) of(all []*request) *verdict {
 				}
 			case "other":
 				other[fmt.Sprintf("%s %s: %d", q.Method, q.Path, q.Status)]++
-				if q.Status == 429 || q.Status >= 500 {
-					retried++
-				}
 			case "subagent":
-				helped++
-				if v.helpers == "–" {
-					v.helpers = "yes"
-				}
-				if q.Auth != home {
+				helped[q.Signal]++
+				ofHelper[q.Auth]++
+				if q.Auth != home && q.Signal != "content" {
 					v.helpers = "no"
 					v.why = append(v.why, fmt.Sprintf("FAILED: request %d of a subagent of session %d: at %s, the session is at %s (%s, %s)", q.Number, session, q.Auth, home, q.Outcome, q.Signal))
 				}
 			}
+		}
+		switch {
+		case e.helps == 0:
+		case len(ofHelper) == 0:
+			v.helpers = "no"
+			v.why = append(v.why, fmt.Sprintf("FAILED: no request of a subagent of session %d was seen", session))
+		case len(ofHelper) > 1:
+			v.helpers = "no"
+			v.why = append(v.why, fmt.Sprintf("FAILED: the subagent of session %d was at several auths: %s", session, counts(ofHelper)))
+		case ofHelper[home] == 0 && v.helpers == "yes":
+			v.helpers = "own" // recognised by content, or else there was a failure above
 		}
 	}
 	if len(homes) < 2 {
 		v.spreads = "no"
 		v.why = append(v.why, "FAILED: all sessions are at one auth")
 	}
-	if e.helps > 0 && helped == 0 {
-		v.helpers = "no"
-		v.why = append(v.why, "FAILED: no request of a subagent was seen")
-	}
 	if results == 0 {
 		v.stays = "no"
 		v.why = append(v.why, "FAILED: no tool was called")
 	}
 	note := func(format string, args ...any) { v.notes = append(v.notes, fmt.Sprintf(format, args...)) }
+	if e.helps > 0 {
+		note("its subagents' requests were recognised by %s", counts(helped))
+		return v
+	}
 	note("%d sessions at %d auths; recognised by %s; outcomes %s", e.sessions, len(homes), counts(signals), counts(outcomes))
 	if len(models) > 1 {
 		note("models of its conversations: %s", counts(models))
-	}
-	if helped > 0 {
-		note("requests of subagents: %d", helped)
 	}
 	if len(side) > 0 {
 		note("side requests without tools: %s, %d of them at another auth than the session", counts(side), sideAway)

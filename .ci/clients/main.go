@@ -22,12 +22,9 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "record" {
-		record(os.Args[2:])
-		return
-	}
-	if len(os.Args) > 1 && os.Args[1] == "judge" {
-		judge(os.Args[2:])
+	commands := map[string]func([]string){"record": record, "spawn": spawn, "judge": judge}
+	if len(os.Args) > 1 && commands[os.Args[1]] != nil {
+		commands[os.Args[1]](os.Args[2:])
 		return
 	}
 	gateway := flag.String("gateway", "", "`URL` of the gateway")
