@@ -5,6 +5,10 @@
 //
 // The number counts arrivals, and the lines come in the order of the answers: if the
 // numbers are in order, no request came before the one before it was answered.
+//
+// With -provider it is a provider, see provider.go. .ci/clients/agents uses three commands
+// of it: record is another proxy, which writes JSON (record.go), spawn starts subagents
+// (spawn.go), and judge says what was recorded (judge.go).
 package main
 
 import (

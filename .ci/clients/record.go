@@ -61,6 +61,7 @@ type witness struct {
 	out    io.Writer
 	count  int
 	turn   [sessions + 1]int
+	busy   [sessions + 1]int    // requests and connections that are not over yet
 	opened [sessions + 1]string // the words that a session begins with
 	helper string
 	read   int64 // of the gateway's log
@@ -84,10 +85,7 @@ func record(args []string) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	w := &witness{gateway: to, log: *logged, keep: *folder, out: out, proxy: &httputil.ReverseProxy{
-		Rewrite:       func(p *httputil.ProxyRequest) { p.SetURL(to) },
-		FlushInterval: -1,
-	}}
+	w := newWitness(to, *logged, *folder, out)
 	failed := make(chan error)
 	for session := range sessions + 1 {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", *port+session))
@@ -104,6 +102,13 @@ func record(args []string) {
 	log.Fatal(<-failed)
 }
 
+func newWitness(to *url.URL, logged, folder string, out io.Writer) *witness {
+	return &witness{gateway: to, log: logged, keep: folder, out: out, proxy: &httputil.ReverseProxy{
+		Rewrite:       func(p *httputil.ProxyRequest) { p.SetURL(to) },
+		FlushInterval: -1,
+	}}
+}
+
 // begin notes that a turn of a session begins.
 func (w *witness) begin(rw http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
@@ -113,8 +118,22 @@ func (w *witness) begin(rw http.ResponseWriter, r *http.Request) {
 		http.Error(rw, "session and turn are numbers", http.StatusBadRequest)
 		return
 	}
+	// The turn before is over: its process has ended. What is written of it comes at once.
+	for range 1000 {
+		w.mu.Lock()
+		busy := w.busy[session] > 0
+		w.mu.Unlock()
+		if !busy {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.busy[session] > 0 {
+		http.Error(rw, "the turn before is not over", http.StatusConflict)
+		return
+	}
 	w.turn[session] = turn
 	if words := q.Get("words"); turn == 1 {
 		w.opened[session] = words
@@ -122,7 +141,16 @@ func (w *witness) begin(rw http.ResponseWriter, r *http.Request) {
 	w.helper = cmp.Or(q.Get("helper"), w.helper)
 }
 
+// entered counts a request of a session, or one that is over.
+func (w *witness) entered(session, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.busy[session] += n
+}
+
 func (w *witness) serve(session int, rw http.ResponseWriter, r *http.Request) {
+	w.entered(session, 1)
+	defer w.entered(session, -1)
 	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		w.connect(session, rw, r)
 		return
