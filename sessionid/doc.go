@@ -195,6 +195,32 @@
 // other tests send what the client's source or documentation says
 // (extract_test.go, lane_test.go, testdata).
 //
+// On 2026-11-28 the newest versions that could be installed were driven through
+// examples/gateway/full, each with four sessions of three turns, each turn a process
+// of its own, two sessions at once (.ci/clients/agents):
+//
+//	client                                             recognised by     stays  subagents
+//	Claude Code 2.1.332                                native header     yes    yes
+//	Codex 0.171.0, WebSocket                           native header     yes    –
+//	Codex 0.171.0, HTTP                                native header     yes    yes
+//	OpenCode 1.18.33, chat completions, Claude API     generic header    yes    yes
+//	Gemini CLI 0.61.0, API key                         content           yes    own
+//	Qwen Code 0.24.4                                   content           yes    own
+//	pi 1.6.0, chat completions, Claude API             content           yes    –
+//	pi 1.6.0, Responses                                native header     yes    –
+//	Copilot CLI 1.0.102, chat completions, Claude API  content           yes    own
+//	Copilot CLI 1.0.102, Responses                     prompt_cache_key  yes    yes
+//	Copilot CLI 1.0.102, Responses over a WebSocket    content           yes    –
+//	Kilo 7.7.7                                         generic header    yes    yes
+//	Continue 1.5.47                                    content           yes    –
+//
+// stays means that all requests of a session were at one auth, also after it was
+// resumed, and that the sessions were not all at the same one. Subagents were at their
+// session's auth (yes), or were sessions of their own which stayed (own), because nothing
+// in their requests said whose they were. – is a client that has none, or whose
+// subagents could not be started by the script. Requests for a title are left out:
+// OpenCode sends them to another model.
+//
 // A prompt_cache_key counts if a machine has made it. Words ("support-bot") are an
 // application's name for many conversations, and so are digests of 40 hex digits or
 // more and an id behind a word such as user, tenant or prompt. Shorter digests of a

@@ -5,3 +5,8 @@ module github.com/llmaffinity/llmaffinity/.ci/clients
 go 1.25
 
 require github.com/coder/websocket v1.8.15
+
+require (
+	github.com/stretchr/testify v1.12.1
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+)

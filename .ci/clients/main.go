@@ -5,6 +5,10 @@
 //
 // The number counts arrivals, and the lines come in the order of the answers: if the
 // numbers are in order, no request came before the one before it was answered.
+//
+// With -provider it is a provider, see provider.go. .ci/clients/agents uses three commands
+// of it: record is another proxy, which writes JSON (record.go), spawn starts subagents
+// (spawn.go), and judge says what was recorded (judge.go).
 package main
 
 import (
@@ -22,6 +26,11 @@ import (
 )
 
 func main() {
+	commands := map[string]func([]string){"record": record, "spawn": spawn, "judge": judge}
+	if len(os.Args) > 1 && commands[os.Args[1]] != nil {
+		commands[os.Args[1]](os.Args[2:])
+		return
+	}
 	gateway := flag.String("gateway", "", "`URL` of the gateway")
 	refuse := flag.Int("refuse", 0, "answer upgrades with this `status`; 0 leaves the answer to the gateway")
 	provides := flag.Bool("provider", false, "be a provider of the Responses API over WebSockets, and no proxy")

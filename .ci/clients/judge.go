@@ -1,0 +1,233 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+)
+
+// expected is what a client was made to do.
+type expected struct {
+	sessions, turns int
+	helps           int // the turn that starts a subagent in each session, 0 if none does
+}
+
+// verdict is what the requests of a client show.
+type verdict struct {
+	stays, spreads, resumes, helpers string // yes, no, own
+	why                              []string
+	notes                            []string
+}
+
+// judge is the command of this name. It prints what stands in the table: stays, spreads and
+// resumes, or the one word for subagents. The rest goes to the notes.
+func judge(args []string) {
+	f := flag.NewFlagSet("judge", flag.ExitOnError)
+	requests := f.String("requests", "", "`file` of the recorder")
+	notes := f.String("notes", "", "`file` that gets what else there is to say")
+	var e expected
+	f.IntVar(&e.sessions, "sessions", 0, "`number` of sessions")
+	f.IntVar(&e.turns, "turns", 0, "`number` of turns of each")
+	f.IntVar(&e.helps, "helps", 0, "the `turn` that starts a subagent in each session")
+	if err := f.Parse(args); err != nil {
+		log.Fatal(err)
+	}
+	all, err := readRequests(*requests)
+	if err != nil {
+		log.Fatal(err)
+	}
+	v := e.of(all)
+	text := ""
+	for _, note := range slices.Concat(v.notes, v.why) {
+		text += "  " + note + "\n"
+	}
+	appendTo(*notes, text)
+	row := []string{v.stays, v.spreads, v.resumes}
+	if e.helps > 0 {
+		if slices.Contains(row, "no") { // also the session's own requests, beside a subagent
+			v.helpers = "no"
+		}
+		row = []string{v.helpers}
+	}
+	fmt.Println(strings.Join(row, " "))
+	if slices.Contains(row, "no") {
+		os.Exit(1)
+	}
+}
+
+func appendTo(name, text string) {
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		_, err = io.WriteString(f, text)
+	}
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+func readRequests(name string) (all []*request, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		q := &request{}
+		if err := json.Unmarshal(lines.Bytes(), q); err != nil {
+			return nil, err
+		}
+		all = append(all, q)
+	}
+	slices.SortFunc(all, func(a, b *request) int { return cmp.Compare(a.Number, b.Number) })
+	return all, lines.Err()
+}
+
+// kind is what a request is for. A side request is one beside the conversation, such as
+// for a title: agents offer it no tools. A subagent's has the words that it was given, and
+// not those that the session has begun with. All else is the conversation's.
+func (q *request) kind() string {
+	switch {
+	case q.Model == "" && q.Tools == 0 || q.Status != 200:
+		return "other"
+	case q.Tools == 0:
+		return "side"
+	case q.Helper && !q.Opened:
+		return "subagent"
+	}
+	return "main"
+}
+
+func (e expected) of(all []*request) *verdict {
+	v := &verdict{stays: "yes", spreads: "yes", resumes: "yes", helpers: "yes"}
+	homes := map[string]bool{}
+	signals, outcomes, models := map[string]int{}, map[string]int{}, map[string]int{}
+	side, other := map[string]int{}, map[string]int{}
+	renamed, results, sideAway := 0, 0, 0
+	helped := map[string]int{}
+	for session := 1; session <= e.sessions; session++ {
+		home := ""
+		names, opened := map[string]bool{}, map[int]int{}
+		for _, q := range all {
+			if q.Session != session || q.kind() != "main" {
+				continue
+			}
+			signals[q.Signal]++
+			outcomes[q.Outcome]++
+			models[q.Model]++
+			names[q.Name] = true
+			if q.Opened {
+				opened[q.Turn]++
+			}
+			if q.Result {
+				results++
+			}
+			switch {
+			case q.Auth == "":
+				v.stays = "no"
+				v.why = append(v.why, fmt.Sprintf("FAILED: request %d of session %d: no auth is known", q.Number, session))
+			case home == "":
+				home = q.Auth
+			case q.Auth != home:
+				v.stays = "no"
+				if q.Turn > 1 {
+					v.resumes = "no"
+				}
+				v.why = append(v.why, fmt.Sprintf("FAILED: request %d of session %d, turn %d: at %s, the session is at %s (%s, %s)", q.Number, session, q.Turn, q.Auth, home, q.Outcome, q.Signal))
+			}
+		}
+		homes[home] = true
+		for turn := 1; turn <= e.turns; turn++ {
+			if opened[turn] > 0 {
+				continue
+			}
+			v.why = append(v.why, fmt.Sprintf("FAILED: session %d, turn %d: no request has what the session began with", session, turn))
+			if v.stays = "no"; turn > 1 {
+				v.resumes = "no"
+			}
+		}
+		if len(names) > 1 {
+			renamed++
+		}
+		ofHelper := map[string]int{}
+		for _, q := range all {
+			if q.Session != session {
+				continue
+			}
+			switch q.kind() {
+			case "side":
+				side[q.Model]++
+				if q.Auth != home {
+					sideAway++
+				}
+			case "other":
+				other[fmt.Sprintf("%s %s: %d", q.Method, q.Path, q.Status)]++
+			case "subagent":
+				helped[q.Signal]++
+				ofHelper[q.Auth]++
+				if q.Auth != home && q.Signal != "content" {
+					v.helpers = "no"
+					v.why = append(v.why, fmt.Sprintf("FAILED: request %d of a subagent of session %d: at %s, the session is at %s (%s, %s)", q.Number, session, q.Auth, home, q.Outcome, q.Signal))
+				}
+			}
+		}
+		switch {
+		case e.helps == 0:
+		case len(ofHelper) == 0:
+			v.helpers = "no"
+			v.why = append(v.why, fmt.Sprintf("FAILED: no request of a subagent of session %d was seen", session))
+		case len(ofHelper) > 1:
+			v.helpers = "no"
+			v.why = append(v.why, fmt.Sprintf("FAILED: the subagent of session %d was at several auths: %s", session, counts(ofHelper)))
+		case ofHelper[home] == 0 && v.helpers == "yes":
+			v.helpers = "own" // recognised by content, or else there was a failure above
+		}
+	}
+	if len(homes) < 2 {
+		v.spreads = "no"
+		v.why = append(v.why, "FAILED: all sessions are at one auth")
+	}
+	if results == 0 {
+		v.stays = "no"
+		v.why = append(v.why, "FAILED: no tool was called")
+	}
+	note := func(format string, args ...any) { v.notes = append(v.notes, fmt.Sprintf(format, args...)) }
+	if e.helps > 0 {
+		note("its subagents' requests were recognised by %s", counts(helped))
+		return v
+	}
+	note("%d sessions at %d auths; recognised by %s; outcomes %s", e.sessions, len(homes), counts(signals), counts(outcomes))
+	if len(models) > 1 {
+		note("models of its conversations: %s", counts(models))
+	}
+	if len(side) > 0 {
+		note("side requests without tools: %s, %d of them at another auth than the session", counts(side), sideAway)
+	}
+	if len(other) > 0 {
+		note("other requests: %s", counts(other))
+	}
+	if renamed > 0 {
+		note("%d of its sessions had several names at the gateway", renamed)
+	}
+	return v
+}
+
+// counts is such as "content 12, native-header 3".
+func counts(of map[string]int) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		parts = append(parts, fmt.Sprintf("%s ×%d", cmp.Or(name, "nothing"), of[name]))
+	}
+	return strings.Join(parts, ", ")
+}
