@@ -217,8 +217,10 @@ func TestASessionIsExplainedForTheModelOfItsEvent(t *testing.T) {
 		h := newHost(t, affinity.Options[string]{AllModels: all, OnEvent: func(e affinity.Event) { events[e.Decision.Auth] = e }})
 		h.serves = map[string]string{"A": "opus[1m]", "B": "small(high)", "C": ""}
 		r := session("s")
-		r.Model = "opus[1m]"
+		r.Pool, r.Model = "p", "opus[1m]"
 		require.Equal(t, "A", h.serve(r).Auth)
+		require.Equal(t, "p", events["A"].Pool)
+		require.Regexp(t, "^sha256:", events["A"].Model)
 		x := h.ExplainSession(t.Context(), events["A"], abc)
 		require.Equal(t, []any{affinity.OutcomeHit, "A"}, []any{x.Decision.Outcome, x.Decision.Auth})
 		if all {

@@ -206,7 +206,8 @@ func (m *mutation) run(root string) (by string, err error) {
 	if first == "" {
 		first = "$none"
 	}
-	out, err := goTest("-gcflags=-l", "-count=1", "-failfast", "-timeout=60s", "-run", "^"+first+"$", own)
+	// A test that a mutation hangs is stopped soon: the slowest of them takes some seconds.
+	out, err := goTest("-gcflags=-l", "-count=1", "-failfast", "-timeout=30s", "-run", "^"+first+"$", own)
 	if err != nil && (strings.Contains(out, "[build failed]") || strings.Contains(out, "[setup failed]")) {
 		return "", fmt.Errorf("does not compile: %s", out)
 	}
