@@ -61,6 +61,16 @@ type Event struct {
 	where where     // as the request has said, for ExplainSession
 }
 
+// Clone is the event with names of its own, for whoever keeps it: the name of a model may be
+// a small part of a large body, which would be kept with it.
+func (e Event) Clone() Event {
+	w := &e.where
+	w.model = strings.Clone(w.model)
+	w.scope = cache.Scope{Tenant: strings.Clone(w.scope.Tenant), Pool: strings.Clone(w.scope.Pool), Model: strings.Clone(w.scope.Model)}
+	e.Pool, e.Model = strings.Clone(e.Pool), strings.Clone(e.Model)
+	return e
+}
+
 // plain is the name of a pool or a model as an Event has it.
 func plain(name string) string {
 	for i := range len(name) {

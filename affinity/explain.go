@@ -42,8 +42,9 @@ type Candidate struct {
 
 // Explain says what Pick would do with a request. It calls no balancer, counts nothing,
 // renews no binding and changes nothing else; but a note of who owns an earlier response,
-// or has served a model (Options.AllModels), lives on when it is read. A balancer may choose the auth that a
-// session has; the session then stays, although the Outcome is OutcomeMoved.
+// or has served a model (Options.AllModels), lives on when it is read. A balancer may
+// choose the auth that a session has; the session then stays, although the Outcome is
+// OutcomeMoved.
 //
 // It does not foresee that a request is told apart from others that began with the same
 // words, when many did and none was answered, nor that two candidates have one name.

@@ -2,7 +2,6 @@ package affinityadmin
 
 import (
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -47,7 +46,7 @@ type minute struct {
 	picks  [outcomes]uint64
 }
 
-// NewLog makes a Log of so many sessions. 0 is 10,000. A session needs about 6 KB. It
+// NewLog makes a Log of so many sessions. 0 is 10,000. A session needs about 7 KB. It
 // panics if the number is negative.
 func NewLog(sessions int) *Log {
 	if sessions == 0 {
@@ -84,14 +83,10 @@ func (l *Log) Observe(e affinity.Event) {
 		l.sessions.Add(name, h)
 	}
 	if e.Locates() {
-		model := h.known.Model
-		if h.known = e; e.Model != model {
-			model = strings.Clone(e.Model) // it may be a small part of a large body
-		}
-		h.known.Model = model
+		h.known = e.Clone()
 	}
-	e.Model = "" // nobody is shown that
-	h.events[h.n%perSession] = entry{now, e}
+	// What is shown, and nothing that could be a part of a large body.
+	h.events[h.n%perSession] = entry{now, affinity.Event{Decision: e.Decision, Reported: e.Reported, Report: e.Report, Again: e.Again}}
 	h.n++
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -421,4 +422,21 @@ func TestTheShareOfHitsIsOfSessions(t *testing.T) {
 	v := fields(t, s.ask("GET", "", nil, asJSON))
 	require.InDelta(t, 0.9, v["hit_share"], 1e-9)
 	require.EqualValues(t, 10, v["without_session"])
+}
+
+// The name of a model, a pool or a tenant may be a part of a large body. The Log keeps none
+// of those bodies.
+func TestTheLogKeepsNoBodies(t *testing.T) {
+	s := open(t, affinityadmin.Options[string]{})
+	before, after := new(runtime.MemStats), new(runtime.MemStats)
+	runtime.GC()
+	runtime.ReadMemStats(before)
+	for i := range 64 {
+		body := strings.Repeat("a body that is large ", 1<<16)
+		s.serve(affinity.Request{Tenant: body[2:6], Pool: body[7:11], Model: body[15:20], Header: session(fmt.Sprint("session ", i)).Header}, affinity.Usage{})
+	}
+	runtime.GC()
+	runtime.ReadMemStats(after)
+	require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(32<<20), "64 bodies are 88 MB")
+	runtime.KeepAlive(s)
 }

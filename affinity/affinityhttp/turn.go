@@ -120,6 +120,7 @@ func (t *Turn[T]) Failed(resp *http.Response, err error) (again bool) {
 	if t.c.turnsAwayFrom(a) {
 		t.asked++
 	}
+	t.a = nil // it is reported
 	return true
 }
 
@@ -142,6 +143,9 @@ func (t *Turn[T]) Left() time.Duration { return t.c.left() }
 // Owns records that the auth holds state that a later request may name, see
 // affinity.Pick.Owns.
 func (t *Turn[T]) Owns(name, id string) {
+	if t.a == nil {
+		return
+	}
 	ctx, end := t.a.afterwards()
 	defer end()
 	_ = t.a.pick.Owns(ctx, name, id) // Stats counts what the store cannot do
@@ -153,7 +157,7 @@ func (t *Turn[T]) Owns(name, id string) {
 // over a WebSocket; its Retry-After counts.
 func (t *Turn[T]) Event(event []byte) (last bool) {
 	a := t.a
-	if t.ended {
+	if t.ended || a == nil {
 		return true
 	}
 	if gjson.GetBytes(event, "type").Str == "error" {

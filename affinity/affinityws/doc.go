@@ -38,8 +38,8 @@
 // which it sends its turn again at once.
 //
 // A frame that names a previous response goes to the auth that has it. If that cannot
-// serve, the client gets the error previous_response_not_found. It then sends everything again, and the session goes on
-// elsewhere: OpenAI's guide says so, and Codex does.
+// serve, the client gets the error previous_response_not_found. It then sends everything
+// again, and the session goes on elsewhere: OpenAI's guide says so, and Codex does.
 //
 // An auth that says nothing for as long as Options.Within of the Transport loses its
 // connection, and the client gets an error event of status 504.

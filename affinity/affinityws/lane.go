@@ -98,10 +98,13 @@ func (l *lane[T]) serve(frame []byte) {
 		if sent {
 			return
 		}
-		if err == errNoFrames || saysDeaf(resp) {
-			if err != errNoFrames {
-				s.h.markDeaf(name)
-			}
+		if err == errNoFrames { // of no auth
+			turn.Skip()
+			l.fail(nil, err)
+			return
+		}
+		if saysDeaf(resp) {
+			s.h.markDeaf(name)
 			turn.Skip()
 			continue
 		}

@@ -196,7 +196,7 @@ func (s *socket[T]) dial(auth T, name string, within time.Duration) (up *upstrea
 	}
 	conn.SetReadLimit(s.h.o.MaxMessage)
 	s.h.markHearing(name, resp.Header)
-	return &upstream[T]{s: s, name: name, conn: conn, header: resp.Header, running: map[string]*running[T]{}, over: map[string]string{}}, nil, nil
+	return &upstream[T]{s: s, name: name, conn: conn, running: map[string]*running[T]{}, over: map[string]string{}}, nil, nil
 }
 
 // keep makes a connection to an auth one of the client's.

@@ -3,7 +3,6 @@ package affinityws
 import (
 	"context"
 	"io"
-	"net/http"
 	"sync"
 	"sync/atomic"
 
@@ -15,10 +14,9 @@ import (
 
 // upstream is a connection to an auth.
 type upstream[T any] struct {
-	s      *socket[T]
-	name   string
-	conn   *websocket.Conn
-	header http.Header // of its handshake
+	s    *socket[T]
+	name string
+	conn *websocket.Conn
 
 	mu      sync.Mutex
 	running map[string]*running[T] // the turns whose answers have not ended, by stream_id
