@@ -177,6 +177,19 @@ func TestPrioritiesAndCooldowns(t *testing.T) {
 	require.Len(t, found, 2, "the next tier takes turns")
 }
 
+// An answer that ends after another request was refused does not end the account's rest.
+func TestALateAnswerEndsNoRest(t *testing.T) {
+	a := &Auth{Name: "a"}
+	a.failed("m", 50*time.Minute, restFailed)
+	a.served("m")
+	require.False(t, a.RestsUntil("m").IsZero())
+	for range 2 * (strikes - 1) {
+		a.failed("n", 0, restFailed)
+		a.served("n")
+	}
+	require.True(t, a.RestsUntil("n").IsZero(), "failures are counted in a row")
+}
+
 // Without sticky the same conversations go to and fro, so that the tests above say something.
 func TestThePickerAloneKeepsNothing(t *testing.T) {
 	provider, err := talk.NewProvider()
@@ -223,8 +236,9 @@ func TestItKeepsSessions(t *testing.T) {
 			AuthOf: talk.Credential,
 			Back: func(key string) {
 				a := auths[slices.Index(keys, key)]
-				a.served("model")
-				a.served("")
+				a.mu.Lock()
+				clear(a.health)
+				a.mu.Unlock()
 				require.NoError(t, sticky.sessions.Back(t.Context(), a.Name))
 			},
 		}, nil

@@ -73,12 +73,18 @@ func (a *Auth) failed(model string, asked, rest time.Duration) {
 	a.health[model] = h
 }
 
-// served says that an account has served a model.
+// served says that an account has served a model. It does not end a rest: the request may
+// have been on its way before the one that failed.
 func (a *Auth) served(model string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.health, model)
-	delete(a.health, "")
+	for _, m := range [...]string{"", model} {
+		if h := a.health[m]; time.Now().Before(h.until) {
+			a.health[m] = health{until: h.until}
+		} else {
+			delete(a.health, m)
+		}
+	}
 }
 
 // Options are what a Picker may want to know of a request.
