@@ -30,7 +30,7 @@ func (m *mutation) alone(root string) (by string, err error) {
 	module, file := moduleOf(root, m.file)
 	pkg := testedBy(root, m.file)
 	goTest := func(args ...string) (string, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-overlay", overlay, "-vet=off"}, args...)...)
 		cmd.Dir = module
@@ -55,7 +55,9 @@ func (m *mutation) alone(root string) (by string, err error) {
 		out, err = goTest("-count=1", "-failfast", "-timeout=60s", "-run", "^"+m.by+"$", pkg)
 	}
 	if err == nil {
-		if out, err = goTest("-count=1", "-failfast", "-timeout=60s", pkg); err == nil {
+		// All of them may take long beside other work, and a mutation that nobody notices must
+		// not seem to be noticed because of that.
+		if out, err = goTest("-count=1", "-failfast", "-timeout=180s", pkg); err == nil {
 			return "", nil
 		}
 	}
