@@ -546,6 +546,17 @@ func TestPatience(t *testing.T) {
 		require.NotEqual(t, home, g.decision["auth"])
 		require.Equal(t, []string{home, home, home, home, g.decision["auth"]}, f.called())
 	})
+	t.Run("also if the wait is over before it begins", func(t *testing.T) {
+		var f failing
+		p := start(t, f.serve, &affinityhttp.Options[string]{Patience: 3 * time.Second, Attempts: 2, Within: 20 * time.Second})
+		home := p.turn(t, "s").decision["auth"]
+		f.set(home, 429, "0.000001")
+		f.called()
+		g := p.turn(t, "s")
+		require.Equal(t, 200, g.StatusCode)
+		require.NotEqual(t, home, g.decision["auth"])
+		require.Equal(t, []string{home, home, home, home, g.decision["auth"]}, f.called())
+	})
 	t.Run("in all, not each time", func(t *testing.T) {
 		var f failing
 		p := start(t, f.serve, &affinityhttp.Options[string]{Patience: 1500 * time.Millisecond})
