@@ -53,6 +53,9 @@ func together(say io.Writer, root, dir string, all []*mutation) (map[*mutation]p
 			number++
 			p.add(number, m)
 		}
+		if len(p.variants) == 0 {
+			continue
+		}
 		if err := p.build(plan); err != nil {
 			return nil, err
 		}
@@ -89,9 +92,6 @@ func (p *project) add(number int, m *mutation) {
 
 // build fills in the plan, without what does not compile.
 func (p *project) build(plan map[*mutation]planned) error {
-	if len(p.variants) == 0 {
-		return nil
-	}
 	packages, err := testPackages(p.module)
 	if err != nil {
 		return err
@@ -99,7 +99,12 @@ func (p *project) build(plan map[*mutation]planned) error {
 	binaries := map[string]*binary{}
 	for number, m := range p.variants {
 		in := planned{number: number}
-		for _, pkg := range p.naming(m, packages) {
+		naming := p.naming(m, packages)
+		if len(naming) == 0 {
+			delete(p.variants, number)
+			continue
+		}
+		for _, pkg := range naming {
 			b := binaries[pkg.Dir]
 			if b == nil {
 				b = &binary{path: filepath.Join(p.dir, path.Base(pkg.ImportPath)+".test"), dir: pkg.Dir, tests: pkg.tests}
@@ -111,6 +116,9 @@ func (p *project) build(plan map[*mutation]planned) error {
 		plan[m] = in
 	}
 	for {
+		if len(p.variants) == 0 {
+			return nil
+		}
 		failed, err := p.compile(slices.Sorted(maps.Keys(binaries)))
 		if err != nil {
 			return err
