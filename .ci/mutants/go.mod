@@ -3,3 +3,7 @@
 module github.com/llmaffinity/llmaffinity/.ci/mutants
 
 go 1.25
+
+require github.com/stretchr/testify v1.12.1
+
+require go.yaml.in/yaml/v3 v3.0.5 // indirect

@@ -22,60 +22,84 @@
 //
 // names the test that is run first, alone, to save time. If that test does not
 // notice, all tests are run.
+//
+// To build the tests takes longer than to run one. So the mutations inside of functions are
+// built together: each is in a copy of its function, and a process is told by a number which
+// copy counts. What cannot be built so, and what nobody notices so, is built alone.
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 )
 
-type mutation struct {
-	file, name, survives string
-	by                   string
-	old, new             []string
-	at                   string // where the block stands
-}
-
 func main() {
 	only := flag.String("only", "", "run the mutations whose name contains this")
 	flag.Parse()
 	root, err := filepath.Abs("../..")
 	check(err)
-	var all []mutation
+	var all []*mutation
 	for _, list := range flag.Args() {
 		ms, err := read(list)
 		check(err)
-		all = append(all, ms...)
+		for _, m := range ms {
+			if strings.Contains(m.name, *only) {
+				all = append(all, &m)
+			}
+		}
 	}
 	if len(all) == 0 {
 		check(fmt.Errorf("no mutations"))
 	}
+	dir, err := os.MkdirTemp("", "mutants")
+	check(err)
+	wrong := run(os.Stdout, root, dir, all)
+	check(os.RemoveAll(dir))
+	if wrong > 0 {
+		os.Exit(1)
+	}
+}
+
+// run prints what becomes of each mutation, and returns how many are not as they must be.
+func run(out io.Writer, root, dir string, all []*mutation) int {
+	begin := time.Now()
+	plan, err := together(out, root, dir, all)
+	check(err)
+	fmt.Fprintf(out, "%5.1f s    %d of %d mutations are built together\n", time.Since(begin).Seconds(), len(plan), len(all))
 	var (
 		wg     sync.WaitGroup
 		mu     sync.Mutex
-		turns  = make(chan struct{}, 3) // one links while two compile, on two cores
+		turns  = make(chan struct{}, 3) // one links or waits while two work, on two cores
 		killed int
+		again  int
 		wrong  []string
 	)
 	for _, m := range all {
-		if !strings.Contains(m.name, *only) {
-			continue
-		}
 		wg.Go(func() {
 			turns <- struct{}{}
 			defer func() { <-turns }()
 			begin := time.Now()
-			by, err := m.run(root)
+			var by string
+			var err error
+			p, ok := plan[m]
+			if ok {
+				by = p.try(m.by)
+			}
+			alone := by == ""
+			if alone {
+				by, err = m.alone(root)
+			}
 			mu.Lock()
 			defer mu.Unlock()
+			if alone {
+				again++
+			}
 			what := fmt.Sprintf("%s: %s: ", m.file, m.name)
 			switch {
 			case err != nil:
@@ -85,21 +109,19 @@ func main() {
 			case by != "" && m.survives != "":
 				wrong = append(wrong, what+"is noticed by "+by+", and said to survive")
 			case by == "":
-				fmt.Printf("survives   %s%s\n", what, m.survives)
+				fmt.Fprintf(out, "survives   %s%s\n", what, m.survives)
 			default:
 				killed++
-				fmt.Printf("%5.1f s    %s%s\n", time.Since(begin).Seconds(), what, by)
+				fmt.Fprintf(out, "%5.1f s    %s%s%s\n", time.Since(begin).Seconds(), what, by, map[bool]string{true: " (built alone)"}[alone])
 			}
 		})
 	}
 	wg.Wait()
 	for _, w := range wrong {
-		fmt.Println(w)
+		fmt.Fprintln(out, w)
 	}
-	fmt.Printf("%d mutations noticed, %d wrong\n", killed, len(wrong))
-	if len(wrong) > 0 {
-		os.Exit(1)
-	}
+	fmt.Fprintf(out, "%d mutations noticed, %d wrong; %d were built alone\n", killed, len(wrong), again)
+	return len(wrong)
 }
 
 func check(err error) {
@@ -107,139 +129,4 @@ func check(err error) {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(2)
 	}
-}
-
-func read(path string) (out []mutation, err error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var m mutation
-	line := 0
-	flush := func() error {
-		defer func() { m = mutation{} }()
-		switch {
-		case m.file == "" && len(m.old) == 0:
-			return nil
-		case m.file == "" || m.name == "" || len(m.old) == 0:
-			return fmt.Errorf("%s:%d: a block needs file, name and lines behind -", path, line)
-		}
-		out = append(out, m)
-		return nil
-	}
-	for l := range strings.Lines(string(text)) {
-		line++
-		l = strings.TrimSuffix(l, "\n")
-		switch {
-		case l == "":
-			if err := flush(); err != nil {
-				return nil, err
-			}
-		case strings.HasPrefix(l, "#"):
-		case strings.HasPrefix(l, "file: "):
-			m.file, m.at = l[len("file: "):], fmt.Sprintf("%s:%d", path, line)
-		case strings.HasPrefix(l, "name: "):
-			m.name = l[len("name: "):]
-		case strings.HasPrefix(l, "by: "):
-			m.by = l[len("by: "):]
-		case strings.HasPrefix(l, "survives: "):
-			m.survives = l[len("survives: "):]
-		case l[0] == '-':
-			m.old = append(m.old, l[1:])
-		case l[0] == '+':
-			m.new = append(m.new, l[1:])
-		default:
-			return nil, fmt.Errorf("%s:%d: %q is nothing that a block has", path, line, l)
-		}
-	}
-	return out, flush()
-}
-
-// run returns the first test that fails, empty if all pass.
-func (m *mutation) run(root string) (by string, err error) {
-	path := filepath.Join(root, m.file)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	old := strings.Join(m.old, "\n")
-	if n := strings.Count(string(text), old); n != 1 {
-		return "", fmt.Errorf("%s: the old text stands %d times in the file, not once", m.at, n)
-	}
-	dir, err := os.MkdirTemp("", "mutant")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(dir)
-	changed := filepath.Join(dir, "mutated"+filepath.Ext(m.file))
-	broken := strings.Replace(string(text), old, strings.Join(m.new, "\n"), 1)
-	overlay := filepath.Join(dir, "overlay.json")
-	spec, err := json.Marshal(map[string]any{"Replace": map[string]string{path: changed}})
-	if err != nil {
-		return "", err
-	}
-	if err := os.WriteFile(changed, []byte(broken), 0o600); err != nil {
-		return "", err
-	}
-	if err := os.WriteFile(overlay, spec, 0o600); err != nil {
-		return "", err
-	}
-	module, file := moduleOf(root, m.file)
-	pkg := "./" + strings.SplitN(file, "/", 2)[0] + "/..."
-	if module != root {
-		pkg = "./..."
-	}
-	goTest := func(args ...string) (string, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-overlay", overlay, "-vet=off"}, args...)...)
-		cmd.Dir = module
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
-	// The file's own package first: it is the quickest to build.
-	own := "./" + filepath.ToSlash(filepath.Dir(file))
-	// The first test is built with the mutated file: one that does not compile shows
-	// nothing. Without inlining it is built a quarter sooner; all tests, some of which
-	// count allocations, are run as they are otherwise.
-	first := m.by
-	if first == "" {
-		first = "$none"
-	}
-	// A test that a mutation hangs is stopped soon: the slowest of them takes some seconds.
-	out, err := goTest("-gcflags=-l", "-count=1", "-failfast", "-timeout=30s", "-run", "^"+first+"$", own)
-	if err != nil && (strings.Contains(out, "[build failed]") || strings.Contains(out, "[setup failed]")) {
-		return "", fmt.Errorf("does not compile: %s", out)
-	}
-	if err == nil && m.by != "" {
-		out, err = goTest("-count=1", "-failfast", "-timeout=60s", "-run", "^"+m.by+"$", pkg)
-	}
-	if err == nil {
-		if out, err = goTest("-count=1", "-failfast", "-timeout=60s", pkg); err == nil {
-			return "", nil
-		}
-	}
-	for l := range strings.Lines(out) {
-		if rest, ok := strings.CutPrefix(strings.TrimSpace(l), "--- FAIL: "); ok {
-			name, _, _ := strings.Cut(rest, " ")
-			return name, nil
-		}
-	}
-	for l := range strings.Lines(out) {
-		if strings.HasPrefix(l, "panic: ") || strings.HasPrefix(l, "fatal error: ") {
-			return strings.TrimSpace(l), nil
-		}
-	}
-	return "", fmt.Errorf("the tests end without naming one: %s", out)
-}
-
-// moduleOf is the folder of the module that has a file, and the file's path in it.
-func moduleOf(root, file string) (module, rest string) {
-	for dir := filepath.Dir(file); dir != "."; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(root, dir, "go.mod")); err == nil {
-			rest, _ = filepath.Rel(dir, file) // dir is a part of file: no error
-			return filepath.Join(root, dir), filepath.ToSlash(rest)
-		}
-	}
-	return root, filepath.ToSlash(file)
 }

@@ -523,8 +523,10 @@ func TestTheClientMayLeaveAnywhere(t *testing.T) {
 			}, nil)
 			before := runtime.NumGoroutine()
 			ctx, cancel := context.WithCancel(t.Context())
+			patience := time.Minute
 			if at == 0 {
 				time.AfterFunc(5*time.Millisecond, cancel) // before the first byte
+				patience = 5 * time.Second                 // the auth may never have had the request
 			}
 			req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/v1/messages", strings.NewReader(`{"model":"m"}`))
 			require.NoError(t, err)
@@ -540,7 +542,7 @@ func TestTheClientMayLeaveAnywhere(t *testing.T) {
 				told := p.told(t, 1)
 				require.Len(t, told, 1)
 				require.Equal(t, affinity.Cancelled, told[0].Result, at)
-			case <-time.After(5 * time.Second):
+			case <-time.After(patience):
 				require.Zero(t, at, "the auth still works for a client that has left")
 			}
 			p.settled(t, before)

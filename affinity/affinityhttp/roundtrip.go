@@ -24,6 +24,7 @@ type call[T any] struct {
 
 	patience time.Duration // what is left of Options.Patience
 	waits    int           // how often it has waited
+	returns  int           // how often it went back to an auth, also where the wait was over before it began
 }
 
 func (t *Transport[T]) call(in *http.Request) *call[T] {
@@ -167,7 +168,8 @@ func (c *call[T]) next() (affinity.Pick[T], error) {
 
 // turnsAwayFrom reports whether the next attempt is not to be at the auth of this one.
 func (c *call[T]) turnsAwayFrom(a *attempt[T]) bool {
-	if a.away != 0 && a.away <= c.patience && a.result == affinity.Transient {
+	if a.away != 0 && a.away <= c.patience && a.result == affinity.Transient && c.returns < mostWaits {
+		c.returns++
 		return false // it is worth waiting for
 	}
 	c.r.Tried = append(c.r.Tried, a.pick.Decision.Auth)

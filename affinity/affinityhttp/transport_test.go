@@ -356,14 +356,34 @@ func TestAPanicLeavesNothingBehind(t *testing.T) {
 	require.Zero(t, tr.InFlight("a"))
 }
 
+// deadline is a context whose deadline is over when the auth has the request.
+type deadline struct {
+	context.Context
+	over chan struct{}
+}
+
+func (d deadline) Done() <-chan struct{} { return d.over }
+
+func (d deadline) Err() error {
+	select {
+	case <-d.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
 // A client that is slow to send its request, or that has a deadline of its own, is not
 // the auth's fault.
 func TestASlowClientBlamesNobody(t *testing.T) {
 	var results []affinity.Result
 	o := &affinityhttp.Options[string]{Within: 30 * time.Millisecond, MaxBody: 8, OnAttempt: func(a affinityhttp.Attempt) { results = append(results, a.Result) }}
 	release := make(chan struct{})
+	late := deadline{t.Context(), make(chan struct{})}
 	up := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
+		if _, err := io.Copy(io.Discard, r.Body); err == nil {
+			close(late.over)
+		}
 		<-release
 	}))
 	defer up.Close()
@@ -384,9 +404,7 @@ func TestASlowClientBlamesNobody(t *testing.T) {
 	_, err = tr.RoundTrip(httptest.NewRequest(http.MethodPost, "/v1/messages", slow))
 	require.Error(t, err)
 	require.NoError(t, tr.Reconfigure(selector.FillFirst[string](), &affinityhttp.Options[string]{OnAttempt: o.OnAttempt}))
-	ctx, end := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer end()
-	_, err = tr.RoundTrip(httptest.NewRequest(http.MethodPost, "/v1/messages", strings.NewReader("{}")).WithContext(ctx))
+	_, err = tr.RoundTrip(httptest.NewRequest(http.MethodPost, "/v1/messages", strings.NewReader("{}")).WithContext(late))
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Equal(t, []affinity.Result{affinity.Cancelled, affinity.Cancelled}, results)
 }
@@ -500,10 +518,12 @@ func TestPreparingMayFail(t *testing.T) {
 func TestPatience(t *testing.T) {
 	t.Run("a warm session waits for its auth", func(t *testing.T) {
 		var f failing
-		p := start(t, f.serve, &affinityhttp.Options[string]{Patience: 3 * time.Second})
+		p := start(t, func(auth string, w http.ResponseWriter, r *http.Request) {
+			f.serve(auth, w, r)
+			f.set(auth, 0, "") // it fails once
+		}, &affinityhttp.Options[string]{Patience: 3 * time.Second})
 		home := p.turn(t, "s").decision["auth"]
 		f.set(home, 429, "1")
-		time.AfterFunc(500*time.Millisecond, func() { f.set(home, 0, "") })
 		g := p.turn(t, "s")
 		require.Equal(t, 200, g.StatusCode)
 		require.Equal(t, home, g.decision["auth"], "its prompt cache is there")
@@ -543,6 +563,17 @@ func TestPatience(t *testing.T) {
 		f.called()
 		g := p.turn(t, "s")
 		require.Equal(t, 200, g.StatusCode, "waiting takes nothing from the attempts")
+		require.NotEqual(t, home, g.decision["auth"])
+		require.Equal(t, []string{home, home, home, home, g.decision["auth"]}, f.called())
+	})
+	t.Run("also if the wait is over before it begins", func(t *testing.T) {
+		var f failing
+		p := start(t, f.serve, &affinityhttp.Options[string]{Patience: 3 * time.Second, Attempts: 2, Within: 20 * time.Second})
+		home := p.turn(t, "s").decision["auth"]
+		f.set(home, 429, "0.000001")
+		f.called()
+		g := p.turn(t, "s")
+		require.Equal(t, 200, g.StatusCode)
 		require.NotEqual(t, home, g.decision["auth"])
 		require.Equal(t, []string{home, home, home, home, g.decision["auth"]}, f.called())
 	})
@@ -740,9 +771,9 @@ func TestAttemptsAndTimeAreBounded(t *testing.T) {
 		p := start(t, func(auth string, w http.ResponseWriter, _ *http.Request) {
 			w.Write([]byte("begun, "))
 			w.(http.Flusher).Flush()
-			time.Sleep(200 * time.Millisecond)
+			time.Sleep(1100 * time.Millisecond)
 			w.Write([]byte("ended"))
-		}, &affinityhttp.Options[string]{Within: 100 * time.Millisecond})
+		}, &affinityhttp.Options[string]{Within: time.Second}) // a busy machine may take some of it to begin
 		require.Equal(t, "begun, ended", p.turn(t, "s").text)
 	})
 }

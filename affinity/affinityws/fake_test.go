@@ -276,7 +276,7 @@ func create(more ...string) map[string]any {
 // event is the next one.
 func (c *client) event() gjson.Result {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 8*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
 	defer cancel()
 	_, text, err := c.conn.Read(ctx)
 	require.NoError(c.t, err)

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// alone builds the tests with one mutation only, and returns the first test that fails,
+// empty if all pass.
+func (m *mutation) alone(root string) (by string, err error) {
+	text, c, err := m.change(root)
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp("", "mutant")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	overlay, _, err := overlay(dir, map[string]string{filepath.Join(root, m.file): c.in(text)})
+	if err != nil {
+		return "", err
+	}
+	module, file := moduleOf(root, m.file)
+	pkg := testedBy(root, m.file)
+	goTest := func(args ...string) (string, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-overlay", overlay, "-vet=off"}, args...)...)
+		cmd.Dir = module
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	// The file's own package first: it is the quickest to build.
+	own := "./" + filepath.ToSlash(filepath.Dir(file))
+	// The first test is built with the mutated file: one that does not compile shows
+	// nothing. Without inlining it is built a quarter sooner; all tests, some of which
+	// count allocations, are run as they are otherwise.
+	first := m.by
+	if first == "" {
+		first = "$none"
+	}
+	// A test that a mutation hangs is stopped soon: the slowest of them takes some seconds.
+	out, err := goTest("-gcflags=-l", "-count=1", "-failfast", "-timeout=30s", "-run", "^"+first+"$", own)
+	if err != nil && (strings.Contains(out, "[build failed]") || strings.Contains(out, "[setup failed]")) {
+		return "", fmt.Errorf("does not compile: %s", out)
+	}
+	if err == nil && m.by != "" {
+		out, err = goTest("-count=1", "-failfast", "-timeout=60s", "-run", "^"+m.by+"$", pkg)
+	}
+	if err == nil {
+		// All of them may take long beside other work, and a mutation that nobody notices must
+		// not seem to be noticed because of that.
+		if out, err = goTest("-count=1", "-failfast", "-timeout=180s", pkg); err == nil {
+			return "", nil
+		}
+	}
+	if by := noticed(out); by != "" {
+		return by, nil
+	}
+	return "", fmt.Errorf("the tests end without naming one: %s", out)
+}
+
+// noticed finds the test that has failed in what the tests have said.
+func noticed(out string) string {
+	for l := range strings.Lines(out) {
+		if rest, ok := strings.CutPrefix(strings.TrimSpace(l), "--- FAIL: "); ok {
+			name, _, _ := strings.Cut(rest, " ")
+			return name
+		}
+	}
+	for l := range strings.Lines(out) {
+		if strings.HasPrefix(l, "panic: ") || strings.HasPrefix(l, "fatal error: ") {
+			return strings.TrimSpace(l)
+		}
+	}
+	return ""
+}
+
+// overlay writes files into a folder and, for the go command, what they stand for there.
+func overlay(dir string, files map[string]string) (path string, replace map[string]string, err error) {
+	replace = map[string]string{}
+	for name, text := range files {
+		replace[name] = filepath.Join(dir, fmt.Sprintf("%d%s", len(replace), filepath.Ext(name)))
+		if err := os.WriteFile(replace[name], []byte(text), 0o600); err != nil {
+			return "", nil, err
+		}
+	}
+	spec, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", nil, err
+	}
+	path = filepath.Join(dir, "overlay.json")
+	return path, replace, os.WriteFile(path, spec, 0o600)
+}
+
+// moduleOf is the folder of the module that has a file, and the file's path in it.
+func moduleOf(root, file string) (module, rest string) {
+	for dir := filepath.Dir(file); dir != "."; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(root, dir, "go.mod")); err == nil {
+			rest, _ = filepath.Rel(dir, file) // dir is a part of file: no error
+			return filepath.Join(root, dir), filepath.ToSlash(rest)
+		}
+	}
+	return root, filepath.ToSlash(file)
+}
+
+// testedBy is the pattern of the packages in the file's module whose tests are asked.
+func testedBy(root, file string) string {
+	module, file := moduleOf(root, file)
+	if module != root {
+		return "./..."
+	}
+	return "./" + strings.SplitN(file, "/", 2)[0] + "/..."
+}
