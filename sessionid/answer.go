@@ -37,6 +37,14 @@ func (a Answer) Owners() []Owner { return a.owners }
 // again, to the same request.
 func (a Answer) IsWhole() bool { return a.whole }
 
+// Passages returns keys of runs of lines that the answer has said, at most 3. A client
+// that compacts a conversation may put the summary that was answered inside a text of its
+// own. [Passages] finds the keys in that text. Bind them to the request's session, so that
+// two sessions that come with one of them do not have it. Other requests do not show them.
+// There are none of short answers, and none of those with tool calls. The slice is part of
+// the Answer: read it, do not write to it.
+func (a Answer) Passages() []Key { return a.reply.Passages() }
+
 // After returns keys that the next request of the conversation has among its
 // Fallbacks, if a is the answer to the request with this ID. Bind them to the request's
 // session. keys are at most 7, the surest first. ids are at most 4 ids that the answer

@@ -1,11 +1,16 @@
 package content
 
-import "github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
+import (
+	"slices"
+
+	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
+)
 
 // Reply is an answer, summed up as the next request will repeat it.
 type Reply struct {
 	messages []message
 	ids      []Key
+	passages []Key
 }
 
 // ReplyOf sums up an answer: a JSON list of messages or items, in the shape in which
@@ -29,8 +34,14 @@ func ReplyOf(list []byte) (r Reply) {
 		r.messages = nil // too many for a boundary behind them
 	}
 	r.ids = ch.ids.answered(nil, 0, false)
+	if !slices.ContainsFunc(r.messages, func(m message) bool { return m.kind == modelCalls }) {
+		r.passages = passagesOf(text) // with calls it is no summary
+	}
 	return r
 }
+
+// Passages returns the keys of passages of the reply, at most 3. The slice is shared.
+func (r Reply) Passages() []Key { return r.passages }
 
 // IsEmpty reports whether nothing was said.
 func (r Reply) IsEmpty() bool { return len(r.messages) == 0 && len(r.ids) == 0 }
