@@ -87,7 +87,7 @@ func (p Pick[T]) Answered(ctx context.Context, a sessionid.Answer) error {
 		return failed
 	}
 	keys, ids := v.asked.id.After(a)
-	passages := a.Passages()
+	passages := v.asked.id.Passages(a)
 	if len(keys) == 0 && len(ids) == 0 && len(passages) == 0 {
 		return failed
 	}

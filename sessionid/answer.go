@@ -37,14 +37,6 @@ func (a Answer) Owners() []Owner { return a.owners }
 // again, to the same request.
 func (a Answer) IsWhole() bool { return a.whole }
 
-// Passages returns keys of runs of lines that the answer has said, at most 3. A client
-// that compacts a conversation may put the summary that was answered inside a text of its
-// own. [Passages] finds the keys in that text. Bind them to the request's session, so that
-// two sessions that come with one of them do not have it. Other requests do not show them.
-// There are none of short answers, and none of those with tool calls. The slice is part of
-// the Answer: read it, do not write to it.
-func (a Answer) Passages() []Key { return a.reply.Passages() }
-
 // After returns keys that the next request of the conversation has among its
 // Fallbacks, if a is the answer to the request with this ID. Bind them to the request's
 // session. keys are at most 7, the surest first. ids are at most 4 ids that the answer
@@ -64,6 +56,19 @@ func (id *ID) After(a Answer) (keys, ids []Key) {
 		}
 	}
 	return keys[:min(len(keys), mostKeys)], ids
+}
+
+// Passages returns keys of runs of lines that a, the answer to the request with this ID,
+// has said, at most 3. There are none unless the ID comes from content and the last message
+// of the request speaks of a summary. A client that compacts a conversation may put the
+// summary that was answered inside a text of its own; the function [Passages] finds the
+// keys in that text. Bind them to the request's session. A passage that two sessions come
+// with is none. The slice is shared: read it, do not write to it.
+func (id *ID) Passages(a Answer) []Key {
+	if id.n > 0 {
+		return nil
+	}
+	return id.history.Passages(a.reply)
 }
 
 // mostKeys is how many keys an answer has.

@@ -13,13 +13,14 @@ type id struct {
 	made    made
 }
 
-// ids are the latest ids of a conversation, in a ring, and whether its first messages
-// stand for others.
+// ids are the latest ids of a conversation, in a ring, its latest text, and whether its
+// first messages stand for others.
 type ids struct {
 	ring    [maxIDs]id
 	n       int
 	message int // that is walked now
 	summary bool
+	latest  []byte // as it is spelled
 }
 
 // note keeps an id of what has a sum; with is 0 or the id's own sum, if the sum of what
@@ -34,7 +35,7 @@ func (s *ids) note(raw []byte, sum, with uint64) {
 	}
 }
 
-func (s *ids) restart() { s.n, s.message, s.summary = 0, 0, false }
+func (s *ids) restart() { s.n, s.message, s.summary, s.latest = 0, 0, false, nil }
 
 // summaryWithin is among how many first messages a summary stands.
 const summaryWithin = 9
@@ -68,6 +69,24 @@ func beginsSummary(raw []byte) bool {
 	}
 	for _, begin := range summaries {
 		if bytes.HasPrefix(raw, begin) {
+			return true
+		}
+	}
+	return false
+}
+
+// headOfText is how much of a text is searched for the words with which clients ask for
+// a summary.
+const headOfText = 512
+
+var asking = [...][]byte{[]byte("summar"), []byte("Summar"), []byte("snapshot")}
+
+// asksSummary reports whether the latest text asks for a summary, as clients do that
+// compact a conversation.
+func (s *ids) asksSummary() bool {
+	head := s.latest[:min(len(s.latest), headOfText)]
+	for _, words := range asking {
+		if bytes.Contains(head, words) {
 			return true
 		}
 	}

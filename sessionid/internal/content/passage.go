@@ -12,9 +12,9 @@ import (
 
 // A client that compacts a conversation may put the summary that the model has
 // answered inside a text of its own. No message is equal to the answer then, but lines
-// of the answer stand in that text as they were. A passage is a run of such lines. An
-// answer leaves the keys of a few passages. A text that stands in place of earlier
-// messages is searched for all that it has.
+// of the answer stand in that text as they were. A passage is a run of such lines. The
+// answer to a request that speaks of a summary leaves the keys of a few passages. A text
+// that stands in place of earlier messages is searched for all that it has.
 //
 // A client may cut a part off the summary, or put words before and behind it. So the
 // keys that an answer leaves are those with the least sums of all its passages, which

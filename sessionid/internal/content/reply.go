@@ -40,9 +40,6 @@ func ReplyOf(list []byte) (r Reply) {
 	return r
 }
 
-// Passages returns the keys of passages of the reply, at most 3. The slice is shared.
-func (r Reply) Passages() []Key { return r.passages }
-
 // IsEmpty reports whether nothing was said.
 func (r Reply) IsEmpty() bool { return len(r.messages) == 0 && len(r.ids) == 0 }
 
@@ -74,4 +71,13 @@ func (h *History) After(r Reply) (keys, ids []Key) {
 		keys = append(keys, MakeKey(p.lo, p.hi))
 	}
 	return append(keys, words[:min(len(words), replyWords)]...), r.ids[:min(len(r.ids), replyIDs)]
+}
+
+// Passages returns the keys of passages of a reply to this request, at most 3. There are
+// none unless the request may have asked for a summary. The slice is shared.
+func (h *History) Passages(r Reply) []Key {
+	if !h.asks {
+		return nil
+	}
+	return r.passages
 }
