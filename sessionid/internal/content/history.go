@@ -127,7 +127,7 @@ func (ch *Chain) History() (h History) {
 		first = ch.n - 1
 	}
 	h.calls = h.last.kind == toolResults
-	h.asks = h.last.kind == userWords && ch.ids.asksSummary()
+	h.asks = ch.asks
 	var marks bounds
 	ch.ids.fresh(&marks, first)
 	h.parts[idsFresh] = uint8(marks.n)

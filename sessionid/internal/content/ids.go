@@ -13,14 +13,13 @@ type id struct {
 	made    made
 }
 
-// ids are the latest ids of a conversation, in a ring, its latest text, and whether its
-// first messages stand for others.
+// ids are the latest ids of a conversation, in a ring, and whether its first messages
+// stand for others.
 type ids struct {
 	ring    [maxIDs]id
 	n       int
 	message int // that is walked now
 	summary bool
-	latest  []byte // as it is spelled
 }
 
 // note keeps an id of what has a sum; with is 0 or the id's own sum, if the sum of what
@@ -35,7 +34,7 @@ func (s *ids) note(raw []byte, sum, with uint64) {
 	}
 }
 
-func (s *ids) restart() { s.n, s.message, s.summary, s.latest = 0, 0, false, nil }
+func (s *ids) restart() { s.n, s.message, s.summary = 0, 0, false }
 
 // summaryWithin is among how many first messages a summary stands.
 const summaryWithin = 9
@@ -75,16 +74,19 @@ func beginsSummary(raw []byte) bool {
 	return false
 }
 
-// headOfText is how much of a text is searched for the words with which clients ask for
-// a summary.
-const headOfText = 512
+// headOfMessage is how much of a message is searched for the words with which clients ask
+// for a summary.
+const headOfMessage = 512
 
-var asking = [...][]byte{[]byte("summar"), []byte("Summar"), []byte("snapshot")}
+// asking are words of those requests. The first one is in summary, Summarize and
+// summarizes; Qwen Code and Gemini CLI also ask for a <state_snapshot> and name it no
+// summary.
+var asking = [...][]byte{[]byte("ummar"), []byte("snapshot")}
 
-// asksSummary reports whether the latest text asks for a summary, as clients do that
-// compact a conversation.
-func (s *ids) asksSummary() bool {
-	head := s.latest[:min(len(s.latest), headOfText)]
+// asksSummary reports whether a message, as it is spelled, asks for a summary as clients
+// do that compact a conversation.
+func asksSummary(raw []byte) bool {
+	head := raw[:min(len(raw), headOfMessage)]
 	for _, words := range asking {
 		if bytes.Contains(head, words) {
 			return true

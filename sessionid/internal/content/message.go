@@ -319,10 +319,8 @@ func (w *walker) text(v jsontext.Value) uint64 {
 	if len(v.Raw) > 1 && v.Raw[1] == '<' && moves(v.Raw) {
 		return 0
 	}
-	if w.ids != nil {
-		if w.ids.latest = v.Raw; w.ids.message < summaryWithin {
-			w.ids.read(v.Raw)
-		}
+	if w.ids != nil && w.ids.message < summaryWithin {
+		w.ids.read(v.Raw)
 	}
 	v = w.whole(v)
 	if len(v.Raw) <= 2 || v.Raw[0] != '"' {
