@@ -66,8 +66,9 @@ func byContent(id *sessionid.ID) bool {
 // differ. With the answers, each of them goes on in a session of its own, and an
 // equal first request whose answer is known is a new conversation. Without them both
 // share a session until they part. A history that the client has rewritten is found
-// by what an answer said, too. It costs a session of content a few keys. A session
-// with an id of its own needs none.
+// by what an answer said, too, also if the client has put a summary that was answered
+// inside a text of its own. It costs a session of content a few keys. A session with an
+// id of its own needs none.
 //
 // Answered also does what Owns does for the state that the answer names. An answer that
 // is not whole does nothing else, because the client may ask again. Nor does the answer

@@ -125,12 +125,15 @@ func TestASummaryOfOthersFindsNobody(t *testing.T) {
 // leads to neither, and the other lines to each. That says nothing of ids.
 func TestALineThatTwoSummariesHaveFindsNeither(t *testing.T) {
 	s := wrap(t, nil)
-	quoted := "The user has said: " + strings.Repeat("look at each of the files ", 20)
-	for i := range 3 {
-		require.NotZero(t, compacts(t, s, "t", fmt.Sprint("line ", i), quoted).Auth)
+	quoted := ""
+	for _, word := range []string{"files", "rooms", "lamps"} {
+		quoted = "The user has said: " + strings.Repeat("look at each of the "+word+" ", 20)
+		for i := range 3 {
+			require.NotZero(t, compacts(t, s, "t", fmt.Sprint(word, i), quoted).Auth)
+		}
+		p := pick(t, s, after(quoted, "go on"), abc)
+		require.Equal(t, affinity.OutcomeNew, p.Decision.Outcome)
 	}
-	p := pick(t, s, after(quoted, "go on"), abc)
-	require.Equal(t, affinity.OutcomeNew, p.Decision.Outcome)
 	sessions := map[cache.Key]bool{}
 	for i := range 6 {
 		what := fmt.Sprint("room ", i)
@@ -142,7 +145,7 @@ func TestALineThatTwoSummariesHaveFindsNeither(t *testing.T) {
 	require.Len(t, sessions, 6)
 	// Ids are believed all the same.
 	first := messages(said("with a tool"))
-	p = pick(t, s, first, abc)
+	p := pick(t, s, first, abc)
 	p.Report(affinity.Served)
 	p = pick(t, s, messages(said("with a tool"), called(shared, "{}"), returned(shared, "r")), abc)
 	p.Report(affinity.Served)

@@ -3,6 +3,7 @@ package sessionid_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -78,6 +79,10 @@ var inside = map[string]func(summary string) string{
 }
 
 func TestASummaryIsFoundInsideAText(t *testing.T) {
+	draft := ""
+	for i := range 60 {
+		draft += fmt.Sprintf("%d. First the user asked for this, and then for that; it is a long story, and nobody will be told of it again.\n", i)
+	}
 	for client, body := range inside {
 		for name, c := range map[string]struct {
 			answer, kept string
@@ -85,7 +90,7 @@ func TestASummaryIsFoundInsideAText(t *testing.T) {
 		}{
 			"as it is":            {snapshot, snapshot, true},
 			"trimmed":             {"\n" + snapshot + "\n", snapshot, true},
-			"without its draft":   {"<analysis>\n" + strings.Repeat("First the user asked for this, and then for that; it is a long story.\n", 60) + "</analysis>\n\n" + snapshot, snapshot, true},
+			"without its draft":   {"<analysis>\n" + draft + "</analysis>\n\n" + snapshot, snapshot, true},
 			"without its title":   {snapshot + "\n<title>Lamp in the hall</title>", snapshot, true},
 			"another one":         {snapshot, strings.ReplaceAll(snapshot, "lamp", "light"), false},
 			"a common short line": {"Yes.", "Yes.", false},
@@ -109,10 +114,20 @@ func TestAnAnswerInsideAnotherTextIsNotFound(t *testing.T) {
 		chatOf(append(slices.Repeat([]string{says("user", "q")}, 9), says("user", "Summary of the conversation:\n"+snapshot))...),
 		`{"messages":[{"role":"user","content":"Summary of the conversation:"}],"tools":[` + inJSON("Summary of the conversation:\n"+snapshot) + `]}`,
 		`{"messages":[{"role":"user","parts":[{"text":` + inJSON("Summary of the conversation:\n"+snapshot) + `,"thought":true}]}]}`,
+		`{"messages":[{"role":"user","content":` + strings.Repeat("[", 8) + inJSON("Summary of the conversation:\n"+snapshot) + strings.Repeat("]", 8) + `}]}`,
 		"", "{", "[]", `"x"`, `{"messages":`, `{"messages":[{"content":[`, `{"prompt":{"id":"p"}}`, `{"request":"x"}`,
 	} {
 		require.False(t, shows(body, a), body)
 	}
+}
+
+func TestTheFirstMessagesOfCodeAssistAreSearched(t *testing.T) {
+	a, summary := chatAnswer(snapshot), `{"role":"user","parts":[{"text":`+inJSON("<summary>\n"+snapshot+"\n</summary>")+`}]}`
+	after := func(n int) string {
+		return `{"request":{"contents":[` + strings.Repeat(`{"role":"user","parts":[{"text":"q"}]},`, n) + summary + `]}}`
+	}
+	require.True(t, shows(after(8), a))
+	require.False(t, shows(after(9), a))
 }
 
 func TestWhatAnAnswerLeaves(t *testing.T) {

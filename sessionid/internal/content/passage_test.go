@@ -42,6 +42,7 @@ func TestAPassageIsARunOfLinesThatSayEnough(t *testing.T) {
 		"comments are no words":  {"<!-- " + enough + " -->", 0},
 		"other scripts are":      {strings.Repeat("摘要", leastPassage/6) + "尾要", 1},
 		"lines of no more words": {strings.Repeat("abcd\n", 64), 0},
+		"one line too many":      {strings.Repeat("abcde\n", mostLines-1) + "abcd\nabcd\n", 0},
 		"words enough for a run": {strings.Repeat("abcde\n", mostLines), 1},
 		"blank lines between":    {strings.Repeat("abcde\n\n  \n", mostLines), 1},
 	} {
