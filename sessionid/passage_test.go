@@ -171,7 +171,10 @@ func TestOnlyTheAnswerToARequestForASummaryLeavesPassages(t *testing.T) {
 		id := extract(t, nil, body)
 		require.Equal(t, want, len(id.Passages(a)) > 0, body)
 	}
-	named := extract(t, headers("X-Session-Id", uuidA), chatOf(says("user", "Write a summary.")))
+	named := extractor(t, &sessionid.Options{Order: []sessionid.Kind{sessionid.KindContent, sessionid.KindGenericHeader}}).
+		Extract(headers("X-Session-Id", uuidA), []byte(chatOf(says("user", "Write a summary."))))
+	require.NotZero(t, named.End())
+	require.NotEmpty(t, named.Names())
 	require.Empty(t, named.Passages(a), "it needs none")
 }
 
