@@ -182,21 +182,21 @@ func TestOnlyTheAnswerToARequestForASummaryLeavesPassages(t *testing.T) {
 func TestALongTextIsNotSearched(t *testing.T) {
 	var b bytes.Buffer
 	b.WriteString(`{"messages":[`)
-	for range 20 {
-		b.WriteString(`{"role":"user","content":"Summary of the conversation:\n` + strings.Repeat(`some \"quoted\" text\n`, 100_000) + `"},`)
+	for range 3 {
+		b.WriteString(`{"role":"user","content":"Summary of the conversation:\n` + strings.Repeat(`some \"quoted\" text\n`, 60_000) + `"},`)
 	}
 	b.WriteString(says("user", "Summary of the conversation:\n"+snapshot) + `]}`)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	found := sessionid.Passages(b.Bytes())
 	runtime.ReadMemStats(&after)
-	require.Empty(t, found)
+	require.Subset(t, found, passagesOf(chatAnswer(snapshot)), "the last text is not too long")
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20))
 }
 
 // Hostile bodies cost no more than one walk.
 func TestHostileSummariesHaveABoundedNumberOfPassages(t *testing.T) {
-	const n = 1 << 18
+	const n = 1 << 15
 	say := func(raw string) string {
 		return `{"messages":[{"role":"user","content":"Summary of the conversation:\n` + raw + `"}]}`
 	}
