@@ -147,8 +147,10 @@ func (a *Affinity[T]) find(ctx context.Context, r *Request, scope *cache.Scope, 
 	default:
 		*b, known, err = a.store.Get(ctx, *scope, keysOf(id))
 	}
-	a.check(err)
-	return known, err
+	if !a.check(err) || known || !bySummary(r, id) {
+		return known, err
+	}
+	return a.findBySummary(ctx, r, scope, id, b)
 }
 
 // shortest serves the usual case: a session without any trouble, bound to an auth

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 
 	"github.com/llmaffinity/llmaffinity/cache"
@@ -65,8 +66,9 @@ func byContent(id *sessionid.ID) bool {
 // differ. With the answers, each of them goes on in a session of its own, and an
 // equal first request whose answer is known is a new conversation. Without them both
 // share a session until they part. A history that the client has rewritten is found
-// by what an answer said, too. It costs a session of content a few keys. A session
-// with an id of its own needs none.
+// by what an answer said, too, also if the client has put a summary that was answered
+// inside a text of its own. It costs a session of content a few keys. A session with an
+// id of its own needs none.
 //
 // Answered also does what Owns does for the state that the answer names. An answer that
 // is not whole does nothing else, because the client may ask again. Nor does the answer
@@ -86,19 +88,20 @@ func (p Pick[T]) Answered(ctx context.Context, a sessionid.Answer) error {
 		return failed
 	}
 	keys, ids := v.asked.id.After(a)
-	if len(keys) == 0 && len(ids) == 0 {
+	passages := v.asked.id.Passages(a)
+	if len(keys) == 0 && len(ids) == 0 && len(passages) == 0 {
 		return failed
 	}
 	if !v.core.answers.Load() {
 		v.core.answers.Store(true)
 	}
-	return errors.Join(failed, v.core.answered(ctx, v, p.Decision.Auth, keys, ids))
+	return errors.Join(failed, v.core.answered(ctx, v, p.Decision.Auth, keys, ids, passages))
 }
 
 // answered binds the keys of an answer to the session of its request. If that is an
 // opening which had another answer already, the answer is another conversation's,
 // which gets a session without an auth: its next request is placed by the balancer.
-func (k *core) answered(ctx context.Context, v *visitor, auth string, keys, ids []cache.Key) error {
+func (k *core) answered(ctx context.Context, v *visitor, auth string, keys, ids, passages []cache.Key) error {
 	q := v.asked
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -109,13 +112,15 @@ func (k *core) answered(ctx context.Context, v *visitor, auth string, keys, ids 
 	if k.doubts.has(v.scope) {
 		ids = nil
 	}
+	marks := slices.Concat(ids, passages)
+	ofIDs := uint8(1<<len(ids) - 1)
 	b, end := q.session, q.end
 	b.Opening = q.opening
 	if side {
 		end = cache.Key{}
 	}
-	extended, shared, err := k.store.Extend(ctx, b, end, keys, ids)
-	if shared != 0 {
+	extended, shared, err := k.store.Extend(ctx, b, end, keys, marks)
+	if shared&ofIDs != 0 {
 		k.doubts.shared(v.scope)
 	}
 	if extended {
@@ -126,12 +131,12 @@ func (k *core) answered(ctx context.Context, v *visitor, auth string, keys, ids 
 	}
 	of := cache.Keys{End: keys[0], Ongoing: true}
 	copy(of.Also[:], keys[1:])
-	copy(of.Marks[:], ids)
+	copy(of.Marks[:], marks)
 	other, existed, err := k.store.Bind(ctx, v.scope, of, auth)
 	if !k.check(err) {
 		return err
 	}
-	if other.Shared != 0 {
+	if other.Shared&ofIDs != 0 {
 		k.doubts.shared(v.scope)
 	}
 	q.session, q.opening = other, false

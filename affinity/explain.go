@@ -62,6 +62,9 @@ func (a *Affinity[T]) Explain(ctx context.Context, r Request, auths []T) (x Expl
 			f.err = cache.ErrClosed
 		} else {
 			f.session, f.known, f.err = a.store.Peek(ctx, at.scope, keysOf(&id))
+			if f.err == nil && !f.known && bySummary(&r, &id) {
+				f.session, f.known, f.err = a.store.Peek(ctx, at.scope, summaryKeys(&r, &id))
+			}
 		}
 	}
 	if !f.known {

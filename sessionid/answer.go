@@ -58,6 +58,19 @@ func (id *ID) After(a Answer) (keys, ids []Key) {
 	return keys[:min(len(keys), mostKeys)], ids
 }
 
+// Passages returns keys of runs of lines that a, the answer to the request with this ID,
+// has said, at most 3. There are none unless the ID comes from content and the last message
+// of the request speaks of a summary. A client that compacts a conversation may put the
+// summary that was answered inside a text of its own; the function [Passages] finds the
+// keys in that text. Bind them to the request's session. A passage that two sessions come
+// with is none. The slice is shared: read it, do not write to it.
+func (id *ID) Passages(a Answer) []Key {
+	if id.n > 0 {
+		return nil
+	}
+	return id.history.Passages(a.reply)
+}
+
 // mostKeys is how many keys an answer has.
 const mostKeys = 7
 

@@ -125,6 +125,8 @@
 //	at most 8, from a user's on          6.3 %          91.9 %     92.5 %    93.4 %
 //	a summary and the last turn          5.6 %          87.6 %
 //	a summary and the last two turns     0 %            98.9 %
+//	a summary that was asked for, inside 100 %                                100 %
+//	another text, and the new question
 //
 // Only the messages tell conversations apart, and no system prompt: requests that all
 // say "Begin." behind different system prompts are one session, unless their answers
@@ -141,6 +143,26 @@
 //
 // Without answers both share their keys until they part. Both may stay on one auth
 // after that.
+//
+// Some clients that compact a conversation ask the model for a summary and put it inside a
+// text of their own. No message is equal to the answer then. The answer to a request that
+// speaks of a summary leaves keys of at most 3 passages, [ID.Passages]. A passage is a run
+// of at most 32 whole lines with 160 letters and digits or more; blank lines, and blanks
+// and tags at the ends of a line, do not count. What the model has written between tags of
+// a draft, such as <analysis>, is left out. So it does not matter what the client puts
+// before and behind the summary, nor that it cuts parts of it off. A request that begins
+// with a summary and is not known otherwise is searched for them: the function [Passages].
+//
+//   - Recognised are texts among the first 9 messages that begin as those of Copilot CLI,
+//     Claude Code, Codex and LangChain do, or with words such as "Summary of the
+//     conversation", and the text before Qwen Code's and Gemini CLI's "Got it. Thanks for
+//     the additional context!".
+//   - Not recognised are shorter summaries, texts of more than a MiB, summaries whose lines
+//     the client breaks anew, answers with tool calls, and answers to requests that do not
+//     speak of a summary or a snapshot in the first 512 bytes of their last message. A
+//     summary may be missed if it is less than a hundredth of the lines of its text.
+//   - A passage that two sessions come with leads to neither. So a long prompt that many
+//     summaries repeat joins no sessions. An answer inside any other text finds nothing.
 //
 // Of 62 captured sessions, two of each client beginning alike, all are exact with the
 // answers, in each of 40 random orders, if the ids are there that clients send. (go test
@@ -164,6 +186,8 @@
 //	Gemini CLI, API key        content; a compression is found by tails    captured
 //	Gemini CLI, Code Assist    user_prompt_id, request.session_id          from its source
 //	Qwen Code                  content; on DashScope metadata.sessionId    captured; from its source
+//	  compressions (0.24.4)    content: needs the answer, which it puts    captured; from its source
+//	                           inside a text, less its <analysis>
 //	pi, chat completions       content                                     captured
 //	pi, Responses              session_id, x-client-request-id             from its source
 //	Mastra with memory         X-Thread-Id                                 captured
@@ -178,6 +202,8 @@
 //	                           its User-Agent
 //	VS Code Copilot            prompt_cache_key, less the model family,    from its source
 //	                           with its User-Agent
+//	Copilot CLI, compactions   content: needs the answer, which it puts    captured
+//	  (1.0.102)                inside <summary> of a text
 //	Copilot CLI, Cline, Roo,   their header, or content where they do not  from their source
 //	Kilo, Mistral Vibe, Crush, send it
 //	OpenHands
@@ -246,6 +272,7 @@
 // Hostile). A search for worse ones finds small bodies of 40 KB, some 200 µs of
 // work, at ten to twenty-five times, by the run (go test ./sessionid -run '^$' -bench
 // TheSlowestBody -slowest 1m).
+// [Passages] keeps at most one text at a time, of at most a MiB, and 16,384 of its lines.
 // Beyond 8,192 messages, 1,024 parts of a message, and 256 members of an object,
 // the rest counts as it is spelled. So does what is more work to take apart than
 // its bytes are worth: thousands of messages that have hardly a word each.

@@ -1,6 +1,10 @@
 package sessionid
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/llmaffinity/llmaffinity/sessionid/internal/content"
+)
 
 // standard is what Extract uses.
 var standard = func() *Extractor {
@@ -25,6 +29,13 @@ func ExtractLeading(header http.Header, body []byte) ID { return standard.Extrac
 // and for a body that is not one JSON object. It costs one walk over the body that
 // hashes, and one allocation.
 func Conversation(body []byte) ID { return byContentAlone.Extract(nil, body) }
+
+// Passages returns keys of what stands in place of earlier messages in a body: if a
+// summary in it is the answer to an earlier request of the conversation, [ID.Passages] of
+// that answer has some of these. There are at most 128, in no order that matters. Ask for them where
+// [ID.Past] is PastSummary and nothing else finds the session. It costs one walk over the
+// body, and memory in proportion to the summary, of at most some MiB.
+func Passages(body []byte) []Key { return content.PassagesIn(body) }
 
 // byContentAlone is what Conversation uses.
 var byContentAlone = func() *Extractor {

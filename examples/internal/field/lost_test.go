@@ -137,6 +137,42 @@ func compacted(turns int) rewrite {
 	}
 }
 
+// summaryOf is a summary of messages: what was said, a line each.
+func summaryOf(messages []json.RawMessage) string {
+	var b strings.Builder
+	for _, m := range messages[1:] {
+		if role, text := roleOf(m), textOf(m); text != "" && role != "tool" {
+			fmt.Fprintf(&b, "- the %s said: %.300s\n", role, strings.Join(strings.Fields(text), " "))
+		}
+	}
+	return b.String()
+}
+
+// summarized are the requests of a conversation whose client asks for a summary once, half
+// way, and goes on with a text of its own that has the answer inside.
+func summarized(c Conversation) (all []lostRequest) {
+	var head []json.RawMessage // in place of the first messages
+	from := 0
+	for i, m := range c.Messages {
+		if roleOf(m) != "assistant" {
+			continue
+		}
+		if head == nil && i >= len(c.Messages)/2 && roleOf(c.Messages[i-1]) == "user" {
+			summary := summaryOf(c.Messages[:i-1])
+			say := func(role, text string) json.RawMessage {
+				return withContent(json.RawMessage(`{"role":"`+role+`"}`), text)
+			}
+			asked := append(c.Messages[:i-1:i-1], say("user", "Please create a detailed summary of the conversation so far."))
+			all = append(all, lostRequest{c.Session, len(all), false, asked, say("assistant", summary)})
+			from = i - 1
+			head = append(c.Messages[:1:1], say("user", "Some of the conversation history has been summarized.\n<summary>\n"+summary+"</summary>"))
+		}
+		messages := append(head[:len(head):len(head)], c.Messages[from:i]...)
+		all = append(all, lostRequest{c.Session, len(all), from == i-1, messages, m})
+	}
+	return all
+}
+
 // trimmed clears all tool results but the last k. Some agents do that.
 func trimmed(k int) rewrite {
 	return func(all []json.RawMessage) []json.RawMessage {
@@ -225,6 +261,7 @@ func TestHistoriesThatLostTheirHeadFindTheirSession(t *testing.T) {
 		{"summary and last turn", compacted(1), data, false, 91},
 		{"summary and last 2 turns", compacted(2), data, false, 98},
 		{"summary and last 3 turns", compacted(3), data, false, 99},
+		{"summary inside a text, with answers", nil, own, true, 99.5},
 		{"old tool results cleared but 2", trimmed(2), data, false, 99},
 		{"old tool results cleared but 4", trimmed(4), data, false, 99},
 		{"first message edited", firstEdited(3), data, false, 99},
@@ -233,6 +270,10 @@ func TestHistoriesThatLostTheirHeadFindTheirSession(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var all []lostRequest
 			for _, conv := range c.data {
+				if c.re == nil {
+					all = append(all, summarized(conv)...)
+					continue
+				}
 				turn := 0
 				for i, m := range conv.Messages {
 					if roleOf(m) != "assistant" {

@@ -57,6 +57,7 @@ type Chain struct {
 	model  bool // the latest message is a model's
 	begun  bool // the first message is a user's words, or of an unknown kind
 	spoke  bool // a model has said more than an opening has
+	asks   bool // the latest message speaks of a summary
 	opens  Key  // the boundary before that answer, or else the end; zero if it comes first
 }
 
@@ -99,7 +100,7 @@ func (ch *Chain) Walk(i int, c *jsontext.Cursor, v jsontext.Value) bool {
 
 func (ch *Chain) restart() {
 	ch.end, ch.n, ch.run, ch.model = pair{}, 0, 0, false
-	ch.weighs, ch.light = 0, 0
+	ch.weighs, ch.light, ch.asks = 0, 0, false
 	ch.ids.restart()
 }
 
@@ -128,15 +129,19 @@ func (ch *Chain) request(c *jsontext.Cursor) {
 func (ch *Chain) messages(c *jsontext.Cursor, v jsontext.Value) {
 	start := c.At
 	if v.Raw[0] != '[' {
+		ch.asks = asksSummary(v.Raw)
 		ch.add(messageOf(c, v, ch.work.left(), &ch.work, &ch.ids, &ch.end))
 		return
 	}
-	for n := 1; ; n++ {
+	for n, latest := 1, start; ; n++ {
 		at := c.At
 		v, ok := c.Element()
 		ch.work.walked += c.At - at
 		switch left := ch.work.left(); {
 		case !ok:
+			if ch.n > 0 && ch.latest.message(ch.n-1).kind == userWords {
+				ch.asks = asksSummary(c.Since(latest))
+			}
 			return
 		case left < -freeWork: // even a look at each message is too much
 			if list := c.PassFrom(start); list != nil {
@@ -150,6 +155,7 @@ func (ch *Chain) messages(c *jsontext.Cursor, v jsontext.Value) {
 		default:
 			ch.add(messageOf(c, v, left, &ch.work, &ch.ids, &ch.end))
 		}
+		latest = at
 	}
 }
 

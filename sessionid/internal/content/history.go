@@ -15,6 +15,7 @@ type History struct {
 	parts [parts]uint8 // how many keys each part has
 	past  Past
 	calls bool                  // the last message has the results of tool calls
+	asks  bool                  // the last message may ask for a summary
 	from  [maxBoundMarks]uint16 // for each mark that is to be bound: see MarksFrom
 	tip   pair                  // the chain at the end, without any state
 	opens Key                   // see Opening
@@ -126,6 +127,7 @@ func (ch *Chain) History() (h History) {
 		first = ch.n - 1
 	}
 	h.calls = h.last.kind == toolResults
+	h.asks = ch.asks
 	var marks bounds
 	ch.ids.fresh(&marks, first)
 	h.parts[idsFresh] = uint8(marks.n)

@@ -44,25 +44,53 @@ var summaries = [...][]byte{
 	[]byte(`"This session is being continued from a previous`), // Claude Code (captured)
 	[]byte(`"Another language model started to solve this`),    // Codex (captured)
 	[]byte(`"What did we do so far?"`),                         // OpenCode (captured)
-	[]byte(`"Got it. Thanks for the additional context!"`),     // Gemini CLI, the answer to one (captured)
-	[]byte(`"Here is a summary of the conversation`),           // LangChain (captured)
+	thanks,
+	[]byte(`"Some of the conversation history has been summ`), // Copilot CLI (captured)
+	[]byte(`"Here is a summary of the conversation`),          // LangChain (captured)
 	[]byte(`"Summary of the conversation`), []byte(`"Conversation summary`), []byte(`"<summary>`), []byte(`"<conversation_summary>`),
 }
 
+// thanks is what Gemini CLI and Qwen Code put there as the answer to a summary (captured).
+var thanks = []byte(`"Got it. Thanks for the additional context!"`)
+
 // read looks whether a text among the first messages is a summary.
-func (s *ids) read(raw []byte) {
-	if s.summary || len(raw) < 3 {
-		return
+func (s *ids) read(raw []byte) { s.summary = s.summary || beginsSummary(raw) }
+
+// beginsSummary reports whether a text stands in place of earlier messages.
+func beginsSummary(raw []byte) bool {
+	if len(raw) < 3 {
+		return false
 	}
 	switch raw[1] {
 	case 'T', 'A', 'W', 'G', 'H', 'S', 'C', '<':
 	default:
-		return
+		return false
 	}
 	for _, begin := range summaries {
 		if bytes.HasPrefix(raw, begin) {
-			s.summary = true
-			return
+			return true
 		}
 	}
+	return false
+}
+
+// headOfMessage is how much of a message is searched for the words with which clients ask
+// for a summary.
+const headOfMessage = 512
+
+// asking are words of those requests. The first one is in summary, Summarize and
+// summarizes; Qwen Code and Gemini CLI also ask for a <state_snapshot> and name it no
+// summary.
+var asking = [...][]byte{[]byte("ummar"), []byte("snapshot")}
+
+// asksSummary reports whether a message, as it is spelled, asks for a summary as clients
+// do that compact a conversation.
+func asksSummary(raw []byte) bool {
+	head := raw[:min(len(raw), headOfMessage)]
+	for _, words := range asking {
+		if bytes.Contains(head, words) {
+			return true
+		}
+	}
+	return false
 }

@@ -1,11 +1,16 @@
 package content
 
-import "github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
+import (
+	"slices"
+
+	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
+)
 
 // Reply is an answer, summed up as the next request will repeat it.
 type Reply struct {
 	messages []message
 	ids      []Key
+	passages []Key
 }
 
 // ReplyOf sums up an answer: a JSON list of messages or items, in the shape in which
@@ -29,6 +34,9 @@ func ReplyOf(list []byte) (r Reply) {
 		r.messages = nil // too many for a boundary behind them
 	}
 	r.ids = ch.ids.answered(nil, 0, false)
+	if !slices.ContainsFunc(r.messages, func(m message) bool { return m.kind == modelCalls }) {
+		r.passages = passagesOf(text) // with calls it is no summary
+	}
 	return r
 }
 
@@ -63,4 +71,13 @@ func (h *History) After(r Reply) (keys, ids []Key) {
 		keys = append(keys, MakeKey(p.lo, p.hi))
 	}
 	return append(keys, words[:min(len(words), replyWords)]...), r.ids[:min(len(r.ids), replyIDs)]
+}
+
+// Passages returns the keys of passages of a reply to this request, at most 3. There are
+// none unless the request may have asked for a summary. The slice is shared.
+func (h *History) Passages(r Reply) []Key {
+	if !h.asks {
+		return nil
+	}
+	return r.passages
 }
