@@ -19,6 +19,7 @@ import (
 // only if there is no other. Without a key, Rendezvous draws one at random, so that
 // weights count there, too.
 func Rendezvous[T any](name func(T) string, weight func(T) float64) Selector[T] {
+	need(name != nil, "Rendezvous without names")
 	return Func[T](func(ctx context.Context, candidates []T) (T, error) {
 		if len(candidates) == 0 {
 			return none[T]()
