@@ -8,32 +8,6 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-type keyKey struct{}
-
-// keyed is a context with a key: one allocation.
-type keyed struct {
-	context.Context
-	key uint64
-}
-
-func (k keyed) Value(of any) any {
-	if of == (keyKey{}) {
-		return k.key
-	}
-	return k.Context.Value(of)
-}
-
-// WithKey puts a key into a context: the same number for the same session.
-// Selectors that place equal keys on equal auths find the key there. Package
-// affinity calls WithKey for every session that it lets a balancer place.
-func WithKey(ctx context.Context, key uint64) context.Context { return keyed{ctx, key} }
-
-// KeyOf returns the key that WithKey has put into a context.
-func KeyOf(ctx context.Context) (key uint64, ok bool) {
-	key, ok = ctx.Value(keyKey{}).(uint64)
-	return key, ok
-}
-
 // Rendezvous places by the key in the context (highest random weight, Thaler and
 // Ravishankar 1998): each candidate draws a number that depends on the key and the
 // candidate's name, and the highest number wins. So replicas that share nothing
@@ -45,6 +19,7 @@ func KeyOf(ctx context.Context) (key uint64, ok bool) {
 // only if there is no other. Without a key, Rendezvous draws one at random, so that
 // weights count there, too.
 func Rendezvous[T any](name func(T) string, weight func(T) float64) Selector[T] {
+	need(name != nil, "Rendezvous without names")
 	return Func[T](func(ctx context.Context, candidates []T) (T, error) {
 		if len(candidates) == 0 {
 			return none[T]()

@@ -3,18 +3,37 @@
 // deployment, a replica. The package knows nothing of sessions.
 //
 // [Selector] is the interface that package affinity wraps. [Func] makes a Selector
-// of a function. For hosts without a balancer of their own there are round robin,
-// fill first, random and rendezvous hashing.
+// of a function: a host's own balancer stays what it is. For hosts without one there are
+// strategies. Which one to take:
 //
-//	next := selector.RoundRobin[*Account]()
+//   - [RoundRobin]: all auths are alike. Each gets the same number of requests.
+//     With names, for lists that are reloaded or shuffled: [WeightedRoundRobin].
+//   - [WeightedRoundRobin]: some auths can take more than others.
+//   - [Random]: the same as round robin without anything to remember.
+//   - [FillFirst]: use up one auth before the next, in the order of the list.
+//   - [LeastRecentTokens]: each gets the same number of tokens, not of requests. This is
+//     the one for sessions, which differ much in length. It needs a [Loads].
+//   - [LeastLoad]: you have a number for how busy an auth is, and it is up to date.
+//   - [TwoChoices]: you have such a number, and it is old, or there are very many auths.
+//   - [Rendezvous]: replicas that share nothing have to agree on the auth of a session.
+//
+// They can be put together: [Tiers] keeps some auths for when the others are away, and
+// [Filter] and [Prefer] choose who comes into question.
+//
+//	next := selector.Tiers(tier, selector.WeightedRoundRobin(name, weight))
 //	account, err := next.Select(ctx, candidates)
+//
+// What a strategy knows of a request is the [Hint] in the context. Those that take turns
+// do so for each pool and model. They remember some hundred pools and models, those that
+// were used last: a client that makes up names of models costs no memory.
+//
+// A constructor that is given nil where it needs a function, a Selector or a Loads panics.
 package selector
 
 import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"sync/atomic"
 )
 
 // ErrNoCandidates is returned by the selectors of this package when there is
@@ -35,18 +54,6 @@ type Func[T any] func(ctx context.Context, candidates []T) (T, error)
 // Select calls f.
 func (f Func[T]) Select(ctx context.Context, candidates []T) (T, error) {
 	return f(ctx, candidates)
-}
-
-// RoundRobin takes the candidates in turn. It counts calls, not auths: a candidate
-// that comes or goes shifts the turn, and nobody waits for long.
-func RoundRobin[T any]() Selector[T] {
-	var n atomic.Uint64
-	return Func[T](func(_ context.Context, candidates []T) (T, error) {
-		if len(candidates) == 0 {
-			return none[T]()
-		}
-		return candidates[(n.Add(1)-1)%uint64(len(candidates))], nil
-	})
 }
 
 // FillFirst takes the first candidate. The host's order is the preference: an auth

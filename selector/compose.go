@@ -1,0 +1,78 @@
+package selector
+
+import (
+	"context"
+	"sync"
+)
+
+// Tiers lets next choose among the candidates of the first tier that has any: those for
+// which tier returns the least number. The others are what is left when those are away.
+// tier is called once for each candidate.
+func Tiers[T any](tier func(T) int, next Selector[T]) Selector[T] {
+	need(tier != nil, "Tiers without tiers")
+	need(next != nil, "Tiers over no Selector")
+	var some lists[T]
+	return Func[T](func(ctx context.Context, candidates []T) (T, error) {
+		list := some.get()
+		defer some.put(list)
+		first := 0
+		for i, c := range candidates {
+			t := tier(c)
+			if i == 0 || t < first {
+				first, *list = t, (*list)[:0]
+			}
+			if t == first {
+				*list = append(*list, c)
+			}
+		}
+		return next.Select(ctx, *list)
+	})
+}
+
+// Filter lets next choose among the candidates for which keep is true. If there are none,
+// next is asked with an empty list: the Selectors of this package return ErrNoCandidates.
+// keep is called once for each candidate. What is known of the request is in its context
+// (HintOf).
+func Filter[T any](keep func(ctx context.Context, auth T) bool, next Selector[T]) Selector[T] {
+	return filter(keep, next, false)
+}
+
+// Prefer is Filter for a wish: if keep is true for none, next chooses among all.
+func Prefer[T any](keep func(ctx context.Context, auth T) bool, next Selector[T]) Selector[T] {
+	return filter(keep, next, true)
+}
+
+func filter[T any](keep func(context.Context, T) bool, next Selector[T], orAll bool) Selector[T] {
+	need(keep != nil, "a filter without a condition")
+	need(next != nil, "a filter over no Selector")
+	var some lists[T]
+	return Func[T](func(ctx context.Context, candidates []T) (T, error) {
+		list := some.get()
+		defer some.put(list)
+		for _, c := range candidates {
+			if keep(ctx, c) {
+				*list = append(*list, c)
+			}
+		}
+		if len(*list) == 0 && orAll {
+			return next.Select(ctx, candidates)
+		}
+		return next.Select(ctx, *list)
+	})
+}
+
+// lists are slices to use again. No Selector keeps the one that it was given.
+type lists[T any] struct{ pool sync.Pool }
+
+func (l *lists[T]) get() *[]T {
+	if list, ok := l.pool.Get().(*[]T); ok {
+		return list
+	}
+	return new([]T)
+}
+
+func (l *lists[T]) put(list *[]T) {
+	clear((*list)[:cap(*list)])
+	*list = (*list)[:0]
+	l.pool.Put(list)
+}
