@@ -18,7 +18,7 @@ import (
 
 // command is what the flags say.
 type command struct {
-	files      []string
+	traces     []func() (*trace.Trace, error)
 	policies   []play.Policy
 	identities []play.Identity
 	config     play.Config
@@ -32,7 +32,12 @@ func parse(args []string, errs io.Writer) (*command, error) {
 	for _, p := range play.Policies() {
 		names = append(names, p.Name)
 	}
+	var shapeNames []string
+	for _, s := range trace.Shapes() {
+		shapeNames = append(shapeNames, s.Name)
+	}
 	policies := f.StringSliceP("policy", "p", nil, "policies to try: "+strings.Join(names, ", ")+", or all")
+	shapes := f.StringSliceP("shape", "s", nil, "made-up traces to replay: "+strings.Join(shapeNames, ", ")+", or all")
 	identity := f.StringP("identity", "i", "", "how requests name their session: id, content, recorded, both (default: recorded if the trace has headers, both if it has sessions, otherwise content)")
 	f.IntVarP(&c.config.Auths, "auths", "a", 8, "how many auths there are")
 	f.IntVarP(&c.config.Histories, "histories", "n", 20, "how many histories: in each, sessions begin up to 30 s earlier or later")
@@ -43,7 +48,6 @@ func parse(args []string, errs io.Writer) (*command, error) {
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
-	c.files = f.Args()
 	if c.config.Auths < 1 || c.config.Histories < 1 {
 		return nil, errors.New("--auths and --histories must be at least 1")
 	}
@@ -59,9 +63,36 @@ func parse(args []string, errs io.Writer) (*command, error) {
 	default:
 		return nil, fmt.Errorf("--identity %q: it is id, content, recorded or both", *identity)
 	}
+	for _, file := range f.Args() {
+		c.traces = append(c.traces, func() (*trace.Trace, error) { return trace.ReadFile(file) })
+	}
+	if err := c.shapes(*shapes); err != nil {
+		return nil, err
+	}
+	if len(c.traces) == 0 {
+		c.traces = append(c.traces, trace.Sample)
+	}
 	var err error
 	c.policies, err = choose(*policies)
 	return c, err
+}
+
+// shapes adds the made-up traces of these names.
+func (c *command) shapes(names []string) error {
+	if len(names) == 1 && names[0] == "all" {
+		names = nil
+		for _, s := range trace.Shapes() {
+			names = append(names, s.Name)
+		}
+	}
+	for _, name := range names {
+		s, err := trace.ShapeOf(name)
+		if err != nil {
+			return fmt.Errorf("--shape: %w", err)
+		}
+		c.traces = append(c.traces, func() (*trace.Trace, error) { return s.Make(c.config.Auths), nil })
+	}
+	return nil
 }
 
 // choose returns the policies of these names.
@@ -90,8 +121,8 @@ func choose(names []string) (out []play.Policy, err error) {
 }
 
 func (c *command) run(t *testing.T, out io.Writer) error {
-	for _, file := range c.files {
-		tr, err := trace.ReadFile(file)
+	for _, load := range c.traces {
+		tr, err := load()
 		if err != nil {
 			return err
 		}

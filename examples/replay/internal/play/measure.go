@@ -33,18 +33,17 @@ type Result struct {
 
 // measure counts what a policy does.
 type measure struct {
-	load, fair    []float64   // by auth, over the whole history
-	windows       [][]float64 // by window and auth
-	fairly        [][]float64 // the same, if all available auths had the same share
-	tokens, hit   float64
-	oracle        float64
-	price         Prices
-	last          []int // by session: the auth of the last request, or -1
-	requests      int
-	refused       int
-	switches      int
-	nanos, timed  int64
-	decideMeasure bool
+	load, fair   []float64   // by auth, over the whole history
+	windows      [][]float64 // by window and auth
+	fairly       [][]float64 // the same, if all available auths had the same share
+	tokens, hit  float64
+	oracle       float64
+	price        Prices
+	last         []int // by session: the auth of the last request, or -1
+	requests     int
+	refused      int
+	switches     int
+	nanos, timed int64
 }
 
 func newMeasure(auths, sessions int, p Prices) *measure {

@@ -73,7 +73,7 @@ func Run(t *testing.T, tr *trace.Trace, policies []Policy, c Config) ([][]Result
 	return results, nil
 }
 
-// host is a gateway with one policy.
+// run is a gateway with one policy.
 type run struct {
 	policy Policy
 	host   *Host
@@ -93,7 +93,7 @@ type open struct {
 // play plays one history against all policies at once: all see the same requests at the same
 // times.
 func play(ctx context.Context, tr *trace.Trace, policies []Policy, c Config, history uint64, failed *error) (out []Result) {
-	p := player{tr: tr, c: c, begun: time.Now(), oracle: newPromptCache(tr.Blocks, c.TTL), there: make([]bool, c.Auths), fit: make([]bool, c.Auths)}
+	p := player{tr: tr, c: c, begun: time.Now(), oracle: newPromptCache(tr.Blocks, c.TTL), there: make([]bool, c.Auths), fit: make([]bool, c.Auths), drained: make([]bool, c.Auths)}
 	for i := range p.there {
 		p.there[i], p.fit[i] = true, true
 	}
@@ -134,11 +134,11 @@ type player struct {
 	ends   ends
 	body   []byte
 
-	// there are the auths that the gateway knows, fit those that can serve.
-	there, fit []bool
-	auths      []int // those that are there
-	serving    []int // those of them that are fit
-	empty      []int64
+	// there are the auths that the gateway knows, fit those that can serve, drained those
+	// that are to get nothing new.
+	there, fit, drained []bool
+	auths               []int // those that are there
+	serving             []int // those of them that are fit and not drained
 }
 
 func (p *player) newRun(policy Policy) (*run, error) {
@@ -183,8 +183,8 @@ func (p *player) play(ctx context.Context, history []trace.Sent) error {
 			for _, r := range p.runs {
 				r.end(e.request, &p.tr.Requests[e.request])
 			}
-		case len(changes) > 0 && changes[0].At+trace.LaterBy <= history[i].At:
-			p.until(changes[0].At + trace.LaterBy)
+		case len(changes) > 0 && changes[0].At+p.tr.Later() <= history[i].At:
+			p.until(changes[0].At + p.tr.Later())
 			p.change(changes[0])
 			changes = changes[1:]
 		default:
@@ -245,7 +245,7 @@ func (p *player) change(c trace.Change) {
 				r.aff.Drain(AuthName(c.Auth), true)
 			}
 		}
-		p.drained(c.Auth)
+		p.drained[c.Auth] = true
 	}
 	p.seeAuths()
 }
@@ -255,13 +255,12 @@ func (p *player) seeAuths() {
 	for a := range p.there {
 		if p.there[a] {
 			p.auths = append(p.auths, a)
-			if p.fit[a] {
+			if p.fit[a] && !p.drained[a] {
 				p.serving = append(p.serving, a)
 			}
 		}
 	}
 }
-func (p *player) drained(int) {}
 
 // send sends a request through all policies.
 func (p *player) send(ctx context.Context, s trace.Sent) error {
@@ -291,16 +290,17 @@ func (p *player) send(ctx context.Context, s trace.Sent) error {
 
 // choose decides, and measures what that costs.
 func (r *run) choose(ctx context.Context, q affinity.Request, auths []int) (int, affinity.Pick[int], error) {
-	begin, ok := virtual.Real()
 	var pick affinity.Pick[int]
 	var err error
-	if r.aff == nil {
-		pick.Auth, err = r.next.Select(ctx, auths)
-	} else {
-		pick, err = r.aff.Pick(ctx, q, auths, r.next.Select)
-	}
-	if end, _ := virtual.Real(); ok {
-		r.m.nanos += end - begin
+	nanos, ok := virtual.Cost(func() {
+		if r.aff == nil {
+			pick.Auth, err = r.next.Select(ctx, auths)
+		} else {
+			pick, err = r.aff.Pick(ctx, q, auths, r.next.Select)
+		}
+	})
+	if ok {
+		r.m.nanos += nanos
 		r.m.timed++
 	}
 	return pick.Auth, pick, err
@@ -316,11 +316,10 @@ func (r *run) end(request int, q *trace.Request) {
 	if r.aff == nil {
 		return
 	}
-	begin, ok := virtual.Real()
-	o.pick.Done(affinity.Report{Result: affinity.Served, Usage: affinity.Usage{Prompt: q.Input, Cached: o.hit, Output: q.Output}})
-	if end, _ := virtual.Real(); ok {
-		r.m.nanos += end - begin
-	}
+	nanos, _ := virtual.Cost(func() {
+		o.pick.Done(affinity.Report{Result: affinity.Served, Usage: affinity.Usage{Prompt: q.Input, Cached: o.hit, Output: q.Output}})
+	})
+	r.m.nanos += nanos
 }
 
 // header is what the request says of its session.

@@ -73,6 +73,8 @@ type Trace struct {
 	Named bool
 	// Changes are in the order of time.
 	Changes []Change
+	// Shift is by how much a session of a history begins earlier or later; 0 is 30 seconds.
+	Shift time.Duration
 }
 
 // Tokens returns the tokens of all prompts.
@@ -83,7 +85,8 @@ func (t *Trace) Tokens() (n int) {
 	return n
 }
 
-// earlierOrLater is by how much a session of a history begins earlier or later.
+// earlierOrLater is by how much a session of a history begins earlier or later, if the trace
+// does not say.
 const earlierOrLater = 30 * time.Second
 
 // Sent is when a request is sent in a history, and which one.
@@ -92,15 +95,15 @@ type Sent struct {
 	Request int
 }
 
-// History is the trace with each session begun up to 30 seconds earlier or later, by a seeded
-// generator. One run of a trace is chance: with a hundred sessions one arrangement is even and
+// History is the trace with each session begun up to 30 seconds (or Shift) earlier or later, by a
+// seeded generator. One run of a trace is chance: with a hundred sessions one arrangement is even and
 // its neighbour is not.
 func (t *Trace) History(seed uint64) []Sent {
 	rng := rand.New(rand.NewPCG(seed, 0x7265706c6179))
 	shift := make([]time.Duration, t.Sessions)
 	for i := range shift {
 		// From 0 up instead of from -30 up: no request is sent before the clock begins.
-		shift[i] = time.Duration(rng.Float64() * float64(2*earlierOrLater))
+		shift[i] = time.Duration(rng.Float64() * float64(2*t.Later()))
 	}
 	out := make([]Sent, len(t.Requests))
 	for i := range t.Requests {
@@ -110,5 +113,10 @@ func (t *Trace) History(seed uint64) []Sent {
 	return out
 }
 
-// LaterBy is by how much a history is later than its trace in the middle.
-const LaterBy = earlierOrLater
+// Later is by how much a history is later than its trace in the middle.
+func (t *Trace) Later() time.Duration {
+	if t.Shift > 0 {
+		return t.Shift
+	}
+	return earlierOrLater
+}
