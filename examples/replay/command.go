@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"strings"
 	"testing"
-	"text/tabwriter"
 	"time"
 
+	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/pflag"
 
 	"github.com/llmaffinity/llmaffinity/examples/replay/internal/play"
@@ -22,10 +23,13 @@ type command struct {
 	policies   []play.Policy
 	identities []play.Identity
 	config     play.Config
+	csv, plots string
+	errs       io.Writer
+	progress   bool
 }
 
 func parse(args []string, errs io.Writer) (*command, error) {
-	c := &command{config: play.Config{}}
+	c := &command{errs: errs}
 	f := pflag.NewFlagSet("replay", pflag.ContinueOnError)
 	f.SetOutput(errs)
 	var names []string
@@ -45,6 +49,9 @@ func parse(args []string, errs io.Writer) (*command, error) {
 	f.Float64Var(&c.config.Prices.Uncached, "price", 3, "price of a million uncached prompt tokens")
 	f.Float64Var(&c.config.Prices.Cached, "price-cached", 0.3, "price of a million cached prompt tokens")
 	f.Float64Var(&c.config.Speed, "speed", 50, "tokens of an answer in a second; 0 is an answer that takes no time")
+	f.StringVar(&c.csv, "csv", "", "file for a line with the numbers of each history")
+	f.StringVar(&c.plots, "plots", "", "folder for the plots, as SVG and PNG")
+	f.BoolVar(&c.progress, "progress", isTerminal(os.Stderr), "show how far it is")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -75,6 +82,12 @@ func parse(args []string, errs io.Writer) (*command, error) {
 	var err error
 	c.policies, err = choose(*policies)
 	return c, err
+}
+
+// isTerminal reports whether somebody may be looking.
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // shapes adds the made-up traces of these names.
@@ -121,83 +134,71 @@ func choose(names []string) (out []play.Policy, err error) {
 }
 
 func (c *command) run(t *testing.T, out io.Writer) error {
+	var parts []part
 	for _, load := range c.traces {
 		tr, err := load()
 		if err != nil {
 			return err
 		}
-		if err := c.replay(t, out, tr); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *command) replay(t *testing.T, out io.Writer, tr *trace.Trace) error {
-	identities := c.identities
-	switch {
-	case identities != nil:
-	case tr.Recorded:
-		identities = []play.Identity{play.AsRecorded}
-	case tr.Named:
-		identities = []play.Identity{play.ByID, play.ByContent}
-	default:
-		identities = []play.Identity{play.ByContent}
-	}
-	for _, id := range identities {
-		config := c.config
-		config.Identity = id
-		results, err := play.Run(t, tr, c.policies, config)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "%s, sessions by %s: %d requests of %d sessions, %.1f million prompt tokens, %d auths, %d histories\n",
-			tr.Name, id, len(tr.Requests), tr.Sessions, float64(tr.Tokens())/1e6, config.Auths, config.Histories)
-		table(out, c.policies, results)
-	}
-	return nil
-}
-
-// column is a column of the table: the median over the histories, and the worst.
-type column struct {
-	head   string
-	format string
-	of     func(play.Result) float64
-	worst  func(a, b float64) float64
-}
-
-func columns() []column {
-	return []column{
-		{"quality", "%.3f", func(r play.Result) float64 { return r.Quality }, math.Min},
-		{"max/mean", "%.3f", func(r play.Result) float64 { return r.Imbalance }, math.Max},
-		{"60 s", "%.2f", func(r play.Result) float64 { return r.Minute }, math.Max},
-		{"uncached", "%.2f", func(r play.Result) float64 { return r.Uncached }, math.Max},
-		{"price", "%.2f", func(r play.Result) float64 { return r.Price }, math.Max},
-		{"switches", "%.0f", func(r play.Result) float64 { return float64(r.Switches) }, math.Max},
-		{"ns", "%.0f", func(r play.Result) float64 { return r.Nanos }, math.Max},
-	}
-}
-
-func table(out io.Writer, policies []play.Policy, results [][]play.Result) {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprint(w, "policy")
-	for _, c := range columns() {
-		fmt.Fprint(w, "\t", c.head)
-	}
-	fmt.Fprintln(w)
-	for i, p := range policies {
-		fmt.Fprint(w, p.Name)
-		for _, c := range columns() {
-			var all []float64
-			worst := c.of(results[i][0])
-			for _, r := range results[i] {
-				all = append(all, c.of(r))
-				worst = c.worst(worst, c.of(r))
+		for _, id := range c.identitiesOf(tr) {
+			p, err := c.replay(t, out, tr, id)
+			if err != nil {
+				return err
 			}
-			fmt.Fprintf(w, "\t"+c.format+" ("+c.format+")", play.Median(all), worst)
+			parts = append(parts, p)
 		}
-		fmt.Fprintln(w)
 	}
-	w.Flush()
-	fmt.Fprintln(out)
+	if c.csv != "" {
+		return writeCSV(c.csv, parts)
+	}
+	return nil
+}
+
+// identitiesOf says how the requests of a trace are to name their sessions.
+func (c *command) identitiesOf(tr *trace.Trace) []play.Identity {
+	switch {
+	case c.identities != nil:
+		return c.identities
+	case tr.Recorded:
+		return []play.Identity{play.AsRecorded}
+	case tr.Named:
+		return []play.Identity{play.ByID, play.ByContent}
+	}
+	return []play.Identity{play.ByContent}
+}
+
+// replay replays a trace, prints the table and draws the plots.
+func (c *command) replay(t *testing.T, out io.Writer, tr *trace.Trace, id play.Identity) (part, error) {
+	config := c.config
+	config.Identity = id
+	title := fmt.Sprintf("%s, sessions by %s", tr.Name, id)
+	bar := progressbar.NewOptions(config.Histories,
+		progressbar.OptionSetWriter(c.errs),
+		progressbar.OptionSetDescription(title),
+		progressbar.OptionSetVisibility(c.progress),
+		progressbar.OptionShowCount(),
+		progressbar.OptionClearOnFinish(),
+	)
+	config.Progress = func() { bar.Add(1) } // an error of the terminal's is no reason to stop
+	results, err := play.Run(t, tr, c.policies, config)
+	if err != nil {
+		return part{}, err
+	}
+	bar.Finish()
+	p := part{tr.Name, id, c.policies, results}
+	fmt.Fprintf(out, "%s: %d requests of %d sessions, %.1f million prompt tokens; %d auths; the median (the worst) of %d histories\n",
+		title, len(tr.Requests), tr.Sessions, float64(tr.Tokens())/1e6, config.Auths, config.Histories)
+	p.table(out)
+	if c.plots == "" {
+		return p, nil
+	}
+	if err := os.MkdirAll(c.plots, 0o755); err != nil {
+		return part{}, err
+	}
+	files, err := p.draw(c.plots)
+	if err != nil {
+		return part{}, err
+	}
+	fmt.Fprintf(out, "plots: %s\n\n", strings.Join(files, " "))
+	return p, nil
 }
