@@ -268,7 +268,7 @@ func (p *player) send(ctx context.Context, s trace.Sent) error {
 	now := time.Now().UnixNano()
 	oracle := p.oracle.send(q, now)
 	p.body = q.AppendBody(p.body[:0])
-	request := affinity.Request{Model: "replay", Header: p.header(q), Body: p.body, Path: q.Path}
+	request := affinity.Request{Model: q.Model, Header: p.header(q), Body: p.body, Path: q.Path}
 	for _, r := range p.runs {
 		r.host.forget()
 		auths := p.auths

@@ -24,7 +24,7 @@ func ofBlocks(name string, lines []blockRequest) *Trace {
 	for i, l := range lines {
 		r := &t.Requests[i]
 		r.At = time.Duration((l.Millis - lines[0].Millis) * float64(time.Millisecond))
-		r.Input, r.Output = l.Input, l.Output
+		r.Input, r.Output, r.Model = l.Input, l.Output, model
 		r.Blocks = make([]int32, len(l.Blocks))
 		for j, id := range l.Blocks {
 			n, ok := numbers[id]

@@ -41,7 +41,7 @@ func ofConversations(name string, all []conversation) (*Trace, error) {
 			if role.Role != "assistant" {
 				continue
 			}
-			r := Request{Session: s, At: at, Output: max(1, len(m)/tokenBytes), body: messages(c.Messages[:i])}
+			r := Request{Session: s, At: at, Output: max(1, len(m)/tokenBytes), Model: model, body: messages(c.Messages[:i])}
 			var text []byte
 			for _, m := range c.Messages[:i] {
 				text = append(text, m...)
@@ -61,7 +61,7 @@ func ofConversations(name string, all []conversation) (*Trace, error) {
 type messages []json.RawMessage
 
 func (m messages) appendTo(buf []byte) []byte {
-	buf = append(buf, `{"model":"replay","messages":[`...)
+	buf = append(buf, `{"model":"` + model + `","messages":[`...)
 	for i, one := range m {
 		if i > 0 {
 			buf = append(buf, ',')

@@ -34,7 +34,7 @@ func ReadFile(path string) (*Trace, error) {
 //
 //	session, timestamp, input_length, output_length, hash_ids     a prompt's blocks (without session, too)
 //	session, messages                                             a conversation
-//	timestamp, headers, body                                      a recorded request
+//	timestamp, headers, body                                      a recorded request, see package record
 func Read(name string, r io.Reader) (*Trace, error) {
 	b := bufio.NewReaderSize(r, 1<<20)
 	if head, _ := b.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
@@ -73,6 +73,8 @@ func Read(name string, r io.Reader) (*Trace, error) {
 			return nil, err
 		}
 		return ofConversations(name, all)
+	case first.Get("headers").Exists(), first.Get("body").Exists():
+		return ofRecording(name, lines)
 	}
 	return nil, errors.New("the first line is of no kind that is known: it has neither hash_ids, nor messages, nor headers with a body")
 }

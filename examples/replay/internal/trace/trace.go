@@ -30,8 +30,8 @@ type Request struct {
 	Blocks []int32
 	// Header is what was recorded, nil if nothing was.
 	Header http.Header
-	// Path is the request's path, empty if it is not known.
-	Path string
+	// Path is the request's path, empty if it is not known. Model is what it asks for.
+	Path, Model string
 
 	body body
 }
@@ -120,3 +120,6 @@ func (t *Trace) Later() time.Duration {
 	}
 	return earlierOrLater
 }
+
+// model is what requests ask for in traces that do not say.
+const model = "replay"
