@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"image/color"
 	"path/filepath"
+	"slices"
 	"strings"
-	"time"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -52,12 +52,34 @@ func Balance(dir, name, title string, policies []play.Policy, results [][]play.R
 		p.Add(small, large)
 		p.Legend.Add(policy.Name, large)
 	}
-	p.X.Min = min(p.X.Min, 1)
-	p.Y.Max = max(p.Y.Max, 1)
+	p.X.Min, p.Y.Max = min(p.X.Min, 1), max(p.Y.Max, 1)
+	// Room for the points at the edge, and for the legend.
+	p.X.Max += (p.X.Max - p.X.Min) * 0.05
+	p.Y.Min -= (p.Y.Max - p.Y.Min) * 0.05
+	p.Y.Max += (p.Y.Max - p.Y.Min) * 0.02
 	return save(p, dir, name+"-balance")
 }
 
-// Load draws how many prompt tokens each auth was sent in each minute of one history.
+// mostPoints is how many points a line has at most. With more nobody can tell the lines apart.
+const mostPoints = 40
+
+// bins makes means over some minutes of a load by minute, so that there are no more than
+// mostPoints, and says how many minutes each is.
+func bins(minutes [][]float64) (out [][]float64, each int) {
+	each = max(1, (len(minutes)+mostPoints-1)/mostPoints)
+	for part := range slices.Chunk(minutes, each) {
+		mean := make([]float64, len(part[0]))
+		for _, m := range part {
+			for auth, load := range m {
+				mean[auth] += load / float64(len(part))
+			}
+		}
+		out = append(out, mean)
+	}
+	return out, each
+}
+
+// Load draws how many prompt tokens each auth was sent over the time of one history.
 func Load(dir, name, title string, minutes [][]float64) ([]string, error) {
 	p := plot.New()
 	p.Title.Text = title
@@ -65,17 +87,20 @@ func Load(dir, name, title string, minutes [][]float64) ([]string, error) {
 	p.Y.Label.Text = "thousand prompt tokens a minute"
 	p.Add(plotter.NewGrid())
 	p.Legend.Top = true
+	p.Legend.ThumbnailWidth = vg.Centimeter
+	minutes, each := bins(minutes)
 	if len(minutes) > 0 {
 		for auth := range minutes[0] {
 			line := make(plotter.XYs, len(minutes))
 			for i, m := range minutes {
-				line[i] = plotter.XY{X: float64(i) * time.Minute.Minutes(), Y: m[auth] / 1000}
+				line[i] = plotter.XY{X: (float64(i) + 0.5) * float64(each), Y: m[auth] / 1000}
 			}
 			l, err := plotter.NewLine(line)
 			if err != nil {
 				return nil, err
 			}
 			l.Color = plotutil.Color(auth)
+			l.Width = vg.Points(1.5)
 			l.Dashes = plotutil.Dashes(auth / len(plotutil.DefaultColors))
 			p.Add(l)
 			if len(minutes[0]) <= 16 {
@@ -83,6 +108,8 @@ func Load(dir, name, title string, minutes [][]float64) ([]string, error) {
 			}
 		}
 	}
+	p.X.Min, p.Y.Min = 0, 0
+	p.X.Max += (p.X.Max - p.X.Min) * 0.2 // room for the legend
 	return save(p, dir, name)
 }
 

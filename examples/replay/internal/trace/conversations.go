@@ -61,7 +61,7 @@ func ofConversations(name string, all []conversation) (*Trace, error) {
 type messages []json.RawMessage
 
 func (m messages) appendTo(buf []byte) []byte {
-	buf = append(buf, `{"model":"` + model + `","messages":[`...)
+	buf = append(buf, `{"model":"`+model+`","messages":[`...)
 	for i, one := range m {
 		if i > 0 {
 			buf = append(buf, ',')

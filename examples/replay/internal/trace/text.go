@@ -46,7 +46,7 @@ type rendered struct {
 }
 
 func (r *rendered) appendTo(buf []byte) []byte {
-	buf = append(buf, `{"model":"` + model + `","messages":[{"role":"user","content":"`...)
+	buf = append(buf, `{"model":"`+model+`","messages":[{"role":"user","content":"`...)
 	at := 0
 	for i := 0; i <= len(r.cuts); i++ {
 		end := r.bytes
