@@ -69,6 +69,7 @@ func TestTheMeasure(t *testing.T) {
 func TestWithOneAuthAllPoliciesAreEqual(t *testing.T) {
 	tr, err := trace.Sample()
 	require.NoError(t, err)
+	tr.Requests = tr.Requests[:400]
 	c := config
 	c.Auths = 1
 	results, err := Run(t, tr, Policies(), c)
@@ -88,6 +89,7 @@ func TestWithOneAuthAllPoliciesAreEqual(t *testing.T) {
 func TestARunCanBeRepeated(t *testing.T) {
 	tr, err := trace.Sample()
 	require.NoError(t, err)
+	tr.Requests = tr.Requests[:400]
 	c := config
 	c.Auths, c.Histories, c.Identity = 8, 2, ByContent
 	run := func(names ...string) map[string][]Result {

@@ -1,3 +1,8 @@
+//go:build !race
+
+// The race detector makes these ten times slower, and has the same code to look at in the
+// other tests.
+
 package play
 
 import (
@@ -68,9 +73,6 @@ func TestTheBars(t *testing.T) {
 			}
 			all := config
 			all.Auths, all.Identity, all.Histories = c.auths, c.by, 3
-			if raced {
-				all.Histories = 1 // the race detector makes it ten times slower
-			}
 			results, err := Run(t, tr, policies(t, names...), all)
 			require.NoError(t, err)
 			for i, b := range c.bars {
