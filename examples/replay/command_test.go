@@ -39,14 +39,14 @@ func runCommand(t *testing.T, args ...string) (out, errs string, code int) {
 func TestTheCommandWritesTables(t *testing.T) {
 	dir := t.TempDir()
 	table := filepath.Join(dir, "numbers.csv")
-	out, errs, code := runCommand(t, "-n", "2", "-i", "both", "-s", "wake", "-p", "roundrobin,stay", "--csv", table, "--plots", filepath.Join(dir, "plots"))
+	out, errs, code := runCommand(t, "-n", "2", "-i", "both", "-s", "documents", "-p", "roundrobin,stay", "--csv", table, "--plots", filepath.Join(dir, "plots"))
 	require.Zero(t, code, errs)
 	require.Empty(t, errs)
 	require.NotContains(t, out, "PASS")
 	require.Equal(t, 2, strings.Count(out, "\nroundrobin "), out)
 	require.Equal(t, 2, strings.Count(out, "\nstay "), out)
-	require.Contains(t, out, "wake, sessions by id: ")
-	require.Contains(t, out, "wake, sessions by content: ")
+	require.Contains(t, out, "documents, sessions by id: ")
+	require.Contains(t, out, "documents, sessions by content: ")
 
 	f, err := os.Open(table)
 	require.NoError(t, err)
@@ -55,9 +55,9 @@ func TestTheCommandWritesTables(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, lines, 1+2*2*2)
 	require.Equal(t, []string{"trace", "identity", "policy", "history", "quality", "max/mean"}, lines[0][:6])
-	require.Equal(t, []string{"wake", "id", "roundrobin", "0"}, lines[1][:4])
+	require.Equal(t, []string{"documents", "id", "roundrobin", "0"}, lines[1][:4])
 
-	for _, name := range []string{"wake-id-balance", "wake-content-balance", "wake-id-load-stay", "wake-content-load-roundrobin"} {
+	for _, name := range []string{"documents-id-balance", "documents-content-balance", "documents-id-load-stay", "documents-content-load-roundrobin"} {
 		f, err := os.Open(filepath.Join(dir, "plots", name+".png"))
 		require.NoError(t, err)
 		image, err := png.Decode(f)
