@@ -49,6 +49,7 @@ func parse(args []string, errs io.Writer) (*command, error) {
 	f.Float64Var(&c.config.Prices.Uncached, "price", 3, "price of a million uncached prompt tokens")
 	f.Float64Var(&c.config.Prices.Cached, "price-cached", 0.3, "price of a million cached prompt tokens")
 	f.Float64Var(&c.config.Speed, "speed", 50, "tokens of an answer in a second; 0 is an answer that takes no time")
+	f.BoolVar(&c.config.Answers, "answers", false, "hand the answers back, as affinityhttp does, so that conversations that begin with the same words are told apart")
 	f.StringVar(&c.csv, "csv", "", "file for a line with the numbers of each history")
 	f.StringVar(&c.plots, "plots", "", "folder for the plots, as SVG and PNG")
 	f.BoolVar(&c.progress, "progress", isTerminal(os.Stderr), "show how far it is")

@@ -16,6 +16,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/replay/internal/trace"
 	"github.com/llmaffinity/llmaffinity/examples/replay/internal/virtual"
 	"github.com/llmaffinity/llmaffinity/selector"
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // Identity is how a request says which session it is part of.
@@ -38,6 +39,9 @@ type Config struct {
 	Prices Prices
 	// Speed is how many tokens of an answer come in a second. With 0 an answer takes no time.
 	Speed float64
+	// Answers hands answers back, as affinityhttp does: conversations that begin with the same
+	// words are told apart by them.
+	Answers bool
 	// Progress, if not nil, is called when a history is done, from any goroutine.
 	Progress func()
 }
@@ -180,8 +184,8 @@ func (p *player) play(ctx context.Context, history []trace.Sent) error {
 		case len(p.ends) > 0 && (i == len(history) || p.ends[0].at <= history[i].At):
 			e := heap.Pop(&p.ends).(answerEnd)
 			p.until(e.at)
-			for _, r := range p.runs {
-				r.end(e.request, &p.tr.Requests[e.request])
+			if err := p.end(ctx, e.request); err != nil {
+				return err
 			}
 		case len(changes) > 0 && changes[0].At+p.tr.Later() <= history[i].At:
 			p.until(changes[0].At + p.tr.Later())
@@ -267,7 +271,7 @@ func (p *player) send(ctx context.Context, s trace.Sent) error {
 	q := &p.tr.Requests[s.Request]
 	now := time.Now().UnixNano()
 	oracle := p.oracle.send(q, now)
-	p.body = q.AppendBody(p.body[:0])
+	p.body = q.AppendBody(p.body[:0], p.c.Answers)
 	request := affinity.Request{Model: q.Model, Header: p.header(q), Body: p.body, Path: q.Path}
 	for _, r := range p.runs {
 		r.host.forget()
@@ -306,20 +310,40 @@ func (r *run) choose(ctx context.Context, q affinity.Request, auths []int) (int,
 	return pick.Auth, pick, err
 }
 
+// end tells all policies that an answer has ended.
+func (p *player) end(ctx context.Context, request int) error {
+	q := &p.tr.Requests[request]
+	var answer sessionid.Answer
+	if p.c.Answers {
+		p.body = q.AppendAnswer(p.body[:0])
+		answer = sessionid.ReadAnswer(p.body)
+	}
+	for _, r := range p.runs {
+		if err := r.end(ctx, request, q, answer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // end reports how a request went.
-func (r *run) end(request int, q *trace.Request) {
+func (r *run) end(ctx context.Context, request int, q *trace.Request, answer sessionid.Answer) (err error) {
 	o, ok := r.open[request]
 	if !ok {
-		return
+		return nil
 	}
 	delete(r.open, request)
 	if r.aff == nil {
-		return
+		return nil
 	}
 	nanos, _ := virtual.Cost(func() {
 		o.pick.Done(affinity.Report{Result: affinity.Served, Usage: affinity.Usage{Prompt: q.Input, Cached: o.hit, Output: q.Output}})
+		if !answer.IsZero() {
+			err = o.pick.Answered(ctx, answer)
+		}
 	})
 	r.m.nanos += nanos
+	return err
 }
 
 // header is what the request says of its session.

@@ -189,3 +189,38 @@ func TestMedian(t *testing.T) {
 	require.InDelta(t, 2, Median([]float64{3, 1, 2}), 0)
 	require.InDelta(t, 2.5, Median([]float64{4, 1, 2, 3}), 0)
 }
+
+// Two conversations that begin with the same words at the same time are one session until they
+// part, and go on at one auth. With their answers they are told apart.
+func TestAnswersTellTwinsApart(t *testing.T) {
+	var lines []string
+	for session := range 2 {
+		for turn := range 5 {
+			ids := []int{0, 1, 2}
+			for i := range turn {
+				ids = append(ids, 100*(session+1)+i)
+			}
+			lines = append(lines, fmt.Sprintf(`{"session":%d,"timestamp":%d,"input_length":%d,"output_length":100,"hash_ids":[%s]}`,
+				session, turn*100_000, 512*len(ids), strings.Trim(strings.ReplaceAll(fmt.Sprint(ids), " ", ","), "[]")))
+		}
+	}
+	tr := read(t, lines...)
+	tr.Shift = time.Second // shorter than an answer
+	c := config
+	c.Identity = ByContent
+	auths := func() int {
+		results, err := Run(t, tr, policies(t, "stay"), c)
+		require.NoError(t, err)
+		last := results[0][0].Load[len(results[0][0].Load)-1]
+		n := 0
+		for _, load := range last {
+			if load > 0 {
+				n++
+			}
+		}
+		return n
+	}
+	require.Equal(t, 1, auths())
+	c.Answers = true
+	require.Equal(t, 2, auths())
+}

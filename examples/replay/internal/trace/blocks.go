@@ -91,6 +91,34 @@ type end struct {
 	tokens int
 }
 
+// ended is a prompt that ended somewhere.
+type ended struct {
+	end
+	by *Request
+}
+
+// cutBy is where a text is cut because an earlier prompt ended there.
+type cutBy struct {
+	at int
+	by *Request
+}
+
+// cut cuts the text where earlier prompts ended. The answer to such a prompt stands behind it,
+// and something else behind the answer.
+func (r *rendered) cut(all []cutBy) {
+	for i, c := range all {
+		to := r.bytes
+		if i+1 < len(all) {
+			to = all[i+1].at
+		}
+		answer := max(0, min(c.by.Output*tokenBytes, to-c.at-tokenBytes))
+		r.cuts = append(r.cuts, cut{c.at, answer})
+		if p := c.by.body.(*rendered); p.goesOn == nil && answer > 0 {
+			p.goesOn, p.from, p.to = r, c.at, c.at+answer
+		}
+	}
+}
+
 // before names the place in the tree of prefixes in front of the i-th block of a prompt.
 func before(blocks []int32, i int) int32 {
 	if i == 0 {
@@ -126,26 +154,29 @@ func render(t *Trace) {
 		texts.learn(session)
 	}
 	for _, session := range sessions {
-		ends := map[int32][]end{}
+		ends := map[int32][]ended{}
 		for _, r := range session {
 			b := &rendered{texts: make([]int32, len(r.Blocks)), bytes: min(r.Input, len(r.Blocks)*BlockTokens) * tokenBytes}
 			for i, block := range r.Blocks {
 				b.texts[i] = texts.of(block)
 			}
+			var all []cutBy
 			for i := range r.Blocks {
-				var cuts []int
+				var cuts []cutBy
 				for _, e := range ends[before(r.Blocks, i)] {
 					if at := (i*BlockTokens + e.tokens) * tokenBytes; at > 0 && at < b.bytes && (e.tokens == 0 || texts.of(e.rest) == b.texts[i]) {
-						cuts = append(cuts, at)
+						cuts = append(cuts, cutBy{at, e.by})
 					}
 				}
-				slices.Sort(cuts)
-				b.cuts = append(b.cuts, slices.Compact(cuts)...)
+				slices.SortStableFunc(cuts, func(a, b cutBy) int { return cmp.Compare(a.at, b.at) })
+				cuts = slices.CompactFunc(cuts, func(a, b cutBy) bool { return a.at == b.at })
+				all = append(all, cuts...)
 			}
+			b.cut(all)
 			r.body = b
 			at, e := r.end()
-			if !slices.Contains(ends[at], e) {
-				ends[at] = append(ends[at], e)
+			if !slices.ContainsFunc(ends[at], func(f ended) bool { return f.end == e }) {
+				ends[at] = append(ends[at], ended{e, r})
 			}
 		}
 	}

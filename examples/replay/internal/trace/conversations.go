@@ -41,7 +41,7 @@ func ofConversations(name string, all []conversation) (*Trace, error) {
 			if role.Role != "assistant" {
 				continue
 			}
-			r := Request{Session: s, At: at, Output: max(1, len(m)/tokenBytes), Model: model, body: messages(c.Messages[:i])}
+			r := Request{Session: s, At: at, Output: max(1, len(m)/tokenBytes), Model: model, body: messages{c.Messages[:i], m}}
 			var text []byte
 			for _, m := range c.Messages[:i] {
 				text = append(text, m...)
@@ -57,18 +57,25 @@ func ofConversations(name string, all []conversation) (*Trace, error) {
 	return t, nil
 }
 
-// messages is the body of a request of the chat API.
-type messages []json.RawMessage
+// messages is the body of a request of the chat API, and its answer.
+type messages struct {
+	said   []json.RawMessage
+	answer json.RawMessage
+}
 
-func (m messages) appendTo(buf []byte) []byte {
+func (m messages) appendTo(buf []byte, _ bool) []byte {
 	buf = append(buf, `{"model":"`+model+`","messages":[`...)
-	for i, one := range m {
+	for i, one := range m.said {
 		if i > 0 {
 			buf = append(buf, ',')
 		}
 		buf = append(buf, one...)
 	}
 	return append(buf, `]}`...)
+}
+
+func (m messages) appendAnswer(buf []byte) []byte {
+	return append(append(append(buf, answerBegin...), m.answer...), answerEnd...)
 }
 
 // hasher numbers the blocks of texts: equal prefixes have equal numbers.

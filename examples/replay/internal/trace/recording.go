@@ -34,7 +34,7 @@ func ofRecording(name string, lines [][]byte) (*Trace, error) {
 		if r.Output == 0 {
 			r.Output = unknownOutput
 		}
-		body = r.AppendBody(body[:0])
+		body = r.AppendBody(body[:0], false)
 		r.Model = gjson.GetBytes(body, "model").String()
 		text = prompt(text[:0], body)
 		r.Input, r.Blocks = len(text)/tokenBytes, h.blocks(text)
@@ -52,7 +52,9 @@ func ofRecording(name string, lines [][]byte) (*Trace, error) {
 // digests are a body as the recording has it. Bodies are long; what is recorded of them is not.
 type digests []byte
 
-func (d digests) appendTo(buf []byte) []byte { return record.Expand(buf, d) }
+func (d digests) appendTo(buf []byte, _ bool) []byte { return record.Expand(buf, d) }
+
+func (d digests) appendAnswer(buf []byte) []byte { return buf } // answers are not recorded
 
 // findSessions asks package affinity which requests are of one session: a recording does not
 // say.
@@ -66,7 +68,7 @@ func (t *Trace) findSessions() error {
 	var body []byte
 	for i := range t.Requests {
 		r := &t.Requests[i]
-		body = r.AppendBody(body[:0])
+		body = r.AppendBody(body[:0], false)
 		p, err := s.Pick(context.Background(), affinity.Request{Model: r.Model, Header: r.Header, Path: r.Path, Body: body}, []string{"any"})
 		if err != nil {
 			return err

@@ -42,28 +42,63 @@ func appendText(buf []byte, block int32, n int) []byte {
 type rendered struct {
 	texts []int32 // whose text each block has
 	bytes int     // of text, all in all
-	cuts  []int   // where in the text a message ends and the next one begins
+	cuts  []cut   // where a message ends and the next one begins
+
+	// Where the answer to the request stands in a later one; nil if nobody goes on.
+	goesOn   *rendered
+	from, to int
 }
 
-func (r *rendered) appendTo(buf []byte) []byte {
+// cut is where an earlier prompt ended.
+type cut struct {
+	at     int // in the text
+	answer int // how long the answer to that prompt is, which stands behind it
+}
+
+func (r *rendered) appendTo(buf []byte, answers bool) []byte {
 	buf = append(buf, `{"model":"`+model+`","messages":[{"role":"user","content":"`...)
 	at := 0
-	for i := 0; i <= len(r.cuts); i++ {
-		end := r.bytes
-		if i < len(r.cuts) {
-			end = r.cuts[i]
-		}
-		if i > 0 {
-			buf = append(buf, `"},{"role":"user","content":"`...)
-		}
-		for at < end {
-			block, from := at/blockBytes, at%blockBytes
-			to := min(blockBytes, from+end-at)
-			buf = appendPart(buf, r.texts[block], from, to)
-			at += to - from
+	part := func(to int, role string) {
+		buf = r.appendText(buf, at, to)
+		at = to
+		buf = append(buf, `"},{"role":"`+role+`","content":"`...)
+	}
+	for _, c := range r.cuts {
+		if answers && c.answer > 0 {
+			part(c.at, "assistant")
+			part(c.at+c.answer, "user")
+		} else {
+			part(c.at, "user")
 		}
 	}
-	return append(buf, `"}]}`...)
+	return append(r.appendText(buf, at, r.bytes), `"}]}`...)
+}
+
+func (r *rendered) appendAnswer(buf []byte) []byte {
+	buf = append(buf, answerBegin+`{"role":"assistant","content":"`...)
+	if r.goesOn != nil {
+		buf = r.goesOn.appendText(buf, r.from, r.to)
+	} else {
+		buf = append(buf, "an answer that nobody repeats"...)
+	}
+	return append(buf, `"}`+answerEnd...)
+}
+
+// An answer of the chat API, around its message.
+const (
+	answerBegin = `{"object":"chat.completion","choices":[{"index":0,"finish_reason":"stop","message":`
+	answerEnd   = `}]}`
+)
+
+// appendText appends the bytes [at, end) of the text.
+func (r *rendered) appendText(buf []byte, at, end int) []byte {
+	for at < end {
+		block, from := at/blockBytes, at%blockBytes
+		to := min(blockBytes, from+end-at)
+		buf = appendPart(buf, r.texts[block], from, to)
+		at += to - from
+	}
+	return buf
 }
 
 // appendPart appends the bytes [from, to) of a block's text.

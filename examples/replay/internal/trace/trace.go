@@ -36,13 +36,19 @@ type Request struct {
 	body body
 }
 
-// body is how a request's body is made.
+// body is how a request's body is made, and its answer.
 type body interface {
-	appendTo(buf []byte) []byte
+	appendTo(buf []byte, answers bool) []byte
+	appendAnswer(buf []byte) []byte
 }
 
-// AppendBody appends the request's body to buf. The same request always has the same body.
-func (r *Request) AppendBody(buf []byte) []byte { return r.body.appendTo(buf) }
+// AppendBody appends the request's body to buf. The same request always has the same body. With
+// answers, the messages of a body that is made of blocks are cut behind the answers, too.
+func (r *Request) AppendBody(buf []byte, answers bool) []byte { return r.body.appendTo(buf, answers) }
+
+// AppendAnswer appends the answer to the request, which its session's next request repeats. It
+// is nothing if the trace has no answers.
+func (r *Request) AppendAnswer(buf []byte) []byte { return r.body.appendAnswer(buf) }
 
 // What happens to an auth.
 const (

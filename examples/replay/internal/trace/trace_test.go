@@ -29,7 +29,7 @@ func read(t *testing.T, lines ...string) *Trace {
 }
 
 func texts(r *Request) (out []string) {
-	for _, m := range gjson.GetBytes(r.AppendBody(nil), "messages").Array() {
+	for _, m := range gjson.GetBytes(r.AppendBody(nil, false), "messages").Array() {
 		out = append(out, m.Get("content").String())
 	}
 	return out
@@ -56,6 +56,38 @@ func TestPromptsAreCutWhereEarlierOnesOfTheirSessionEnded(t *testing.T) {
 	require.Len(t, three, 3)
 	require.Equal(t, []string{strings.Join(three, "")}, other, "another session is cut where its own prompts ended")
 	require.Equal(t, []time.Duration{0, time.Second, 2 * time.Second, 2500 * time.Millisecond}, []time.Duration{tr.Requests[0].At, tr.Requests[1].At, tr.Requests[2].At, tr.Requests[3].At})
+}
+
+// With answers, what an answer says is a message of the assistant's in the session's next
+// request, and the text is the same.
+func TestAnswersStandInTheNextRequest(t *testing.T) {
+	traces := map[string]*Trace{"blocks": read(t,
+		`{"session":5,"timestamp":1000,"input_length":1124,"output_length":30,"hash_ids":[10,11,12]}`,
+		`{"session":5,"timestamp":2000,"input_length":1624,"output_length":3000,"hash_ids":[10,11,13,14]}`,
+		`{"session":5,"timestamp":3000,"input_length":2048,"output_length":3,"hash_ids":[10,11,13,15]}`,
+	), "conversation": read(t,
+		`{"session":"a","messages":[{"role":"user","content":"q1"},{"role":"assistant","content":"a1"},{"role":"user","content":"q2"},{"role":"assistant","content":"a2"},{"role":"user","content":"q3"},{"role":"assistant","content":"a3"}]}`,
+	)}
+	for name, tr := range traces {
+		t.Run(name, func(t *testing.T) {
+			for i := range tr.Requests[:len(tr.Requests)-1] {
+				a := sessionid.ReadAnswer(tr.Requests[i].AppendAnswer(nil))
+				require.True(t, a.IsWhole())
+				said := gjson.GetBytes(tr.Requests[i].AppendAnswer(nil), "choices.0.message.content").String()
+				next := gjson.GetBytes(tr.Requests[i+1].AppendBody(nil, true), "messages").Array()
+				require.Equal(t, "assistant", next[len(next)-2].Get("role").String())
+				require.Equal(t, said, next[len(next)-2].Get("content").String())
+				require.NotEmpty(t, next[len(next)-1].Get("content").String())
+			}
+			last := &tr.Requests[len(tr.Requests)-1]
+			var with []string
+			for _, m := range gjson.GetBytes(last.AppendBody(nil, true), "messages").Array() {
+				with = append(with, m.Get("content").String())
+			}
+			require.Equal(t, strings.Join(texts(last), ""), strings.Join(with, ""))
+		})
+	}
+	require.Len(t, gjson.GetBytes(traces["blocks"].Requests[0].AppendAnswer(nil), "choices.0.message.content").String(), 30*4)
 }
 
 // Prompts have as much text in common as they have blocks in common.
@@ -93,7 +125,7 @@ func TestSessionsOfMadeUpTracesGoOn(t *testing.T) {
 					continue
 				}
 				seen++
-				body = r.AppendBody(body[:0])
+				body = r.AppendBody(body[:0], false)
 				require.True(t, json.Valid(body))
 				require.InDelta(t, r.Input*tokenBytes, len(body), 100+40*float64(len(texts(r))))
 				id := sessionid.Extract(http.Header{}, body)
