@@ -37,7 +37,8 @@ type Config struct {
 	// TTL is how long a prompt cache holds a block after its last use.
 	TTL    time.Duration
 	Prices Prices
-	// Speed is how many tokens of an answer come in a second. With 0 an answer takes no time.
+	// Speed is how many tokens of an answer come in a second, where the trace does not say how
+	// long it took. With 0 an answer takes no time.
 	Speed float64
 	// Answers hands answers back, as affinityhttp does: conversations that begin with the same
 	// words are told apart by them.
@@ -213,7 +214,10 @@ func (p *player) endOf(s trace.Sent, next time.Duration) time.Duration {
 	if p.c.Speed == 0 {
 		return s.At
 	}
-	took := time.Duration(float64(p.tr.Requests[s.Request].Output) / p.c.Speed * float64(time.Second))
+	took := p.tr.Requests[s.Request].Took
+	if took == 0 {
+		took = time.Duration(float64(p.tr.Requests[s.Request].Output) / p.c.Speed * float64(time.Second))
+	}
 	return min(s.At+took, max(next, s.At))
 }
 

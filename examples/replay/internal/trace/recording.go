@@ -30,7 +30,7 @@ func ofRecording(name string, lines [][]byte) (*Trace, error) {
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", i+1, err)
 		}
-		r := Request{At: q.At.Sub(time.Time{}), Header: q.Header, Path: q.Path, Output: q.Usage.Output, body: digests(q.Body)}
+		r := Request{At: q.At.Sub(time.Time{}), Header: q.Header, Path: q.Path, Output: q.Usage.Output, Took: q.Took, body: digests(q.Body)}
 		if r.Output == 0 {
 			r.Output = unknownOutput
 		}

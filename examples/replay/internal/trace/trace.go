@@ -25,6 +25,8 @@ type Request struct {
 	At time.Duration
 	// Input and Output are the tokens of the prompt and of the answer.
 	Input, Output int
+	// Took is how long the answer took, 0 if that is not known.
+	Took time.Duration
 	// Blocks are the blocks of the prompt, each counted from 0. Equal prefixes of prompts
 	// are equal prefixes of blocks.
 	Blocks []int32

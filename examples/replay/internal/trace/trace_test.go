@@ -243,7 +243,7 @@ func TestARecordingIsATrace(t *testing.T) {
 				h.Set("X-Session-Id", fmt.Sprintf("0f9a8b7c-0000-4000-8000-%012d", s))
 			}
 			at := begun.Add(time.Duration(turn)*time.Minute + time.Duration(s)*time.Second)
-			require.NoError(t, rec.Record(record.Request{At: at, Header: h, Body: body}))
+			require.NoError(t, rec.Record(record.Request{At: at, Took: 3 * time.Second, Header: h, Body: body}))
 			line, err := json.Marshal(map[string]any{"timestamp": at.Sub(begun).Milliseconds(), "headers": h, "body": string(body)})
 			require.NoError(t, err)
 			plain.Write(append(line, '\n'))
@@ -258,6 +258,7 @@ func TestARecordingIsATrace(t *testing.T) {
 		require.Equal(t, i%sessions, r.Session)
 		require.Equal(t, w.Session, r.Session)
 		require.Equal(t, w.At, r.At)
+		require.Equal(t, 3*time.Second, r.Took)
 		require.InDelta(t, w.Input, r.Input, 0.02*float64(w.Input))
 		require.Equal(t, shared(asItWas.Requests[0].Blocks, w.Blocks) >= 4, shared(recorded.Requests[0].Blocks, r.Blocks) >= 4)
 		require.GreaterOrEqual(t, shared(recorded.Requests[0].Blocks, r.Blocks), 4, "all share the system prompt")
