@@ -86,19 +86,25 @@ func (d *digester) path(path string) string {
 // body returns a body that is a JSON object with digests in place of what it says; nil for
 // all others.
 func (d *digester) body(body []byte) []byte {
-	if !gjson.ValidBytes(body) {
+	if !json.Valid(body) { // not gjson's, which has no limit of depth
 		return nil
 	}
 	v := gjson.ParseBytes(body)
 	if !v.IsObject() {
 		return nil
 	}
-	return d.value(make([]byte, 0, len(body)/16+512), "", v)
+	return d.value(make([]byte, 0, len(body)/16+512), "", v, 0)
 }
 
+// maxDepth is how deep a body is taken apart. What is deeper is a text: each level costs a look
+// at all that is inside.
+const maxDepth = 40
+
 // value appends a value that stands in the member called name.
-func (d *digester) value(buf []byte, name string, v gjson.Result) []byte {
+func (d *digester) value(buf []byte, name string, v gjson.Result, depth int) []byte {
 	switch {
+	case depth == maxDepth:
+		return quote(buf, d.text(v.Raw))
 	case v.IsObject():
 		buf = append(buf, '{')
 		begun := len(buf)
@@ -113,7 +119,7 @@ func (d *digester) value(buf []byte, name string, v gjson.Result) []byte {
 				buf = quote(buf, d.id(member))
 			}
 			buf = append(buf, ':')
-			buf = d.value(buf, member, v)
+			buf = d.value(buf, member, v, depth+1)
 			return true
 		})
 		return append(buf, '}')
@@ -124,7 +130,7 @@ func (d *digester) value(buf []byte, name string, v gjson.Result) []byte {
 			if len(buf) > begun {
 				buf = append(buf, ',')
 			}
-			buf = d.value(buf, name, v)
+			buf = d.value(buf, name, v, depth+1)
 			return true
 		})
 		return append(buf, ']')
@@ -174,7 +180,7 @@ func (d *digester) number(raw string) string {
 func (d *digester) place(v string) string {
 	switch {
 	case strings.HasPrefix(v, "{") && json.Valid([]byte(v)): // JSON inside a string
-		return string(d.value(nil, "", gjson.Parse(v)))
+		return string(d.value(nil, "", gjson.Parse(v), 0))
 	case strings.Trim(v, " \t") == "":
 		return ""
 	case sessionid.OwnerKey("id", v) == sessionid.Key{}:
@@ -213,7 +219,7 @@ func (d *digester) digest(v string) string {
 
 // run appends another run of letters and digits of the same form.
 func (d *digester) run(out []byte, run string) []byte {
-	if idWords[run] || len(run) < 4 && strings.Trim(run, "0123456789") == "" { // a counter says nothing
+	if idWords[run] || len(run) < 3 && strings.Trim(run, "0123456789") == "" { // a counter says nothing
 		return append(out, run...)
 	}
 	hex := strings.Trim(run, "0123456789abcdefABCDEF") == ""

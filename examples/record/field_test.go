@@ -151,7 +151,7 @@ func outline(id *sessionid.ID) string {
 		owners = append(owners, o.Name)
 	}
 	return fmt.Sprint(id.Signal().Name, len(id.Names()), id.Leading(), len(id.Fallbacks()), len(id.Boundaries()), len(id.Marks()), id.Ongoing(), id.Past(), id.Side(),
-		id.Lane() != sessionid.Key{}, id.Parent() != sessionid.Key{}, id.Tail() != sessionid.Key{}, id.Weak() != sessionid.Key{}, owners)
+		id.Lane() != sessionid.Key{}, id.Parent() != sessionid.Key{}, id.Parent() == id.Primary(), id.Tail() != sessionid.Key{}, id.Weak() != sessionid.Key{}, owners)
 }
 
 // What two bodies have in common at their begin, their recordings have too, but for the last

@@ -114,7 +114,7 @@ func Parse(text []byte) (Request, error) {
 // ParseDigests is Parse without the texts, for whoever has many requests to hold: the body has
 // digests, and Expand makes texts of them.
 func ParseDigests(text []byte) (q Request, err error) {
-	if !gjson.ValidBytes(text) {
+	if !json.Valid(text) {
 		return q, errors.New("no JSON")
 	}
 	l := gjson.ParseBytes(text)
