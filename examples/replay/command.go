@@ -170,6 +170,9 @@ func (c *command) identitiesOf(tr *trace.Trace) []play.Identity {
 
 // replay replays a trace, prints the table and draws the plots.
 func (c *command) replay(t *testing.T, out io.Writer, tr *trace.Trace, id play.Identity) (part, error) {
+	if id == play.AsRecorded && !tr.Recorded {
+		return part{}, fmt.Errorf("%s: --identity recorded is for recordings, and this trace has no headers", tr.Name)
+	}
 	config := c.config
 	config.Identity = id
 	title := fmt.Sprintf("%s, sessions by %s", tr.Name, id)

@@ -87,6 +87,7 @@ func TestTheCommandsErrors(t *testing.T) {
 		{[]string{"--policy", "none"}, `"none"`, 2},
 		{[]string{"--shape", "none"}, `"none"`, 2},
 		{[]string{"--identity", "none"}, `"none"`, 2},
+		{[]string{"--identity", "recorded"}, "no headers", 1},
 		{[]string{"-n", "0"}, "--histories", 2},
 		{[]string{"--ttl", "0s"}, "--ttl", 2},
 		{[]string{"--what"}, "--what", 2},
