@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/csv"
+	"fmt"
 	"image/png"
 	"io"
 	"os"
@@ -38,15 +39,21 @@ func runCommand(t *testing.T, args ...string) (out, errs string, code int) {
 // The command writes the table and nothing else.
 func TestTheCommandWritesTables(t *testing.T) {
 	dir := t.TempDir()
+	var text strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&text, `{"session":%d,"timestamp":%d,"input_length":%d,"output_length":50,"hash_ids":[0,%d,%d]}`+"\n", i%8, i*3000, 1100+10*i, 1+i%8, 100+i)
+	}
+	file := filepath.Join(dir, "small.jsonl")
+	require.NoError(t, os.WriteFile(file, []byte(text.String()), 0o600))
 	table := filepath.Join(dir, "numbers.csv")
-	out, errs, code := runCommand(t, "-n", "2", "-i", "both", "-s", "documents", "-p", "roundrobin,stay", "--csv", table, "--plots", filepath.Join(dir, "plots"))
+	out, errs, code := runCommand(t, "-n", "2", "-p", "roundrobin,stay", "--csv", table, "--plots", filepath.Join(dir, "plots"), file)
 	require.Zero(t, code, errs)
 	require.Empty(t, errs)
 	require.NotContains(t, out, "PASS")
 	require.Equal(t, 2, strings.Count(out, "\nroundrobin "), out)
 	require.Equal(t, 2, strings.Count(out, "\nstay "), out)
-	require.Contains(t, out, "documents, sessions by id: ")
-	require.Contains(t, out, "documents, sessions by content: ")
+	require.Contains(t, out, "small, sessions by id: ")
+	require.Contains(t, out, "small, sessions by content: ")
 
 	f, err := os.Open(table)
 	require.NoError(t, err)
@@ -55,9 +62,9 @@ func TestTheCommandWritesTables(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, lines, 1+2*2*2)
 	require.Equal(t, []string{"trace", "identity", "policy", "history", "quality", "max/mean"}, lines[0][:6])
-	require.Equal(t, []string{"documents", "id", "roundrobin", "0"}, lines[1][:4])
+	require.Equal(t, []string{"small", "id", "roundrobin", "0"}, lines[1][:4])
 
-	for _, name := range []string{"documents-id-balance", "documents-content-balance", "documents-id-load-stay", "documents-content-load-roundrobin"} {
+	for _, name := range []string{"small-id-balance", "small-content-balance", "small-id-load-stay", "small-content-load-roundrobin"} {
 		f, err := os.Open(filepath.Join(dir, "plots", name+".png"))
 		require.NoError(t, err)
 		image, err := png.Decode(f)
