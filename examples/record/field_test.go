@@ -21,23 +21,30 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// recorded records captured requests, and returns the recording and what is read of it.
-func recorded(t *testing.T, all []field.Request) (text string, out []Request) {
+// capture is captured requests, a recording of them, and what is read of it.
+type capture struct {
+	all     []field.Request
+	text    string
+	records []Request
+}
+
+func newCapture(t *testing.T, all []field.Request) *capture {
 	t.Helper()
 	var b bytes.Buffer
 	rec, err := New(&b)
 	require.NoError(t, err)
+	c := &capture{all: all}
 	for i, r := range all {
 		require.NoError(t, rec.Record(Request{At: time.Unix(int64(i), 0), Path: r.Path, Header: headersOf(r), Body: []byte(r.Body)}))
 	}
-	text = b.String()
-	for line := range strings.Lines(text) {
+	c.text = b.String()
+	for line := range strings.Lines(c.text) {
 		q, err := Parse([]byte(line))
 		require.NoError(t, err)
-		out = append(out, q)
+		c.records = append(c.records, q)
 	}
-	require.Len(t, out, len(all))
-	return text, out
+	require.Len(t, c.records, len(all))
+	return c
 }
 
 func headersOf(r field.Request) http.Header {
@@ -48,18 +55,27 @@ func headersOf(r field.Request) http.Header {
 	return h
 }
 
-// captures are all captured requests, and the same without the ids that name sessions.
-func captures(t *testing.T) map[string][]field.Request {
-	out := map[string][]field.Request{"first": field.Captured(t), "second": field.Captured2(t)}
-	for _, name := range []string{"first", "second"} {
-		for _, r := range out[name] {
-			r = r.WithoutIDs(t)
-			r.Body = plainly(r.Body)
-			out[name+", messages alone"] = append(out[name+", messages alone"], r)
+// captures are all captured requests, and the same without the ids that name sessions. They
+// are recorded once for all tests, which do not run side by side.
+func captures(t *testing.T) map[string]*capture {
+	if recordedOnce == nil {
+		out := map[string]*capture{}
+		for name, all := range map[string][]field.Request{"first": field.Captured(t), "second": field.Captured2(t)} {
+			var alone []field.Request
+			for _, r := range all {
+				r = r.WithoutIDs(t)
+				r.Body = plainly(r.Body)
+				alone = append(alone, r)
+			}
+			out[name] = newCapture(t, all)
+			out[name+", messages alone"] = newCapture(t, alone)
 		}
+		recordedOnce = out
 	}
-	return out
+	return recordedOnce
 }
+
+var recordedOnce map[string]*capture
 
 // plainly takes the escapes for HTML back that encoding/json has put in, as no client does:
 // package sessionid weighs texts as they are spelled.
@@ -79,9 +95,9 @@ func plainly(body string) string {
 
 // A recording names the same sessions as the requests that were recorded.
 func TestARecordingNamesTheSameSessions(t *testing.T) {
-	for name, all := range captures(t) {
+	for name, c := range captures(t) {
 		t.Run(name, func(t *testing.T) {
-			_, records := recorded(t, all)
+			all, records := c.all, c.records
 			order := make([]int, len(all))
 			for i := range order {
 				order[i] = i
@@ -133,9 +149,9 @@ func (n *sessions) of(h http.Header, path string, body []byte) string {
 // Each recorded request says of itself what the request says that was recorded: of which
 // kinds its names are, whether it stands beside the conversation, what its messages show.
 func TestARecordedRequestSaysTheSameOfItself(t *testing.T) {
-	for name, all := range captures(t) {
+	for name, c := range captures(t) {
 		t.Run(name, func(t *testing.T) {
-			_, records := recorded(t, all)
+			all, records := c.all, c.records
 			for i, r := range all {
 				was := sessionid.Extract(headersOf(r), []byte(r.Body))
 				is := sessionid.Extract(records[i].Header, records[i].Body)
@@ -157,9 +173,9 @@ func outline(id *sessionid.ID) string {
 // What two bodies have in common at their begin, their recordings have too, but for the last
 // piece of a text.
 func TestARecordingSharesTheSamePrefixes(t *testing.T) {
-	for name, all := range map[string][]field.Request{"first": field.Captured(t), "second": field.Captured2(t)} {
+	for _, name := range []string{"first", "second"} {
 		t.Run(name, func(t *testing.T) {
-			_, records := recorded(t, all)
+			all, records := captures(t)[name].all, captures(t)[name].records
 			was, is := make([]string, len(all)), make([]string, len(all))
 			for i := range all {
 				was[i], is[i] = said(gjson.Parse(all[i].Body)), said(gjson.ParseBytes(records[i].Body))
@@ -221,9 +237,9 @@ func TestNoWordIsInARecording(t *testing.T) {
 			}
 		}
 	}
-	for name, all := range captures(t) {
+	for _, name := range []string{"first", "second"} {
 		t.Run(name, func(t *testing.T) {
-			text, _ := recorded(t, all)
+			all, text := captures(t)[name].all, captures(t)[name].text
 			written := map[string]bool{}
 			for _, w := range wordsOf(text) {
 				written[strings.ToLower(w)] = true
