@@ -178,6 +178,21 @@ func TestTextsThatBeginAlikeStillDo(t *testing.T) {
 	}
 }
 
+// A digest stands for all that is before it, too: what two texts have in common behind the
+// place where they part cannot be seen.
+func TestTextsThatEndAlikeDoNot(t *testing.T) {
+	d := digester{}
+	end := strings.Repeat("the same ", 500) + "end"
+	a, b := d.text(strings.Repeat("a", pieceBytes)+end), d.text(strings.Repeat("b", pieceBytes)+end)
+	require.Len(t, b, len(a))
+	pieces := func(s string) []string { return strings.Split(s, "~")[1:] }
+	require.Len(t, pieces(a), 6)
+	for i, piece := range pieces(a) {
+		require.NotEqual(t, piece, pieces(b)[i])
+	}
+	require.Equal(t, d.text(end), d.text(end))
+}
+
 // Blanks around a text do not count, as clients cut them off.
 func TestBlanksAroundATextStay(t *testing.T) {
 	d := digester{}
