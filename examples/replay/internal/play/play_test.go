@@ -224,3 +224,20 @@ func TestAnswersTellTwinsApart(t *testing.T) {
 	c.Answers = true
 	require.Equal(t, 2, auths())
 }
+
+// What a policy knows of the last ten minutes is of the last ten minutes when it decides.
+func TestAPolicySeesWhatIsRecent(t *testing.T) {
+	tr := read(t,
+		`{"session":1,"timestamp":0,"input_length":5120,"output_length":1,"hash_ids":[0,1,2,3,4,5,6,7,8,9]}`,
+		`{"session":2,"timestamp":300000,"input_length":512,"output_length":1,"hash_ids":[10]}`,
+		`{"session":3,"timestamp":720000,"input_length":512,"output_length":1,"hash_ids":[11]}`,
+	)
+	tr.Shift = time.Second
+	results, err := Run(t, tr, policies(t, "least-alone", "least"), config)
+	require.NoError(t, err)
+	for _, r := range results {
+		require.InDelta(t, 5120, loadOf(r[0], 0, 0, 5), 0)
+		require.InDelta(t, 512, loadOf(r[0], 1, 4, 6), 0, "the other one was sent much five minutes ago")
+		require.InDelta(t, 512, loadOf(r[0], 0, 11, len(r[0].Load)), 0, "that is twelve minutes ago")
+	}
+}
