@@ -25,6 +25,9 @@
 // and invalidate auths. Both have no login. -price says what tokens cost; the page and the
 // last line of the log then say in money, too, what was saved.
 //
+// With -record file it records its requests, for examples/replay, which tells what affinity
+// does with them. Texts and ids become digests: what was said is not in the file.
+//
 // With -serve -tool-calls the simulated provider plays an agent's model: it calls the first
 // tool that a request offers whenever the user has the last word.
 //

@@ -30,6 +30,7 @@ type command struct {
 	keep      keeping
 	admin     admin
 	prices    Prices
+	record    string
 }
 
 // defaultStateEvery bounds what a gateway that is killed forgets.
@@ -60,6 +61,7 @@ func parseCommand(args []string, stores Stores) (*command, error) {
 	f.StringVar(&c.admin.listen, "admin", "", "`address` of a page for operators, such as 127.0.0.1:8081; it has no login")
 	f.BoolVar(&c.admin.write, "admin-write", false, "let that page drain and invalidate auths, and send sessions away")
 	f.Var(c.prices, "price", "`model=prompt,cached,written,output`: what a million tokens cost, in any currency; the model can end in *; repeat it for more")
+	f.StringVar(&c.record, "record", "", "new `file` for a recording of the requests, for examples/replay: when they came, how long they were, which began alike; what was said is not in it")
 	f.BoolVar(&c.verbose, "v", false, "log every request")
 	switch err := f.Parse(args); {
 	case err == flag.ErrHelp:
@@ -96,6 +98,9 @@ func parseCommand(args []string, stores Stores) (*command, error) {
 	}
 	if !c.stay && c.simulated && c.admin.listen != "" {
 		return c, usagef("-admin is for a gateway that serves, with -upstream, -config or -serve")
+	}
+	if !c.stay && c.simulated && c.record != "" {
+		return c, usagef("-record is for a gateway that serves, with -upstream, -config or -serve")
 	}
 	if err := c.admin.check(); err != nil {
 		return c, err

@@ -25,6 +25,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
 	"github.com/llmaffinity/llmaffinity/affinity/savings"
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
+	"github.com/llmaffinity/llmaffinity/examples/record"
 )
 
 // Main runs the command until ctx is done or it has nothing more to do, and returns the
@@ -146,8 +147,17 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer, with With
 		return err
 	}
 	defer func() { failed = errors.Join(failed, closeStore()) }()
+	var rec *record.Recorder
+	if c.record != "" {
+		var file io.Closer
+		if rec, file, err = openRecording(c.record); err != nil {
+			return err
+		}
+		defer func() { failed = errors.Join(failed, file.Close()) }()
+	}
 	g, err := NewGateway(GatewayOptions{
-		Pool: &Pool{auths: s.Auths}, Affinity: s.Affinity, DecisionHeader: c.header, Slow: affinity.SlowPolicy{Above: c.slow}, Patience: c.patience, Log: log,
+		Record: rec,
+		Pool:   &Pool{auths: s.Auths}, Affinity: s.Affinity, DecisionHeader: c.header, Slow: affinity.SlowPolicy{Above: c.slow}, Patience: c.patience, Log: log,
 		Store: store, TenantKey: key, Prices: c.prices,
 	})
 	if err != nil {

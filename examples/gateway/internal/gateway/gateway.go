@@ -13,6 +13,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
 	"github.com/llmaffinity/llmaffinity/affinity/savings"
 	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/examples/record"
 )
 
 // GatewayOptions of a Gateway. Pool is required.
@@ -39,7 +40,9 @@ type GatewayOptions struct {
 	TenantKey []byte
 	// Base sends the requests; nil is affinityhttp's own.
 	Base http.RoundTripper
-	Log  *slog.Logger
+	// Record, if not nil, records the requests, see package record.
+	Record *record.Recorder
+	Log    *slog.Logger
 }
 
 // defaultPatience is the command's.
@@ -56,6 +59,7 @@ type Gateway struct {
 	proxy     httputil.ReverseProxy
 	savings   *savings.Meter
 	log       *affinityadmin.Log
+	recording *recording // nil: nothing is recorded
 
 	applied applied // what Apply has made of the settings
 }
@@ -76,6 +80,9 @@ func NewGateway(o GatewayOptions) (*Gateway, error) {
 	}
 	if g.savings, err = savings.New(&priced); err != nil {
 		return nil, err
+	}
+	if o.Record != nil {
+		g.recording = newRecording(o.Record, o.MaxBody, func(err error) { o.Log.Error("the recording ends here", "error", err) })
 	}
 	g.applied.on.Store(o.Affinity)
 	first, err := balancer("")
@@ -128,6 +135,9 @@ func (g *Gateway) options(ttl time.Duration) *affinityhttp.Options[*Auth] {
 func (g *Gateway) observe(e affinity.Event) {
 	g.savings.Observe(e)
 	g.log.Observe(e)
+	if g.recording != nil {
+		g.recording.observe(e)
+	}
 }
 
 // auths are those that serve the API of a request. A call that all APIs have goes to
@@ -193,6 +203,10 @@ func (g *Gateway) Stats() affinity.Stats { return g.transport.Stats() }
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, _, ok := served(r); !ok {
 		affinityhttp.WriteStatus(w, r, http.StatusNotFound, "this gateway does not serve that path")
+		return
+	}
+	if g.recording != nil && r.Method == http.MethodPost {
+		g.recording.serve(w, r, &g.proxy)
 		return
 	}
 	g.proxy.ServeHTTP(w, r)

@@ -1,0 +1,95 @@
+//go:build !race
+
+// The race detector makes these ten times slower, and has the same code to look at in the
+// other tests.
+
+package play
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/examples/replay/internal/trace"
+)
+
+// shared reads a trace of ../shared, which is not part of the project.
+func shared(t *testing.T, name string) *trace.Trace {
+	t.Helper()
+	path := filepath.Join("..", "shared", "traces", name)
+	for range 7 { // upwards from the test's folder
+		if _, err := os.Stat(path); err == nil {
+			break
+		}
+		path = filepath.Join("..", path)
+	}
+	if _, err := os.Stat(path); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("shared/traces/%s must be there in CI", name)
+		}
+		t.Skipf("needs ../shared/traces/%s, which is not part of the project", name)
+	}
+	tr, err := trace.ReadFile(path)
+	require.NoError(t, err)
+	return tr
+}
+
+// What is measured on real traces. The README has the whole table, over more histories.
+func TestTheBars(t *testing.T) {
+	// best and worst are bounds of the median; 0 is none.
+	type bar struct {
+		policy                    string
+		quality, worse, imbalance float64
+	}
+	for _, c := range []struct {
+		file  string
+		by    Identity
+		auths int
+		bars  []bar
+	}{
+		{"claude_code_100_pauses.jsonl.gz", ByID, 8, []bar{
+			{"roundrobin", 0, 0.62, 1.06}, {"stay", 0.995, 0, 0}, {"coldanew", 0.995, 0, 0},
+		}},
+		{"claude_code_100.jsonl.gz", ByID, 8, []bar{
+			{"roundrobin", 0, 0.72, 1.06}, {"stay", 0.997, 0, 0},
+		}},
+		{"claude_code_100.jsonl.gz", ByContent, 8, []bar{
+			{"stay", 0.990, 0, 0},
+		}},
+		{"tau_airline.jsonl.gz", ByContent, 8, []bar{
+			{"roundrobin", 0, 0.80, 1.06}, {"stay", 0.995, 0, 0},
+		}},
+		{"mooncake_conversation.jsonl.gz", ByContent, 8, []bar{
+			{"roundrobin", 0, 0.33, 1.10}, {"stay", 0.92, 0, 1.25}, {"least", 0.92, 0, 1.03},
+		}},
+	} {
+		t.Run(c.file+" by "+string(c.by), func(t *testing.T) {
+			tr := shared(t, c.file)
+			var names []string
+			for _, b := range c.bars {
+				names = append(names, b.policy)
+			}
+			all := config
+			all.Auths, all.Identity, all.Histories = c.auths, c.by, 3
+			results, err := Run(t, tr, policies(t, names...), all)
+			require.NoError(t, err)
+			for i, b := range c.bars {
+				var quality, imbalance []float64
+				for _, r := range results[i] {
+					require.Equal(t, len(tr.Requests), r.Requests)
+					quality, imbalance = append(quality, r.Quality), append(imbalance, r.Imbalance)
+				}
+				t.Logf("%s: quality %.4f, max/mean %.3f", b.policy, Median(quality), Median(imbalance))
+				require.GreaterOrEqual(t, Median(quality), b.quality, b.policy)
+				if b.worse > 0 {
+					require.LessOrEqual(t, Median(quality), b.worse, b.policy)
+				}
+				if b.imbalance > 0 {
+					require.LessOrEqual(t, Median(imbalance), b.imbalance, b.policy)
+				}
+			}
+		})
+	}
+}
