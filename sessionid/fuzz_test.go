@@ -3,7 +3,9 @@ package sessionid
 import (
 	"bytes"
 	"encoding/json"
+	"math/bits"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -200,4 +202,39 @@ func headerSlots(e *Extractor) (slots []*slot) {
 		}
 	}
 	return slots
+}
+
+// FuzzPrefixes reads bodies of any kind. Prefixes depend on nothing but the body, a longer
+// conversation has those of a shorter one, and there are few.
+func FuzzPrefixes(f *testing.F) {
+	for _, s := range seeds {
+		f.Add([]byte(s), "more words")
+	}
+	long := strings.Repeat("a text that is long enough, ", 300)
+	f.Add([]byte(`{"messages":[{"role":"user","content":"`+long+`"},{"role":"system","content":"`+long+`"}]}`), long)
+	f.Add([]byte(`{"contents":[{"parts":[{"text":"`+long+`","thoughtSignature":"`+long+`"}]}]}`), long)
+	f.Fuzz(func(t *testing.T, data []byte, more string) {
+		before := bytes.Clone(data)
+		got := Prefixes(nil, data)
+		if again := Prefixes(nil, data); !slices.Equal(got, again) || !bytes.Equal(before, data) {
+			t.Fatalf("not a function of its input, or the input was changed: %q", data)
+		}
+		if most := 3 + 2*bits.Len(uint(len(data)/1024)); len(got) > most {
+			t.Fatalf("%d prefixes of %d bytes", len(got), len(data))
+		}
+		message, err := json.Marshal(map[string]string{"role": "user", "content": more})
+		if err != nil || !bytes.HasPrefix(data, []byte(`{"messages":[`)) || !bytes.HasSuffix(data, []byte(`}]}`)) || !json.Valid(data) {
+			return
+		}
+		if bytes.Count(data, []byte(`"messages"`)) != 1 {
+			return // which list counts is another matter
+		}
+		longer := append(append(bytes.TrimSuffix(data, []byte(`]}`)), ','), append(message, `]}`...)...)
+		if !json.Valid(longer) {
+			return // the list that ends there is another one
+		}
+		if l := Prefixes(nil, longer); len(l) < len(got) || !slices.Equal(l[:len(got)], got) {
+			t.Fatalf("a longer conversation begins in another way: %q", data)
+		}
+	})
 }
