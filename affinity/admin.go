@@ -50,7 +50,8 @@ func (a *Affinity[T]) InvalidateSession(ctx context.Context, r Request) (bool, e
 // from all sessions that are bound to it, and returns how many there were. Their
 // next requests move. All else that is known of the auth is forgotten: what Owns
 // has recorded, its speed, that it was drained, and that sessions were served there while
-// their own auth was away. That costs a look at all sessions that are in trouble.
+// their own auth was away. What it was sent (Options.Loads) stays. That costs a look at all
+// sessions that are in trouble.
 func (k *core) InvalidateAuth(ctx context.Context, name string) (int, error) {
 	store, err := k.admin()
 	if err != nil {
@@ -130,6 +131,10 @@ func (k *core) RenameAuth(ctx context.Context, from, to string) (int, error) {
 	k.speeds.rename(from, to)
 	k.absences.rename(from, to)
 	k.drained.rename(from, to)
+	k.begun.rename(from, to)
+	if loads := k.policy.Load().loads; loads != nil {
+		loads.Rename(from, to)
+	}
 	n, err := store.RenameAuth(ctx, from, to)
 	// Also after an error: a store that is away does both when it is back.
 	return n, errors.Join(err, store.EditMemos(ctx, func(b cache.Binding) string {

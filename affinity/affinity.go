@@ -49,6 +49,9 @@ func New[T any](name func(T) string, o *Options[T]) (*Affinity[T], error) {
 
 // use makes settings the ones in force.
 func (a *Affinity[T]) use(s *settings[T]) {
+	if s.balance != BalanceOff && s.loads == nil {
+		s.loads = &a.loads
+	}
 	a.policy.Store(&s.policy)
 	a.conf.Store(s)
 }
@@ -71,6 +74,9 @@ func (a *Affinity[T]) use(s *settings[T]) {
 // the error is a [NoAuthError]. What next returns is taken at its word, also if it
 // is no candidate. It is not taken if another request of the session was faster: the
 // pick has another Auth then, and a balancer that counts its choices is to be told.
+// Of 128 candidates or more a pick that has to look at others than the session's own looks
+// at 64 that it draws, and at all of them once in a second for each pool and model. So an
+// auth of a higher tier that is fit again may be overlooked for a second.
 // Two candidates of the same name are an error if next chooses one of them. With an
 // error the Pick is zero; Options.OnEvent is told why. If [WithRequest] or [WithPick] made
 // ctx, [PickFrom] returns the pick afterwards.
@@ -97,6 +103,7 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 		side.Side, r = true, &side
 	}
 	if !id.IsZero() && !r.Off {
+		f.lane = id.Lane() != (sessionid.Key{})
 		f.known, f.err = a.find(ctx, r, &at.scope, &id, b)
 		if byContent(&id) {
 			f.session = *b // a side request's pick forgets it
@@ -110,6 +117,7 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 			if byContent(&id) {
 				p.visitor.asked = &asked{id: id, session: f.session, end: id.End(), opening: f.session.Opening}
 			}
+			a.sent(&o.policy, r, &p.visitor, &p.Decision)
 			a.decided(&o.policy, &p.Decision, &p.visitor)
 			made(ctx, p, nil)
 			return nil
@@ -132,6 +140,7 @@ type found struct {
 	known   bool
 	apart   bool  // it is one of many that begin alike, and gets a session of its own
 	err     error // the store is away
+	lane    bool  // a subagent has sent the request
 	own     int   // the candidate that the session is bound to, -1 if the host was not asked about it
 	state   State // of that
 }
@@ -170,6 +179,9 @@ func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *where, f *found, 
 	if f.state.Fitness > Busy || slices.Contains(r.Tried, b.Auth) || a.speeds.slow(&o.slow, speedKey{b.Auth, at.model}) {
 		return false
 	}
+	if o.balance != BalanceOff && a.uneven(o, r, at, f, b) {
+		return false
+	}
 	a.absences.there(b.Auth)
 	p.Auth = candidates[own]
 	p.Decision.Outcome, p.Decision.Auth, p.Decision.Session = OutcomeHit, b.Auth, b.Session
@@ -190,6 +202,7 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 		candidates: candidates[T]{core: &a.core, store: a.store, o: o, name: a.name, r: *r, where: *at, auths: auths, now: time.Now().UnixNano()},
 		ctx:        ctx, id: *id, next: next, lookedUp: &f.session,
 	}
+	v.draw(f)
 	if f.own >= 0 {
 		*v.candidate(f.own) = candidate{name: f.session.Auth, state: f.state, asked: true}
 	}
@@ -197,6 +210,7 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 	p := &v.p
 	p.visitor = visitor{core: &a.core, scope: at.scope, model: at.model}
 	err := v.decide(f)
+	v.crowds.give(v.many)
 	if err != nil {
 		v.letGo()
 		p.Decision.Outcome, p.Decision.Auth = OutcomeRefused, ""
@@ -207,6 +221,10 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 				p.Decision.Outcome = OutcomeWaits
 			}
 		}
+	}
+	if err == nil {
+		a.sent(&o.policy, r, &p.visitor, &p.Decision)
+		v.noteBegin()
 	}
 	a.decided(&o.policy, &p.Decision, &p.visitor)
 	if err != nil {
@@ -270,6 +288,10 @@ func (v *visit[T]) decide(f *found) error {
 // alone serves a request that has no session, or whose session cannot be looked up
 // because the store is away.
 func (v *visit[T]) alone() error {
+	if i := v.began(); i >= 0 {
+		v.serve(v.at(i), OutcomeNone, ReasonPrefix, cache.Binding{}, false)
+		return nil
+	}
 	c, err := v.anybody(-1)
 	if err != nil {
 		return err

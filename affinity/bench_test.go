@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -98,5 +99,50 @@ func BenchmarkPick(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkManyAuths: what a pick costs that has to look at other auths, by how many there
+// are: a new session, and a bound one whose auth may be loaded too much.
+func BenchmarkManyAuths(b *testing.B) {
+	for _, n := range []int{8, 64, 1024} {
+		auths := make([]string, n)
+		for i := range auths {
+			auths[i] = fmt.Sprint("account-", i)
+		}
+		state := func(string, affinity.Request) affinity.State { return affinity.State{Load: 1} }
+		for _, c := range []struct {
+			name string
+			o    affinity.Options[string]
+		}{
+			{"load", affinity.Options[string]{State: state}},
+			{"spill", affinity.Options[string]{State: state, Load: affinity.LoadPolicy{Spill: 1.25}}},
+			{"balance", affinity.Options[string]{Balance: affinity.BalanceMoving}},
+		} {
+			s, err := affinity.Wrap(selector.Random[string](), func(a string) string { return a }, &c.o)
+			require.NoError(b, err)
+			b.Cleanup(func() { s.Close() })
+			bound := affinity.Request{Header: http.Header{"X-Session-Id": {"bound"}}}
+			pick := func(b *testing.B, r affinity.Request) {
+				p, err := s.Pick(context.Background(), r, auths)
+				if err != nil {
+					b.Fatal(err)
+				}
+				p.Report(affinity.Served)
+			}
+			pick(b, bound)
+			b.Run(fmt.Sprintf("%d-candidates/%s/bound", n, c.name), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					pick(b, bound)
+				}
+			})
+			b.Run(fmt.Sprintf("%d-candidates/%s/new", n, c.name), func(b *testing.B) {
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					pick(b, affinity.Request{Header: http.Header{"X-Session-Id": {strconv.Itoa(i)}}})
+				}
+			})
+		}
 	}
 }

@@ -1,33 +1,11 @@
 package affinity
 
 import (
-	"math"
 	"slices"
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
 )
-
-// rank is how much an auth is wanted for a request, the best first.
-type rank uint8
-
-const (
-	rankFit rank = iota
-	rankBusy
-	rankSlow
-	rankDrained
-	rankFailed // has failed the session lately: better than nobody
-	rankNone   // may not serve
-)
-
-// candidate is what one pick knows of one auth.
-type candidate struct {
-	name   string
-	state  State
-	asked  bool // state is what the host says
-	judged bool // rank is known
-	rank   rank
-}
 
 // candidates are what one pick knows of all of them. The host is asked about each
 // of them at most once.
@@ -40,9 +18,13 @@ type candidates[T any] struct {
 	where
 	auths   []T
 	few     [12]candidate // of each auth, or else many
-	many    []candidate
+	many    *crowd
 	trouble trouble // the session's, zero for none
 	now     int64
+	all     bool    // look at all candidates, however many there are
+	spread  bool    // Options.Balance places the session
+	tokens  float64 // of the prompt, for Options.Balance
+	tie     uint64  // draws one of the auths that have the same to do
 }
 
 func (c *candidates[T]) candidate(i int) *candidate {
@@ -50,15 +32,15 @@ func (c *candidates[T]) candidate(i int) *candidate {
 		return &c.few[i]
 	}
 	if c.many == nil {
-		c.many = make([]candidate, len(c.auths))
+		c.many = c.crowds.take(len(c.auths))
 	}
-	return &c.many[i]
+	return c.many.at(i)
 }
 
 // find is the candidate of a name, -1 if there is none.
 func (c *candidates[T]) find(name string) int {
-	for i := range c.auths {
-		if c.nameOf(i) == name {
+	for i, auth := range c.auths {
+		if c.name(auth) == name { // nameOf would look at all candidates, when there are many
 			return i
 		}
 	}
@@ -164,65 +146,10 @@ func (c *candidates[T]) serving(name string, least rank) int {
 	return -1
 }
 
-// level is where new sessions are placed: the best rank that there is among the
-// candidates, in it the highest tier, and the mean load of those.
-type level struct {
-	rank rank
-	tier int
-	mean float64
-}
-
-func (l *level) has(s *candidate) bool { return s.rank == l.rank && s.state.Tier == l.tier }
-
-// level looks at all candidates but one; without is -1 for all.
-func (c *candidates[T]) level(without int) level {
-	l := level{rank: rankNone}
-	for i := range c.auths {
-		if i == without {
-			continue
-		}
-		if s := c.judge(i); s.rank < l.rank || s.rank == l.rank && s.state.Tier > l.tier {
-			l.rank, l.tier = s.rank, s.state.Tier
-		}
-	}
-	if l.rank == rankNone {
-		return l
-	}
-	n := 0.0
-	for i := range c.auths {
-		if s := c.candidate(i); i != without && l.has(s) {
-			l.mean += s.state.Load
-			n++
-		}
-	}
-	l.mean /= n
-	return l
-}
-
-// anyLoad is more than every load.
-var anyLoad = math.Inf(1)
-
-// choices are the auths that a balancer may choose from: those of the level that
-// are not loaded too much, and whose load is below a limit. Without a limit there
-// is always one if the level has one.
-func (c *candidates[T]) choices(l level, without int, below float64) []T {
-	if l.rank == rankNone {
-		return nil
-	}
-	from := make([]T, 0, len(c.auths))
-	for i := range c.auths {
-		s := c.candidate(i)
-		if i != without && l.has(s) && !c.o.load.exceeds(s.state.Load, c.o.load.Bound, l.mean) && s.state.Load < below {
-			from = append(from, c.auths[i])
-		}
-	}
-	return from
-}
-
 // indifferent reports whether there is nothing that tells the candidates apart.
 // The balancer then gets the caller's slice as it is.
 func (c *candidates[T]) indifferent() bool {
-	return c.o.state == nil && c.trouble.isZero() && len(c.r.Tried) == 0 && c.o.slow.Above == 0 && c.drained.empty()
+	return c.o.balance == BalanceOff && c.o.state == nil && c.trouble.isZero() && len(c.r.Tried) == 0 && c.o.slow.Above == 0 && c.drained.empty()
 }
 
 // nobody is the error when no candidate may serve.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/selector"
 )
 
 // core is what picks and their reports share, whatever an auth is: where
@@ -20,6 +21,10 @@ type core struct {
 	absences absences
 	doubts   doubts
 	answers  atomic.Bool // the host hands answers back
+	loads    selector.Loads
+	traffics traffics
+	begun    begun
+	crowds   crowds
 
 	counts counters
 }

@@ -70,10 +70,11 @@ const (
 	ReasonInvalidated        // InvalidateAuth was called for the auth
 	ReasonForced             // the auth that the request names is no candidate
 	ReasonOwner              // the auth that holds what the request names cannot serve
+	ReasonPrefix             // a new session, whose prompt begins as one that the auth was sent lately
 )
 
 var reasonNames = [...]string{
-	"", "gone", "unfit", "away", "cold", "full", "slow", "load", "tier", "refused", "invalidated", "forced", "owner",
+	"", "gone", "unfit", "away", "cold", "full", "slow", "load", "tier", "refused", "invalidated", "forced", "owner", "prefix",
 }
 
 // String is the reason in lower case, fit for a metric label; empty for none.
@@ -82,8 +83,8 @@ func (r Reason) String() string { return nameOf(reasonNames[:], int(r)) }
 // Decision says what a pick was and why. All of it is safe to log.
 type Decision struct {
 	Outcome Outcome
-	// Reason is why a bound session was no OutcomeHit, or why the pick was refused.
-	// The balancer's own error has no Reason.
+	// Reason is why a bound session was no OutcomeHit, why the pick was refused, or why a
+	// new session is where it is (ReasonPrefix). The balancer's own error has no Reason.
 	Reason Reason
 	// Signal is the place in the request that named the session.
 	Signal sessionid.Signal

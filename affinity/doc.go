@@ -68,6 +68,13 @@
 // when its auth has far too much to do, ColdAnew when its prompt cache is cold
 // (which costs nothing), Slow when its auth is slow.
 //
+// With Options.Balance the Affinity chooses instead of the balancer, by what each auth was
+// sent: the prompt tokens of the last seconds and of the last hour. New sessions and cold
+// ones go where that is least. A new session whose prompt begins as one that was sent
+// lately goes where that went, because a part of it is cached there. BalanceMoving also
+// moves sessions whose prompt is short away from auths that have more than their share.
+// examples/replay says what each of that is worth on your own traffic.
+//
 // [Affinity.Drain] lets an auth run dry, [Affinity.RenameAuth] gives it another
 // name, [Affinity.Reconfigure] takes other options. Bindings stay. A request that
 // names state of one auth (previous_response_id, a container …) goes to that auth,

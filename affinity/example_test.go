@@ -256,3 +256,29 @@ func ExampleAffinity_SaveFile() {
 	// A hit
 	// A hit
 }
+
+// The library evens out the load by what it measures: the host needs no metric.
+func ExampleBalance() {
+	sticky, err := affinity.Wrap(selector.RoundRobin[string](), func(name string) string { return name },
+		&affinity.Options[string]{Balance: affinity.BalanceMoving})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer sticky.Close()
+	sent := map[string]int{}
+	for i := range 100 {
+		tokens := 1000 * (1 + i%7)
+		pick, err := sticky.Pick(context.Background(), affinity.Request{
+			Header: http.Header{"X-Session-Id": {fmt.Sprint("session ", i)}}, Tokens: tokens, // or Body, and its length counts
+		}, []string{"key-1", "key-2"})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		sent[pick.Auth] += tokens
+		pick.Report(affinity.Served)
+	}
+	fmt.Println(sent["key-1"]+sent["key-2"], max(sent["key-1"], sent["key-2"]) <= 201_000)
+	// Output: 395000 true
+}

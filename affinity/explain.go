@@ -126,6 +126,8 @@ func (a *Affinity[T]) explain(ctx context.Context, o *settings[T], r Request, at
 		ctx:        ctx, id: id, lookedUp: &f.session, dry: true,
 		next: wouldChoose[T],
 	}
+	v.all = true
+	v.draw(f)
 	v.arrive(f)
 	err := v.decide(f)
 	x.Decision = v.p.Decision
@@ -148,12 +150,14 @@ func (a *Affinity[T]) explain(ctx context.Context, o *settings[T], r Request, at
 		x.Bound, x.Served, x.SinceServed = f.session.Auth, f.session.Served, f.session.SinceServed
 	}
 	x.Detour = v.trouble.detour
+	defer v.crowds.give(v.many)
 	l := v.level(-1)
+	lightest := v.lightest(l, -1, anyLoad)
 	for i := range auths {
 		s := v.judge(i)
 		c := Candidate{
 			Name: s.name, State: s.state, Drained: a.drained.has(s.name), Slow: a.speeds.slow(&o.slow, speedKey{s.name, at.model}),
-			MayServe: s.rank != rankNone, Place: s.rank != rankNone && l.has(s) && !o.load.exceeds(s.state.Load, o.load.Bound, l.mean),
+			MayServe: s.rank != rankNone, Place: s.rank != rankNone && v.open(s, l, anyLoad) && (!v.spread || i == lightest),
 		}
 		if until, _ := v.trouble.left(s.name, v.now); until != 0 {
 			c.LeftUntil = time.Unix(0, until)

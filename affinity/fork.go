@@ -51,11 +51,8 @@ func (v *visit[T]) origin() int {
 	if i < 0 {
 		return -1
 	}
-	l := v.level(-1)
-	for _, auth := range v.choices(l, -1, anyLoad) { // it must not have much more to do than others
-		if v.name(auth) == b.Auth {
-			return i
-		}
+	if v.open(v.candidate(i), v.level(-1), anyLoad) { // it must not have much more to do than others
+		return i
 	}
 	return -1
 }

@@ -47,6 +47,12 @@ func (v *visit[T]) follow() (chosen[T], error) {
 			return v.at(i), nil
 		}
 	}
+	if i := v.began(); i >= 0 {
+		if v.why == ReasonNone {
+			v.why = ReasonPrefix
+		}
+		return v.at(i), nil
+	}
 	return v.anybody(-1)
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/selector"
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
@@ -70,8 +71,13 @@ type Options[T any] struct {
 	// measured: savings.Meter.Warm does. ok is false if it does not know. It is called for
 	// each pick of a session that is bound, and must be quick.
 	WarmOf func(auth string) (warm time.Duration, ok bool)
-	// Load says how much load an auth may have.
+	// Load says how much load an auth may have, by what State says.
 	Load LoadPolicy
+	// Balance says whether the Affinity evens out the load, by what it measures itself.
+	Balance Balance
+	// Loads, if not nil, is told what each auth is sent, for State, for selectors and for
+	// other Affinities that use the same auths. With Balance nil is one of its own.
+	Loads *selector.Loads
 	// Slow says when an auth is slow, by what Pick.FirstToken is told.
 	Slow SlowPolicy
 
@@ -132,6 +138,8 @@ type policy struct {
 	coldAnew     bool
 	warm         time.Duration
 	load         LoadPolicy
+	balance      Balance
+	loads        *selector.Loads // nil if nobody wants to know
 	slow         SlowPolicy
 	classify     func(*http.Response, error) (Result, time.Duration)
 	away         time.Duration
@@ -150,7 +158,7 @@ func check[T any](o *Options[T]) (*settings[T], error) {
 		look: o.Extract, scopeOf: o.Scope, allModels: o.AllModels, requireOwner: o.RequireOwner,
 		failback: o.Failback, coldAnew: o.ColdAnew, load: o.Load, slow: o.Slow, classify: o.Classify,
 		warm: orDefault(o.Warm, defaultWarm), away: orDefault(o.Away, defaultAway), unlisted: orDefault(o.Unlisted, defaultUnlisted),
-		onEvent: o.OnEvent, warmOf: o.WarmOf,
+		onEvent: o.OnEvent, warmOf: o.WarmOf, balance: o.Balance, loads: o.Loads,
 	}}
 	if s.look == nil {
 		s.look, s.extract = sessionid.ExtractLeading, sessionid.Extract
@@ -169,6 +177,8 @@ func check[T any](o *Options[T]) (*settings[T], error) {
 		err = fmt.Errorf("Failback without State: there are no tiers")
 	case o.Load != LoadPolicy{} && o.State == nil:
 		err = fmt.Errorf("Load without State: there are no loads")
+	case o.Balance > BalanceMoving:
+		err = fmt.Errorf("Balance is %d, which is none", o.Balance)
 	case o.Warm < 0:
 		err = fmt.Errorf("Warm is %v", o.Warm)
 	case o.Away < 0:
@@ -183,7 +193,8 @@ func check[T any](o *Options[T]) (*settings[T], error) {
 	if err != nil {
 		return nil, fmt.Errorf("affinity: Options.%w", err)
 	}
-	s.restless = s.failback != FailbackNever || s.load.Spill != 0 || s.coldAnew
+	s.coldAnew = s.coldAnew || s.balance != BalanceOff
+	s.restless = s.failback != FailbackNever || s.load.Spill != 0 || o.ColdAnew
 	return s, nil
 }
 

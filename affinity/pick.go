@@ -38,6 +38,7 @@ type ticket struct {
 	use   atomic.Uint32
 	begun atomic.Bool // the auth has begun to answer
 	told  atomic.Bool // it was reported
+	sent  *sent       // nil if Options.Loads does not know of it
 }
 
 // States of a ticket's use. A pick of a binding that has never served has one.

@@ -31,6 +31,9 @@ type Request struct {
 	// Path, if not empty, is the path of the request. Some requests name a
 	// conversation only there, see sessionid.ID.WithPath.
 	Path string
+	// Tokens is how long the prompt is, for Options.Loads. With 0 the Affinity takes the
+	// length of Body for it, and what earlier answers have said of theirs (Report.Usage).
+	Tokens int
 	// ID, if not nil, is the session. Header, Body and Path are then not looked at.
 	ID *sessionid.ID
 	// Side says that the request stands beside the conversation: a token count,

@@ -9,7 +9,7 @@ import (
 
 const (
 	kinds   = int(sessionid.KindSide) + 1
-	reasons = int(ReasonOwner) + 1
+	reasons = int(ReasonPrefix) + 1
 	results = int(Cancelled) + 1
 	pasts   = int(sessionid.PastSummary) + 1
 	causes  = int(cache.AuthInvalidated) + 1
@@ -124,6 +124,9 @@ func (k *core) reported(v *visitor, d *Decision, r *Report) {
 			result = Unlisted
 		}
 		k.counts.results[result].Add(1)
+		if v.ticket != nil && v.ticket.sent != nil {
+			k.ended(v.ticket.sent, d.Auth, r)
+		}
 	}
 	if p := k.policy.Load(); p.onEvent != nil {
 		e := v.event(d)

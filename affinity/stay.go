@@ -38,7 +38,7 @@ func (v *visit[T]) stay() (done bool, why Reason, err error) {
 		if v.comeBack(bound) {
 			return true, ReasonNone, nil
 		}
-		if v.o.restless {
+		if v.o.restless || v.o.balance != BalanceOff {
 			return true, ReasonNone, v.reconsider(bound)
 		}
 	}
@@ -103,6 +103,15 @@ func (v *visit[T]) reconsider(bound int) error {
 	if cold && v.o.coldAnew {
 		return v.stayAnew(bound)
 	}
+	if i := v.lighter(bound); i >= 0 {
+		v.would, v.why = OutcomeMoved, ReasonLoad
+		if v.dry {
+			v.serve(v.at(i), OutcomeMoved, ReasonLoad, v.session, true)
+			v.p.Decision.Before = v.session.Auth
+			return nil
+		}
+		return v.move(v.at(i), OutcomeMoved, ReasonLoad)
+	}
 	v.hit(bound)
 	return nil
 }
@@ -115,7 +124,7 @@ func (v *visit[T]) better(bound int, cold bool, all *level) Reason {
 			return ReasonTier
 		}
 	}
-	if !v.o.coldAnew || !cold {
+	if !v.o.coldAnew || !cold || v.o.balance != BalanceOff && v.light(bound, all) {
 		return ReasonNone
 	}
 	if all.mean > 0 && here.Load <= all.mean && !v.drained.has(v.session.Auth) {

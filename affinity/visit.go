@@ -28,6 +28,9 @@ type visit[T any] struct {
 	dry   bool    // Explain asks: nothing is to be noted or counted
 	would Outcome // what it will be, should the balancer choose
 	why   Reason  // … and why
+
+	cut    bool     // begins are known
+	begins []uint64 // see prefixes
 }
 
 // chosen is an auth for this request.
@@ -73,18 +76,27 @@ func (v *visit[T]) cold(bound int) bool {
 	return since > v.warm(bound)
 }
 
+// number is what the session is placed by.
+func (v *visit[T]) number() uint64 {
+	key := v.id.Primary()
+	if opening := v.id.Opening(); key == v.id.End() && opening != (sessionid.Key{}) {
+		key = opening
+	}
+	return placement(&v.scope, key)
+}
+
 // choose asks the balancer.
 func (v *visit[T]) choose(from []T) (c chosen[T], err error) {
-	ctx := v.ctx
-	if !v.id.IsZero() && !v.r.Off {
+	hint := selector.Hint{Pool: v.scope.Pool, Model: v.model, Tokens: float64(v.r.Tokens)}
+	if hint.Tokens == 0 && v.o.loads != nil {
+		hint.Tokens = v.traffics.at(v.scope.Pool, v.model).size(v.r.Tokens, len(v.r.Body))
+	}
+	if hint.HasKey = !v.id.IsZero() && !v.r.Off; hint.HasKey {
 		// The key goes along in every case: without a store it is what replicas agree
 		// by. The end of a conversation is another one with each turn.
-		key := v.id.Primary()
-		if opening := v.id.Opening(); key == v.id.End() && opening != (sessionid.Key{}) {
-			key = opening
-		}
-		ctx = selector.WithKey(ctx, placement(&v.scope, key))
+		hint.Key = v.number()
 	}
+	ctx := selector.WithHint(v.ctx, hint)
 	next := v.next
 	if v.lookedUp.Away && !(v.dry && v.id.IsZero()) { // without its id nobody knows where a session is placed
 		// Each replica has a balancer of its own, and none knows what the others do.

@@ -105,7 +105,7 @@ func known(load float64) float64 {
 
 // LeastRecentTokens takes the candidate that was sent the fewest tokens lately, which
 // loads knows. Two things count: its share of what was sent in the last seconds, and,
-// twice, its share of what was sent in the last half hour, each in proportion to the mean
+// four times, its share of what was sent in the last hour, each in proportion to the mean
 // of the candidates (Load.Near and Load.Recent). Candidates that are equal, such as those
 // that were sent nothing, are told apart by the key of the Hint, as Rendezvous does it, and
 // at random if there is none.
@@ -140,7 +140,7 @@ func LeastRecentTokens[T any](name func(T) string, loads *Loads) Selector[T] {
 			all[k] = a
 		}
 		// Dividing by the sum and by the mean give the same order. 0 of 0 is 0.
-		near, recent = 1/max(near, math.SmallestNonzeroFloat32), 2/max(recent, math.SmallestNonzeroFloat32)
+		near, recent = 1/max(near, math.SmallestNonzeroFloat32), 4/max(recent, math.SmallestNonzeroFloat32)
 		best, least, drawn := 0, math.Inf(1), math.Inf(-1)
 		key, ok := KeyOf(ctx)
 		if !ok {

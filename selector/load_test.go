@@ -196,7 +196,7 @@ func TestLeastRecentTokensTakesTheLeastOfTheMeasure(t *testing.T) {
 						m += l.Near / near
 					}
 					if recent > 0 {
-						m += 2 * l.Recent / recent
+						m += 4 * l.Recent / recent
 					}
 					return m
 				}

@@ -28,7 +28,7 @@ type Loads struct {
 // nothing lately.
 type Load struct {
 	// InFlight is how many requests are under way. One that is never ended counts less
-	// and less, by half in half an hour.
+	// and less, by half in RecentHalf.
 	InFlight float64
 	// Near and Recent are tokens of prompts. What was sent NearHalf ago counts half in
 	// Near, and what was sent RecentHalf ago counts half in Recent.
@@ -46,8 +46,8 @@ type Load struct {
 // minute ago. A long one alone sends everybody who comes in a minute to the auth that had
 // the least in the last hour.
 const (
-	NearHalf   = 20 * time.Second
-	RecentHalf = 30 * time.Minute
+	NearHalf   = 10 * time.Second
+	RecentHalf = 20 * time.Minute
 )
 
 const maxCells = 1 << 13
@@ -63,6 +63,9 @@ type cell struct {
 	ahead  float64 // the votes by which main is ahead: it has these at least
 	own    float64 // the tokens of main that were counted since it is main, part of recent
 }
+
+// mostTokens is more than anybody sends.
+const mostTokens = 1e15
 
 // fade brings a cell to a moment. One that another goroutine has overtaken changes nothing.
 func (c *cell) fade(now int64) {
@@ -123,6 +126,7 @@ func (c *cell) add(tokens float64, key uint64) {
 		c.sub(-tokens, key)
 		return
 	}
+	tokens = min(tokens, mostTokens-c.recent) // so that sums are numbers, and fade
 	c.near += tokens
 	c.recent += tokens
 	switch {
@@ -148,6 +152,25 @@ func (c *cell) sub(tokens float64, key uint64) {
 		c.own = max(0, c.own-tokens)
 	}
 	c.recent = max(c.own, c.recent-tokens) // others lose no more than they have
+}
+
+// Rename gives an auth another name. What was begun under the old name may be ended under
+// it.
+func (l *Loads) Rename(from, to string) {
+	if from == to || l.known(from) == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.find(from)
+	if c == nil {
+		return
+	}
+	grown := make(map[string]*cell, len(l.settled())+len(l.fresh)+1)
+	maps.Copy(grown, l.settled())
+	maps.Copy(grown, l.fresh)
+	grown[strings.Clone(to)] = c
+	l.settle(grown)
 }
 
 // Of returns the Load of an auth.

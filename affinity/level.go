@@ -1,0 +1,134 @@
+package affinity
+
+import (
+	"math"
+	"math/rand/v2"
+)
+
+// A pick that is given many candidates looks at some of them.
+const (
+	manyAuths = 128 // so many are many
+	fewOfMany = 16  // if less than so many of these may be chosen, all are looked at
+)
+
+// draw draws a sample of n candidates, without one of them: one of each run of
+// neighbours, so that none is drawn twice.
+func draw(n, without int) *sample {
+	s := new(sample)
+	for k := range sampled {
+		from, to := k*n/sampled, (k+1)*n/sampled
+		if i := from + rand.IntN(to-from); i != without {
+			s.at[s.n] = int32(i)
+			s.n++
+		}
+	}
+	return s
+}
+
+// members calls do for each candidate that a level was found in, but for one.
+func (c *candidates[T]) members(l *level, without int, do func(i int)) {
+	if l.sample != nil {
+		for _, i := range l.sample.at[:l.sample.n] {
+			if int(i) != without {
+				do(int(i))
+			}
+		}
+		return
+	}
+	for i := range c.auths {
+		if i != without {
+			do(i)
+		}
+	}
+}
+
+// level looks at all candidates but one; without is -1 for all. Of many candidates it
+// looks at some. It looks at all if these are not as good as somebody has seen a moment ago
+// that candidates are. So an auth of a higher tier that is fit again may be overlooked for
+// as long as that.
+func (c *candidates[T]) level(without int) level {
+	if len(c.auths) < manyAuths || c.all {
+		return c.levelOf(nil, without)
+	}
+	t := c.traffics.at(c.scope.Pool, c.model)
+	if best, ok := t.best(c.now); ok && best.rank != rankNone {
+		l := c.levelOf(draw(len(c.auths), without), without)
+		n := 0
+		c.members(&l, without, func(i int) {
+			if l.has(c.candidate(i)) {
+				n++
+			}
+		})
+		if l.rank <= best.rank && (l.rank < best.rank || l.tier >= best.tier) && n >= fewOfMany {
+			if l.rank == best.rank && l.tier == best.tier {
+				l.mean = best.mean
+			}
+			return l
+		}
+	}
+	l := c.levelOf(nil, without)
+	if without < 0 {
+		t.found(l, c.now)
+	}
+	return l
+}
+
+// levelOf is the level of a sample, of all candidates if it is nil.
+func (c *candidates[T]) levelOf(s *sample, without int) level {
+	l := level{rank: rankNone, sample: s}
+	c.members(&l, without, func(i int) {
+		if s := c.judge(i); s.rank < l.rank || s.rank == l.rank && s.state.Tier > l.tier {
+			l.rank, l.tier = s.rank, s.state.Tier
+		}
+	})
+	if l.rank == rankNone {
+		return l
+	}
+	n := 0.0
+	c.members(&l, without, func(i int) {
+		if s := c.candidate(i); l.has(s) {
+			l.mean += s.state.Load
+			n++
+		}
+	})
+	l.mean /= n
+	return l
+}
+
+// anyLoad is more than every load.
+var anyLoad = math.Inf(1)
+
+// choices are the auths that a balancer may choose from: those of the level that
+// are not loaded too much, and whose load is below a limit. Without a limit there
+// is always one if the level has one. With Options.Balance it is the one that has the
+// least to do.
+func (c *candidates[T]) choices(l level, without int, below float64) (from []T) {
+	if l.rank == rankNone {
+		return nil
+	}
+	if c.spread {
+		if i := c.lightest(l, without, below); i >= 0 {
+			from = []T{c.auths[i]}
+		}
+	} else {
+		n := len(c.auths)
+		if l.sample != nil {
+			n = l.sample.n
+		}
+		from = make([]T, 0, n)
+		c.members(&l, without, func(i int) {
+			if c.open(c.candidate(i), l, below) {
+				from = append(from, c.auths[i])
+			}
+		})
+	}
+	if len(from) == 0 && l.sample != nil { // others may be better
+		return c.choices(c.levelOf(nil, without), without, below)
+	}
+	return from
+}
+
+// open reports whether a balancer may choose a candidate.
+func (c *candidates[T]) open(s *candidate, l level, below float64) bool {
+	return l.has(s) && !c.o.load.exceeds(s.state.Load, c.o.load.Bound, l.mean) && s.state.Load < below
+}

@@ -1,0 +1,58 @@
+package affinity
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/selector"
+)
+
+// sent is what a pick remembers of what it has added to Options.Loads.
+type sent struct {
+	loads    *selector.Loads
+	traffic  *traffic
+	tokens   float64
+	bytes    int
+	session  uint64   // its number
+	prefixes []uint64 // that were noted
+}
+
+// sent counts a request that goes to an auth.
+func (k *core) sent(p *policy, r *Request, v *visitor, d *Decision) {
+	if p.loads == nil || d.Auth == "" {
+		return
+	}
+	t := k.traffics.at(v.scope.Pool, v.model)
+	s := &sent{loads: p.loads, traffic: t, tokens: t.size(r.Tokens, len(r.Body)), bytes: len(r.Body), session: number(d.Session)}
+	t.sent(s.tokens, d.Outcome == OutcomeNew, d.Outcome == OutcomeMoved && d.Reason == ReasonCold, time.Now().UnixNano())
+	s.loads.Begin(d.Auth, s.tokens, s.session)
+	if v.ticket == nil {
+		v.ticket = new(ticket)
+	}
+	v.ticket.sent = s
+}
+
+// mostUsage is more tokens than any prompt has.
+const mostUsage = 1e8
+
+// ended takes a request out again that was counted, and corrects what was counted by what
+// is known now.
+func (k *core) ended(s *sent, auth string, r *Report) {
+	s.loads.End(auth)
+	switch r.Result {
+	case Transient, Terminal, Unlisted, Rejected:
+		// It has not worked on the prompt. But it counts as a usual one: an auth that fails
+		// would be the one with the least to do, and get them all.
+		s.loads.Add(auth, -s.traffic.failed(s.tokens), s.session)
+		k.begun.drop(s.prefixes, auth)
+		return
+	}
+	if n := min(float64(r.Usage.Prompt), mostUsage); n > 0 {
+		s.traffic.measured(s.bytes, s.tokens, n)
+		s.loads.Add(auth, n-s.tokens, s.session)
+	}
+}
+
+// number is a number of a session, 0 for none.
+func number(session cache.Key) uint64 { return binary.LittleEndian.Uint64(session[:8]) }
