@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -31,12 +32,21 @@ const roundRobin = "round-robin"
 
 // strategies are the balancers by name.
 var strategies = map[string]func() selector.Selector[*Auth]{
-	roundRobin:   selector.RoundRobin[*Auth],
+	roundRobin:   oneTurn,
 	"fill-first": selector.FillFirst[*Auth],
 	"random":     selector.Random[*Auth],
 	// The names of auths are lasting, so that a session that comes back after its
 	// binding has expired finds the same auth.
 	"rendezvous": func() selector.Selector[*Auth] { return selector.Rendezvous((*Auth).name, nil) },
+}
+
+// oneTurn is round robin over all requests, whatever their model: the auths serve them all,
+// and eight conversations of one model that go round eight auths would be in step.
+func oneTurn() selector.Selector[*Auth] {
+	turn := selector.RoundRobin[*Auth]()
+	return selector.Func[*Auth](func(ctx context.Context, auths []*Auth) (*Auth, error) {
+		return turn.Select(selector.WithHint(ctx, selector.Hint{}), auths)
+	})
 }
 
 // balancer makes the balancer of a strategy.

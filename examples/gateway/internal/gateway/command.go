@@ -25,6 +25,7 @@ type command struct {
 	toolCalls bool // by the simulated provider
 	header    bool
 	slow      time.Duration
+	balance   affinity.Balance
 	patience  time.Duration
 	verbose   bool
 	keep      keeping
@@ -53,6 +54,14 @@ func parseCommand(args []string, stores Stores) (*command, error) {
 	f.IntVar(&c.conversations, "conversations", demoDefaults.conversations, "conversations of the demo")
 	f.IntVar(&c.turns, "turns", demoDefaults.turns, "turns of each")
 	f.DurationVar(&c.slow, "slow", 30*time.Second, "an auth is slow when the first token of a stream takes longer, again and again; 0 is never")
+	f.Func("balance", "even out the load of the auths by the tokens that each was sent: `off`, new (only new and cold sessions) or moving (sessions with a short prompt, too)", func(s string) error {
+		for c.balance = affinity.BalanceOff; c.balance.String() != s; c.balance++ {
+			if c.balance == affinity.BalanceMoving {
+				return fmt.Errorf("off, new or moving")
+			}
+		}
+		return nil
+	})
 	f.DurationVar(&c.patience, "patience", defaultPatience, "how long a request may wait for the auth where its prompt cache is warm, if that asks to be left alone; 0 never waits")
 	f.StringVar(&c.keep.file, "state", "", "`file` that keeps the sessions over a restart; beside it there will be file.key")
 	f.DurationVar(&c.keep.every, "state-every", defaultStateEvery, "how often -state is written, besides at the end")

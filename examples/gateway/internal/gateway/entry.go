@@ -157,7 +157,7 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer, with With
 	}
 	g, err := NewGateway(GatewayOptions{
 		Record: rec,
-		Pool:   &Pool{auths: s.Auths}, Affinity: s.Affinity, DecisionHeader: c.header, Slow: affinity.SlowPolicy{Above: c.slow}, Patience: c.patience, Log: log,
+		Pool:   &Pool{auths: s.Auths}, Affinity: s.Affinity, DecisionHeader: c.header, Slow: affinity.SlowPolicy{Above: c.slow}, Balance: c.balance, Patience: c.patience, Log: log,
 		Store: store, TenantKey: key, Prices: c.prices,
 	})
 	if err != nil {

@@ -29,6 +29,8 @@ type GatewayOptions struct {
 	Attempts int
 	// Slow is when an auth is slow, by the time to the first token of its streams.
 	Slow affinity.SlowPolicy
+	// Balance is whether the load is evened out by what each auth was sent.
+	Balance affinity.Balance
 	// Patience is how long a request may wait for the auth where its prompt cache is warm.
 	Patience time.Duration
 	// Prices say what the answers cost, and what they would cost without affinity.
@@ -111,7 +113,7 @@ func (g *Gateway) options(ttl time.Duration) *affinityhttp.Options[*Auth] {
 		Affinity: affinity.Options[*Auth]{
 			Store:    g.opts.Store,
 			State:    func(a *Auth, _ affinity.Request) affinity.State { return affinity.State{Tier: a.Tier} },
-			Failback: affinity.FailbackCold, ColdAnew: true, Slow: g.opts.Slow,
+			Failback: affinity.FailbackCold, ColdAnew: true, Slow: g.opts.Slow, Balance: g.opts.Balance,
 			OnEvent: g.observe,
 		},
 		TenantKey: g.opts.TenantKey,
