@@ -62,6 +62,11 @@ func parse(args []string, errs io.Writer) (*command, error) {
 	if c.config.TTL <= 0 || c.config.Speed < 0 || math.IsNaN(c.config.Speed) {
 		return nil, errors.New("--ttl must be above 0, and --speed not below")
 	}
+	for _, price := range []float64{c.config.Prices.Uncached, c.config.Prices.Cached} {
+		if !(price >= 0) || math.IsInf(price, 1) {
+			return nil, errors.New("--price and --price-cached must be numbers, and not below 0")
+		}
+	}
 	switch id := play.Identity(*identity); id {
 	case "":
 	case "both":

@@ -171,17 +171,3 @@ func read[T any](t testing.TB, name string) []T {
 		out = append(out, v)
 	}
 }
-
-// TraceRequest is one request of a trace. It has the blocks of the prompt, not the
-// text.
-type TraceRequest struct {
-	Session int     `json:"session"`
-	Millis  float64 `json:"timestamp"`
-	Input   int     `json:"input_length"`
-	Blocks  []int   `json:"hash_ids"`
-}
-
-// ClaudeCode returns the requests of 100 real Claude Code sessions.
-func ClaudeCode(t testing.TB) []TraceRequest {
-	return read[TraceRequest](t, "traces/claude_code_100.jsonl.gz")
-}

@@ -3,6 +3,8 @@ package play
 import (
 	"fmt"
 	"time"
+
+	"github.com/llmaffinity/llmaffinity/selector"
 )
 
 // recently is how long a request counts for Host.Recent.
@@ -13,6 +15,7 @@ func AuthName(auth int) string { return fmt.Sprintf("auth-%02d", auth) }
 
 // Host is what a host knows of its auths by itself, for policies that ask for it.
 type Host struct {
+	Loads         selector.Loads // for policies that let the library measure
 	recent, total []float64
 	sent          []sent // of the last ten minutes, the oldest first
 }

@@ -29,6 +29,9 @@ func Policies() []Policy {
 		{"spill", "the same, and an auth with more than 1.1 times the mean load spills", loaded(1.1, false), leastRecent, true},
 		{"rendezvous", "affinity over rendezvous hashing of the session", plain, rendezvous, true},
 		{"coldanew", "as least, and a session with a cold prompt cache is placed anew", loaded(0, true), leastRecent, true},
+		{"balance", "Options.Balance: the library sends new and cold sessions where the least was sent, and moves short ones", balanced(affinity.BalanceMoving), roundRobin, true},
+		{"balance-new", "the same, and no session is moved whose prompt cache is warm", balanced(affinity.BalanceNew), roundRobin, false},
+		{"recent", "affinity over selector.LeastRecentTokens", measured, leastMeasured, false},
 		{"coldanew-total", "as coldanew, by the tokens sent since the begin", totalAnew, leastTotal, false},
 		{"least-alone", "the fewest tokens sent in the last ten minutes, without affinity", nil, leastRecent, false},
 	}
@@ -51,6 +54,18 @@ func loaded(spill float64, anew bool) func(*Host) *affinity.Options[int] {
 		}
 		return o
 	}
+}
+
+// balanced leaves the load to the library.
+func balanced(b affinity.Balance) func(*Host) *affinity.Options[int] {
+	return func(*Host) *affinity.Options[int] { return &affinity.Options[int]{Balance: b} }
+}
+
+// measured lets the library measure for a balancer that wants to know.
+func measured(h *Host) *affinity.Options[int] { return &affinity.Options[int]{Loads: &h.Loads} }
+
+func leastMeasured(h *Host) selector.Selector[int] {
+	return selector.LeastRecentTokens(AuthName, &h.Loads)
 }
 
 func totalAnew(h *Host) *affinity.Options[int] {

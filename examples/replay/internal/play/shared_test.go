@@ -50,19 +50,21 @@ func TestTheBars(t *testing.T) {
 		bars  []bar
 	}{
 		{"claude_code_100_pauses.jsonl.gz", ByID, 8, []bar{
-			{"roundrobin", 0, 0.62, 1.06}, {"stay", 0.995, 0, 0}, {"coldanew", 0.995, 0, 0},
+			{"roundrobin", 0, 0.62, 1.06}, {"stay", 0.995, 0, 0}, {"coldanew", 0.995, 0, 0}, {"balance", 0.994, 0, 1.09},
 		}},
 		{"claude_code_100.jsonl.gz", ByID, 8, []bar{
-			{"roundrobin", 0, 0.72, 1.06}, {"stay", 0.997, 0, 0},
+			{"roundrobin", 0, 0.72, 1.06}, {"stay", 0.997, 0, 0}, {"balance", 0.993, 0, 1.12},
 		}},
+		{"claude_code_100.jsonl.gz", ByID, 2, []bar{{"balance", 0.997, 0, 1.04}}},
+		{"claude_code_100.jsonl.gz", ByID, 32, []bar{{"balance", 0.984, 0, 1.23}}},
 		{"claude_code_100.jsonl.gz", ByContent, 8, []bar{
-			{"stay", 0.990, 0, 0},
+			{"stay", 0.990, 0, 0}, {"balance", 0.990, 0, 1.08},
 		}},
 		{"tau_airline.jsonl.gz", ByContent, 8, []bar{
-			{"roundrobin", 0, 0.80, 1.06}, {"stay", 0.995, 0, 0},
+			{"roundrobin", 0, 0.80, 1.06}, {"stay", 0.995, 0, 0}, {"balance", 0.990, 0, 1.10},
 		}},
 		{"mooncake_conversation.jsonl.gz", ByContent, 8, []bar{
-			{"roundrobin", 0, 0.33, 1.10}, {"stay", 0.92, 0, 1.25}, {"least", 0.92, 0, 1.03},
+			{"roundrobin", 0, 0.33, 1.10}, {"stay", 0.92, 0, 1.25}, {"least", 0.92, 0, 1.03}, {"balance", 0.99, 0, 1.03},
 		}},
 	} {
 		t.Run(c.file+" by "+string(c.by), func(t *testing.T) {

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -13,6 +14,25 @@ type blockRequest struct {
 	Input   int     `json:"input_length"`
 	Output  int     `json:"output_length"`
 	Blocks  []int64 `json:"hash_ids"`
+}
+
+// Bounds of what a line may say: two hundred years, and a hundred million tokens.
+const (
+	maxMillis = 200 * 365 * 24 * 3600 * 1000
+	maxTokens = 100_000_000
+)
+
+// check is what is wrong with a line.
+func (r *blockRequest) check() error {
+	switch {
+	case !(r.Millis >= 0 && r.Millis <= maxMillis):
+		return fmt.Errorf("timestamp is %v", r.Millis)
+	case r.Input < 0 || r.Input > maxTokens:
+		return fmt.Errorf("input_length is %d", r.Input)
+	case r.Output < 0 || r.Output > maxTokens:
+		return fmt.Errorf("output_length is %d", r.Output)
+	}
+	return nil
 }
 
 // ofBlocks makes a trace of requests that have blocks. If they have no sessions, a request is

@@ -66,6 +66,11 @@ func Read(name string, r io.Reader) (*Trace, error) {
 		if err != nil {
 			return nil, err
 		}
+		for i := range all {
+			if err := all[i].check(); err != nil {
+				return nil, fmt.Errorf("line %d: %w", i+1, err)
+			}
+		}
 		return ofBlocks(name, all), nil
 	case first.Get("messages").IsArray():
 		all, err := decode[conversation](lines)

@@ -326,3 +326,19 @@ func TestHistories(t *testing.T) {
 	}
 	require.InDelta(t, len(shift)/2, earlier, float64(len(shift))/3)
 }
+
+func TestALineThatCannotBe(t *testing.T) {
+	const good = `{"timestamp":1,"input_length":600,"output_length":1,"hash_ids":[1,2]}` + "\n"
+	_, err := Read("good", strings.NewReader(good))
+	require.NoError(t, err)
+	for bad, says := range map[string]string{
+		`{"timestamp":1e300,"input_length":600,"output_length":1,"hash_ids":[1]}`:             "timestamp",
+		`{"timestamp":-5,"input_length":600,"output_length":1,"hash_ids":[1]}`:                "timestamp",
+		`{"timestamp":2,"input_length":-5000,"output_length":1,"hash_ids":[1]}`:               "input_length",
+		`{"timestamp":2,"input_length":600,"output_length":-10,"hash_ids":[1]}`:               "output_length",
+		`{"timestamp":2,"input_length":9223372036854775807,"output_length":1,"hash_ids":[1]}`: "input_length",
+	} {
+		_, err := Read("bad", strings.NewReader(good+bad))
+		require.ErrorContains(t, err, "line 2: "+says)
+	}
+}

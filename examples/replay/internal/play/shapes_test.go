@@ -1,0 +1,52 @@
+//go:build !race
+
+package play
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/examples/replay/internal/trace"
+)
+
+// Where the work can be evened out, Options.Balance does it, and keeps the prompt cache,
+// whatever the shape of the traffic.
+func TestNoShapeCollapses(t *testing.T) {
+	for _, c := range []struct {
+		shape     string
+		by        Identity
+		imbalance float64 // 0: it cannot be evened out
+	}{
+		{"one", ByID, 0},
+		{"one", ByContent, 0},
+		{"huge", ByID, 1.5},
+		{"huge", ByContent, 1.5},
+		{"single", ByID, 1.1},
+		{"single", ByContent, 1.1},
+		{"burst", ByID, 1.1},
+		{"burst", ByContent, 0}, // for all that can be known it is one conversation
+		{"documents", ByID, 1.2},
+		{"documents", ByContent, 1.2},
+		{"wake", ByID, 1.3},
+		{"wake", ByContent, 1.3},
+		{"changes", ByID, 1.4},
+		{"changes", ByContent, 1.4},
+	} {
+		t.Run(c.shape+" by "+string(c.by), func(t *testing.T) {
+			shape, err := trace.ShapeOf(c.shape)
+			require.NoError(t, err)
+			all := config
+			all.Auths, all.Identity, all.Histories = 8, c.by, 2
+			results, err := Run(t, shape.Make(all.Auths), policies(t, "balance"), all)
+			require.NoError(t, err)
+			for _, r := range results[0] {
+				t.Logf("quality %.4f, max/mean %.3f", r.Quality, r.Imbalance)
+				require.GreaterOrEqual(t, r.Quality, 0.98)
+				if c.imbalance > 0 {
+					require.LessOrEqual(t, r.Imbalance, c.imbalance)
+				}
+			}
+		})
+	}
+}
