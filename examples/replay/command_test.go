@@ -120,7 +120,7 @@ func TestTheDefaults(t *testing.T) {
 	for _, p := range c.policies {
 		names = append(names, p.Name)
 	}
-	require.Equal(t, []string{"roundrobin", "stay", "least", "spill", "rendezvous", "coldanew"}, names)
+	require.Equal(t, []string{"roundrobin", "stay", "least", "spill", "rendezvous", "coldanew", "balance"}, names)
 	c, err = parse([]string{"-s", "all", "-p", "all"}, io.Discard)
 	require.NoError(t, err)
 	require.Len(t, c.traces, 7)
