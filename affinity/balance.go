@@ -19,7 +19,8 @@ import (
 //
 // An auth that is new has been sent nothing, so most new sessions go there until it has
 // caught up with what the others were sent in the last half hour. To begin slowly, give it
-// a small State.Share. It costs about half a microsecond for each request, and 2 MB at most.
+// a small State.Share. What it costs for each request is in the benchmarks: go test ./affinity
+// -run '^$' -bench ManyAuths.
 type Balance uint8
 
 const (
@@ -105,7 +106,7 @@ func (c *candidates[T]) weigh(l level, without int) (f field) {
 	return f
 }
 
-// score is how much an auth has to do, with so many tokens more. They do not count as of
+// score is how much an auth has to do, as selector.LeastRecentTokens measures it, with so many tokens more. They do not count as of
 // the last seconds: for an auth of a small share one prompt is much in so short a time.
 func (f *field) score(l selector.Load, more float64) (score float64) {
 	if f.near > 0 {
@@ -241,11 +242,13 @@ func (v *visit[T]) began() int {
 // draw makes the number by which one of several auths is drawn that have the same to do,
 // and notes what there is to do.
 func (v *visit[T]) draw(f *found) {
+	if v.tokens = float64(v.r.Tokens); v.o.loads != nil {
+		v.tokens = v.traffics.at(v.scope.Pool, v.model).size(v.r.Tokens, len(v.r.Body))
+	}
 	if v.o.balance == BalanceOff {
 		return
 	}
 	v.spread = !v.lookedUp.Away && f.err == nil // or else replicas must agree, and each knows only what it has sent itself
-	v.tokens = v.traffics.at(v.scope.Pool, v.model).size(v.r.Tokens, len(v.r.Body))
 	switch {
 	case v.id.IsZero() || v.r.Off:
 		v.tie = uint64(v.now)

@@ -99,15 +99,15 @@ func TestAHigherTierOfManyAuthsIsSeenWithinASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newCrowded(t, affinity.Options[string]{})
 		const top = "auth-500"
-		h.state[top] = affinity.State{Tier: 1, Fitness: affinity.Away}
-		h.send("first")
-		h.state[top] = affinity.State{Tier: 1}
-		time.Sleep(time.Second)
-		for i := range 50 {
-			require.Equal(t, top, h.send(fmt.Sprint("s", i)))
+		for round := range 8 { // a pick that draws it by chance would see it without looking
+			h.state[top] = affinity.State{Tier: 1, Fitness: affinity.Away}
+			require.NotEqual(t, top, h.send(fmt.Sprint("another", round)), "one that is away gets nothing, not even for a moment")
+			h.state[top] = affinity.State{Tier: 1}
+			time.Sleep(time.Second)
+			for i := range 50 {
+				require.Equal(t, top, h.send(fmt.Sprint(round, "s", i)))
+			}
 		}
-		h.state[top] = affinity.State{Tier: 1, Fitness: affinity.Away}
-		require.NotEqual(t, top, h.send("another"), "one that is away gets nothing, not even for a moment")
 	})
 }
 
@@ -125,5 +125,24 @@ func TestManyAuthsGetTheSame(t *testing.T) {
 		}
 		require.Len(t, n, 1000)
 		require.LessOrEqual(t, most, 13, "ten each")
+	})
+}
+
+// One session's failed attempt says nothing of a higher tier for the others.
+func TestWhatOneRequestHasTriedIsNotOverlookedByOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newCrowded(t, affinity.Options[string]{})
+		const top = "auth-500"
+		h.state[top] = affinity.State{Tier: 1}
+		for round := range 8 { // see above
+			r := session(fmt.Sprint("tried", round))
+			r.Tried = []string{top}
+			p := pick(t, h.Selector, r, h.auths)
+			require.NotEqual(t, top, p.Auth)
+			for i := range 50 {
+				require.Equal(t, top, h.send(fmt.Sprint(round, "s", i)))
+			}
+			time.Sleep(time.Second)
+		}
 	})
 }

@@ -67,7 +67,7 @@ func (c *candidates[T]) level(without int) level {
 		}
 	}
 	l := c.levelOf(nil, without)
-	if without < 0 {
+	if without < 0 && c.trouble.isZero() && len(c.r.Tried) == 0 { // what one session leaves alone others do not
 		t.found(l, c.now)
 	}
 	return l

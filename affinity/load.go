@@ -50,7 +50,8 @@ func (p *LoadPolicy) exceeds(load, times, mean float64) bool {
 }
 
 // InFlight counts the requests under way at each auth. It is a load for hosts
-// that have no other number.
+// that have no other number. With Options.Loads nobody has to count: the Affinity does, from
+// picks and reports.
 //
 //	var flying affinity.InFlight
 //	... State{Load: flying.Load(account.ID)}

@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// maxBegun bounds how many prefixes are known, some 200 bytes each. Beyond it those
-	// are forgotten that were sent least recently.
+	// maxBegun bounds how many prefixes are known. Beyond it those are forgotten that were
+	// sent least recently.
 	maxBegun = 10_000
 	// fewAuths is how many auths may have had a prefix that says where a prompt belongs.
 	// One that many have had is a part of all prompts.

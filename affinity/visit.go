@@ -87,10 +87,7 @@ func (v *visit[T]) number() uint64 {
 
 // choose asks the balancer.
 func (v *visit[T]) choose(from []T) (c chosen[T], err error) {
-	hint := selector.Hint{Pool: v.scope.Pool, Model: v.model, Tokens: float64(v.r.Tokens)}
-	if hint.Tokens == 0 && v.o.loads != nil {
-		hint.Tokens = v.traffics.at(v.scope.Pool, v.model).size(v.r.Tokens, len(v.r.Body))
-	}
+	hint := selector.Hint{Pool: v.scope.Pool, Model: v.model, Tokens: v.tokens}
 	if hint.HasKey = !v.id.IsZero() && !v.r.Off; hint.HasKey {
 		// The key goes along in every case: without a store it is what replicas agree
 		// by. The end of a conversation is another one with each turn.

@@ -13,9 +13,9 @@ import (
 // the last while. Package affinity fills it (affinity.Options.Loads); a host without that
 // calls Begin, End and Add itself. Selectors and affinity.Options.State read it.
 //
-// It costs some 200 bytes for each auth, of which it knows at most 8,192: then it forgets
-// those that were sent nothing lately, and if that is no help all of them. The zero Loads
-// is ready. Any number of goroutines may use it. A Loads must not be copied.
+// It knows at most 8,192 auths: then it forgets those that were sent nothing lately, and if
+// that is no help all of them. The zero Loads is ready. Any number of goroutines may use
+// it. A Loads must not be copied.
 type Loads struct {
 	cells atomic.Pointer[map[string]*cell] // never changed, so that it is read without a lock
 	newer atomic.Bool                      // mu guards some that cells lacks
