@@ -151,6 +151,8 @@ func (a *Affinity[T]) find(ctx context.Context, r *Request, scope *cache.Scope, 
 	switch {
 	case a.closed.Load():
 		err = cache.ErrClosed
+	case a.memory != nil && !r.Side && r.Force == "" && named(id) && a.memory.Hit(scope, &id.Names()[0], b):
+		return true, nil
 	case r.Side || r.Force != "":
 		*b, known, err = a.store.Peek(ctx, *scope, keysOf(id))
 	default:
@@ -189,7 +191,7 @@ func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *where, f *found, 
 	v := &p.visitor
 	v.core, v.scope, v.model = &a.core, at.scope, at.model
 	v.warm = b.Served && b.SinceServed <= o.warmAt(b.Auth, f.state.Warm)
-	v.ticket = newTicket(!r.Side && !b.Served)
+	v.ticket = a.tickets.take(!r.Side && !b.Served)
 	if r.Side {
 		v.binding = cache.Binding{}
 	}

@@ -25,6 +25,7 @@ type core struct {
 	traffics traffics
 	begun    begun
 	crowds   crowds
+	tickets  tickets
 
 	counts counters
 }

@@ -3,7 +3,6 @@ package affinity
 import (
 	"context"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
@@ -31,35 +30,6 @@ type visitor struct {
 	warm    bool          // its prompt cache can be warm at this auth
 	ticket  *ticket
 	asked   *asked // nil unless the content names the session
-}
-
-// ticket is what all copies of a pick share.
-type ticket struct {
-	use   atomic.Uint32
-	begun atomic.Bool // the auth has begun to answer
-	told  atomic.Bool // it was reported
-	sent  *sent       // nil if Options.Loads does not know of it
-}
-
-// States of a ticket's use. A pick of a binding that has never served has one.
-const (
-	useNone uint32 = iota
-	useOpen
-	useEnded
-	useServed
-)
-
-func newTicket(used bool) *ticket {
-	t := new(ticket)
-	if used {
-		t.use.Store(useOpen)
-	}
-	return t
-}
-
-// end ends an open use, if there is one.
-func (v *visitor) end(as uint32) bool {
-	return v.ticket != nil && v.ticket.use.CompareAndSwap(useOpen, as)
 }
 
 // Report says how the request went. The result is about the binding that this
@@ -105,6 +75,11 @@ func (p Pick[T]) Done(r Report) {
 // happened makes what follows from a report.
 func (v *visitor) happened(auth string, r *Report) {
 	if v.binding.Gen == 0 {
+		return
+	}
+	// Most picks are hits, whose auth has served the session before.
+	if r.Result == Served && !v.guest && v.core.memory != nil && v.core.memory.Renew(&v.binding) {
+		v.end(useServed)
 		return
 	}
 	ctx, cancel := v.core.background()

@@ -67,6 +67,12 @@ type where struct {
 	model string      // the request's, also if scope has none; a digest if the name is long
 }
 
+// named reports whether one explicit id names the session and there is nothing else.
+func named(id *sessionid.ID) bool {
+	none := sessionid.Key{}
+	return len(id.Names()) == 1 && id.Leading() == 1 && id.Weak() == none && id.End() == none && id.Tail() == none && len(id.Marks()) == 0
+}
+
 // keysOf are the keys that the store knows a session by.
 func keysOf(id *sessionid.ID) (k cache.Keys) {
 	weak := id.Weak()

@@ -146,7 +146,7 @@ func (v *visit[T]) serve(c chosen[T], what Outcome, why Reason, b cache.Binding,
 		p.visitor.binding = cache.Binding{}
 	}
 	used := resident && v.held.Gen != 0 && b.Gen == v.held.Gen
-	p.visitor.ticket = newTicket(used)
+	p.visitor.ticket = v.tickets.take(used)
 	if !used {
 		v.letGo()
 	}

@@ -5,9 +5,10 @@ package cache
 func (t *table) getOrBind(scope *Scope, keys *Keys, auth string) (b Binding, bound bool, err error) {
 	o := op{t: t, scope: *scope, keys: *keys, write: true}
 	o.begin()
-	b, bound, over, err := o.locked(auth)
+	bound, over, err := o.locked(&b, auth)
 	if over != nil {
-		t.trim(over, t.at(b.Ref), b.Ref, &o.gone)
+		home, _ := referred(&b)
+		t.trim(over, t.at(home), home, &o.gone)
 	}
 	t.clean(&o.gone)
 	return b, bound, err
@@ -16,182 +17,210 @@ func (t *table) getOrBind(scope *Scope, keys *Keys, auth string) (b Binding, bou
 // locked is what getOrBind does with the locks held. found says that the session
 // was there, and bound if auth is not empty. over is the tenant of a new session
 // if the table has too many now.
-func (o *op) locked(auth string) (b Binding, found bool, over *account, err error) {
-	if auth != "" && o.names[0] == (Key{}) {
+func (o *op) locked(b *Binding, auth string) (found bool, over *account, err error) {
+	if auth != "" && o.names[0] == 0 {
 		o.born = o.t.next()
-		o.set.add(o.t.at(o.t.name(o.born)))
+		o.set.add(o.t.at(o.t.own(o.born)))
 	}
-	s, r := o.acquire()
+	h := o.acquire()
 	defer o.release()
 	switch {
 	case o.t.closed.Load():
-		return Binding{}, false, nil, ErrClosed
-	case r == nil && auth == "":
-		return Binding{}, false, nil, nil
-	case r == nil:
+		return false, nil, ErrClosed
+	case !h.ok() && auth == "":
+		return false, nil, nil
+	case !h.ok():
 		var many bool
-		if s, r, many = o.create(auth); many {
-			over = s.tenantOf(r).account
+		if h, many = o.create(auth); many {
+			over = h.s.tenantOf(h.r).account
 		}
-	case auth != "" && r.load().cause() != 0:
-		i, _ := s.number(r.home)
-		s.rebind(i, r, auth)
+	case auth != "" && h.r.load().cause() != 0:
+		h.s.rebind(h, auth)
 	default:
 		found = true
 	}
-	b = o.t.binding(r, r.open(), o.now)
+	*b = h.binding(h.r.open(), o.now)
 	b.Opening = o.opening
-	for i, k := range o.marks {
-		if (o.keys.Ongoing || !o.opening && o.at >= int(o.keys.MarksFrom[i])) && o.bindMark(r, k) {
+	for i, d := range o.marks {
+		if (o.keys.Ongoing || !o.opening && o.at >= int(o.keys.MarksFrom[i])) && o.bindMark(h, d) {
 			b.Shared |= 1 << i
 		}
 	}
-	o.use(s, r)
-	if k := o.end(); k != (Key{}) && r.more.latest() == k {
-		r.more.asked++
-		b.Asked = int(r.more.asked)
+	o.use(h)
+	if d := o.end(); d != 0 {
+		if e := h.extras(); e.latest() == d {
+			b.Asked = int(e.ask())
+		}
 	}
-	return b, found, over, nil
+	return found, over, nil
 }
 
-func (o *op) create(auth string) (*shard, *record, bool) {
+func (o *op) create(auth string) (h held, over bool) {
 	home, born := o.names[0], o.born
-	if home == (Key{}) {
-		home = o.t.name(born)
+	if home == 0 {
+		home = o.t.own(born)
 	} else {
 		born = o.t.next()
 	}
 	o.vacate(home)
-	s := o.t.shard(home)
-	r, over := s.insert(&o.scope, home, born, auth, o.now, &o.gone)
-	return s, r, over
+	return o.t.shard(home).insert(&o.scope, home, born, auth, o.now, &o.gone)
 }
 
 // vacate frees a key that no live session of the scope has.
-func (o *op) vacate(k Key) {
-	s := o.t.shard(k)
-	if i, ok := s.lru.Peek(hash(k, s.secret)); ok {
-		why := Expired
-		if s.slab.at(i).live(o.now) {
-			why = Evicted // another key of the same hash, once in 2^64
+func (o *op) vacate(d digest) {
+	s := o.t.shard(d)
+	for n := 0; ; {
+		to := s.keys.find(d.bits(), n)
+		if to == 0 {
+			return
 		}
-		s.remove(i, why, o.now, &o.gone)
+		h := o.t.to(to)
+		h.r = h.s.slab.look(h.i)
+		switch {
+		case !o.set.has(h.s.number):
+			n++ // it is another key's
+		case h.r.home.Load() == uint64(d):
+			why := Expired
+			if h.r.live(o.now) {
+				why = Evicted // another key of the same digest, once in 2^64
+			}
+			h.s.remove(h, why, o.now, &o.gone)
+		case h.r.home.Load() != 0 && h.extras().forget(d):
+			s.keys.cut(d.bits(), to)
+		default:
+			n++ // it was left behind, or is another key's
+		}
 	}
-	delete(s.aliases, k)
 }
 
 // use starts the TTL again, and binds the keys that are to be bound.
-func (o *op) use(s *shard, r *record) {
-	r.used.Store(o.now.at)
-	if s.stale(r) {
-		s.promote(r)
+func (o *op) use(h held) {
+	h.r.used.Store(o.now.at)
+	if h.s.stale(h.r) {
+		h.s.promote(h.i, h.r)
 	}
-	for _, k := range o.names {
-		o.bindName(r, k)
+	for _, d := range o.names {
+		o.bindName(h, d)
 	}
-	o.bindEnd(r, o.end())
-	for _, k := range o.also() {
-		if k != (Key{}) {
-			o.bindOther(r, &r.extras().also, recentAlso, k)
+	o.bindEnd(h, o.end())
+	for _, d := range o.also() {
+		if d != 0 {
+			o.bindOther(h, also, d)
 		}
 	}
 }
 
-// bindName makes a key a name of r, unless another session has it.
-func (o *op) bindName(r *record, k Key) {
-	if k == (Key{}) || r.hasName(k) || r.more != nil && len(r.more.names) == maxKeptNames-1 {
+// bindName makes a key a name of h, unless another session has it.
+func (o *op) bindName(h held, d digest) {
+	if d == 0 || h.hasName(d) || h.extras().count(names) == most[names] {
 		return
 	}
-	switch _, other := o.owner(k); other {
+	switch other := o.owner(d); other.r {
 	case nil:
-		o.vacate(k)
-	case r:
-		r.more.forget(k)
+		o.vacate(d)
+	case h.r:
+		o.drop(h, d)
 	default:
 		return
 	}
-	r.extras().names = append(r.extras().names, k)
-	o.lead(k, r)
+	o.add(h, names, d)
 }
 
-// bindEnd makes a key the latest end of r, unless a session has it as a name.
-func (o *op) bindEnd(r *record, k Key) {
-	if k == (Key{}) || r.more.latest() == k {
+// bindEnd makes a key the latest end of h, unless a session has it as a name.
+func (o *op) bindEnd(h held, d digest) {
+	if d == 0 || h.extras().latest() == d {
 		return
 	}
-	elder := o.elder(k)
-	if !o.take(k) {
+	elder := o.elder(d)
+	if !o.take(d) {
 		return
 	}
-	e := r.extras()
-	e.goOn(o.by, o.now)
-	e.adopt(elder, k)
-	e.answered, e.asked = false, 0
-	o.push(r, &e.ends, firstEnds, firstEnds+recentEnds, k)
+	h.goOn(o.by, o.now)
+	h.adopt(elder, d)
+	h.s.needExtras(h.r).set(false, 0, 0)
+	o.push(h, ends, firstEnds, d)
 }
 
-// bindOther makes a key the latest of one of r's lists, unless a session has it as a
-// name, or r in another list.
-func (o *op) bindOther(r *record, list *[]Key, limit int, k Key) {
-	if renew(*list, k) {
+// bindOther makes a key the latest of one of h's lists, unless a session has it as a
+// name, or h in another list.
+func (o *op) bindOther(h held, in kind, d digest) {
+	if h.extras().renew(in, d) {
 		return
 	}
-	if _, other := o.owner(k); other == r && r.more.has(k) || !o.take(k) {
+	if other := o.owner(d); other.r == h.r && h.extras().has(d) || !o.take(d) {
 		return
 	}
-	o.push(r, list, 0, limit, k)
+	o.push(h, in, 0, d)
 }
 
-// bindMark makes a key the latest mark of r. If another session has it, it leads to
+// bindMark makes a key the latest mark of h. If another session has it, it leads to
 // neither from then on, and bindMark returns true.
-func (o *op) bindMark(r *record, k Key) (shared bool) {
-	if k == (Key{}) || r.more != nil && renew(r.more.marks, k) {
+func (o *op) bindMark(h held, d digest) (shared bool) {
+	if d == 0 || h.extras().renew(marks, d) {
 		return false
 	}
-	s := o.t.shard(k)
-	switch _, other := o.owner(k); {
-	case other == nil:
-		if a := s.aliases[k]; a.born&dead != 0 {
-			at := o.t.shard(a.home)
-			if o.valid(at, at.home(a.home), a.born&^dead) {
-				return false
-			}
+	switch other := o.owner(d); {
+	case !other.ok():
+		if o.killed(d) {
+			return false
 		}
-		o.vacate(k)
-		o.push(r, &r.extras().marks, 0, recentMarks, k)
-	case other != r && !other.hasName(k):
-		s.aliases[k] = alias{other.home, other.born | dead}
+		o.vacate(d)
+		o.push(h, marks, 0, d)
+	case other.r != h.r && !other.hasName(d):
+		other.extras().kill(d)
 		return true
 	}
 	return false
 }
 
+// killed reports whether a live session has a key as a mark that leads nowhere.
+func (o *op) killed(d digest) bool {
+	s := o.t.shard(d)
+	for n := 0; ; n++ {
+		to := s.keys.find(d.bits(), n)
+		if to == 0 {
+			return false
+		}
+		h := o.t.to(to)
+		if h.r = h.s.slab.look(h.i); o.valid(h, 0) && h.extras().killed(d) {
+			return true
+		}
+	}
+}
+
 // take takes a key from whoever has it, unless as a name.
-func (o *op) take(k Key) bool {
-	_, other := o.owner(k)
+func (o *op) take(d digest) bool {
+	other := o.owner(d)
 	switch {
-	case other == nil:
-		o.vacate(k)
-	case other.hasName(k):
+	case !other.ok():
+		o.vacate(d)
+	case other.hasName(d):
 		return false
-	case other.more != nil:
-		other.more.forget(k)
+	default:
+		o.drop(other, d)
 	}
 	return true
 }
 
-// push makes k the latest of one of the session's lists of keys. Of a full list
-// the oldest key goes that is not among the first kept ones.
-func (o *op) push(r *record, list *[]Key, kept, limit int, k Key) {
-	if len(*list) == limit {
-		o.gone.drop(drop{(*list)[kept], alias{r.home, r.born}})
-		*list = append((*list)[:kept], (*list)[kept+1:]...)
+// drop takes a key from a session that does not have it as a name.
+func (o *op) drop(h held, d digest) {
+	if h.extras().forget(d) {
+		o.t.shard(d).keys.cut(d.bits(), o.t.join(h.s.number, h.i))
 	}
-	*list = append(*list, k)
-	o.lead(k, r)
 }
 
-// lead makes a key an alias of r, whoever had it.
-func (o *op) lead(k Key, r *record) {
-	o.t.shard(k).aliases[k] = alias{r.home, r.born}
+// push makes d the latest of one of the session's lists of keys. Of a full list
+// the oldest key goes that is not among the first kept ones.
+func (o *op) push(h held, in kind, kept int, d digest) {
+	if e := h.extras(); e.count(in) == most[in] {
+		o.gone.drop(e.keys(in)[kept], o.t.join(h.s.number, h.i))
+		e.remove(in, kept)
+	}
+	o.add(h, in, d)
+}
+
+// add makes a key that nobody has the latest of one of the session's lists.
+func (o *op) add(h held, in kind, d digest) {
+	h.s.needExtras(h.r).add(in, d)
+	o.t.shard(d).keys.put(d.bits(), o.t.join(h.s.number, h.i))
 }

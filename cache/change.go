@@ -5,42 +5,43 @@ import "strings"
 // What changes the session of a binding, with its shard locked.
 
 func (t *table) move(b *Binding, auth string) (now Binding, moved bool, err error) {
-	err = t.on(b, func(s *shard, i uint32, r *record, at moment, gone *leavings) {
-		if r.gen == b.Gen {
-			s.rebind(i, r, auth)
+	err = t.on(b, func(h held, at moment, _ *leavings) {
+		if h.r.gen.Load() == b.Gen {
+			h.s.rebind(h, auth)
 			moved = true
 		}
-		now = t.binding(r, r.open(), at)
+		now = h.binding(h.r.open(), at)
 	})
 	return now, moved, err
 }
 
 func (t *table) amend(b *Binding, memo string) (now Binding, amended bool, err error) {
-	err = t.on(b, func(_ *shard, _ uint32, r *record, at moment, _ *leavings) {
-		if r.gen == b.Gen {
-			amended = r.amend(b.Memo, memo)
+	err = t.on(b, func(h held, at moment, _ *leavings) {
+		if h.r.gen.Load() == b.Gen {
+			amended = h.amend(b.Memo, memo)
 		}
-		now = t.binding(r, r.load(), at)
+		now = h.binding(h.r.load(), at)
 	})
 	return now, amended, err
 }
 
 // amend replaces a memo if it is still the old one. The new one is copied: it may
 // be a small part of a large string.
-func (r *record) amend(old, memo string) bool {
-	if have := r.memo(); have != old {
+func (h held) amend(old, memo string) bool {
+	have := h.s.memo(h.i, h.r)
+	if have != old {
 		return false
 	}
-	if r.memo() != memo {
-		r.extras().memo = strings.Clone(memo)
+	if have != memo {
+		h.s.setMemo(h.i, h.r, strings.Clone(memo))
 	}
 	return true
 }
 
 func (t *table) unbind(b *Binding) (unbound bool, err error) {
-	err = t.on(b, func(s *shard, _ uint32, r *record, now moment, gone *leavings) {
-		if r.gen == b.Gen && r.load().cause() == 0 {
-			s.lose(r, Unbound, now, gone)
+	err = t.on(b, func(h held, now moment, gone *leavings) {
+		if h.r.gen.Load() == b.Gen && h.r.load().cause() == 0 {
+			h.s.lose(h, Unbound, now, gone)
 			unbound = true
 		}
 	})
@@ -51,10 +52,10 @@ func (t *table) release(b *Binding, failed bool) (unbound bool, err error) {
 	if lose, err := t.closeUse(b, failed); !lose || err != nil {
 		return false, err
 	}
-	err = t.on(b, func(s *shard, _ uint32, r *record, now moment, gone *leavings) {
+	err = t.on(b, func(h held, now moment, gone *leavings) {
 		// Another use may have been opened meanwhile.
-		if r.gen == b.Gen && r.close(failed) {
-			s.lose(r, Released, now, gone)
+		if h.r.gen.Load() == b.Gen && h.r.close(failed) {
+			h.s.lose(h, Released, now, gone)
 			unbound = true
 		}
 	})
@@ -67,11 +68,12 @@ func (t *table) closeUse(b *Binding, failed bool) (lose bool, err error) {
 	if t.closed.Load() {
 		return false, ErrClosed
 	}
-	s := t.shard(b.Ref)
+	home, i := referred(b)
+	s := t.shard(home)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if r := s.home(b.Ref); r != nil && r.gen == b.Gen && r.live(t.now()) {
-		lose = r.close(failed)
+	if h := s.refer(home, i); h.ok() && h.r.gen.Load() == b.Gen && h.r.live(t.now()) {
+		lose = h.r.close(failed)
 	}
 	return lose, nil
 }

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"sync/atomic"
 	"time"
 )
@@ -16,6 +15,7 @@ type core struct {
 	secret
 	auths   registry
 	tenants ledger
+	low     uint          // bits of a number in what an index leads to; the others are the shard's
 	count   atomic.Uint64 // the latest birth or generation
 	closed  atomic.Bool
 }
@@ -56,33 +56,33 @@ func (c *core) next() uint64 {
 	}
 }
 
-// in is a caller's key inside the scope of a mix; zero stays zero.
-func in(mix uint64, k Key) Key {
-	if k == (Key{}) {
-		return k
-	}
-	binary.LittleEndian.PutUint64(k[:8], binary.LittleEndian.Uint64(k[:8])^mix)
-	binary.LittleEndian.PutUint64(k[8:], binary.LittleEndian.Uint64(k[8:])^bits.RotateLeft64(mix, 32))
-	return k
-}
+// join is what an index leads to: a record by its number in its shard.
+func (c *core) join(shard int, i uint32) uint32 { return uint32(shard)<<c.low | i }
 
-// hash spreads keys over the shards and in them. Clients choose keys, but do
-// not know the secret: they cannot fill one shard.
-func hash(k Key, secret uint64) uint64 {
-	hi, lo := bits.Mul64(binary.LittleEndian.Uint64(k[:8])^secret, binary.LittleEndian.Uint64(k[8:])^bits.RotateLeft64(secret, 17))
-	return (hi ^ lo) * secret
+func (c *core) split(to uint32) (shard int, i uint32) {
+	return int(to >> c.low), to & (1<<c.low - 1)
 }
 
 // binding is what callers see of a record whose state is st.
-func (c *core) binding(r *record, st state, now moment) (b Binding) {
-	c.fill(&b, r, st, now)
+func (h held) binding(st state, now moment) (b Binding) {
+	h.s.core.fill(&b, h.r, h.i, st, now)
+	b.Memo = h.s.memo(h.i, h.r)
 	return b
 }
 
-// fill is binding without copying, for hits.
-func (c *core) fill(b *Binding, r *record, st state, now moment) {
-	b.Session, b.Auth, b.Gen, b.Ref = c.name(r.born), c.auths.name(r.auth), r.gen, r.home
+// fill is binding without copying, and without the memo.
+func (c *core) fill(b *Binding, r *record, i uint32, st state, now moment) {
+	b.Session, b.Auth, b.Gen = c.name(r.born.Load()), c.auths.name(r.auth.Load()), r.gen.Load()
+	binary.LittleEndian.PutUint64(b.Ref[:8], r.home.Load())
+	binary.LittleEndian.PutUint32(b.Ref[8:], i)
 	b.Served, b.SinceServed, b.Lost = st.served(), st.since(now), st.cause()
-	b.Idle, b.Memo = r.idle(now), r.memo()
-	b.Age = time.Duration(max(c.epoch+now.at-int64(r.gen), 0))
+	b.Idle = r.idle(now)
+	b.Age = time.Duration(max(c.epoch+now.at-int64(b.Gen), 0))
+}
+
+// referred is what the Ref of a binding says: the home of its session, and the number of
+// the record. The number is that of another record, or of none, if the session is gone
+// or was loaded since.
+func referred(b *Binding) (home digest, i uint32) {
+	return digest(binary.LittleEndian.Uint64(b.Ref[:8])), binary.LittleEndian.Uint32(b.Ref[8:])
 }

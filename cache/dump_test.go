@@ -15,36 +15,36 @@ func (m *Memory) Dump() (lines []string) {
 		var all []string
 		for j := range t.shards {
 			s := &t.shards[j]
-			for i := uint32(1); i <= s.slab.used; i++ {
-				r := s.slab.at(i)
-				if !s.holds(i) || !r.live(now) {
-					continue
+			s.all(func(h held) {
+				r := h.r
+				if !r.live(now) {
+					return
 				}
 				st := r.load()
-				line := fmt.Sprintf("%x %d %d idle %d %q %s %d %d", r.home, r.born, r.gen, now.at-r.used.Load(), s.scopes.at(r.scope).name, t.auths.name(r.auth), st>>30, st.since(now))
+				line := fmt.Sprintf("%x %d %d idle %d %q %s %d %d", r.home.Load(), r.born.Load(), r.gen.Load(), now.at-r.used.Load(), s.scopeOf(r), t.auths.name(r.auth.Load()), st>>30, st.since(now))
 				if st.cause() != 0 {
 					line += st.cause().String()
 				}
-				if e := r.more; e != nil {
-					line += fmt.Sprintf(" %q %d %d %v", e.memo, e.served.Load(), e.asked, e.answered)
-					for _, list := range e.lists() {
+				line += fmt.Sprintf(" %q", s.memo(h.i, r))
+				if e := h.extras(); e != nil {
+					line += fmt.Sprintf(" %d %d %v", e.served(), e.asked(), e.answered())
+					for k := range kinds {
 						line += " |"
-						for _, k := range *list {
-							a := t.shard(k).aliases[k]
-							line += fmt.Sprintf(" %x %v %v", k, a.home == r.home && a.of(r.born), a.born&dead != 0)
+						for _, d := range e.keys(k) {
+							line += fmt.Sprintf(" %x %d %v", d, leads(t, d, h), e.killed(d))
 						}
 					}
-					if w := e.twin; w != nil {
+					if w := h.twin(); w != nil {
 						line += fmt.Sprintf(" twin %d %v %x %d %x %v", w.awaited, w.own, w.key, now.at-w.since, w.taken, w.elder)
 					}
 				}
 				all = append(all, line)
-			}
+			})
 			for _, name := range slices.Sorted(maps.Keys(s.tenants.ids)) {
 				line := fmt.Sprintf("order of %q in %d:", name, j)
-				s.ofTenant(name, func(_ uint32, r *record) {
-					if r.live(now) {
-						line += fmt.Sprintf(" %x", r.home)
+				s.ofTenant(name, func(h held) {
+					if h.r.live(now) {
+						line += fmt.Sprintf(" %x", h.r.home.Load())
 					}
 				})
 				all = append(all, line)
@@ -60,18 +60,17 @@ func (m *Memory) Dump() (lines []string) {
 	return lines
 }
 
-// Strays are aliases that lead to no session, or to one that does not know of them.
+// Strays are entries that lead to no session, or to one that does not know of them.
 func (m *Memory) Strays() (n int) {
 	t := &m.sessions
+	entries, keys := 0, 0
 	for i := range t.shards {
-		for k, a := range t.shards[i].aliases {
-			r := t.shard(a.home).home(a.home)
-			if r == nil || !a.of(r.born) || !r.more.has(k) {
-				n++
-			}
-		}
+		s := &t.shards[i]
+		n += strays(t, s)
+		entries += s.keys.n
+		s.all(func(h held) { keys += 1 + h.extras().len() })
 	}
-	return n
+	return n + max(entries-keys, keys-entries)
 }
 
 // Resign gives a snapshot that was changed the checksums that Save would have written.

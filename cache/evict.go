@@ -3,7 +3,7 @@ package cache
 // trim evicts until the table holds no more than its bounds allow. It is called
 // with no lock held. grown is the tenant that has just been given the record with
 // the home keep in the shard near; nil if there is none.
-func (t *table) trim(grown *account, near int, keep Key, gone *leavings) {
+func (t *table) trim(grown *account, near int, keep digest, gone *leavings) {
 	for !t.closed.Load() {
 		from, where, why := t.tenants.claim(grown)
 		if from == nil {
@@ -15,7 +15,7 @@ func (t *table) trim(grown *account, near int, keep Key, gone *leavings) {
 }
 
 // evict removes the least recently used record that a tenant has in some shards.
-func (t *table) evict(tenant string, where shardSet, near int, keep Key, why Cause, gone *leavings) bool {
+func (t *table) evict(tenant string, where shardSet, near int, keep digest, why Cause, gone *leavings) bool {
 	if i := t.choose(tenant, where, near, keep); i >= 0 && t.shards[i].evict(tenant, keep, why, t.now(), gone) {
 		return true
 	}
@@ -31,7 +31,7 @@ func (t *table) evict(tenant string, where shardSet, near int, keep Key, why Cau
 // near and at those behind it, and takes the one with the oldest record. It looks
 // at some of the tenant's shards, or at two if the tenant has many records in each
 // of them.
-func (t *table) choose(tenant string, where shardSet, near int, keep Key) int {
+func (t *table) choose(tenant string, where shardSet, near int, keep digest) int {
 	const some, many = 32, 64
 	best, oldest, seen, full := -1, int64(0), 0, 0
 	for j := range t.shards {
@@ -55,7 +55,7 @@ func (t *table) choose(tenant string, where shardSet, near int, keep Key) int {
 
 // age is how many records a tenant has here, and when the oldest was used. It is
 // 0 if there is none but the one whose home is keep.
-func (s *shard) age(tenant string, keep Key) (n uint32, used int64) {
+func (s *shard) age(tenant string, keep digest) (n uint32, used int64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	id, ok := s.tenants.find(tenant)
@@ -63,28 +63,28 @@ func (s *shard) age(tenant string, keep Key) (n uint32, used int64) {
 		return 0, 0
 	}
 	t := s.tenants.at(id)
-	_, r := s.oldest(t, keep)
-	if r == nil {
+	h := s.oldest(t, keep)
+	if !h.ok() {
 		return 0, 0
 	}
-	return t.list.n, r.used.Load()
+	return t.list.n, h.r.used.Load()
 }
 
 // evict removes a tenant's oldest record here, if there is one besides keep.
-func (s *shard) evict(tenant string, keep Key, why Cause, now moment, gone *leavings) bool {
+func (s *shard) evict(tenant string, keep digest, why Cause, now moment, gone *leavings) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id, ok := s.tenants.find(tenant)
 	if !ok {
 		return false
 	}
-	i, r := s.oldest(s.tenants.at(id), keep)
-	if r == nil {
+	h := s.oldest(s.tenants.at(id), keep)
+	if !h.ok() {
 		return false
 	}
-	if !r.live(now) {
+	if !h.r.live(now) {
 		why = Expired
 	}
-	s.take(i, why, now, true, gone)
+	s.take(h, why, now, true, gone)
 	return true
 }

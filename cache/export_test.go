@@ -3,12 +3,10 @@ package cache
 // NumKeys is how many keys lead to a session.
 func (m *Memory) NumKeys(b Binding) (n int) {
 	t := &m.sessions
-	_ = t.on(&b, func(_ *shard, _ uint32, r *record, _ moment, _ *leavings) {
-		if r.home != t.name(r.born) { // otherwise its home is no key
+	_ = t.on(&b, func(h held, _ moment, _ *leavings) {
+		n = h.extras().len()
+		if r := h.r; r.home.Load() != uint64(t.own(r.born.Load())) { // otherwise its home is no key
 			n++
-		}
-		if r.more != nil {
-			r.more.each(func(Key) { n++ })
 		}
 	})
 	return n
@@ -19,7 +17,7 @@ func (m *Memory) AllAliases() (n int) {
 	for i := range m.sessions.shards {
 		s := &m.sessions.shards[i]
 		s.mu.Lock()
-		n += len(s.aliases)
+		n += s.keys.n - s.slab.n
 		s.mu.Unlock()
 	}
 	return n
@@ -27,6 +25,6 @@ func (m *Memory) AllAliases() (n int) {
 
 // HasExtras reports whether a session needs more than its record.
 func (m *Memory) HasExtras(b Binding) (has bool) {
-	_ = m.sessions.on(&b, func(_ *shard, _ uint32, r *record, _ moment, _ *leavings) { has = r.more != nil })
+	_ = m.sessions.on(&b, func(h held, _ moment, _ *leavings) { has = h.r.more.Load() != 0 })
 	return has
 }

@@ -10,51 +10,53 @@ func (t *table) extend(b *Binding, end Key, keys, marks []Key) (extended bool, s
 		return false, 0, nil
 	}
 	o.mix = t.mix(&o.scope)
-	end = in(o.mix, end)
-	for i, k := range keys[:min(len(keys), MaxAnswer)] {
-		o.hold(&o.other[1+i], k)
+	for i := range keys[:min(len(keys), MaxAnswer)] {
+		o.hold(&o.other[1+i], &keys[i])
 	}
-	for i, k := range marks[:min(len(marks), MaxMarks)] {
-		o.hold(&o.marks[i], k)
+	for i := range marks[:min(len(marks), MaxMarks)] {
+		o.hold(&o.marks[i], &marks[i])
 	}
-	extended, shared = o.extend(b.Opening, end)
+	extended, shared = o.extend(b.Opening, t.digest(o.mix, &end))
 	t.clean(&o.gone)
 	return extended, shared, nil
 }
 
 // target takes the session of a binding for the one that Past leads to.
 func (o *op) target(b *Binding) bool {
-	s := o.t.shard(b.Ref)
+	home, i := referred(b)
+	s := o.t.shard(home)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	r := s.home(b.Ref)
-	if r == nil || !r.live(o.now) || o.t.name(r.born) != b.Session {
+	h := s.refer(home, i)
+	if !h.ok() || !h.r.live(o.now) || o.t.name(h.r.born.Load()) != b.Session {
 		return false
 	}
-	o.scope, o.past = s.scopes.at(r.scope).name, alias{r.home, r.born}
-	o.set.add(o.t.at(r.home))
+	o.scope, o.past = s.scopeOf(h.r), h.alias()
+	o.set.add(s.number)
 	return true
 }
 
-func (o *op) extend(opening bool, end Key) (extended bool, shared uint8) {
-	_, r := o.acquire()
+func (o *op) extend(opening bool, end digest) (extended bool, shared uint8) {
+	h := o.acquire()
 	defer o.release()
-	if r == nil || o.t.closed.Load() {
+	if !h.ok() || o.t.closed.Load() {
 		return false, 0
 	}
-	latest := end != (Key{}) && r.more.latest() == end
-	if opening && (!latest || r.more.answered) {
+	e := h.extras()
+	latest := end != 0 && e.latest() == end
+	if opening && (!latest || e.answered()) {
 		return false, 0
 	}
-	e := r.extras()
-	e.answered = e.answered || latest
-	for _, k := range o.also() {
-		if k != (Key{}) {
-			o.bindOther(r, &e.answers, answerKeys, k)
+	if latest {
+		e.set(true, e.asked(), e.served())
+	}
+	for _, d := range o.also() {
+		if d != 0 {
+			o.bindOther(h, answers, d)
 		}
 	}
-	for i, k := range o.marks {
-		if o.bindMark(r, k) {
+	for i, d := range o.marks {
+		if o.bindMark(h, d) {
 			shared |= 1 << i
 		}
 	}

@@ -8,13 +8,13 @@ type op struct {
 	scope Scope
 	keys  Keys
 	mix   uint64
-	names [MaxNames]Key      // keys.Names inside the scope
-	other [1 + MaxAnswer]Key // End and Also inside the scope, or the keys of an answer
-	marks [MaxMarks]Key      // keys.Marks inside the scope
-	past  alias              // the session that Past leads to
-	by    Key                // the key that leads there
-	at    int                // its index in Past
-	born  uint64             // of the session that is made, if that has to be known before
+	names [MaxNames]digest      // of keys.Names
+	other [1 + MaxAnswer]digest // of End and Also, or the keys of an answer
+	marks [MaxMarks]digest      // of keys.Marks
+	past  alias                 // the session that Past leads to
+	by    digest                // the key that leads there
+	at    int                   // its index in Past
+	born  uint64                // of the session that is made, if that has to be known before
 	now   moment
 
 	opening bool // the session that was found is Opening
@@ -24,107 +24,135 @@ type op struct {
 	gone  leavings
 }
 
-func (o *op) end() Key    { return o.other[0] }
-func (o *op) also() []Key { return o.other[1:] }
+// alias is what a key leads to: the session with a home that was born as the given
+// number. Zero is none.
+type alias struct {
+	home digest
+	born uint64
+}
+
+func (o *op) end() digest    { return o.other[0] }
+func (o *op) also() []digest { return o.other[1:] }
 
 // begin prepares an operation on the session that its keys name.
 func (o *op) begin() {
 	o.mix, o.now = o.t.mix(&o.scope), o.t.now()
-	for i, k := range o.keys.Names {
-		if k == (Key{}) {
+	for i := range o.keys.Names {
+		if !o.hold(&o.names[i], &o.keys.Names[i]) {
 			break
 		}
-		o.names[i] = in(o.mix, k)
-		o.set.add(o.t.at(o.names[i]))
 	}
-	o.hold(&o.other[0], o.keys.End)
-	for i, k := range o.keys.Also {
-		o.hold(&o.other[1+i], k)
+	o.hold(&o.other[0], &o.keys.End)
+	for i := range o.keys.Also {
+		o.hold(&o.other[1+i], &o.keys.Also[i])
 	}
 	if o.write {
-		for i, k := range o.keys.Marks {
-			o.hold(&o.marks[i], k)
+		for i := range o.keys.Marks {
+			o.hold(&o.marks[i], &o.keys.Marks[i])
 		}
 	}
 	o.foresee()
 }
 
-// hold takes a key that the operation may bind.
-func (o *op) hold(at *Key, k Key) {
-	if k != (Key{}) {
-		*at = in(o.mix, k)
-		o.set.add(o.t.at(*at))
+// hold takes a key that the operation may bind. It reports whether there is one.
+func (o *op) hold(at *digest, k *Key) bool {
+	d := o.t.digest(o.mix, k)
+	if d == 0 {
+		return false
 	}
+	*at = d
+	o.set.add(o.t.at(d))
+	return true
 }
 
 // foresee looks for the session by Past, one key after the other, each under the
 // read locks that it needs.
 func (o *op) foresee() {
-	if o.names[0] != (Key{}) {
+	if o.names[0] != 0 {
 		return
 	}
-	for i, k := range o.keys.Past {
-		if o.at = i; k != (Key{}) && o.leads(in(o.mix, k)) {
+	for i := range o.keys.Past {
+		if d := o.t.digest(o.mix, &o.keys.Past[i]); d != 0 && o.leads(d) {
+			o.at = i
 			return
 		}
 	}
 }
 
-// leads looks for a live session that has a key.
-func (o *op) leads(k Key) bool {
-	s := o.t.shard(k)
-	s.mu.RLock()
-	a, ok := s.aliases[k]
-	if !ok {
-		if r := s.home(k); o.valid(s, r, 0) {
-			o.past = alias{k, r.born}
-		}
-	}
-	s.mu.RUnlock()
-	if ok {
-		var elder alias
-		s = o.t.shard(a.home)
-		s.mu.RLock()
-		if r := s.home(a.home); o.valid(s, r, a.born) {
-			o.past, elder = a, r.more.elder(k)
-		}
-		s.mu.RUnlock()
-		if eldest := o.eldest(elder, k); eldest.born != 0 {
-			o.past = eldest
-		}
-	}
-	if o.past.born == 0 {
+// leads looks for a live session that has a key. Most keys of a history lead nowhere,
+// which takes no lock.
+func (o *op) leads(d digest) bool {
+	s := o.t.shard(d)
+	if to, sure := s.keys.glimpse(d.bits()); to == 0 && sure {
 		return false
 	}
-	o.by = k
-	o.set.add(o.t.at(o.past.home))
-	return true
+	for n := 0; ; n++ {
+		s.mu.RLock()
+		to := s.keys.find(d.bits(), n)
+		s.mu.RUnlock()
+		if to == 0 {
+			return false
+		}
+		h, elder := o.t.to(to), alias{}
+		h.s.mu.RLock()
+		if h = o.has(h, d); h.ok() {
+			o.past, elder = h.alias(), h.elder(d)
+		}
+		h.s.mu.RUnlock()
+		if !h.ok() {
+			continue
+		}
+		if eldest := o.eldest(elder, d); eldest.born != 0 {
+			o.past = eldest
+		}
+		o.by = d
+		o.set.add(o.t.at(o.past.home))
+		return true
+	}
 }
+
+// to is the record that an entry of an index leads to.
+func (t *table) to(entry uint32) held {
+	at, i := t.split(entry)
+	return held{&t.shards[at], i, nil}
+}
+
+// has is a record if it is a live session of this scope that has a key, and is not dead to
+// it. Otherwise it is none of its shard. The shard is locked.
+func (o *op) has(h held, d digest) held {
+	h.r = h.s.slab.look(h.i)
+	if h.r == nil || !o.valid(h, 0) || h.r.home.Load() != uint64(d) && (!h.extras().has(d) || h.extras().killed(d)) {
+		h.r = nil
+	}
+	return h
+}
+
+func (h held) alias() alias { return alias{digest(h.r.home.Load()), h.r.born.Load()} }
 
 // valid reports whether a record is the live session of this scope that was born
 // as the given number, 0 for any.
-func (o *op) valid(s *shard, r *record, born uint64) bool {
-	return r != nil && (born == 0 || r.born == born) && r.live(o.now) && s.scopes.at(r.scope).name == o.scope
+func (o *op) valid(h held, born uint64) bool {
+	return h.ok() && h.r.home.Load() != 0 && (born == 0 || h.r.born.Load() == born) && h.r.live(o.now) && h.s.scopes.at(h.r.scope.Load()).name == o.scope
 }
 
 // acquire locks the shards and finds the session; nil if there is none.
-func (o *op) acquire() (s *shard, r *record) {
+func (o *op) acquire() (h held) {
 	for base := o.set; ; {
 		o.t.lock(&o.set, o.write)
-		s, r = o.find()
+		h = o.find()
 		if o.write { // whoever has a key that is to be bound must be known
-			for _, k := range o.names {
-				o.reach(k)
+			for _, d := range o.names {
+				o.reach(d)
 			}
-			for _, k := range o.other {
-				o.reach(k)
+			for _, d := range o.other {
+				o.reach(d)
 			}
-			for _, k := range o.marks {
-				o.reach(k)
+			for _, d := range o.marks {
+				o.reach(d)
 			}
 		}
 		if o.set.more == 0 && !o.set.full {
-			return s, r
+			return h
 		}
 		o.release()
 		if o.set.full { // of homes that were others each time: from the beginning
@@ -138,79 +166,76 @@ func (o *op) acquire() (s *shard, r *record) {
 func (o *op) release() { o.t.unlock(&o.set, o.write) }
 
 // find is the order in which keys name a session.
-func (o *op) find() (*shard, *record) {
-	for _, k := range o.names {
-		if s, r := o.owner(k); r != nil {
-			return s, r
+func (o *op) find() held {
+	for _, d := range o.names {
+		if h := o.owner(d); h.ok() {
+			return h
 		}
 	}
-	if o.opening = o.names[0] == (Key{}); !o.opening {
-		return nil, nil
+	if o.opening = o.names[0] == 0; !o.opening {
+		return held{}
 	}
-	var s *shard
-	var r *record
+	var h held
 	if o.past.born != 0 {
-		s = o.t.shard(o.past.home)
-		if r = s.home(o.past.home); !o.valid(s, r, o.past.born) {
-			s, r = nil, nil
+		if h = o.t.shard(o.past.home).home(o.past.home); !o.valid(h, o.past.born) {
+			h = held{}
 		}
 	}
 	// A retry of what Past leads to anyway is no opening.
-	if home, has := o.owner(o.end()); has != nil && has != r && has.more.latest() == o.end() && !has.more.answered {
-		return home, has
+	if has := o.owner(o.end()); has.ok() && has.r != h.r {
+		if e := has.extras(); e.latest() == o.end() && !e.answered() {
+			return has
+		}
 	}
-	o.opening = r == nil
-	return s, r
+	o.opening = !h.ok()
+	return h
 }
 
-// reach notes the shard of whoever may have a key, if it is not locked.
-func (o *op) reach(k Key) {
-	if k == (Key{}) {
+// reach notes the shards of whoever may have a key, if they are not locked.
+func (o *op) reach(d digest) {
+	if d == 0 {
 		return
 	}
-	if a, ok := o.t.shard(k).aliases[k]; ok {
-		if i := o.t.at(a.home); !o.set.has(i) {
+	s := o.t.shard(d)
+	for n := 0; ; n++ {
+		to := s.keys.find(d.bits(), n)
+		if to == 0 {
+			return
+		}
+		if i, _ := o.t.split(to); !o.set.has(i) {
 			o.set.later(i)
 		}
 	}
 }
 
-// owner is the live session that has a key. If the shard of its home is not
-// locked, the shard is noted, and the answer is not to be used.
-func (o *op) owner(k Key) (*shard, *record) {
-	if k == (Key{}) {
-		return nil, nil
+// owner is the live session that has a key. If the shard of a record that may have it is
+// not locked, the shard is noted, and the answer is not to be used.
+func (o *op) owner(d digest) held {
+	for n := 0; d != 0; n++ {
+		to := o.t.shard(d).keys.find(d.bits(), n)
+		if to == 0 {
+			break
+		}
+		h := o.t.to(to)
+		if !o.set.has(h.s.number) {
+			o.set.later(h.s.number)
+		} else if h = o.has(h, d); h.ok() {
+			return h
+		}
 	}
-	s := o.t.shard(k)
-	if r := s.home(k); o.valid(s, r, 0) {
-		return s, r
-	}
-	a, ok := s.aliases[k]
-	if !ok {
-		return nil, nil
-	}
-	i := o.t.at(a.home)
-	if !o.set.has(i) {
-		o.set.later(i)
-		return nil, nil
-	}
-	s = &o.t.shards[i]
-	if r := s.home(a.home); o.valid(s, r, a.born) {
-		return s, r
-	}
-	return nil, nil
+	return held{}
 }
 
 // peek finds a session and changes nothing.
 func (t *table) peek(scope *Scope, keys *Keys) (Binding, bool, error) {
 	o := op{t: t, scope: *scope, keys: *keys}
 	o.begin()
-	_, r := o.acquire()
+	h := o.acquire()
 	defer o.release()
-	if r == nil {
+	if !h.ok() {
 		return Binding{}, false, nil
 	}
-	b := t.binding(r, r.load(), o.now)
+	b := h.binding(h.r.load(), o.now)
 	b.Opening = o.opening
 	return b, true, nil
 }
@@ -219,9 +244,8 @@ func (t *table) peek(scope *Scope, keys *Keys) (Binding, bool, error) {
 func (t *table) invalidate(scope *Scope, keys *Keys) (removed bool) {
 	o := op{t: t, scope: *scope, keys: *keys, write: true}
 	o.begin()
-	if s, r := o.acquire(); r != nil {
-		i, _ := s.number(r.home)
-		s.remove(i, Invalidated, o.now, &o.gone)
+	if h := o.acquire(); h.ok() {
+		h.s.remove(h, Invalidated, o.now, &o.gone)
 		removed = true
 	}
 	o.release()

@@ -2,42 +2,81 @@ package cache
 
 import (
 	"context"
-	"encoding/binary"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-// Keys are compared whole: two that have one hash do not meet, and the later
-// one takes the place.
-func TestTwoKeysOfOneHashDoNotMeet(t *testing.T) {
-	m, err := New(&Options{MaxSessions: 100})
-	require.NoError(t, err)
-	ctx, scope := context.Background(), Scope{}
-	bad := func(i byte) (k Keys) {
-		// Only who knows the secret can do this: the product is 0 for any second
-		// half.
-		var home Key
-		binary.LittleEndian.PutUint64(home[:8], m.sessions.spread)
-		home[15] = i
-		k.Names[0] = in(m.sessions.mix(&scope), home)
-		require.Zero(t, hash(in(m.sessions.mix(&scope), k.Names[0]), m.sessions.spread))
-		return k
+// alike are keys of which an index knows the same bits: of some hundred thousand there are
+// a few.
+func alike(t *testing.T, m *Memory, scope *Scope, n int) (pairs [][2]Key) {
+	seen, mix := map[uint32]Key{}, m.sessions.mix(scope)
+	for i := 0; len(pairs) < n; i++ {
+		require.Less(t, i, 5_000_000)
+		k := testKey("key", i)
+		bits := m.sessions.digest(mix, &k).bits()
+		if other, ok := seen[bits]; ok {
+			pairs = append(pairs, [2]Key{other, k})
+		}
+		seen[bits] = k
 	}
-	one, two := bad(1), bad(2)
-	_, _, err = m.Bind(ctx, scope, one, "A")
-	require.NoError(t, err)
-	_, ok, err := m.Get(ctx, scope, two)
-	require.NoError(t, err)
-	require.False(t, ok)
-	b, existed, err := m.Bind(ctx, scope, two, "B")
-	require.NoError(t, err)
-	require.False(t, existed)
-	require.Equal(t, "B", b.Auth)
-	_, ok, err = m.Get(ctx, scope, one)
-	require.NoError(t, err)
-	require.False(t, ok)
-	require.Equal(t, 1, m.Len())
+	return pairs
+}
+
+// An index knows only some bits of a key. The records say which is whose.
+func TestTwoKeysThatAnIndexCannotTellApartDoNotMeet(t *testing.T) {
+	for _, size := range []int{100, 100_000} {
+		m, err := New(&Options{MaxSessions: size})
+		require.NoError(t, err)
+		ctx, scope := context.Background(), Scope{}
+		bind := func(k Keys, auth string) Binding {
+			b, existed, err := m.Bind(ctx, scope, k, auth)
+			require.NoError(t, err)
+			require.False(t, existed)
+			return b
+		}
+		at := func(k Keys) string {
+			b, _, err := m.Peek(ctx, scope, k)
+			require.NoError(t, err)
+			return b.Auth
+		}
+		name := func(k Key) Keys { return Keys{Names: [MaxNames]Key{k}} }
+		past := func(k Key) Keys { return Keys{End: testKey("none", 0), Past: []Key{k}} }
+		for _, pair := range alike(t, m, &scope, 3) {
+			one, two := pair[0], pair[1]
+			// As homes.
+			bind(name(one), "A")
+			require.Empty(t, at(name(two)))
+			bind(name(two), "B")
+			require.Equal(t, "A", at(name(one)))
+			require.Equal(t, "B", at(name(two)))
+			removed, err := m.InvalidateSession(ctx, scope, name(one))
+			require.NoError(t, err)
+			require.True(t, removed)
+			require.Equal(t, "B", at(name(two)))
+			// As aliases, of one session and of two.
+			bind(Keys{Names: [MaxNames]Key{testKey("home", 1)}, Also: [MaxAlso]Key{one}}, "C")
+			require.Equal(t, "C", at(past(one)))
+			require.Equal(t, "B", at(name(two)))
+			_, err = m.InvalidateSession(ctx, scope, name(two))
+			require.NoError(t, err)
+			require.Empty(t, at(past(two)))
+			bind(Keys{Names: [MaxNames]Key{testKey("home", 2)}, Also: [MaxAlso]Key{two}}, "D")
+			require.Equal(t, "C", at(past(one)))
+			require.Equal(t, "D", at(past(two)))
+			_, err = m.InvalidateTenant(ctx, "", "")
+			require.NoError(t, err)
+			bind(Keys{Names: [MaxNames]Key{testKey("home", 1)}, Also: [MaxAlso]Key{one, two}}, "E")
+			require.Equal(t, "E", at(past(one)))
+			require.Equal(t, "E", at(past(two)))
+			bind(Keys{Names: [MaxNames]Key{testKey("home", 2)}, Also: [MaxAlso]Key{one}}, "F") // takes it
+			require.Equal(t, "F", at(past(one)))
+			require.Equal(t, "E", at(past(two)))
+			_, err = m.InvalidateTenant(ctx, "", "")
+			require.NoError(t, err)
+			empty(t, &m.sessions)
+		}
+	}
 }
 
 // A session that lies where a key of another scope leads is not found: as if the
@@ -48,13 +87,12 @@ func TestScopesAreComparedNotOnlyHashed(t *testing.T) {
 		require.NoError(t, err)
 		ctx, one, two := context.Background(), Scope{Tenant: "one"}, Scope{Tenant: "two"}
 		for _, table := range []*table{&m.sessions, &m.notes} {
-			home := in(table.mix(&two), testKey("s", 1))
+			named, ended := testKey("s", 1), testKey("e", 1)
+			home, e := table.digest(table.mix(&two), &named), table.digest(table.mix(&two), &ended)
 			var gone leavings
 			s := table.shard(home)
-			r, _ := s.insert(&one, home, table.next(), "A", table.now(), &gone)
-			e := in(table.mix(&two), testKey("e", 1))
-			r.extras().ends = []Key{e}
-			table.shard(e).aliases[e] = alias{home, r.born}
+			h, _ := s.insert(&one, home, table.next(), "A", table.now(), &gone)
+			(&op{t: table}).add(h, ends, e)
 		}
 		for _, k := range []Keys{
 			{Names: [MaxNames]Key{testKey("s", 1)}},
@@ -91,7 +129,8 @@ func TestASetOfLocksThatIsFullBeginsAnew(t *testing.T) {
 	_, _, err = m.Bind(ctx, scope, k, "A")
 	require.NoError(t, err)
 	table := &m.sessions
-	home, other := table.at(in(table.mix(&scope), k.Names[0])), table.at(in(table.mix(&scope), k.Names[1]))
+	mix := table.mix(&scope)
+	home, other := table.at(table.digest(mix, &k.Names[0])), table.at(table.digest(mix, &k.Names[1]))
 	require.NotEqual(t, home, other)
 
 	o := op{t: table, scope: scope, keys: Keys{Names: [MaxNames]Key{k.Names[1]}}, write: true}
@@ -106,14 +145,12 @@ func TestASetOfLocksThatIsFullBeginsAnew(t *testing.T) {
 	o.set.full = false
 	full := o.set
 	table.lock(&o.set, true)
-	_, r := o.find()
-	require.Nil(t, r)
+	require.False(t, o.find().ok())
 	require.True(t, o.set.full, "no room for the home")
 	o.release()
 	require.Len(t, full.at[:full.n], maxLocked)
 
 	o.set = base
-	_, r = o.acquire()
-	require.NotNil(t, r)
+	require.True(t, o.acquire().ok())
 	o.release()
 }

@@ -1,44 +1,70 @@
 package cache
 
+// Hit is Get for keys that are one name and nothing else, without a copy of anything and
+// without a lock: it finds a session whose auth has served it and that remembers nothing,
+// which most hits are, and fills b, which must be zero. If it returns false nothing is
+// known, b is zero and Get says what there is.
+func (m *Memory) Hit(scope *Scope, name *Key, b *Binding) bool {
+	t := &m.sessions
+	if t.closed.Load() || *name == (Key{}) || !scope.fits() {
+		return false
+	}
+	d := t.digest(t.mix(scope), name)
+	return t.shard(d).glimpse(b, d, scope, t.now(), true)
+}
+
+// Renew is Confirm for a session that Hit can find. If it returns false nothing has
+// happened, and Confirm says why.
+func (m *Memory) Renew(b *Binding) bool {
+	t := &m.sessions
+	if t.closed.Load() {
+		return false
+	}
+	home, i := referred(b)
+	return t.shard(home).renew(home, i, b.Gen, t.now(), true)
+}
+
 // quick answers into b for a request with one explicit id and nothing else, the
-// usual case, under a read lock. done is false if that is not the case, or if the
-// key is an alias.
+// usual case, without a lock or under a read lock. done is false if that is not the
+// case, or if the key is an alias.
 func (t *table) quick(b *Binding, scope *Scope, keys *Keys, use bool) (ok, done bool) {
 	if keys.Names[1] != (Key{}) || keys.End != (Key{}) || keys.Also != [MaxAlso]Key{} || keys.Marks[0] != (Key{}) || keys.Names[0] == (Key{}) {
 		return false, false
 	}
-	k := in(t.mix(scope), keys.Names[0])
+	k := t.digest(t.mix(scope), &keys.Names[0])
 	now := t.now()
-	s, h := t.locate(k)
+	s := t.shard(k)
+	if s.glimpse(b, k, scope, now, use) {
+		return true, true
+	}
 	s.mu.RLock()
-	r := s.hashed(k, h)
-	if r == nil || !r.live(now) || s.scopes.at(r.scope).name != *scope {
-		_, aliased := s.aliases[k]
+	h := s.home(k)
+	if !h.ok() || !h.r.live(now) || s.scopes.at(h.r.scope.Load()).name != *scope {
+		none := s.keys.find(k.bits(), 0) == 0
 		s.mu.RUnlock()
-		return false, !aliased
+		return false, none
 	}
 	if !use {
-		t.fill(b, r, r.load(), now)
+		*b = h.binding(h.r.load(), now)
 		s.mu.RUnlock()
 		return true, true
 	}
-	t.fill(b, r, r.open(), now)
-	r.used.Store(now.at)
-	stale := s.stale(r)
+	*b = h.binding(h.r.open(), now)
+	h.r.used.Store(now.at)
+	stale := s.stale(h.r)
 	s.mu.RUnlock()
 	if stale {
-		t.promote(k)
+		s.move(k)
 	}
 	return true, true
 }
 
-// promote makes the session with a home the most recently used one of its shard.
-func (t *table) promote(home Key) {
-	s := t.shard(home)
+// move makes the session with a home the most recently used one.
+func (s *shard) move(home digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.home(home); r != nil {
-		s.promote(r)
+	if h := s.home(home); h.ok() {
+		s.promote(h.i, h.r)
 	}
 }
 
@@ -48,26 +74,30 @@ func (t *table) touch(b *Binding, served bool) (memo string, current bool, err e
 	if t.closed.Load() {
 		return "", false, ErrClosed
 	}
+	home, i := referred(b)
 	now := t.now()
-	s, h := t.locate(b.Ref)
+	s := t.shard(home)
+	if s.renew(home, i, b.Gen, now, served) {
+		return "", true, nil
+	}
 	s.mu.RLock()
-	r := s.hashed(b.Ref, h)
-	if r == nil || r.gen != b.Gen || !r.live(now) || served && r.load().cause() != 0 {
+	h := s.refer(home, i)
+	if !h.ok() || h.r.gen.Load() != b.Gen || !h.r.live(now) || served && h.r.load().cause() != 0 {
 		s.mu.RUnlock()
 		return "", false, nil
 	}
-	r.used.Store(now.at)
+	h.r.used.Store(now.at)
 	if served {
-		r.serve(now)
-		if r.more != nil {
-			r.more.served.Add(1)
+		h.r.serve(now)
+		if e := h.extras(); e != nil {
+			e.serve()
 		}
 	}
-	memo = r.memo()
-	stale := s.stale(r)
+	memo = s.memo(h.i, h.r)
+	stale := s.stale(h.r)
 	s.mu.RUnlock()
 	if stale {
-		t.promote(b.Ref)
+		s.move(home)
 	}
 	return memo, true, nil
 }

@@ -21,11 +21,11 @@ func (m *Memory) OfAuth(auth string) iter.Seq2[Scope, Binding] {
 			return
 		}
 		defer t.auths.drop(a)
-		t.list(func(s *shard, do func(uint32, *record)) { s.ofAuth(a, do) })(yield)
+		t.list(func(s *shard, do func(held)) { s.ofAuth(a, do) })(yield)
 	}
 }
 
-func (t *table) list(each func(s *shard, do func(uint32, *record))) iter.Seq2[Scope, Binding] {
+func (t *table) list(each func(s *shard, do func(held))) iter.Seq2[Scope, Binding] {
 	return func(yield func(Scope, Binding) bool) {
 		type session struct {
 			scope Scope
@@ -36,9 +36,9 @@ func (t *table) list(each func(s *shard, do func(uint32, *record))) iter.Seq2[Sc
 			s := &t.shards[i]
 			s.mu.RLock()
 			now := t.now()
-			each(s, func(_ uint32, r *record) {
-				if r.live(now) {
-					live = append(live, session{s.scopes.at(r.scope).name, t.binding(r, r.load(), now)})
+			each(s, func(h held) {
+				if h.r.live(now) {
+					live = append(live, session{s.scopeOf(h.r), h.binding(h.r.load(), now)})
 				}
 			})
 			s.mu.RUnlock()
@@ -76,7 +76,7 @@ func (m *Memory) Len() (n int) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.RLock()
-		n += s.lru.Len()
+		n += s.slab.n
 		s.mu.RUnlock()
 	}
 	return n

@@ -4,8 +4,8 @@ package cache
 // whom it has to tell.
 type leavings struct {
 	removals []removal
-	aliases  []leaving
-	dropped  [MaxAnswer + MaxMarks]drop // of an answer; a request has fewer
+	aliases  []entryOf                     // of sessions that were removed
+	dropped  [MaxAnswer + MaxMarks]entryOf // keys of a live session; an answer has most of them
 	n        int
 }
 
@@ -16,32 +16,14 @@ type removal struct {
 	why   Cause
 }
 
-// leaving are the keys of a session that was removed.
-type leaving struct {
-	keys *extras
-	born uint64
+// entryOf is the entry of a key in an index, and what it leads to. It is to go. If the
+// record has the key again, there is another such entry.
+type entryOf struct {
+	key digest
+	to  uint32
 }
 
-// drop is a key that a live session has let go.
-type drop struct {
-	key Key
-	of  alias
-}
-
-// alias says whose key it is.
-type alias struct {
-	home Key
-	born uint64
-}
-
-// dead is a bit in the birth of an alias. It makes a mark that two sessions came
-// with lead nowhere.
-const dead = 1 << 63
-
-// of reports whether the alias is of the session with this birth, dead or not.
-func (a alias) of(born uint64) bool { return a.born&^dead == born }
-
-func (l *leavings) drop(d drop) {
-	l.dropped[l.n] = d
+func (l *leavings) drop(key digest, to uint32) {
+	l.dropped[l.n] = entryOf{key, to}
 	l.n++
 }

@@ -71,13 +71,14 @@ func TestEvictionTriesAllShardsOfATenant(t *testing.T) {
 	for i := range m.sessions.shards {
 		all.add(i)
 	}
-	near := m.sessions.at(b.Ref)
+	home, _ := referred(&b)
+	near := m.sessions.at(home)
 	var gone leavings
 	m.sessions.tenants.most[0].n-- // as claim does
 	m.sessions.tenants.most[0].claimed++
 	account := m.sessions.tenants.most[0]
-	require.False(t, m.sessions.evict("t", all, near, b.Ref, Evicted, &gone), "not the one that is to be kept")
-	require.True(t, m.sessions.evict("t", all, near+1, Key{}, Evicted, &gone))
+	require.False(t, m.sessions.evict("t", all, near, home, Evicted, &gone), "not the one that is to be kept")
+	require.True(t, m.sessions.evict("t", all, near+1, 0, Evicted, &gone))
 	m.sessions.tenants.settle(account, true)
 	require.Zero(t, m.Len())
 	require.Empty(t, m.sessions.tenants.accounts)

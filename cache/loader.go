@@ -109,10 +109,7 @@ func (l *loader) table(t *table, sessions bool) {
 	l.at.at = int64(at) - l.shift
 	l.at.alive = l.at.at - int64(l.options.TTL)
 	l.t, l.most = t, 0
-	if err := t.init(&l.options, origin{secretOf(seed), l.now.Add(-time.Duration(l.at.at))}); err != nil {
-		l.fail(err)
-		return
-	}
+	t.init(&l.options, origin{secretOf(seed), l.now.Add(-time.Duration(l.at.at))})
 	kind := l.next(blockRecords, blockTenants, blockTableEnd)
 	for kind == blockRecords {
 		for len(l.in.b) > 0 && l.err == nil {
@@ -134,7 +131,7 @@ func (l *loader) table(t *table, sessions bool) {
 	}
 	t.count.Store(count)
 	var gone leavings
-	t.trim(nil, 0, Key{}, &gone)
+	t.trim(nil, 0, 0, &gone)
 	t.clean(&gone)
 }
 
@@ -148,17 +145,17 @@ func (l *loader) end() {
 func (l *loader) record(sessions bool) {
 	in := &l.in
 	with := in.byte()
-	home, born, gen := in.key(), in.below(maxCount), in.below(maxCount)
+	home, born, gen := in.digest(), in.below(maxCount), in.below(maxCount)
 	used, stamp := in.signed()-l.shift, in.signed()
 	scope, auth := l.scope(), l.auth()
 	st := state(in.below(1 << 32))
-	var e *extras
-	var leads []claim
+	memo := in.text(maxBlock)
+	var e loadedExtras
 	if with&withExtras != 0 {
-		e, leads = l.extras(with)
+		e = l.extras(with)
 	}
-	if !sessions && (e != nil || st.cause() != 0) || with > withOwn<<1-1 || with != 0 && e == nil ||
-		home == (Key{}) || born == 0 || gen == 0 || auth == "" || !st.known() || int64(int32(stamp)) != stamp {
+	if !sessions && (with != 0 || memo != "" || st.cause() != 0) || with > withOwn<<1-1 || with != 0 && with&withExtras == 0 ||
+		home == 0 || born == 0 || gen == 0 || auth == "" || !st.known() || int64(int32(stamp)) != stamp {
 		in.bad = true
 	}
 	if in.bad {
@@ -170,24 +167,29 @@ func (l *loader) record(sessions bool) {
 		return
 	}
 	s, gone := l.t.shard(home), leavings{}
-	if i, ok := s.lru.Peek(hash(home, s.secret)); ok {
+	if h := s.home(home); h.ok() {
 		// Its session has gone while the store was saved, and another has come.
-		s.remove(i, Evicted, l.at, &gone)
+		s.remove(h, Evicted, l.at, &gone)
 		l.t.clean(&gone)
 		gone = leavings{}
 	}
-	delete(s.aliases, home)
-	r, _ := s.insert(&scope, home, born, auth, l.at, &gone)
+	l.free(home)
+	h, _ := s.insert(&scope, home, born, auth, l.at, &gone)
+	l.t.clean(&gone)
 	if st.served() {
 		st = state(min(max(int64(st)-l.shift>>tickBits, 1), int64(provisional-1)))
 	} else if st.cause() != 0 {
-		s.unlinkAuth(r)
+		s.unlinkAuth(h.i, h.r)
 	}
-	r.gen, r.stamp, r.more = gen, uint32(int32(stamp)), e
-	r.used.Store(used)
-	r.state.Store(uint32(st))
-	for _, c := range leads {
-		l.claim(r, c)
+	h.r.gen.Store(gen)
+	h.r.stamp.Store(uint32(int32(stamp)))
+	h.r.used.Store(used)
+	h.r.state.Store(uint32(st))
+	if memo != "" {
+		s.setMemo(h.i, h.r, memo)
+	}
+	if with != 0 {
+		l.give(h, &e)
 	}
 }
 
@@ -202,53 +204,80 @@ func (s state) known() bool {
 	return s == provisional
 }
 
-// claim is a key that leads to the record that was read, or to nobody.
-type claim struct {
-	key  Key
-	dead bool
+// loadedExtras are extras as the snapshot has them.
+type loadedExtras struct {
+	keys          [kinds][]digest
+	dead          digest
+	answered      bool
+	asked, served uint32
+	twin          *twin
 }
 
-// claim gives a record a key. Of two records that claim one key, the later has taken it
-// from the earlier while the store was saved.
-func (l *loader) claim(r *record, c claim) {
-	s := l.t.shard(c.key)
-	if s.home(c.key) != nil {
-		return
-	}
-	of := alias{r.home, r.born}
-	if c.dead {
-		of.born |= dead
-	}
-	s.aliases[c.key] = of
-}
-
-func (l *loader) extras(with byte) (e *extras, leads []claim) {
+func (l *loader) extras(with byte) (e loadedExtras) {
 	in := &l.in
-	e = &extras{memo: in.text(maxBlock), answered: with&withAnswer != 0}
-	e.served.Store(uint32(in.below(1 << 32)))
-	e.asked = uint32(in.below(1 << 32))
-	for _, list := range e.bounded() {
-		for range in.below(uint64(list.most) + 1) {
-			k, leadsTo := in.key(), in.byte()
-			if k == (Key{}) || leadsTo > leadsDead {
-				in.bad = true
-			}
-			*list.keys = append(*list.keys, k)
-			if leadsTo != leadsNowhere {
-				leads = append(leads, claim{k, leadsTo == leadsDead})
-			}
+	e.answered = with&withAnswer != 0
+	e.served, e.asked = uint32(in.below(1<<32)), uint32(in.below(1<<32))
+	for k := range kinds {
+		for range in.below(uint64(most[k]) + 1) {
+			d := in.digest()
+			in.bad = in.bad || d == 0
+			e.keys[k] = append(e.keys[k], d)
 		}
 	}
+	e.dead = digest(in.below(deadMask + 1))
 	if with&withTwin == 0 {
 		in.bad = in.bad || with&withOwn != 0
-		return e, leads
+		return e
 	}
 	t := &twin{own: with&withOwn != 0}
-	t.awaited, t.key = uint32(in.below(1<<32)), in.key()
+	t.awaited, t.key = uint32(in.below(1<<32)), in.digest()
 	t.since = min(in.signed()-l.shift, l.at.at)
-	t.taken, t.elder.home, t.elder.born = in.key(), in.key(), in.below(maxCount)
+	t.taken, t.elder.home, t.elder.born = in.digest(), in.digest(), in.below(maxCount)
 	e.twin = t
-	return e, leads
+	return e
+}
+
+// give gives a record its extras. Of two records that have one key, the later has taken it
+// from the earlier while the store was saved.
+func (l *loader) give(h held, from *loadedExtras) {
+	h.s.needExtras(h.r).set(from.answered, from.asked, from.served)
+	if from.twin != nil {
+		*h.needTwin() = *from.twin
+	}
+	for k := range kinds {
+		for _, d := range from.keys[k] {
+			dead := from.dead&1 != 0
+			from.dead >>= 1
+			s := l.t.shard(d)
+			if s.home(d).ok() {
+				continue
+			}
+			l.free(d)
+			e := h.s.needExtras(h.r)
+			e.add(k, d)
+			if dead {
+				e.kill(d)
+			}
+			s.keys.put(d.bits(), l.t.join(h.s.number, h.i))
+		}
+	}
+}
+
+// free takes a key that is no home from whoever has it.
+func (l *loader) free(d digest) {
+	s := l.t.shard(d)
+	for n := 0; ; n++ {
+		to := s.keys.find(d.bits(), n)
+		if to == 0 {
+			return
+		}
+		h := l.t.to(to)
+		h.r = h.s.slab.look(h.i)
+		if e := h.extras(); e.forget(d) || e.forgetName(d) {
+			s.keys.cut(d.bits(), to)
+			return
+		}
+	}
 }
 
 func (l *loader) auth() string {
@@ -305,9 +334,11 @@ func (r *snapshotReader) byte() byte {
 	return 0
 }
 
-func (r *snapshotReader) key() (k Key) {
-	copy(k[:], r.bytes(uint64(len(k))))
-	return k
+func (r *snapshotReader) digest() digest {
+	if b := r.bytes(8); b != nil {
+		return digest(binary.LittleEndian.Uint64(b))
+	}
+	return 0
 }
 
 // below is a number less than a bound.

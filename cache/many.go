@@ -10,12 +10,12 @@ func (t *table) unbindAuth(auth string) (unbound int, err error) {
 	}
 	err = t.each(func(s *shard, now moment, gone *leavings) {
 		if ok {
-			s.ofAuth(a, func(i uint32, r *record) {
-				if r.live(now) {
-					s.lose(r, AuthInvalidated, now, gone)
+			s.ofAuth(a, func(h held) {
+				if h.r.live(now) {
+					s.lose(h, AuthInvalidated, now, gone)
 					unbound++
 				} else {
-					s.remove(i, Expired, now, gone)
+					s.remove(h, Expired, now, gone)
 				}
 			})
 		}
@@ -31,7 +31,7 @@ func (t *table) removeAuth(auth string) error {
 	}
 	return t.each(func(s *shard, now moment, gone *leavings) {
 		if ok {
-			s.ofAuth(a, func(i uint32, _ *record) { s.remove(i, AuthInvalidated, now, gone) })
+			s.ofAuth(a, func(h held) { s.remove(h, AuthInvalidated, now, gone) })
 		}
 	})
 }
@@ -39,9 +39,9 @@ func (t *table) removeAuth(auth string) error {
 // unbindTenant takes an auth from the sessions of a tenant that are bound to it.
 func (t *table) unbindTenant(tenant, auth string) (unbound int, err error) {
 	err = t.each(func(s *shard, now moment, gone *leavings) {
-		s.ofTenant(tenant, func(_ uint32, r *record) {
-			if r.load().cause() == 0 && r.live(now) && t.auths.name(r.auth) == auth {
-				s.lose(r, AuthInvalidated, now, gone)
+		s.ofTenant(tenant, func(h held) {
+			if h.r.load().cause() == 0 && h.r.live(now) && t.auths.name(h.r.auth.Load()) == auth {
+				s.lose(h, AuthInvalidated, now, gone)
 				unbound++
 			}
 		})
@@ -52,14 +52,14 @@ func (t *table) unbindTenant(tenant, auth string) (unbound int, err error) {
 // removeTenant removes the records of a tenant: all, or those bound to an auth.
 func (t *table) removeTenant(tenant, auth string) (removed int, err error) {
 	err = t.each(func(s *shard, now moment, gone *leavings) {
-		s.ofTenant(tenant, func(i uint32, r *record) {
+		s.ofTenant(tenant, func(h held) {
 			switch {
-			case auth != "" && t.auths.name(r.auth) != auth:
-			case r.live(now):
-				s.remove(i, Invalidated, now, gone)
+			case auth != "" && t.auths.name(h.r.auth.Load()) != auth:
+			case h.r.live(now):
+				s.remove(h, Invalidated, now, gone)
 				removed++
 			default:
-				s.remove(i, Expired, now, gone)
+				s.remove(h, Expired, now, gone)
 			}
 		})
 	})
@@ -74,9 +74,9 @@ func (t *table) renameAuth(from, to string) (renamed int, err error) {
 	}
 	err = t.each(func(s *shard, now moment, _ *leavings) {
 		if ok {
-			s.ofAuth(a, func(i uint32, r *record) {
-				s.rename(i, r, to)
-				if r.live(now) {
+			s.ofAuth(a, func(h held) {
+				s.rename(h, to)
+				if h.r.live(now) {
 					renamed++
 				}
 			})
@@ -88,9 +88,9 @@ func (t *table) renameAuth(from, to string) (renamed int, err error) {
 // sweep frees all records that have expired.
 func (t *table) sweep() (freed int) {
 	_ = t.each(func(s *shard, now moment, gone *leavings) {
-		s.all(func(i uint32, r *record) {
-			if !r.live(now) {
-				s.remove(i, Expired, now, gone)
+		s.all(func(h held) {
+			if !h.r.live(now) {
+				s.remove(h, Expired, now, gone)
 				freed++
 			}
 		})
@@ -108,11 +108,11 @@ func (t *table) editMemos(edit func(Binding) string) error {
 		var all []Binding
 		s.mu.RLock()
 		now := t.now()
-		s.all(func(_ uint32, r *record) {
-			if r.live(now) && r.memo() != "" {
-				all = append(all, t.binding(r, r.load(), now))
+		for i := range s.memos {
+			if r := s.slab.at(i); r.live(now) {
+				all = append(all, held{s, i, r}.binding(r.load(), now))
 			}
-		})
+		}
 		s.mu.RUnlock()
 		for _, b := range all {
 			if err := t.editMemo(b, edit); err != nil {
@@ -129,9 +129,9 @@ func (t *table) editMemo(b Binding, edit func(Binding) string) error {
 	for edited := false; !edited && b.Memo != ""; {
 		memo := edit(b)
 		now := Binding{}
-		err := t.on(&b, func(_ *shard, _ uint32, r *record, at moment, _ *leavings) {
-			edited = r.amend(b.Memo, memo)
-			now = t.binding(r, r.load(), at)
+		err := t.on(&b, func(h held, at moment, _ *leavings) {
+			edited = h.amend(b.Memo, memo)
+			now = h.binding(h.r.load(), at)
 		})
 		b = now
 		if err != nil {

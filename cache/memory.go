@@ -34,13 +34,9 @@ func New(o *Options) (*Memory, error) {
 		return nil, err
 	}
 	m := &Memory{}
-	if err := m.sessions.init(&all, newOrigin()); err != nil {
-		return nil, err
-	}
+	m.sessions.init(&all, newOrigin())
 	all.OnRemove = nil
-	if err := m.notes.init(&all, newOrigin()); err != nil {
-		return nil, err
-	}
+	m.notes.init(&all, newOrigin())
 	return m, nil
 }
 

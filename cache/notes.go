@@ -5,7 +5,7 @@ package cache
 
 // note notes an auth under a key. The last one wins.
 func (t *table) note(scope *Scope, key Key, auth string) error {
-	home := in(t.mix(scope), key)
+	home := t.digest(t.mix(scope), &key)
 	var gone leavings
 	over, err := t.noteLocked(scope, home, auth, &gone)
 	if over != nil {
@@ -15,7 +15,7 @@ func (t *table) note(scope *Scope, key Key, auth string) error {
 	return err
 }
 
-func (t *table) noteLocked(scope *Scope, home Key, auth string, gone *leavings) (over *account, err error) {
+func (t *table) noteLocked(scope *Scope, home digest, auth string, gone *leavings) (over *account, err error) {
 	s := t.shard(home)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -23,18 +23,18 @@ func (t *table) noteLocked(scope *Scope, home Key, auth string, gone *leavings) 
 		return nil, ErrClosed
 	}
 	now := t.now()
-	if i, ok := s.lru.Peek(hash(home, s.secret)); ok {
-		if r := s.slab.at(i); r.home == home && r.live(now) && s.scopes.at(r.scope).name == *scope {
-			s.rename(i, r, auth)
-			r.used.Store(now.at)
-			s.promote(r)
+	if h := s.home(home); h.ok() {
+		if h.r.live(now) && s.scopes.at(h.r.scope.Load()).name == *scope {
+			s.rename(h, auth)
+			h.r.used.Store(now.at)
+			s.promote(h.i, h.r)
 			return nil, nil
 		}
-		s.remove(i, Expired, now, gone)
+		s.remove(h, Expired, now, gone)
 	}
-	r, many := s.insert(scope, home, t.next(), auth, now, gone)
+	h, many := s.insert(scope, home, t.next(), auth, now, gone)
 	if many {
-		over = s.tenantOf(r).account
+		over = s.tenantOf(h.r).account
 	}
 	return over, nil
 }

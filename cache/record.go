@@ -5,30 +5,37 @@ import (
 	"time"
 )
 
-// A session has a home: the key under which its record is found for as long as
-// the session lives. The home is the session's first explicit id, which no other
-// session can take. A session that only content names has its stable name for a
-// home. All other keys are aliases: entries in the shards of those keys that say
-// which home is meant, and which birth. So an alias that was left behind leads
+// A session has a home: the digest under which its record is found for as long as the
+// session lives. The home is that of the session's first explicit id, which no other
+// session can take. A session that only content names has one of its birth. All other
+// keys are aliases: entries in the indexes of those keys' shards, which lead to the
+// record. The record says which keys it has. So an alias that was left behind leads
 // nowhere.
 
-// record is one session. It has 80 bytes, lies in a slab, and is linked by
-// numbers. What is atomic is written under a read lock, too.
+// record is one session. It has 64 bytes, lies in a slab, and is linked by numbers. Who
+// changes it has its shard locked, but used, state and stamp are changed under a read
+// lock, too, and used without any. Who reads without a lock looks at the version, before
+// and after it.
 type record struct {
-	home   Key
-	born   uint64       // the stable name is made of it
-	gen    uint64       // generation
-	used   atomic.Int64 // last
-	more   *extras      // nil for a session of one key without a memo
-	scope  uint32
-	auth   uint32 // the last one, if the session has lost it
-	state  atomic.Uint32
-	stamp  uint32 // the shard's count of moves when the record was moved to the front
-	byAuth links  // not linked if the session has lost its auth
-	byUse  links  // of its tenant, most recently used first
+	home    atomic.Uint64 // a digest; 0 if the record is free
+	born    atomic.Uint64 // the stable name is made of it
+	gen     atomic.Uint64 // generation
+	used    atomic.Int64  // last
+	version atomic.Uint32 // odd while the record changes
+	state   atomic.Uint32
+	scope   atomic.Uint32
+	auth    atomic.Uint32 // the last one, if the session has lost it
+	more    atomic.Uint32 // where the extras are; 0 for a session of one key without a memo
+	stamp   atomic.Uint32 // the shard's count of moves when the record was moved to the front
+	byUse   links         // of its tenant, most recently used first
 }
 
-type links struct{ prev, next uint32 }
+// change runs around a change of what is read without a lock.
+func (r *record) change(do func()) {
+	r.version.Add(1)
+	do()
+	r.version.Add(1)
+}
 
 // moment is a time in nanoseconds since the store was made, and the one before it
 // after which a live session was used. It does not go back, whatever the wall
@@ -41,23 +48,6 @@ func (r *record) live(now moment) bool { return r.used.Load() > now.alive }
 // idle is the time since the last use.
 func (r *record) idle(now moment) time.Duration {
 	return time.Duration(max(now.at-r.used.Load(), 0))
-}
-
-func (r *record) hasName(k Key) bool { return k == r.home || r.more.hasName(k) }
-
-func (r *record) memo() string {
-	if r.more == nil {
-		return ""
-	}
-	return r.more.memo
-}
-
-// extras are the record's, made if there are none.
-func (r *record) extras() *extras {
-	if r.more == nil {
-		r.more = &extras{}
-	}
-	return r.more
 }
 
 // state is what the session's auth has done for it, in one word:

@@ -14,17 +14,9 @@ type saver struct {
 	sum uint32
 	err error
 
-	b       []byte // the content of the next block
-	auths   map[string]uint64
-	scopes  map[Scope]uint64 // names that the block has, by their place
-	pending []pendingKey
-}
-
-// pendingKey is a key of which it is not known yet where it leads.
-type pendingKey struct {
-	key Key
-	of  alias
-	at  int // where in the block the answer goes
+	b      []byte // the content of the next block
+	auths  map[string]uint64
+	scopes map[Scope]uint64 // names that the block has, by their place
 }
 
 // someRecords are copied at once, under one lock.
@@ -80,44 +72,21 @@ func (s *saver) table(t *table) {
 // be missing.
 func (s *saver) shard(t *table, from *shard) {
 	from.mu.RLock()
-	moves, last := from.moves, from.slab.used
+	moves, last := from.moves.Load(), from.slab.used
 	from.mu.RUnlock()
 	for first := uint32(1); first <= last && s.err == nil; first += someRecords {
 		from.mu.RLock()
 		now := t.now()
 		for i := first; i <= min(first+someRecords-1, last, from.slab.used); i++ {
-			if r := from.slab.at(i); from.holds(i) && r.live(now) {
-				s.record(from, r, moves)
+			if r := from.slab.at(i); r.home.Load() != 0 && r.live(now) {
+				s.record(held{from, i, r}, moves)
 			}
 		}
 		from.mu.RUnlock()
-		s.resolve(t)
 		if len(s.b) > fullBlock {
 			s.block(blockRecords)
 		}
 	}
-}
-
-// resolve finds out where the keys of the records lead that were copied. It does so
-// after they were copied. So a key that has come to a session since is not missing, and
-// one that has gone since leads nowhere.
-func (s *saver) resolve(t *table) {
-	now := t.now()
-	for _, p := range s.pending {
-		at := t.shard(p.key)
-		at.mu.RLock()
-		a, home := at.aliases[p.key], at.home(p.key)
-		taken := home != nil && home.live(now)
-		at.mu.RUnlock()
-		switch {
-		case taken || a.home != p.of.home || !a.of(p.of.born):
-		case a.born&dead != 0:
-			s.b[p.at] = leadsDead
-		default:
-			s.b[p.at] = leadsHere
-		}
-	}
-	s.pending = s.pending[:0]
 }
 
 // What a record has besides.
@@ -129,57 +98,58 @@ const (
 )
 
 // record adds a record to the block. Its shard is locked.
-func (s *saver) record(from *shard, r *record, moves uint32) {
+func (s *saver) record(h held, moves uint32) {
 	var with byte
-	e := r.more
+	e, t := h.extras(), h.twin()
 	if e != nil {
 		with |= withExtras
-		if e.answered {
+		if e.answered() {
 			with |= withAnswer
 		}
-		if e.twin != nil {
+		if t != nil {
 			with |= withTwin
-			if e.twin.own {
+			if t.own {
 				with |= withOwn
 			}
 		}
 	}
-	state := r.load()
+	r, state := h.r, h.r.load()
 	if state.provisional() {
 		state = provisional // without the open uses
 	}
-	s.b = append(append(s.b, with), r.home[:]...)
-	s.number(r.born)
-	s.number(r.gen)
+	s.b = append(s.b, with)
+	s.digest(digest(r.home.Load()))
+	s.number(r.born.Load())
+	s.number(r.gen.Load())
 	s.signed(r.used.Load())
-	s.signed(int64(int32(r.stamp - moves)))
-	s.scope(from.scopes.at(r.scope).name)
-	s.auth(from.core.auths.name(r.auth))
+	s.signed(int64(int32(r.stamp.Load() - moves)))
+	s.scope(h.s.scopeOf(r))
+	s.auth(h.s.core.auths.name(r.auth.Load()))
 	s.number(uint64(state))
+	s.text(h.s.memo(h.i, r))
 	if e == nil {
 		return
 	}
-	s.text(e.memo)
-	s.number(uint64(e.served.Load()))
-	s.number(uint64(e.asked))
-	for _, list := range e.lists() {
-		s.number(uint64(len(*list)))
-		for _, k := range *list {
-			s.b = append(s.b, k[:]...)
-			s.pending = append(s.pending, pendingKey{k, alias{r.home, r.born}, len(s.b)})
-			s.b = append(s.b, leadsNowhere)
+	s.number(uint64(e.served()))
+	s.number(uint64(e.asked()))
+	for k := range kinds {
+		s.number(uint64(e.count(k)))
+		for _, d := range e.keys(k) {
+			s.digest(d)
 		}
 	}
-	if t := e.twin; t != nil {
+	s.number(uint64(e.dead()))
+	if t != nil {
 		s.number(uint64(t.awaited))
-		s.b = append(s.b, t.key[:]...)
+		s.digest(t.key)
 		s.signed(t.since)
-		s.b = append(s.b, t.taken[:]...)
-		s.b = append(s.b, t.elder.home[:]...)
+		s.digest(t.taken)
+		s.digest(t.elder.home)
 		s.number(t.elder.born)
 	}
 }
 
+func (s *saver) digest(d digest) { s.b = binary.LittleEndian.AppendUint64(s.b, uint64(d)) }
 func (s *saver) number(n uint64) { s.b = binary.AppendUvarint(s.b, n) }
 func (s *saver) signed(n int64)  { s.b = binary.AppendVarint(s.b, n) }
 

@@ -35,6 +35,6 @@ func (t *table) set(o *Options) {
 	}
 	t.limit(o)
 	var gone leavings
-	t.trim(nil, 0, Key{}, &gone)
+	t.trim(nil, 0, 0, &gone)
 	t.clean(&gone)
 }

@@ -1,134 +1,139 @@
 package cache
 
 import (
-	"math"
 	"sync"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"sync/atomic"
 )
 
 // shard is a part of a table under one lock.
 type shard struct {
 	mu      sync.RWMutex
 	core    *core
-	index   int
-	secret  uint64
-	lru     *simplelru.LRU[uint64, uint32] // by the home's hash, in order of use; it never evicts
-	aliases map[Key]alias
+	number  int
+	keys    index // from the digests of this shard to records, which may be another shard's
 	slab    slab
+	shelves [len(sizes)]shelf
+	memos   map[uint32]string // by the record's number, like twins: few sessions have any
+	twins   map[uint32]*twin
 	scopes  numbers[Scope]
 	tenants numbers[string]
-	auths   []list   // bound records by the auth's number in the registry
-	moves   uint32   // to the front of the order of use
-	slack   uint32   // how many a session may be behind when it is used
-	_       [64]byte // shards of two cores share no cache line
+	auths   []list        // bound records by the auth's number in the registry
+	moves   atomic.Uint32 // to the front of the order of use
+	slack   atomic.Uint32 // how many a session may be behind when it is used
+	hand    uint32        // the record that was looked at last for one that has expired
+	_       [64]byte      // shards of two cores share no cache line
 }
 
-func (s *shard) init(c *core, index int) (err error) {
-	s.core, s.index, s.secret = c, index, c.spread
+func (s *shard) init(c *core, number int) {
+	s.core, s.number = c, number
 	s.clear()
-	s.lru, err = simplelru.NewLRU[uint64, uint32](math.MaxInt, nil)
-	return err
 }
 
 func (s *shard) clear() {
-	if s.lru != nil {
-		s.lru.Purge()
-	}
-	s.aliases = map[Key]alias{}
-	s.slab = slab{}
+	s.keys.clear()
+	s.slab.clear()
+	s.shelves = [len(sizes)]shelf{}
+	s.memos, s.twins = map[uint32]string{}, map[uint32]*twin{}
 	s.scopes.init()
 	s.tenants.init()
-	s.auths = nil
+	s.auths, s.hand = nil, 0
 }
 
-// home is the record at a home, whose time may be over; nil if there is none.
-func (s *shard) home(k Key) *record {
-	_, r := s.number(k)
-	return r
+// held is a record of a shard that is locked; the zero held is none.
+type held struct {
+	s *shard
+	i uint32 // the record's number, by which it is linked
+	r *record
 }
 
-// hashed is home for a key whose hash is known.
-func (s *shard) hashed(k Key, h uint64) *record {
-	if i, ok := s.lru.Peek(h); ok {
-		if r := s.slab.at(i); r.home == k {
-			return r
+func (h held) ok() bool       { return h.r != nil }
+func (h held) extras() extras { return h.s.extras(h.r) }
+func (h held) hasName(d digest) bool {
+	return h.r.home.Load() == uint64(d) || h.extras().hasName(d)
+}
+
+// home is the record at a home, whose time may be over.
+func (s *shard) home(d digest) (h held) {
+	for n := 0; d != 0; n++ {
+		to := s.keys.find(d.bits(), n)
+		if to == 0 {
+			break
+		}
+		if at, i := s.core.split(to); at == s.number {
+			if r := s.slab.at(i); r.home.Load() == uint64(d) {
+				return held{s, i, r}
+			}
 		}
 	}
-	return nil
-}
-
-// number is home with the record's number, by which it is linked.
-func (s *shard) number(k Key) (uint32, *record) {
-	if i, ok := s.lru.Peek(hash(k, s.secret)); ok {
-		if r := s.slab.at(i); r.home == k {
-			return i, r
-		}
-	}
-	return 0, nil
+	return held{}
 }
 
 // stale reports whether a session that was used has to be moved to the front of
 // the order of use. In a large store that is not so for the first sixteenth: moving
 // takes the lock from all others, a busy session is always near the front, and
 // from there it is a long way to the end.
-func (s *shard) stale(r *record) bool { return s.moves-r.stamp > s.slack }
+func (s *shard) stale(r *record) bool { return s.moves.Load()-r.stamp.Load() > s.slack.Load() }
 
-func (s *shard) promote(r *record) {
-	if r.stamp == s.moves {
+func (s *shard) promote(i uint32, r *record) {
+	if r.stamp.Load() == s.moves.Load() {
 		return // it is in front
 	}
-	i, _ := s.lru.Get(hash(r.home, s.secret))
-	s.moves++
-	r.stamp = s.moves
+	r.stamp.Store(s.moves.Add(1))
 	t := s.tenantOf(r)
-	s.slab.cut(&t.list, r, byUse)
+	s.slab.cut(&t.list, i, byUse)
 	s.slab.push(&t.list, i, byUse)
 }
 
 func (s *shard) tenantOf(r *record) *entry[string] {
-	return s.tenants.at(s.scopes.at(r.scope).tenant)
+	return s.tenants.at(s.scopes.at(r.scope.Load()).tenant)
 }
 
 // oldest is the tenant's least recently used record here, but not the one whose
 // home is keep. A record may have been used without being moved to the front: so
 // the times of a few are compared, unless the last one was used long ago in any
 // case.
-func (s *shard) oldest(tenant *entry[string], keep Key) (number uint32, found *record) {
+func (s *shard) oldest(tenant *entry[string], keep digest) (found held) {
 	const few = 16
+	slack := s.slack.Load()
 	for i, seen := tenant.list.tail, 0; i != 0 && seen < few; seen++ {
 		r := s.slab.at(i)
-		if r.home != keep {
-			if found == nil || r.used.Load() < found.used.Load() {
-				number, found = i, r
+		if r.home.Load() != uint64(keep) {
+			if !found.ok() || r.used.Load() < found.r.used.Load() {
+				found = held{s, i, r}
 			}
-			if s.slack == 0 || (s.moves-r.stamp)/2 > s.slack {
+			if slack == 0 || (s.moves.Load()-r.stamp.Load())/2 > slack {
 				break
 			}
 		}
 		i = r.byUse.prev
 	}
-	return number, found
+	return found
 }
 
 // insert makes a new session that is bound to auth; nobody has its home. It
 // reports whether the store has too many now.
-func (s *shard) insert(scope *Scope, home Key, born uint64, auth string, now moment, gone *leavings) (r *record, over bool) {
+func (s *shard) insert(scope *Scope, home digest, born uint64, auth string, now moment, gone *leavings) (h held, over bool) {
 	s.freeExpired(now, gone)
-	s.moves++
 	i := s.slab.take()
-	r = s.slab.at(i)
-	r.home, r.born, r.gen, r.more, r.stamp = home, born, born, nil, s.moves
-	r.state.Store(uint32(provisional))
-	r.used.Store(now.at)
-	r.scope = s.scope(scope)
-	s.scopes.use(r.scope)
-	s.tenants.use(s.scopes.at(r.scope).tenant)
-	s.lru.Add(hash(home, s.secret), i)
+	r := s.slab.at(i)
+	of := s.scope(scope)
+	to := s.core.auths.use(auth)
+	r.change(func() {
+		r.born.Store(born)
+		r.gen.Store(born)
+		r.used.Store(now.at)
+		r.state.Store(uint32(provisional))
+		r.scope.Store(of)
+		r.home.Store(uint64(home))
+	})
+	r.stamp.Store(s.moves.Add(1))
+	s.scopes.use(of)
+	s.tenants.use(s.scopes.at(of).tenant)
+	s.keys.put(home.bits(), s.core.join(s.number, i))
 	t := s.tenantOf(r)
 	s.slab.push(&t.list, i, byUse)
-	s.linkAuth(i, s.core.auths.use(auth))
-	return r, s.core.tenants.add(t.account)
+	s.linkAuth(i, r, to)
+	return held{s, i, r}, s.core.tenants.add(t.account)
 }
 
 // scope is the number of a scope, for a record that is about to use it.
@@ -138,7 +143,7 @@ func (s *shard) scope(scope *Scope) uint32 {
 	}
 	tenant, ok := s.tenants.find(scope.Tenant)
 	if !ok {
-		account := s.core.tenants.open(scope.Tenant, s.index)
+		account := s.core.tenants.open(scope.Tenant, s.number)
 		tenant = s.tenants.add(account.name)
 		s.tenants.at(tenant).account = account
 	}
@@ -149,113 +154,135 @@ func (s *shard) scope(scope *Scope) uint32 {
 	return id
 }
 
-// freeExpired frees a few expired sessions: more than one an insert, so that
-// the store shrinks to what lives.
+// freeExpired looks at the next few records and frees those that have expired: more
+// than one an insert, so that the store shrinks to what lives.
 func (s *shard) freeExpired(now moment, gone *leavings) {
-	const most = 4
-	for range most {
-		_, i, ok := s.lru.GetOldest()
-		if !ok || s.slab.at(i).live(now) {
-			return
+	const look, free = 8, 4
+	for looked, freed := 0, 0; looked < look && freed < free && uint32(looked) < s.slab.used; looked++ {
+		if s.hand++; s.hand > s.slab.used {
+			s.hand = 1
 		}
-		s.remove(i, Expired, now, gone)
+		if r := s.slab.at(s.hand); r.home.Load() != 0 && !r.live(now) {
+			s.remove(held{s, s.hand, r}, Expired, now, gone)
+			freed++
+		}
 	}
 }
 
-// remove takes a session out of everything in its shard. Its aliases in other
-// shards go when the lock is released: until then they lead nowhere.
-func (s *shard) remove(i uint32, why Cause, now moment, gone *leavings) {
-	s.take(i, why, now, false, gone)
+// remove takes a session out of everything in its shard. Its aliases go when the lock is
+// released: until then they lead nowhere.
+func (s *shard) remove(h held, why Cause, now moment, gone *leavings) {
+	s.take(h, why, now, false, gone)
 }
 
 // take is remove for a session that the ledger may have uncounted before.
-func (s *shard) take(i uint32, why Cause, now moment, claimed bool, gone *leavings) {
-	r := s.slab.at(i)
+func (s *shard) take(h held, why Cause, now moment, claimed bool, gone *leavings) {
+	i, r := h.i, h.r
 	if r.load().cause() == 0 {
-		s.tell(r, why, now, gone)
-		s.unlinkAuth(r)
+		s.tell(h, why, now, gone)
+		s.unlinkAuth(i, r)
 	}
-	s.core.auths.drop(r.auth)
-	if r.more != nil {
-		gone.aliases = append(gone.aliases, leaving{r.more, r.born})
+	s.core.auths.drop(r.auth.Load())
+	to := s.core.join(s.number, i)
+	for _, d := range h.extras().all() {
+		gone.aliases = append(gone.aliases, entryOf{d, to})
 	}
-	s.lru.Remove(hash(r.home, s.secret))
-	tenant := s.scopes.at(r.scope).tenant
+	s.keys.cut(digest(r.home.Load()).bits(), to)
+	scope := r.scope.Load()
+	tenant := s.scopes.at(scope).tenant
 	t := s.tenants.at(tenant)
 	account := t.account
-	s.slab.cut(&t.list, r, byUse)
-	s.scopes.drop(r.scope)
+	s.slab.cut(&t.list, i, byUse)
+	s.dropExtras(i, r)
+	r.change(func() {
+		r.home.Store(0)
+		r.born.Store(0)
+	})
+	s.scopes.drop(scope)
 	last := s.tenants.drop(tenant)
-	s.core.tenants.remove(account, s.index, last, claimed)
-	r.more = nil
+	s.core.tenants.remove(account, s.number, last, claimed)
 	s.slab.give(i)
 }
 
 // lose takes the auth from a bound session.
-func (s *shard) lose(r *record, why Cause, now moment, gone *leavings) {
-	s.tell(r, why, now, gone)
-	s.unlinkAuth(r)
-	r.gen = s.core.next()
-	r.state.Store(uint32(lost | state(why)))
+func (s *shard) lose(h held, why Cause, now moment, gone *leavings) {
+	s.tell(h, why, now, gone)
+	s.unlinkAuth(h.i, h.r)
+	gen := s.core.next()
+	h.r.change(func() {
+		h.r.gen.Store(gen)
+		h.r.state.Store(uint32(lost | state(why)))
+	})
 }
 
 // tell notes for OnRemove that a binding has ended.
-func (s *shard) tell(r *record, why Cause, now moment, gone *leavings) {
+func (s *shard) tell(h held, why Cause, now moment, gone *leavings) {
 	if s.core.onRemove != nil {
-		gone.removals = append(gone.removals, removal{s.scopes.at(r.scope).name, s.core.binding(r, r.load(), now), why})
+		gone.removals = append(gone.removals, removal{s.scopeOf(h.r), h.binding(h.r.load(), now), why})
 	}
 }
 
+// scopeOf is the scope of a record.
+func (s *shard) scopeOf(r *record) Scope { return s.scopes.at(r.scope.Load()).name }
+
 // rebind binds a session to an auth anew, whether it is bound or not.
-func (s *shard) rebind(i uint32, r *record, auth string) {
+func (s *shard) rebind(h held, auth string) {
 	to := s.core.auths.use(auth) // before the old one is let go: it may be the same
-	if r.load().cause() == 0 {
-		s.unlinkAuth(r)
+	if h.r.load().cause() == 0 {
+		s.unlinkAuth(h.i, h.r)
 	}
-	s.core.auths.drop(r.auth)
-	s.linkAuth(i, to)
-	r.gen = s.core.next()
-	r.state.Store(uint32(provisional))
+	old, gen := h.r.auth.Load(), s.core.next()
+	h.r.change(func() {
+		h.r.auth.Store(to)
+		h.r.gen.Store(gen)
+		h.r.state.Store(uint32(provisional))
+	})
+	s.core.auths.drop(old)
+	s.linkAuth(h.i, h.r, to)
 }
 
 // rename gives the auth of a bound session another name.
-func (s *shard) rename(i uint32, r *record, to string) {
-	auth := s.core.auths.use(to)
-	s.unlinkAuth(r)
-	s.core.auths.drop(r.auth)
-	s.linkAuth(i, auth)
+func (s *shard) rename(h held, to string) {
+	auth, old := s.core.auths.use(to), h.r.auth.Load()
+	s.unlinkAuth(h.i, h.r)
+	s.linkAuth(h.i, h.r, auth)
+	s.core.auths.drop(old)
 }
 
 // linkAuth binds a record to an auth, whose number it uses from now on.
-func (s *shard) linkAuth(i, auth uint32) {
-	s.slab.at(i).auth = auth
+func (s *shard) linkAuth(i uint32, r *record, auth uint32) {
+	r.change(func() { r.auth.Store(auth) })
 	for int(auth) >= len(s.auths) {
 		s.auths = append(s.auths, list{})
 	}
 	s.slab.push(&s.auths[auth], i, byAuth)
 }
 
-func (s *shard) unlinkAuth(r *record) { s.slab.cut(&s.auths[r.auth], r, byAuth) }
+func (s *shard) unlinkAuth(i uint32, r *record) {
+	s.slab.cut(&s.auths[r.auth.Load()], i, byAuth)
+}
 
 // ofAuth are the records that are bound to an auth.
-func (s *shard) ofAuth(auth uint32, do func(uint32, *record)) {
+func (s *shard) ofAuth(auth uint32, do func(held)) {
 	if int(auth) < len(s.auths) {
-		s.slab.each(&s.auths[auth], byAuth, do)
+		s.slab.each(&s.auths[auth], byAuth, func(i uint32, r *record) { do(held{s, i, r}) })
 	}
 }
 
 // ofTenant are the records of a tenant, live or not.
-func (s *shard) ofTenant(name string, do func(uint32, *record)) {
+func (s *shard) ofTenant(name string, do func(held)) {
 	if id, ok := s.tenants.find(name); ok {
 		// The entry may be gone after the last record is.
 		l := s.tenants.at(id).list
-		s.slab.each(&l, byUse, do)
+		s.slab.each(&l, byUse, func(i uint32, r *record) { do(held{s, i, r}) })
 	}
 }
 
 // all are the records, live or not.
-func (s *shard) all(do func(uint32, *record)) {
-	for name := range s.tenants.ids {
-		s.ofTenant(name, do)
+func (s *shard) all(do func(held)) {
+	for i := uint32(1); i <= s.slab.used; i++ {
+		if r := s.slab.at(i); r.home.Load() != 0 {
+			do(held{s, i, r})
+		}
 	}
 }

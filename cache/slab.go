@@ -1,32 +1,61 @@
 package cache
 
-// slab holds records in blocks, by numbers from 1: no allocation for each, and
-// no pointer between them for the garbage collector to follow.
+import "sync/atomic"
+
+// slab holds records in blocks, by numbers from 1: no allocation for each, and no
+// pointer for the garbage collector to follow. A record stays where it is, so a number
+// that was ever given may be looked at while another goroutine takes or gives.
 type slab struct {
-	blocks []*[slabBlock]record
+	blocks atomic.Pointer[[]*block]
 	used   uint32 // numbers that were ever given
-	free   uint32 // the first of those that were given back, linked by byAuth
+	free   uint32 // the first of those that were given back, linked by auth
+	n      int    // records that are in use
 }
 
-// slabBlock is as many as fit into 4 KiB, a size that the allocator has.
-const slabBlock = 51
+// block fills 4 KiB, a size that the allocator has, so that each record is in one line
+// of the processor's cache.
+type block struct {
+	records [slabBlock]record
+	byAuth  [slabBlock]links
+}
 
-func (s *slab) at(i uint32) *record { return &s.blocks[(i-1)/slabBlock][(i-1)%slabBlock] }
+const slabBlock = 56
+
+func (s *slab) clear() {
+	s.blocks.Store(&[]*block{})
+	s.used, s.free, s.n = 0, 0, 0
+}
+
+func (s *slab) at(i uint32) *record {
+	return &(*s.blocks.Load())[(i-1)/slabBlock].records[(i-1)%slabBlock]
+}
+
+// look is at for any number, nil if that was never given. It may be called at any time.
+func (s *slab) look(i uint32) *record {
+	blocks := *s.blocks.Load()
+	if n := (i - 1) / slabBlock; n < uint32(len(blocks)) {
+		return &blocks[n].records[(i-1)%slabBlock]
+	}
+	return nil
+}
 
 func (s *slab) take() uint32 {
+	s.n++
 	if i := s.free; i != 0 {
-		s.free = s.at(i).byAuth.next
+		s.free = s.links(i, byAuth).next
 		return i
 	}
-	if int(s.used) == len(s.blocks)*slabBlock {
-		s.blocks = append(s.blocks, new([slabBlock]record))
+	if blocks := *s.blocks.Load(); int(s.used) == len(blocks)*slabBlock {
+		blocks = append(blocks, new(block)) // those who look have the shorter slice
+		s.blocks.Store(&blocks)
 	}
 	s.used++
 	return s.used
 }
 
 func (s *slab) give(i uint32) {
-	s.at(i).byAuth.next = s.free
+	s.n--
+	s.links(i, byAuth).next = s.free
 	s.free = i
 }
 
@@ -34,15 +63,18 @@ func (s *slab) give(i uint32) {
 type linked uint8
 
 const (
-	byAuth linked = iota
-	byUse
+	byAuth linked = iota // the bound records of an auth
+	byUse                // the records of a tenant, most recently used first
 )
 
-func (r *record) links(by linked) *links {
+type links struct{ prev, next uint32 }
+
+func (s *slab) links(i uint32, by linked) *links {
+	b := (*s.blocks.Load())[(i-1)/slabBlock]
 	if by == byAuth {
-		return &r.byAuth
+		return &b.byAuth[(i-1)%slabBlock]
 	}
-	return &r.byUse
+	return &b.records[(i-1)%slabBlock].byUse
 }
 
 // list is the head, the tail and the length of linked records.
@@ -52,9 +84,9 @@ type list struct {
 
 // push puts a record in front.
 func (s *slab) push(l *list, i uint32, by linked) {
-	*s.at(i).links(by) = links{next: l.head}
+	*s.links(i, by) = links{next: l.head}
 	if l.head != 0 {
-		s.at(l.head).links(by).prev = i
+		s.links(l.head, by).prev = i
 	} else {
 		l.tail = i
 	}
@@ -63,15 +95,15 @@ func (s *slab) push(l *list, i uint32, by linked) {
 }
 
 // cut takes a record out.
-func (s *slab) cut(l *list, r *record, by linked) {
-	k := *r.links(by)
+func (s *slab) cut(l *list, i uint32, by linked) {
+	k := *s.links(i, by)
 	if k.prev != 0 {
-		s.at(k.prev).links(by).next = k.next
+		s.links(k.prev, by).next = k.next
 	} else {
 		l.head = k.next
 	}
 	if k.next != 0 {
-		s.at(k.next).links(by).prev = k.prev
+		s.links(k.next, by).prev = k.prev
 	} else {
 		l.tail = k.prev
 	}
@@ -82,8 +114,8 @@ func (s *slab) cut(l *list, r *record, by linked) {
 // is given.
 func (s *slab) each(l *list, by linked, do func(uint32, *record)) {
 	for next := l.head; next != 0; {
-		i, r := next, s.at(next)
-		next = r.links(by).next
-		do(i, r)
+		i := next
+		next = s.links(i, by).next
+		do(i, s.at(i))
 	}
 }

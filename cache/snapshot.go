@@ -131,7 +131,7 @@ func (m *Memory) tables() [2]*table { return [...]*table{&m.sessions, &m.notes} 
 // blocks of tenants, and one block that ends it. The last block ends the snapshot.
 const (
 	snapshotMagic   = "llmaffinity cache snapshot\n"
-	snapshotVersion = 1
+	snapshotVersion = 2
 	// maxBlock is how long a block may be. Blocks are cut when they have more than
 	// fullBlock: only a large memo makes one much larger.
 	maxBlock  = 1 << 30
@@ -153,27 +153,7 @@ const (
 	blockEnd
 )
 
-// What a key of a session's lists leads to.
-const (
-	leadsNowhere byte = iota // another session has taken it
-	leadsHere
-	leadsDead // it is a mark of two sessions
-)
-
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// bounded are the lists of keys with how many each may hold.
-func (e *extras) bounded() [5]boundedKeys {
-	return [...]boundedKeys{
-		{&e.names, maxKeptNames - 1}, {&e.ends, firstEnds + recentEnds}, {&e.also, recentAlso},
-		{&e.marks, recentMarks}, {&e.answers, answerKeys},
-	}
-}
-
-type boundedKeys struct {
-	keys *[]Key
-	most int
-}
 
 // arrange puts the records of a table that was just loaded into the order of their use.
 // exact says that their stamps are that order.
@@ -181,29 +161,19 @@ func (t *table) arrange(exact bool) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		var all []uint32
-		for i := uint32(1); i <= s.slab.used; i++ {
-			if s.holds(i) {
-				all = append(all, i)
-			}
-		}
+		s.all(func(h held) { all = append(all, h.i) })
 		slices.SortStableFunc(all, func(a, b uint32) int {
 			x, y := s.slab.at(a), s.slab.at(b)
 			if exact {
-				return int(int32(x.stamp)) - int(int32(y.stamp))
+				return int(int32(x.stamp.Load())) - int(int32(y.stamp.Load()))
 			}
 			return int(min(max(x.used.Load()-y.used.Load(), -1), 1))
 		})
-		s.moves = 0
+		s.moves.Store(0)
 		for _, i := range all {
 			r := s.slab.at(i)
-			r.stamp = s.moves - 1 // so that promote moves it
-			s.promote(r)
+			r.stamp.Store(s.moves.Load() - 1) // so that promote moves it
+			s.promote(i, r)
 		}
 	}
-}
-
-// holds reports whether there is a record of a number.
-func (s *shard) holds(i uint32) bool {
-	at, ok := s.lru.Peek(hash(s.slab.at(i).home, s.secret))
-	return ok && at == i
 }

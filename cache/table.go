@@ -11,7 +11,7 @@ type table struct {
 	shards []shard
 }
 
-func (t *table) init(o *Options, from origin) error {
+func (t *table) init(o *Options, from origin) {
 	t.core.init(o, from)
 	n := 1
 	t.shift = 64
@@ -19,44 +19,30 @@ func (t *table) init(o *Options, from origin) error {
 		n *= 2
 		t.shift--
 	}
+	t.low = t.shift - 32
 	t.shards = make([]shard, n)
 	for i := range t.shards {
-		if err := t.shards[i].init(&t.core, i); err != nil {
-			return err
-		}
+		t.shards[i].init(&t.core, i)
 	}
 	t.limit(o)
-	return nil
 }
 
 // limit changes the bounds. What is too much has to be evicted after that.
 func (t *table) limit(o *Options) {
 	for i := range t.shards {
-		s := &t.shards[i]
-		s.mu.Lock()
 		if len(t.shards) > 1 {
-			s.slack = uint32(min(o.MaxSessions/len(t.shards)/16, 1<<30))
+			t.shards[i].slack.Store(uint32(min(o.MaxSessions/len(t.shards)/16, 1<<30)))
 		}
-		s.mu.Unlock()
 	}
 	t.tenants.limit(o)
 }
 
-// at is the index of the shard of a key.
-func (t *table) at(k Key) int {
-	if t.shift == 64 {
-		return 0
-	}
-	return int(hash(k, t.spread) >> t.shift)
+// at is the number of the shard of a key.
+func (t *table) at(d digest) int {
+	return int(d >> 1 >> (t.shift - 1)) // a shift by 64 in two steps
 }
 
-func (t *table) shard(k Key) *shard { return &t.shards[t.at(k)] }
-
-// locate is the shard of a key and the hash of the key, for hits.
-func (t *table) locate(k Key) (*shard, uint64) {
-	h := hash(k, t.spread)
-	return &t.shards[h>>1>>(t.shift-1)], h // a shift by 64 in two steps
-}
+func (t *table) shard(d digest) *shard { return &t.shards[t.at(d)] }
 
 // each runs do with each shard locked, one after another.
 func (t *table) each(do func(s *shard, now moment, gone *leavings)) error {
@@ -76,20 +62,32 @@ func (t *table) each(do func(s *shard, now moment, gone *leavings)) error {
 
 // on runs do for the live session of a binding, whatever its generation, with
 // its shard locked.
-func (t *table) on(b *Binding, do func(s *shard, i uint32, r *record, now moment, gone *leavings)) error {
+func (t *table) on(b *Binding, do func(h held, now moment, gone *leavings)) error {
 	if t.closed.Load() {
 		return ErrClosed
 	}
-	s := t.shard(b.Ref)
+	home, i := referred(b)
+	s := t.shard(home)
 	now := t.now()
 	var gone leavings
 	s.mu.Lock()
-	if i, r := s.number(b.Ref); r != nil && r.live(now) && t.name(r.born) == b.Session {
-		do(s, i, r, now, &gone)
+	if h := s.refer(home, i); h.ok() && h.r.live(now) && t.name(h.r.born.Load()) == b.Session {
+		do(h, now, &gone)
 	}
 	s.mu.Unlock()
 	t.clean(&gone)
 	return nil
+}
+
+// refer is home for who knows the number that the record had.
+func (s *shard) refer(home digest, i uint32) held {
+	if home == 0 {
+		return held{}
+	}
+	if r := s.slab.look(i); r != nil && r.home.Load() == uint64(home) {
+		return held{s, i, r}
+	}
+	return s.home(home)
 }
 
 // lock locks the shards of a set, to read or to write.
@@ -113,21 +111,14 @@ func (t *table) unlock(set *lockset, write bool) {
 	}
 }
 
-// clean deletes the aliases that were left behind, and tells who has to be told.
+// clean deletes the entries that were left behind, and tells who has to be told.
 // It is called with no lock held.
 func (t *table) clean(gone *leavings) {
-	for _, l := range gone.aliases {
-		l.keys.each(func(k Key) {
-			s := t.shard(k)
-			s.mu.Lock()
-			if s.aliases[k].of(l.born) {
-				delete(s.aliases, k)
-			}
-			s.mu.Unlock()
-		})
+	for _, e := range gone.aliases {
+		t.forget(e)
 	}
-	for _, d := range gone.dropped[:gone.n] {
-		t.forget(d)
+	for _, e := range gone.dropped[:gone.n] {
+		t.forget(e)
 	}
 	for i := range gone.removals {
 		r := &gone.removals[i]
@@ -135,22 +126,11 @@ func (t *table) clean(gone *leavings) {
 	}
 }
 
-// forget deletes the alias of a key that a session has let go, unless the
-// session has taken the key again.
-func (t *table) forget(d drop) {
-	var set lockset
-	set.add(t.at(d.key))
-	set.add(t.at(d.of.home))
-	t.lock(&set, true)
-	defer t.unlock(&set, true)
-	s := t.shard(d.key)
-	if !s.aliases[d.key].of(d.of.born) {
-		return
-	}
-	if r := t.shard(d.of.home).home(d.of.home); r != nil && r.born == d.of.born && r.more.has(d.key) {
-		return
-	}
-	delete(s.aliases, d.key)
+func (t *table) forget(e entryOf) {
+	s := t.shard(e.key)
+	s.mu.Lock()
+	s.keys.cut(e.key.bits(), e.to)
+	s.mu.Unlock()
 }
 
 // close frees everything.

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -25,23 +26,21 @@ func consistent(t *testing.T, m *Memory) (aliases int) {
 	table := &m.sessions
 	for i := range table.shards {
 		s := &table.shards[i]
-		aliases += len(s.aliases)
-		for k, a := range s.aliases {
-			r := table.shard(a.home).home(a.home)
-			require.NotNil(t, r)
-			require.Equal(t, a.born, r.born)
-			require.True(t, r.more.has(k))
-		}
+		aliases += s.keys.n - s.slab.n
+		require.Zero(t, strays(table, s))
 		bound, listed := 0, 0
-		s.all(func(_ uint32, r *record) {
-			if r.more != nil {
-				r.more.each(func(Key) { known++ })
+		s.all(func(h held) {
+			for _, d := range h.extras().all() {
+				known++
+				require.Equal(t, 1, leads(table, d, h), "a key is in the index once")
 			}
-			if r.load().cause() == 0 {
+			require.Equal(t, 1, leads(table, digest(h.r.home.Load()), h))
+			require.Zero(t, h.r.version.Load()&1)
+			if h.r.load().cause() == 0 {
 				bound++
 			}
 			total++
-			name := s.tenantOf(r).name
+			name := s.tenantOf(h.r).name
 			tenants[name]++
 			in := where[name]
 			in.add(i)
@@ -68,19 +67,57 @@ func consistent(t *testing.T, m *Memory) (aliases int) {
 	return aliases
 }
 
+// leads is how many entries of the index lead from a key to a record.
+func leads(t *table, d digest, h held) (n int) {
+	for i := 0; ; i++ {
+		switch t.shard(d).keys.find(d.bits(), i) {
+		case 0:
+			return n
+		case t.join(h.s.number, h.i):
+			n++
+		}
+	}
+}
+
+// strays are the entries of a shard's index that lead to a record which is none.
+func strays(t *table, s *shard) (n int) {
+	for _, p := range []*places{s.keys.now.Load(), s.keys.old.Load()} {
+		for i := 0; p != nil && i < len(p.at); i++ {
+			if p == s.keys.old.Load() && i < int(s.keys.moved.Load()) {
+				continue
+			}
+			if e := p.at[i].Load(); e != 0 {
+				if h := t.to(uint32(e)); h.s.slab.at(h.i).home.Load() == 0 {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
+
 // empty checks that nothing is left in a table: no alias, no name, no account, and
 // every record is free.
 func empty(t *testing.T, table *table) {
 	for i := range table.shards {
 		s := &table.shards[i]
-		require.Empty(t, s.aliases)
-		require.Zero(t, s.lru.Len())
+		require.Zero(t, s.keys.n)
+		require.Zero(t, s.slab.n)
+		require.Empty(t, s.memos)
+		require.Empty(t, s.twins)
+		for size, shelf := range s.shelves {
+			items := uint32(0)
+			for i := shelf.free; i != 0; i = uint32(shelf.item(i, sizes[size])[0]) {
+				items++
+			}
+			require.Equal(t, shelf.used, items, "extras that are in use")
+		}
 		require.Empty(t, s.scopes.ids)
-		require.Len(t, s.scopes.free, len(s.scopes.entries))
+		require.EqualValues(t, s.scopes.n, len(s.scopes.free))
 		require.Empty(t, s.tenants.ids)
-		require.Len(t, s.tenants.free, len(s.tenants.entries))
+		require.EqualValues(t, s.tenants.n, len(s.tenants.free))
 		free := 0
-		for i := s.slab.free; i != 0; i = s.slab.at(i).byAuth.next {
+		for i := s.slab.free; i != 0; i = s.slab.links(i, byAuth).next {
 			free++
 		}
 		require.EqualValues(t, s.slab.used, free)
@@ -178,7 +215,7 @@ func TestOperationsAtOnceLeaveTheTableConsistent(t *testing.T) {
 					if err != nil {
 						t.Error(err)
 					}
-					switch rng.IntN(12) {
+					switch rng.IntN(14) {
 					case 0:
 						_, err = m.Unbind(ctx, b)
 					case 1:
@@ -193,6 +230,17 @@ func TestOperationsAtOnceLeaveTheTableConsistent(t *testing.T) {
 						err = m.Remember(ctx, scope, testKey("note", rng.IntN(size)), "auth")
 					case 6:
 						_, _, err = m.Confirm(ctx, b)
+					case 7:
+						m.Hit(&scope, &k.Names[0], &Binding{})
+						m.Renew(&b)
+					case 8:
+						_, _, err = m.Extend(ctx, b, k.End, []Key{testKey("answer", rng.IntN(size))}, []Key{testKey("mark", rng.IntN(50))})
+					case 9:
+						err = m.Save(io.Discard)
+					case 10:
+						for range m.OfAuth("auth6") {
+							break
+						}
 					}
 					if err == nil && i%200 == 0 {
 						switch rng.IntN(5) {

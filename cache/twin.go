@@ -17,10 +17,10 @@ import "time"
 type twin struct {
 	awaited uint32 // requests that ended in key, and of which nothing has followed
 	own     bool   // one of them is the session's own
-	key     Key
+	key     digest
 	since   int64 // when the first of them went on
 
-	taken Key // the end that was taken from elder
+	taken digest // the end that was taken from elder
 	elder alias
 }
 
@@ -28,20 +28,36 @@ type twin struct {
 // was only sent twice must not attract others for ever.
 const twinTime = 5 * time.Minute
 
-func (e *extras) shared() *twin {
-	if e.twin == nil {
-		e.twin = &twin{}
+// twin is the session's, nil for nearly all sessions.
+func (h held) twin() *twin {
+	if e := h.extras(); e == nil || e[0]&hasTwin == 0 {
+		return nil
 	}
-	return e.twin
+	return h.s.twins[h.i]
+}
+
+// needTwin is the session's, made if there is none.
+func (h held) needTwin() *twin {
+	t := h.twin()
+	if t == nil {
+		t = &twin{}
+		h.s.needExtras(h.r)[0] |= hasTwin
+		h.s.twins[h.i] = t
+	}
+	return t
 }
 
 // goOn says that a request has followed on an end, and that the session is about to
 // get a new latest end.
-func (e *extras) goOn(by Key, now moment) {
-	served, t := e.served.Swap(0), e.twin
+func (h held) goOn(by digest, now moment) {
+	e := h.extras()
+	if e == nil {
+		return
+	}
+	served, t := e.served(), h.twin()
 	switch {
 	case served > 1:
-		t = e.shared()
+		t = h.needTwin()
 		t.awaited, t.own, t.key, t.since = served-1, false, e.latest(), now.at
 	case t != nil && t.awaited > 0 && (by == t.key || t.own):
 		t.awaited--
@@ -50,41 +66,46 @@ func (e *extras) goOn(by Key, now moment) {
 }
 
 // robbed says that the latest end is about to be taken.
-func (e *extras) robbed(k Key, now moment) {
-	t := e.shared()
-	t.awaited, t.own, t.key, t.since = max(1, e.served.Swap(0)), true, k, now.at
+func (h held) robbed(d digest, now moment) {
+	t, e := h.needTwin(), h.extras()
+	t.awaited, t.own, t.key, t.since = max(1, e.served()), true, d, now.at
+	e.set(e.answered(), e.asked(), 0)
 }
 
 // adopt remembers whom an end was taken from.
-func (e *extras) adopt(elder alias, k Key) {
+func (h held) adopt(elder alias, d digest) {
 	if elder.born != 0 {
-		t := e.shared()
-		t.elder, t.taken = elder, k
+		t := h.needTwin()
+		t.elder, t.taken = elder, d
 	}
 }
 
 // elder is whom an end was taken from, zero for nobody.
-func (e *extras) elder(k Key) (a alias) {
-	if e != nil && e.twin != nil && e.twin.taken == k {
-		a = e.twin.elder
+func (h held) elder(d digest) (a alias) {
+	if t := h.twin(); t != nil && t.taken == d {
+		a = t.elder
 	}
 	return a
 }
 
-// awaits reports whether requests have ended in k of which nothing has followed.
-func (e *extras) awaits(k Key, now moment) bool {
-	return e != nil && e.twin != nil && e.twin.awaited > 0 && e.twin.key == k && now.at-e.twin.since < int64(twinTime)
+// awaits reports whether requests have ended in d of which nothing has followed.
+func (h held) awaits(d digest, now moment) bool {
+	t := h.twin()
+	return t != nil && t.awaited > 0 && t.key == d && now.at-t.since < int64(twinTime)
 }
 
 // elder is the session that has an end which is about to be taken, if it awaits
 // somebody there.
-func (o *op) elder(k Key) (a alias) {
-	_, r := o.owner(k)
-	if r != nil && r.more.latest() == k {
-		r.more.robbed(k, o.now)
+func (o *op) elder(d digest) (a alias) {
+	h := o.owner(d)
+	if !h.ok() {
+		return a
 	}
-	if r != nil && r.more.awaits(k, o.now) {
-		a = alias{r.home, r.born}
+	if h.extras().latest() == d {
+		h.robbed(d, o.now)
+	}
+	if h.awaits(d, o.now) {
+		a = h.alias()
 	}
 	return a
 }
@@ -94,19 +115,19 @@ const maxElders = 8
 
 // eldest is who has waited for longest among those from whom an end was taken one
 // after another, zero if nobody waits. from is whom the latest has taken it from.
-func (o *op) eldest(from alias, k Key) (a alias) {
+func (o *op) eldest(from alias, d digest) (a alias) {
 	for range maxElders {
 		if from.born == 0 {
 			break
 		}
 		s := o.t.shard(from.home)
 		s.mu.RLock()
-		r, next := s.home(from.home), alias{}
-		if o.valid(s, r, from.born) {
-			if r.more.awaits(k, o.now) {
+		h, next := s.home(from.home), alias{}
+		if o.valid(h, from.born) {
+			if h.awaits(d, o.now) {
 				a = from
 			}
-			next = r.more.elder(k)
+			next = h.elder(d)
 		}
 		s.mu.RUnlock()
 		from = next

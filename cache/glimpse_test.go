@@ -1,0 +1,202 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A hit without a lock says what one with a lock says, or nothing.
+func TestAGlimpseSeesOnlyWhatIsUsual(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, size := range []int{100, 100_000} {
+			m, err := New(&Options{MaxSessions: size, TTL: time.Hour})
+			require.NoError(t, err)
+			ctx, scope, name := context.Background(), Scope{Tenant: "t", Model: "m"}, testKey("s", 1)
+			keys := Keys{Names: [MaxNames]Key{name}}
+			hit := func() (b Binding, ok bool) {
+				ok = m.Hit(&scope, &name, &b)
+				if !ok {
+					require.Zero(t, b)
+				}
+				return b, ok
+			}
+			get := func() Binding {
+				b, ok, err := m.Get(ctx, scope, keys)
+				require.NoError(t, err)
+				require.True(t, ok)
+				return b
+			}
+			none := func(why string) {
+				t.Helper()
+				_, ok := hit()
+				require.False(t, ok, why)
+			}
+			none("there is no session")
+			b, _, err := m.Bind(ctx, scope, keys, "A")
+			require.NoError(t, err)
+			none("its auth has not served it: a use has to be opened")
+			require.False(t, m.Renew(&b))
+			_, current, err := m.Confirm(ctx, b)
+			require.NoError(t, err)
+			require.True(t, current)
+
+			time.Sleep(40 * time.Minute)
+			want, ok, err := m.Peek(ctx, scope, keys)
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.Equal(t, 40*time.Minute, want.Idle)
+			got, ok := hit()
+			require.True(t, ok)
+			require.Equal(t, want, got)
+			time.Sleep(40 * time.Minute)
+			require.Equal(t, 40*time.Minute, get().Idle, "its TTL has started again")
+
+			require.True(t, m.Renew(&b))
+			require.Less(t, get().SinceServed, time.Second)
+			time.Sleep(30 * time.Minute)
+			current, err = m.Touch(ctx, b)
+			require.NoError(t, err)
+			require.True(t, current)
+			time.Sleep(40 * time.Minute)
+			require.InDelta(t, 70*time.Minute, get().SinceServed, float64(time.Second), "it was used, and not served")
+
+			for other, is := range map[string]Scope{"tenant": {Tenant: "u", Model: "m"}, "model": {Tenant: "t", Model: "n"}} {
+				require.False(t, m.Hit(&is, &name, &Binding{}), other)
+			}
+			long := Scope{Tenant: fmt.Sprintf("%0200d", 1)}
+			require.False(t, m.Hit(&long, &name, &Binding{}), "a name that is kept as another one")
+			require.False(t, m.Hit(&scope, &Key{}, &Binding{}))
+
+			moved, ok, err := m.Move(ctx, b, "B")
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.False(t, m.Renew(&b), "an old binding")
+			_, _, err = m.Confirm(ctx, moved)
+			require.NoError(t, err)
+			require.False(t, m.Renew(&b), "an old binding")
+			got, ok = hit()
+			require.True(t, ok)
+			require.Equal(t, "B", got.Auth)
+
+			with, ok, err := m.Amend(ctx, moved, "memo")
+			require.NoError(t, err)
+			require.True(t, ok)
+			none("it remembers something")
+			require.False(t, m.Renew(&with))
+			_, ok, err = m.Amend(ctx, with, "")
+			require.NoError(t, err)
+			require.True(t, ok)
+			_, ok = hit()
+			require.True(t, ok, "it has forgotten that")
+
+			unbound, err := m.Unbind(ctx, moved)
+			require.NoError(t, err)
+			require.True(t, unbound)
+			none("it has lost its auth")
+			b, _, err = m.Bind(ctx, scope, keys, "C")
+			require.NoError(t, err)
+			_, _, err = m.Confirm(ctx, b)
+			require.NoError(t, err)
+			time.Sleep(time.Hour)
+			none("it has expired")
+			require.False(t, m.Renew(&b))
+			require.NoError(t, m.Close())
+			none("the store is closed")
+		}
+	})
+}
+
+// A session that lies where a key of another scope leads is not found without a lock either.
+func TestAGlimpseComparesScopes(t *testing.T) {
+	m, err := New(nil)
+	require.NoError(t, err)
+	one, two, name := Scope{Tenant: "one"}, Scope{Tenant: "two"}, testKey("s", 1)
+	table := &m.sessions
+	home := table.digest(table.mix(&two), &name)
+	var gone leavings
+	h, _ := table.shard(home).insert(&one, home, table.next(), "A", table.now(), &gone)
+	h.r.serve(table.now())
+	require.False(t, m.Hit(&two, &name, &Binding{}))
+}
+
+// What is used without a lock is not what goes when the store is full.
+func TestAHitWithoutALockCountsAsAUse(t *testing.T) {
+	m, err := New(&Options{MaxSessions: 3})
+	require.NoError(t, err)
+	ctx, scope := context.Background(), Scope{}
+	bind := func(i int) Binding {
+		b, _, err := m.Bind(ctx, scope, Keys{Names: [MaxNames]Key{testKey("s", i)}}, "A")
+		require.NoError(t, err)
+		_, _, err = m.Confirm(ctx, b)
+		require.NoError(t, err)
+		return b
+	}
+	for i := range 3 {
+		bind(i)
+	}
+	oldest := testKey("s", 0)
+	require.True(t, m.Hit(&scope, &oldest, &Binding{}))
+	bind(3)
+	require.True(t, m.Hit(&scope, &oldest, &Binding{}))
+	gone := testKey("s", 1)
+	require.False(t, m.Hit(&scope, &gone, &Binding{}))
+}
+
+// However many sessions come and go in the same records meanwhile, nobody is told of another
+// session's auth.
+func TestAGlimpseIsNeverOfTwoSessions(t *testing.T) {
+	m, err := New(&Options{MaxSessions: 40})
+	require.NoError(t, err)
+	ctx, scope := context.Background(), Scope{}
+	auth := func(i int) string { return fmt.Sprint("auth", i%13) }
+	const names = 80
+	var wg sync.WaitGroup
+	var hits [3]int
+	for g := range 3 {
+		rng := rand.New(rand.NewPCG(uint64(g), 1))
+		wg.Go(func() {
+			seen := map[int]Key{}
+			for range 20_000 {
+				i := rng.IntN(names)
+				k := testKey("s", i)
+				var b Binding
+				if m.Hit(&scope, &k, &b) {
+					hits[g]++
+					if b.Auth != auth(i) || !b.Served || b.Gen == 0 || b.Session == (Key{}) {
+						t.Errorf("session %d: %+v", i, b)
+						return
+					}
+					for other, name := range seen {
+						if name == b.Session && other != i {
+							t.Error("two sessions of one name")
+							return
+						}
+					}
+					seen[i] = b.Session
+					m.Renew(&b)
+					continue
+				}
+				b, _, err := m.Bind(ctx, scope, Keys{Names: [MaxNames]Key{k}}, auth(i))
+				if err == nil {
+					_, _, err = m.Confirm(ctx, b)
+				}
+				if err == nil && rng.IntN(20) == 0 {
+					_, err = m.InvalidateAuth(ctx, auth(rng.IntN(13)))
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.Greater(t, hits[0]+hits[1]+hits[2], 1000)
+	consistent(t, m)
+}

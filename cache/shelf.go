@@ -1,0 +1,41 @@
+package cache
+
+// shelf holds lists of numbers of one length, as a slab holds records: the extras of
+// sessions that have up to so many keys.
+type shelf struct {
+	blocks [][]digest
+	used   uint32 // items that were ever taken
+	free   uint32 // the first of those that were given back; each has the next one
+}
+
+// shelfBlock is how many numbers a block holds: 4 KiB.
+const shelfBlock = 512
+
+// item is the i-th of the items of a size, from 1.
+func (s *shelf) item(i uint32, size int) []digest {
+	some := uint32(shelfBlock / size)
+	at := int((i-1)%some) * size
+	return s.blocks[(i-1)/some][at : at+size : at+size]
+}
+
+// take is an item that is all zeros.
+func (s *shelf) take(size int) uint32 {
+	if i := s.free; i != 0 {
+		it := s.item(i, size)
+		s.free = uint32(it[0])
+		it[0] = 0
+		return i
+	}
+	if s.used == uint32(len(s.blocks)*(shelfBlock/size)) {
+		s.blocks = append(s.blocks, make([]digest, shelfBlock))
+	}
+	s.used++
+	return s.used
+}
+
+func (s *shelf) give(i uint32, size int) {
+	it := s.item(i, size)
+	clear(it)
+	it[0] = digest(s.free)
+	s.free = i
+}
