@@ -1,0 +1,164 @@
+package requests
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+)
+
+// Formats are the APIs in whose shape bodies are made.
+var Formats = []string{"claude", "chat", "responses", "gemini"}
+
+// Texts are what the messages of a body say. Captured bodies have an escape in 70 to 130
+// bytes: prose has fewer, code has more, json twice as many as that.
+var Texts = []string{"prose", "code", "json", "metadata"}
+
+var texts = map[string]struct{ words, ends []string }{
+	"prose": {strings.Fields("the of a session request cache account provider model tokens where which until answer question morning water paper"), []string{"\n", "\n\n", ". ", ", ", " "}},
+	"code":  {strings.Fields(`func return if err != nil { } m[i] := range make(map[string]int) 'm' // for i++ import mmap request.Header body candidates`), []string{"\n", "\n\t", "\n", " \"x\" "}},
+	"json":  {strings.Fields(`"id":1, "name":"a", {"data":[1,2,3]}, "metadata":{"m":"\"quoted\""}, "message":"m" true null`), []string{"\n", ",", "}", "]"}},
+	// Nothing but beginnings of the member that a search might look for.
+	"metadata": {[]string{`metadata`, `metadata"`, `"metadata`, `metadat`, `user_id`, `"metadata":`}, []string{" ", "\n", `"`}},
+}
+
+// said returns n bytes of a text, as a JSON string.
+func said(rng *rand.Rand, kind string, n int) string {
+	t := texts[kind]
+	var b strings.Builder
+	for b.Len() < n {
+		for range 4 + rng.IntN(10) {
+			b.WriteString(t.words[rng.IntN(len(t.words))])
+			b.WriteByte(' ')
+		}
+		b.WriteString(t.ends[rng.IntN(len(t.ends))])
+	}
+	s, err := json.Marshal(b.String()[:n])
+	if err != nil {
+		panic(err) // a string can be marshalled
+	}
+	return string(s)
+}
+
+// turn is what one turn of a coding agent adds: what the user says, a tool call, and its
+// result.
+func turn(format string, i int, say, call, result string) []string {
+	switch format {
+	case "claude":
+		return []string{
+			fmt.Sprintf(`{"role":"user","content":[{"type":"text","text":%s}]}`, say),
+			fmt.Sprintf(`{"role":"assistant","content":[{"type":"tool_use","id":"toolu_%d","name":"Bash","input":{"command":%s}}]}`, i, call),
+			fmt.Sprintf(`{"role":"user","content":[{"tool_use_id":"toolu_%d","type":"tool_result","content":%s,"is_error":false}]}`, i, result),
+		}
+	case "chat":
+		return []string{
+			fmt.Sprintf(`{"role":"user","content":%s}`, say),
+			fmt.Sprintf(`{"role":"assistant","content":null,"tool_calls":[{"id":"call_%d","type":"function","function":{"name":"bash","arguments":%s}}]}`, i, call),
+			fmt.Sprintf(`{"role":"tool","tool_call_id":"call_%d","content":%s}`, i, result),
+		}
+	case "responses":
+		return []string{
+			fmt.Sprintf(`{"type":"message","role":"user","content":[{"type":"input_text","text":%s}]}`, say),
+			fmt.Sprintf(`{"type":"function_call","name":"bash","arguments":%s,"call_id":"call_%d"}`, call, i),
+			fmt.Sprintf(`{"type":"function_call_output","call_id":"call_%d","output":%s}`, i, result),
+		}
+	case "gemini":
+		return []string{
+			fmt.Sprintf(`{"parts":[{"text":%s}],"role":"user"}`, say),
+			fmt.Sprintf(`{"parts":[{"functionCall":{"id":"f_%d","name":"bash","args":{"command":%s}}}],"role":"model"}`, i, call),
+			fmt.Sprintf(`{"parts":[{"functionResponse":{"id":"f_%d","name":"bash","response":{"output":%s}}}],"role":"user"}`, i, result),
+		}
+	}
+	panic("no such format: " + format)
+}
+
+var listOf = map[string]string{"claude": "messages", "chat": "messages", "responses": "input", "gemini": "contents"}
+
+// Plain is a body of about size bytes without an id: messages, 60 % of it, and tools, 30 %.
+// Set makes another conversation of it: the first message then has another id in its text.
+func Plain(format, text string, size int) *Body { return holed(content(format, text, size, "")) }
+
+// content is such a body, with back behind its last member.
+func content(format, text string, size int, back string) []byte {
+	rng := rand.New(rand.NewPCG(uint64(size), 3))
+	var messages []string
+	for n, i := 0, 0; n < size*6/10 || i == 0; i++ {
+		say := said(rng, text, min(size/20+10, 50+rng.IntN(500)))
+		if i == 0 {
+			say = begin(say)
+		}
+		for _, t := range turn(format, i, say, say, said(rng, text, min(size/8, 200+rng.IntN(4000)))) {
+			n += len(t)
+			messages = append(messages, t)
+		}
+	}
+	return body(format, messages, tools(rng, text, size*3/10), back)
+}
+
+// begin puts the hole at the front of a text.
+func begin(say string) string { return `"` + hole + `: ` + say[1:] }
+
+func tools(rng *rand.Rand, text string, size int) []string {
+	var all []string
+	for n := 0; n < size; {
+		t := fmt.Sprintf(`{"name":"tool%d","description":%s,"input_schema":{"type":"object","properties":{"a":{"type":"string","description":%s}},"required":["a"]}}`,
+			len(all), said(rng, text, min(size/3+20, 1500)), said(rng, text, 60))
+		n += len(t)
+		all = append(all, t)
+	}
+	return all
+}
+
+func body(format string, messages, tools []string, back string) []byte {
+	return []byte(`{"model":"claude-opus","` + listOf[format] + `":[` + strings.Join(messages, ",") + `],"tools":[` + strings.Join(tools, ",") + `],"max_tokens":64000,"stream":true` + back + `}`)
+}
+
+// hole stands where an id is to be put. No text above has it.
+const hole = "01234567-89ab-4cde-8f01-23456789abcd"
+
+// ends are the members behind the tools, as Claude Code and Codex send them.
+var ends = map[string]string{
+	"metadata.user_id": `,"metadata":{"user_id":"{\"device_id\":\"59f432d6821c56208bc0d1f50e70243049740e8ddd99a0f0e7ab4ec3a5d5d4a1\",\"account_uuid\":\"\",\"session_id\":\"` + hole + `\"}"}` +
+		`,"thinking":{"type":"adaptive"},"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]}`,
+	"prompt_cache_key": `,"tool_choice":"auto","parallel_tool_calls":true,"reasoning":{"effort":"medium","summary":"auto"},"store":false,` +
+		`"include":["reasoning.encrypted_content"],"prompt_cache_key":"` + hole + `"`,
+	"client_metadata": `,"tool_choice":"auto","parallel_tool_calls":true,"reasoning":{"effort":"medium","summary":"auto"},"store":false,` +
+		`"include":["reasoning.encrypted_content"],"prompt_cache_key":"` + hole + `","client_metadata":{"originator":"codex_cli_rs","session_id":"` + hole + `"}`,
+}
+
+// Body is a body whose id can be replaced in place, as a pick keeps nothing of a body.
+type Body struct {
+	Bytes []byte
+	at    []int
+}
+
+// WithEnd is a body of about size bytes with an id behind its lists, in the member: of Claude
+// Code's metadata.user_id, or of Codex prompt_cache_key, with or without its client_metadata.
+// Set puts the id there, and makes another conversation of it, see Plain.
+func WithEnd(member string, size int) *Body {
+	format := "responses"
+	if member == "metadata.user_id" {
+		format = "claude"
+	}
+	return holed(content(format, "code", size, ends[member]))
+}
+
+func holed(b []byte) *Body {
+	body := &Body{Bytes: b}
+	for from := 0; ; {
+		i := bytes.Index(b[from:], []byte(hole))
+		if i < 0 {
+			return body
+		}
+		body.at = append(body.at, from+i)
+		from += i + len(hole)
+	}
+}
+
+// Set puts an id of SessionID into all places of the body that are for it.
+func (b *Body) Set(id string) {
+	for _, at := range b.at {
+		copy(b.Bytes[at:at+idLen], id)
+	}
+}
