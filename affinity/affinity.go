@@ -21,6 +21,7 @@ type Affinity[T any] struct {
 	name     func(T) string
 	conf     atomic.Pointer[settings[T]]
 	changing sync.Mutex // serialises Reconfigure
+	visits   sync.Pool  // of *visit[T]
 }
 
 // New makes an Affinity. name gives an auth its lasting name: unique over all
@@ -128,8 +129,7 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 		id = o.names(r, id)
 	}
 	var err error
-	rest := f // f itself is on the stack, for the usual case
-	*p, err = a.longer(ctx, o, r, &at, &id, &rest, candidates, next)
+	*p, err = a.longer(ctx, o, r, &at, &id, &f, candidates, next)
 	made(ctx, p, err)
 	return err
 }
@@ -200,10 +200,13 @@ func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *where, f *found, 
 
 // longer serves all other cases.
 func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at *where, id *sessionid.ID, f *found, auths []T, next selector.Func[T]) (Pick[T], error) {
-	v := visit[T]{
-		candidates: candidates[T]{core: &a.core, store: a.store, o: o, name: a.name, r: *r, where: *at, auths: auths, now: time.Now().UnixNano()},
-		ctx:        ctx, id: *id, next: next, lookedUp: &f.session,
+	v, _ := a.visits.Get().(*visit[T])
+	if v == nil {
+		v = new(visit[T])
 	}
+	v.candidates = candidates[T]{core: &a.core, store: a.store, o: o, name: a.name, r: *r, where: *at, auths: auths, now: time.Now().UnixNano()}
+	v.ctx, v.id, v.next, v.found = ctx, *id, next, *f
+	f, v.lookedUp = &v.found, &v.found.session
 	v.draw(f)
 	if f.own >= 0 {
 		*v.candidate(f.own) = candidate{name: f.session.Auth, state: f.state, asked: true}
@@ -229,10 +232,13 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 		v.noteBegin()
 	}
 	a.decided(&o.policy, &p.Decision, &p.visitor)
-	if err != nil {
-		return Pick[T]{}, err
+	var made Pick[T]
+	if err == nil {
+		made = *p
 	}
-	return *p, nil
+	*v = visit[T]{} // it keeps nothing of the request
+	a.visits.Put(v)
+	return made, err
 }
 
 // arrive notes what a decision says of the request and of the session that was found.

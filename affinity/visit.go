@@ -19,6 +19,7 @@ type visit[T any] struct {
 	keys cache.Keys
 	next selector.Func[T]
 
+	found    found
 	session  cache.Binding  // the session's binding; zero if the session is not known
 	lookedUp *cache.Binding // what the store has said of the session
 	held     cache.Binding  // the provisional binding on which this pick has a use

@@ -22,7 +22,7 @@ func (o *op) locked(b *Binding, auth string) (found bool, over *account, err err
 		o.born = o.t.next()
 		o.set.add(o.t.at(o.t.own(o.born)))
 	}
-	h := o.acquire()
+	h, many := o.acquire(), false
 	defer o.release()
 	switch {
 	case o.t.closed.Load():
@@ -30,10 +30,7 @@ func (o *op) locked(b *Binding, auth string) (found bool, over *account, err err
 	case !h.ok() && auth == "":
 		return false, nil, nil
 	case !h.ok():
-		var many bool
-		if h, many = o.create(auth); many {
-			over = h.s.tenantOf(h.r).account
-		}
+		h, many = o.create(auth)
 	case auth != "" && h.r.load().cause() != 0:
 		h.s.rebind(h, auth)
 	default:
@@ -51,6 +48,9 @@ func (o *op) locked(b *Binding, auth string) (found bool, over *account, err err
 		if e := h.extras(); e.latest() == d {
 			b.Asked = int(e.ask())
 		}
+	}
+	if many {
+		over = h.s.exchange(h, o.now, &o.gone)
 	}
 	return found, over, nil
 }

@@ -47,7 +47,7 @@ const maxCount = 1 << 62
 // next is a number that was never given before, a birth or a generation: the moment of
 // now in nanoseconds of the wall clock, or one more than the last number, if that is more.
 func (c *core) next() uint64 {
-	now := min(uint64(max(c.base.Add(time.Since(c.base)).UnixNano(), 0)), maxCount/2)
+	now := min(uint64(max(c.epoch+int64(time.Since(c.base)), 0)), maxCount/2)
 	for {
 		last := c.count.Load()
 		if n := max(last+1, now); c.count.CompareAndSwap(last, n) {

@@ -10,30 +10,35 @@ func (t *table) trim(grown *account, near int, keep digest, gone *leavings) {
 			return
 		}
 		// If no record is found, other operations have removed them meanwhile.
-		t.tenants.settle(from, t.evict(from.name, where, near, keep, why, gone))
+		evicted, used := t.evict(from.name, where, near, keep, why, gone)
+		t.tenants.settle(from, evicted, used)
 	}
 }
 
-// evict removes the least recently used record that a tenant has in some shards.
-func (t *table) evict(tenant string, where shardSet, near int, keep digest, why Cause, gone *leavings) bool {
-	if i := t.choose(tenant, where, near, keep); i >= 0 && t.shards[i].evict(tenant, keep, why, t.now(), gone) {
-		return true
-	}
-	for i := range t.shards {
-		if where.has(i) && t.shards[i].evict(tenant, keep, why, t.now(), gone) {
-			return true
+// evict removes the least recently used record that a tenant has in some shards. used is
+// when that was used.
+func (t *table) evict(tenant string, where shardSet, near int, keep digest, why Cause, gone *leavings) (evicted bool, used int64) {
+	if i := t.choose(tenant, where, near, keep); i >= 0 {
+		if evicted, used = t.shards[i].evict(tenant, keep, why, t.now(), gone); evicted {
+			return true, used
 		}
 	}
-	return false
+	for i := range t.shards {
+		if where.has(i) {
+			if evicted, used = t.shards[i].evict(tenant, keep, why, t.now(), gone); evicted {
+				return true, used
+			}
+		}
+	}
+	return false, 0
 }
 
 // choose is the shard to evict from, -1 if there is none. It looks at the shard
 // near and at those behind it, and takes the one with the oldest record. It looks
-// at some of the tenant's shards, or at two if the tenant has many records in each
-// of them.
+// at some of the tenant's shards, at fewer if the tenant has many records there.
 func (t *table) choose(tenant string, where shardSet, near int, keep digest) int {
-	const some, many = 32, 64
-	best, oldest, seen, full := -1, int64(0), 0, 0
+	const some, many = 32, 128
+	best, oldest, seen, records := -1, int64(0), 0, 0
 	for j := range t.shards {
 		i := (near + j) % len(t.shards)
 		if !where.has(i) {
@@ -43,10 +48,8 @@ func (t *table) choose(tenant string, where shardSet, near int, keep digest) int
 		if n > 0 && (best < 0 || used < oldest) {
 			best, oldest = i, used
 		}
-		if n >= many {
-			full++
-		}
-		if seen++; seen == some || full == 2 {
+		records += int(n)
+		if seen++; seen == some || seen > 1 && records >= many {
 			break
 		}
 	}
@@ -71,20 +74,21 @@ func (s *shard) age(tenant string, keep digest) (n uint32, used int64) {
 }
 
 // evict removes a tenant's oldest record here, if there is one besides keep.
-func (s *shard) evict(tenant string, keep digest, why Cause, now moment, gone *leavings) bool {
+func (s *shard) evict(tenant string, keep digest, why Cause, now moment, gone *leavings) (evicted bool, used int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id, ok := s.tenants.find(tenant)
 	if !ok {
-		return false
+		return false, 0
 	}
 	h := s.oldest(s.tenants.at(id), keep)
 	if !h.ok() {
-		return false
+		return false, 0
 	}
+	used = h.r.used.Load()
 	if !h.r.live(now) {
 		why = Expired
 	}
 	s.take(h, why, now, true, gone)
-	return true
+	return true, used
 }

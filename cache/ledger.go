@@ -7,7 +7,7 @@ import (
 )
 
 // maxShards is how many shards a table has at most.
-const maxShards = 256
+const maxShards = 64
 
 // shardSet is a set of shards.
 type shardSet [maxShards / 64]uint64
@@ -32,12 +32,13 @@ type ledger struct {
 
 // account is a tenant that has records.
 type account struct {
-	name    string
-	n       int      // records, without those that were claimed
-	claimed int      // records that are about to be evicted
-	grown   uint64   // the ledger's clock when the last record was added
-	shards  shardSet // where it has records
-	index   int      // in the heap
+	name     string
+	n        int      // records, without those that were claimed
+	claimed  int      // records that are about to be evicted
+	grown    uint64   // the ledger's clock when the last record was added
+	frontier int64    // when the last record was used that settle was told of
+	shards   shardSet // where it has records
+	index    int      // in the heap
 }
 
 // byCount is a heap: in front is the account that has the most records, among
@@ -108,7 +109,27 @@ func (l *ledger) add(a *account) (over bool) {
 	a.n++
 	a.grown = l.clock
 	heap.Fix(&l.most, a.index)
+	return l.over(a)
+}
+
+func (l *ledger) over(a *account) bool {
 	return l.total > l.max || l.perTenant > 0 && a.n > l.perTenant
+}
+
+// exchange uncounts a record of an account that has grown, if one of its own has to go and
+// this one is as old as the last that had to. It says why: the caller removes it at once. It
+// reports whether there are too many after that.
+func (l *ledger) exchange(a *account, used int64) (why Cause, over bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from, why := l.whose(a)
+	if from != a || used > a.frontier {
+		return 0, l.over(a)
+	}
+	a.n--
+	l.total--
+	heap.Fix(&l.most, a.index)
+	return why, l.over(a)
 }
 
 // remove counts a record that is gone from a shard. last says that it was the
@@ -143,28 +164,34 @@ func (l *ledger) changed(a *account) {
 func (l *ledger) claim(a *account) (from *account, where shardSet, why Cause) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case len(l.most) == 0: // or closed
+	if from, why = l.whose(a); from == nil {
 		return nil, where, 0
-	case l.perTenant > 0 && a == nil && l.most[0].n > l.perTenant:
-		from, why = l.most[0], EvictedByTenant
-	case l.perTenant > 0 && a != nil && a.n > l.perTenant:
-		from, why = a, EvictedByTenant
-	case l.total <= l.max:
-		return nil, where, 0
-	// Over its share: more than max / accounts. The record that was just added
-	// is never the one to go, so there must be another.
-	case a != nil && a.n > 1 && int64(a.n)*int64(len(l.accounts)) > int64(l.max):
-		from, why = a, Evicted
-	// There are more than max records, so who has the most is over its share.
-	default:
-		from, why = l.first(a), Evicted
 	}
 	from.n--
 	from.claimed++
 	l.total--
 	heap.Fix(&l.most, from.index)
 	return from, from.shards, why
+}
+
+// whose is the account whose record has to go, nil if there are not too many.
+func (l *ledger) whose(a *account) (from *account, why Cause) {
+	switch {
+	case len(l.most) == 0: // or closed
+		return nil, 0
+	case l.perTenant > 0 && a == nil && l.most[0].n > l.perTenant:
+		return l.most[0], EvictedByTenant
+	case l.perTenant > 0 && a != nil && a.n > l.perTenant:
+		return a, EvictedByTenant
+	case l.total <= l.max:
+		return nil, 0
+	// Over its share: more than max / accounts. The record that was just added
+	// is never the one to go, so there must be another.
+	case a != nil && a.n > 1 && int64(a.n)*int64(len(l.accounts)) > int64(l.max):
+		return a, Evicted
+	}
+	// There are more than max records, so who has the most is over its share.
+	return l.first(a), Evicted
 }
 
 // first is the account that has the most. If that is a, with the record that was
@@ -180,15 +207,18 @@ func (l *ledger) first(a *account) *account {
 	return h[1]
 }
 
-// settle says how a claim has ended: the record is gone, or none was found.
-func (l *ledger) settle(a *account, evicted bool) {
+// settle says how a claim has ended: the record is gone, which was used then, or none was
+// found.
+func (l *ledger) settle(a *account, evicted bool, used int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.accounts == nil {
 		return // closed
 	}
 	a.claimed--
-	if !evicted {
+	if evicted {
+		a.frontier = used
+	} else {
 		a.n++
 		l.total++
 	}

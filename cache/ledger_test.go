@@ -28,7 +28,7 @@ func TestAClaimThatFindsNothingIsGivenBack(t *testing.T) {
 	require.Nil(t, again, "two operations do not evict for one that is too many")
 	l.remove(a, 0, true, false)
 	require.Contains(t, l.accounts, "a", "as long as the claim is open")
-	l.settle(a, false)
+	l.settle(a, false, 0)
 	require.NotContains(t, l.accounts, "a")
 	require.Equal(t, 1, l.total)
 	require.Equal(t, 1, b.n)
@@ -53,7 +53,7 @@ func TestTheOnlyRecordOfATenantIsNotClaimedForItself(t *testing.T) {
 			require.NotNil(t, from)
 			require.Equal(t, fmt.Sprint("other", i), from.name, "who has not grown for the longest time")
 			l.remove(from, 0, true, true)
-			l.settle(from, true)
+			l.settle(from, true, 1)
 		}
 		from, _, _ := l.claim(a)
 		require.Nil(t, from)
@@ -77,9 +77,11 @@ func TestEvictionTriesAllShardsOfATenant(t *testing.T) {
 	m.sessions.tenants.most[0].n-- // as claim does
 	m.sessions.tenants.most[0].claimed++
 	account := m.sessions.tenants.most[0]
-	require.False(t, m.sessions.evict("t", all, near, home, Evicted, &gone), "not the one that is to be kept")
-	require.True(t, m.sessions.evict("t", all, near+1, 0, Evicted, &gone))
-	m.sessions.tenants.settle(account, true)
+	evicted, _ := m.sessions.evict("t", all, near, home, Evicted, &gone)
+	require.False(t, evicted, "not the one that is to be kept")
+	evicted, _ = m.sessions.evict("t", all, near+1, 0, Evicted, &gone)
+	require.True(t, evicted)
+	m.sessions.tenants.settle(account, true, 1)
 	require.Zero(t, m.Len())
 	require.Empty(t, m.sessions.tenants.accounts)
 }
@@ -100,4 +102,38 @@ func TestAnExpiredSessionIsNotEvicted(t *testing.T) {
 		require.Equal(t, []Cause{Expired, Expired, Expired, Expired, Expired}, causes)
 		require.Equal(t, 5, m.Len())
 	})
+}
+
+// Where a tenant has many sessions at hand one of them goes at once; where it has few, or
+// another tenant has to lose one, the operation looks for it after that.
+func TestTheOldestAtHandGoesAtOnce(t *testing.T) {
+	m, err := New(&Options{MaxSessions: 64 * 256})
+	require.NoError(t, err)
+	ctx := context.Background()
+	bind := func(tenant string, i int) {
+		_, existed, err := m.Bind(ctx, Scope{Tenant: tenant}, Keys{Names: [MaxNames]Key{testKey("s", i)}}, "A")
+		require.NoError(t, err)
+		require.False(t, existed)
+	}
+	for i := range 2 * 64 * 256 {
+		bind("t", i)
+	}
+	require.Equal(t, 64*256, m.Len())
+	consistent(t, m)
+	left := 0
+	for i := range 64 * 256 {
+		if _, ok, _ := m.Peek(ctx, Scope{Tenant: "t"}, Keys{Names: [MaxNames]Key{testKey("s", i)}}); ok {
+			left++
+		}
+	}
+	require.Less(t, left, 64*256/20, "the older half has gone but for what lies in parts that have fewer")
+	for i := range 100 {
+		bind("u", i)
+	}
+	require.Equal(t, 64*256, m.Len())
+	for i := range 100 {
+		_, ok, _ := m.Peek(ctx, Scope{Tenant: "u"}, Keys{Names: [MaxNames]Key{testKey("s", i)}})
+		require.True(t, ok, "it is within its share")
+	}
+	consistent(t, m)
 }

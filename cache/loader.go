@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"strings"
 	"time"
 )
@@ -110,6 +111,8 @@ func (l *loader) table(t *table, sessions bool) {
 	l.at.alive = l.at.at - int64(l.options.TTL)
 	l.t, l.most = t, 0
 	t.init(&l.options, origin{secretOf(seed), l.now.Add(-time.Duration(l.at.at))})
+	// Nobody has to go before the order of use is known.
+	t.tenants.limit(&Options{MaxSessions: math.MaxInt})
 	kind := l.next(blockRecords, blockTenants, blockTableEnd)
 	for kind == blockRecords {
 		for len(l.in.b) > 0 && l.err == nil {
@@ -130,6 +133,7 @@ func (l *loader) table(t *table, sessions bool) {
 		return
 	}
 	t.count.Store(count)
+	t.limit(&l.options)
 	var gone leavings
 	t.trim(nil, 0, 0, &gone)
 	t.clean(&gone)

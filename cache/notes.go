@@ -34,7 +34,7 @@ func (t *table) noteLocked(scope *Scope, home digest, auth string, gone *leaving
 	}
 	h, many := s.insert(scope, home, t.next(), auth, now, gone)
 	if many {
-		over = s.tenantOf(h.r).account
+		over = s.exchange(h, now, gone)
 	}
 	return over, nil
 }

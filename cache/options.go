@@ -21,7 +21,7 @@ type Options struct {
 	// tenant loses a session that is within its share. The operations under way
 	// may exceed the bound by one session each, until they return.
 	//
-	// Up to 511 sessions the order of use is exact. A larger store has up to 256
+	// Up to 511 sessions the order of use is exact. A larger store has up to 64
 	// parts by the session's key, each with an order of its own. There the session
 	// that goes is one of the tenant's oldest, not always the very oldest.
 	MaxSessions int

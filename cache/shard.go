@@ -136,6 +136,28 @@ func (s *shard) insert(scope *Scope, home digest, born uint64, auth string, now 
 	return held{s, i, r}, s.core.tenants.add(t.account)
 }
 
+// exchange removes the oldest session here of the tenant that has just got a new one, if one
+// of that tenant has to go and this one will do. It returns the tenant's account if there are
+// too many after that, else nil.
+func (s *shard) exchange(h held, now moment, gone *leavings) (over *account) {
+	t := s.tenantOf(h.r)
+	out := s.oldest(t, digest(h.r.home.Load()))
+	if !out.ok() {
+		return t.account
+	}
+	why, many := s.core.tenants.exchange(t.account, out.r.used.Load())
+	if many {
+		over = t.account
+	}
+	if why != 0 {
+		if !out.r.live(now) {
+			why = Expired
+		}
+		s.take(out, why, now, true, gone)
+	}
+	return over
+}
+
 // scope is the number of a scope, for a record that is about to use it.
 func (s *shard) scope(scope *Scope) uint32 {
 	if id, ok := s.scopes.find(*scope); ok {
