@@ -9,7 +9,7 @@ require (
 	github.com/anishathalye/porcupine v1.3.1
 	github.com/hashicorp/golang-lru/v2 v2.0.7
 	github.com/jellydator/ttlcache/v3 v3.4.1
-	github.com/llmaffinity/llmaffinity v0.0.0
+	github.com/llmaffinity/llmaffinity v0.1.0
 	github.com/maypok86/otter/v2 v2.4.0
 )
 
