@@ -40,10 +40,10 @@ func blocks(text string) (all []block) {
 }
 
 // A block is one of three. A program with its main is built and run. What stands in the Go
-// files beside the README is a part of the program there, and that program is built. All
-// others are fragments of a host: each is put into a function, inside the function of the
-// one before it, so that it has what that one has declared. What the first one needs is in
-// host.go.txt.
+// files beside the README is a part of the program there, and that program is built; one in
+// a module of its own is built by the tests of that module. All others are fragments of a
+// host: each is put into a function, inside the function of the one before it, so that it has
+// what that one has declared. What the first one needs is in host.go.txt.
 func TestWhatTheREADMEsShow(t *testing.T) {
 	files, err := tracked()
 	require.NoError(t, err)
@@ -76,14 +76,10 @@ func TestWhatTheREADMEsShow(t *testing.T) {
 					fragments = append(fragments, b)
 				}
 			}
-			if quoted {
+			if _, own := p.folders[root+"/"+path.Dir(name)]; quoted && !own {
 				t.Run("the program beside it", func(t *testing.T) {
 					u := newUser(t)
-					mod := root
-					if _, ok := p.folders[root+"/"+path.Dir(name)]; ok {
-						mod = root + "/" + path.Dir(name)
-					}
-					u.get(mod)
+					u.get(root)
 					u.run("go", "build", "-o", filepath.Join(u.dir, "program"), root+"/"+path.Dir(name))
 				})
 			}
@@ -111,6 +107,9 @@ func TestFaultsOfFragmentsAreFound(t *testing.T) {
 		{"```go\npick, err := lb.Pick(ctx, request, accounts)\n```\n", []string{"README.md:2: undefined: lb", "no block before it declares lb"}},
 		{"two\nlines\n```go\n\nid := sessionid.Extrakt(header, body)\n```\n", []string{"README.md:5: undefined: sessionid.Extrakt"}},
 		{"```go\nid := sessionid.Extract(header, body)\n```\nand\n```go\nid.IsNought()\n```\n", []string{"README.md:6: id.IsNought undefined"}},
+		{"```go\nimport (\n\tpost \"net/http\"\n)\n\nfunc two() string { return post.MethodPost }\n```\n", nil},
+		{"```go\nimport \"net/url\"\n\nu, err := url.Pars(state)\n```\n", []string{"README.md:4: undefined: url.Pars"}},
+		{"```go\nlb, err := affinity.New(func(a *Account) string { return a.ID }, nil)\n```\n```go\nprometheus.MustRegister(affinityprom.NewCollector(lb, nil))\n```\n", nil},
 		{"```go\nif x {\n```\n", []string{"neither statements nor declarations"}},
 		{"```go\nif err := send(ctx, nil, request); err != nil { ... }\n```\n", []string{"README.md:2"}},
 	} {
@@ -157,8 +156,29 @@ func (u *user) fragments(readme string, all []block) error {
 	if err != nil {
 		return err
 	}
+	var imports []string // each a name and a path
+	add := func(spec string) (is bool) {
+		if is = !slices.Contains(imports, spec); is {
+			imports = append(imports, spec)
+		}
+		return is
+	}
 	var declared, nested, end string
 	for _, b := range all {
+		if m := leading.FindString(b.text); m != "" {
+			f, err := parser.ParseFile(token.NewFileSet(), "", "package p\n"+m, parser.ImportsOnly)
+			if err != nil {
+				return err
+			}
+			for _, s := range f.Imports {
+				name := ""
+				if s.Name != nil {
+					name = s.Name.Name
+				}
+				add(name + " " + s.Path.Value)
+			}
+			b.text = strings.Repeat("\n", strings.Count(m, "\n")) + b.text[len(m):]
+		}
 		at := fmt.Sprintf("//line %s:%d\n", readme, b.line)
 		if _, err := parser.ParseFile(token.NewFileSet(), "", "package p\n"+b.text, parser.SkipObjectResolution); err == nil {
 			declared += at + b.text
@@ -184,8 +204,13 @@ func (u *user) fragments(readme string, all []block) error {
 		return err
 	}
 	u.write("host.go", string(host))
-	var imports []string
 	for {
+		for _, spec := range imports {
+			_, pkg, _ := strings.Cut(spec, " ")
+			if mod := u.module(strings.Trim(pkg, `"`)); mod != "" && mod != root {
+				u.get(mod)
+			}
+		}
 		u.write("fragments.go", "package readme\n\nimport (\n"+strings.Join(imports, "\n")+"\n)\n\n"+code)
 		out, failed := u.try("go", "build", "-gcflags=-e", ".")
 		if !failed {
@@ -201,18 +226,16 @@ func (u *user) fragments(readme string, all []block) error {
 			if pkg == "" {
 				return fmt.Errorf("no block before it declares %s, .ci/goget/host.go.txt does not, and no package that is known has this name:\n%s", name, out)
 			}
-			if spec := fmt.Sprintf("%s %q", name, pkg); !slices.Contains(imports, spec) {
-				imports, more = append(imports, spec), true
-				if mod := u.module(pkg); mod != "" && mod != root {
-					u.get(mod)
-				}
-			}
+			more = add(fmt.Sprintf("%s %q", name, pkg)) || more
 		}
 		if !more {
 			return fmt.Errorf("the fragments do not compile:\n%s", out)
 		}
 	}
 }
+
+// leading are the imports that a fragment begins with.
+var leading = regexp.MustCompile(`^\s*import (?:"[^"\n]*"|\([^)]*\))\n`)
 
 // names uses the variables that a fragment leaves to the next one.
 func names(body *ast.BlockStmt) (use string) {

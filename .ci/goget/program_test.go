@@ -69,8 +69,13 @@ func tryProgram(t *testing.T, b block) {
 	go func() { ended <- cmd.Wait() }()
 	defer cmd.Process.Kill()
 
+	late := time.After(time.Minute)
 	for serves := false; !serves; {
 		select {
+		case <-late:
+			cmd.Process.Kill()
+			<-ended
+			t.Fatalf("the program does not serve on the address that it names, and does not end:\n%s", said.Bytes())
 		case err := <-ended:
 			require.NoError(t, err, "the program has failed:\n%s", said.Bytes())
 			return // it has done what it does
@@ -81,10 +86,10 @@ func tryProgram(t *testing.T, b block) {
 			}
 		}
 	}
-	for i := range 24 {
+	for i := range 28 { // of seven sessions: round robin over three keys keeps none
 		req, err := http.NewRequest(http.MethodPost, "http://"+address+"/v1/chat/completions", strings.NewReader(`{"model":"m","messages":[{"role":"user","content":"?"}]}`))
 		require.NoError(t, err)
-		req.Header.Set("X-Session-Id", fmt.Sprintf("5a3f0f6e-0001-4a53-9b5e-2f1f7a6d000%d", i%6))
+		req.Header.Set("X-Session-Id", fmt.Sprintf("5a3f0f6e-0001-4a53-9b5e-2f1f7a6d000%d", i%7))
 		req.Header.Set("Content-Type", "application/json")
 		resp, err := http.DefaultClient.Do(req)
 		require.NoError(t, err)
@@ -94,7 +99,7 @@ func tryProgram(t *testing.T, b block) {
 	mu.Lock()
 	defer mu.Unlock()
 	used := map[string]bool{}
-	require.Len(t, keys, 6)
+	require.Len(t, keys, 7)
 	for session, of := range keys {
 		require.Len(t, of, 1, "session %s", session)
 		for key := range of {
