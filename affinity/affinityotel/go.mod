@@ -5,7 +5,7 @@ module github.com/llmaffinity/llmaffinity/affinity/affinityotel
 go 1.25.0
 
 require (
-	github.com/llmaffinity/llmaffinity v0.0.0
+	github.com/llmaffinity/llmaffinity v0.1.0
 	github.com/stretchr/testify v1.12.1
 	go.opentelemetry.io/otel v1.44.0
 	go.opentelemetry.io/otel/metric v1.44.0

@@ -4,7 +4,7 @@ module github.com/llmaffinity/llmaffinity/affinity/affinityprom
 go 1.25.0
 
 require (
-	github.com/llmaffinity/llmaffinity v0.0.0
+	github.com/llmaffinity/llmaffinity v0.1.0
 	github.com/prometheus/client_golang v1.23.2
 	github.com/prometheus/client_model v0.6.2
 	github.com/prometheus/common v0.66.1

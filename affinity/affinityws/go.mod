@@ -6,7 +6,7 @@ go 1.25.0
 
 require (
 	github.com/coder/websocket v1.8.15
-	github.com/llmaffinity/llmaffinity v0.0.0
+	github.com/llmaffinity/llmaffinity v0.1.0
 	github.com/stretchr/testify v1.12.1
 	github.com/tidwall/gjson v1.20.1
 )

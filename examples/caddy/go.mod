@@ -5,7 +5,7 @@ go 1.25.1
 
 require (
 	github.com/caddyserver/caddy/v2 v2.11.4
-	github.com/llmaffinity/llmaffinity v0.0.0
+	github.com/llmaffinity/llmaffinity v0.1.0
 	github.com/stretchr/testify v1.12.1
 )
 

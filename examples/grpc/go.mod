@@ -4,7 +4,7 @@ module github.com/llmaffinity/llmaffinity/examples/grpc
 go 1.26.0
 
 require (
-	github.com/llmaffinity/llmaffinity v0.0.0
+	github.com/llmaffinity/llmaffinity v0.1.0
 	github.com/stretchr/testify v1.12.1
 	google.golang.org/grpc v1.85.0
 )

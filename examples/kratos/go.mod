@@ -5,7 +5,7 @@ go 1.25.0
 
 require (
 	github.com/go-kratos/kratos/v2 v2.8.3
-	github.com/llmaffinity/llmaffinity v0.0.0
+	github.com/llmaffinity/llmaffinity v0.1.0
 	github.com/stretchr/testify v1.12.1
 )
 

@@ -6,7 +6,7 @@ go 1.25.0
 
 require (
 	github.com/cespare/xxhash/v2 v2.3.0
-	github.com/llmaffinity/llmaffinity v0.0.0-00010101000000-000000000000
+	github.com/llmaffinity/llmaffinity v0.1.0
 	github.com/schollz/progressbar/v3 v3.19.1
 	github.com/spf13/pflag v1.1.0
 	github.com/stretchr/testify v1.12.1

@@ -9,10 +9,10 @@ require (
 	github.com/chromedp/cdproto v0.0.0-20250724212937-08a3db8b4327
 	github.com/chromedp/chromedp v0.14.2
 	github.com/coder/websocket v1.8.15
-	github.com/llmaffinity/llmaffinity v0.0.0
-	github.com/llmaffinity/llmaffinity/affinity/affinityprom v0.0.0
-	github.com/llmaffinity/llmaffinity/affinity/affinityws v0.0.0
-	github.com/llmaffinity/llmaffinity/cache/rediscache v0.0.0
+	github.com/llmaffinity/llmaffinity v0.1.0
+	github.com/llmaffinity/llmaffinity/affinity/affinityprom v0.1.0
+	github.com/llmaffinity/llmaffinity/affinity/affinityws v0.1.0
+	github.com/llmaffinity/llmaffinity/cache/rediscache v0.1.0
 	github.com/prometheus/client_golang v1.23.2
 	github.com/prometheus/common v0.66.1
 	github.com/stretchr/testify v1.12.1

@@ -6,9 +6,9 @@ module github.com/llmaffinity/llmaffinity/cache/rediscache/internal/proving
 go 1.25.0
 
 require (
-	github.com/llmaffinity/llmaffinity v0.0.0
+	github.com/llmaffinity/llmaffinity v0.1.0
 	github.com/llmaffinity/llmaffinity/cache/internal/proving v0.0.0
-	github.com/llmaffinity/llmaffinity/cache/rediscache v0.0.0
+	github.com/llmaffinity/llmaffinity/cache/rediscache v0.1.0
 	github.com/redis/go-redis/v9 v9.22.0
 	github.com/redis/rueidis v1.0.79
 	github.com/stretchr/testify v1.12.1
