@@ -6,9 +6,7 @@ go 1.25
 
 require (
 	github.com/anishathalye/porcupine v1.3.1
-	github.com/llmaffinity/llmaffinity v0.0.0
+	github.com/llmaffinity/llmaffinity v0.1.0
 )
-
-require github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
 
 replace github.com/llmaffinity/llmaffinity => ../../..
