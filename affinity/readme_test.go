@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -20,9 +21,9 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// What README shows is here, compiled and run.
+// What README and the guide show is here, compiled and run.
 
-// Account is what the gateway of README chooses among.
+// Account is what their gateway chooses among.
 type Account struct {
 	ID string
 
@@ -52,6 +53,36 @@ func wrapAccounts(balancer selector.Selector[*Account]) (*affinity.Selector[*Acc
 		},
 	})
 	return sticky, err
+}
+
+// tenLines are those of README.
+func tenLines(ctx context.Context, balancer selector.Selector[*Account], accounts []*Account, request affinity.Request, send func(context.Context, *Account, affinity.Request) (*http.Response, error)) (*http.Response, error) {
+	sticky, err := affinity.Wrap(balancer, func(a *Account) string { return a.ID }, nil)
+	if err != nil {
+		return nil, err
+	}
+	pick, err := sticky.Pick(ctx, request, accounts)
+	if err != nil {
+		return nil, err // a *affinity.NoAuthError says until when
+	}
+	answer, err := send(ctx, pick.Auth, request)
+	pick.ReportResponse(answer, err)
+	return answer, err
+}
+
+func TestREADMEsTenLines(t *testing.T) {
+	accounts := []*Account{{ID: "a"}, {ID: "b"}}
+	send := func(_ context.Context, a *Account, _ affinity.Request) (*http.Response, error) {
+		require.Equal(t, "a", a.ID)
+		return answer(200, `{}`), nil
+	}
+	resp, err := tenLines(t.Context(), selector.FillFirst[*Account](), accounts, affinity.Request{}, send)
+	require.NoError(t, err)
+	require.Equal(t, 200, resp.StatusCode)
+	_, err = tenLines(t.Context(), selector.FillFirst[*Account](), nil, affinity.Request{}, send)
+	require.Error(t, err)
+	_, err = tenLines(t.Context(), nil, accounts, affinity.Request{}, send)
+	require.Error(t, err)
 }
 
 // once sends a request to the account that affinity picks.
@@ -159,10 +190,8 @@ func TestREADMEsExtractors(t *testing.T) {
 	require.Equal(t, sessionid.KindOwn, id.Signal().Kind)
 }
 
-// Each Go block of README stands in this file, line by line.
+// Each Go block of README and of the guide stands in this file, line by line.
 func TestREADMEShowsWhatRuns(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
-	require.NoError(t, err)
 	source, err := os.ReadFile("readme_test.go")
 	require.NoError(t, err)
 	flat := func(s string) string {
@@ -174,13 +203,47 @@ func TestREADMEShowsWhatRuns(t *testing.T) {
 		}
 		return b.String()
 	}
-	blocks := strings.Split(string(readme), "```go\n")[1:]
-	require.GreaterOrEqual(t, len(blocks), 3)
-	for _, block := range blocks {
-		block, _, _ = strings.Cut(block, "```")
-		if strings.HasPrefix(block, "// Command reverseproxy") {
-			continue // its own test holds it equal
+	for name, least := range map[string]int{"../README.md": 2, "../.github/GUIDE.md": 4} {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		blocks := strings.Split(string(text), "```go\n")[1:]
+		require.GreaterOrEqual(t, len(blocks), least, name)
+		for _, block := range blocks {
+			block, _, _ = strings.Cut(block, "```")
+			require.Contains(t, flat(string(source)), flat(block), name)
 		}
-		require.Contains(t, flat(string(source)), flat(block))
+	}
+}
+
+// Each test that README names for a guarantee is there.
+func TestREADMENamesTests(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	rows := regexp.MustCompile("(?m)^\\| .+ \\| `([a-z/]+)` `(Test[A-Za-z]+)` \\|$").FindAllStringSubmatch(string(readme), -1)
+	require.GreaterOrEqual(t, len(rows), 10)
+	for _, row := range rows {
+		files, err := filepath.Glob(filepath.Join("..", row[1], "*_test.go"))
+		require.NoError(t, err)
+		found := false
+		for _, name := range files {
+			text, err := os.ReadFile(name)
+			require.NoError(t, err)
+			found = found || strings.Contains(string(text), "func "+row[2]+"(t *testing.T) {")
+		}
+		require.True(t, found, "no %s in %s", row[2], row[1])
+	}
+}
+
+// What README and the guide link to is there.
+func TestREADMEsLinksLeadSomewhere(t *testing.T) {
+	for _, name := range []string{"../README.md", "../.github/GUIDE.md", "../.github/CONTRIBUTING.md", "../.github/SECURITY.md", "../.github/CHANGELOG.md"} {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		for _, link := range regexp.MustCompile(`\]\(([^)#]+)`).FindAllStringSubmatch(string(text), -1) {
+			if !strings.Contains(link[1], "://") {
+				_, err := os.Stat(filepath.Join(filepath.Dir(name), link[1]))
+				require.NoError(t, err, name)
+			}
+		}
 	}
 }
