@@ -96,7 +96,7 @@ func (o *op) vacate(d digest) {
 // use starts the TTL again, and binds the keys that are to be bound.
 func (o *op) use(h held) {
 	h.r.used.Store(o.now.at)
-	if h.s.stale(h.r) {
+	if h.s.renewed(h.r) {
 		h.s.promote(h.i, h.r)
 	}
 	for _, d := range o.names {

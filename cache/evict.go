@@ -81,14 +81,12 @@ func (s *shard) evict(tenant string, keep digest, why Cause, now moment, gone *l
 	if !ok {
 		return false, 0
 	}
-	h := s.oldest(s.tenants.at(id), keep)
+	t := s.tenants.at(id)
+	h := s.oldest(t, keep)
 	if !h.ok() {
 		return false, 0
 	}
 	used = h.r.used.Load()
-	if !h.r.live(now) {
-		why = Expired
-	}
-	s.take(h, why, now, true, gone)
+	s.evictOldest(t, h, why, now, gone)
 	return true, used
 }

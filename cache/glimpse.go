@@ -63,7 +63,7 @@ func (s *shard) used(r *record, home digest, now moment) {
 	if now.at-r.used.Load() >= renewEvery {
 		r.used.Store(now.at)
 	}
-	if s.stale(r) {
+	if s.renewed(r) {
 		s.move(home)
 	}
 }

@@ -51,9 +51,9 @@ func (t *table) quick(b *Binding, scope *Scope, keys *Keys, use bool) (ok, done 
 	}
 	*b = h.binding(h.r.open(), now)
 	h.r.used.Store(now.at)
-	stale := s.stale(h.r)
+	move := s.renewed(h.r)
 	s.mu.RUnlock()
-	if stale {
+	if move {
 		s.move(k)
 	}
 	return true, true
@@ -94,9 +94,9 @@ func (t *table) touch(b *Binding, served bool) (memo string, current bool, err e
 		}
 	}
 	memo = s.memo(h.i, h.r)
-	stale := s.stale(h.r)
+	move := s.renewed(h.r)
 	s.mu.RUnlock()
-	if stale {
+	if move {
 		s.move(home)
 	}
 	return memo, true, nil

@@ -185,7 +185,7 @@ func FuzzExtras(f *testing.F) {
 		c := &core{}
 		c.init(&Options{}, newOrigin())
 		s := &shard{}
-		s.init(c, 0)
+		s.init(c, 0, true)
 		const some = 3
 		var records [some]record
 		var want [some]lists

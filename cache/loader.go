@@ -133,7 +133,7 @@ func (l *loader) table(t *table, sessions bool) {
 		return
 	}
 	t.count.Store(count)
-	t.limit(&l.options)
+	t.tenants.limit(&l.options)
 	var gone leavings
 	t.trim(nil, 0, 0, &gone)
 	t.clean(&gone)

@@ -26,7 +26,7 @@ type record struct {
 	scope   atomic.Uint32
 	auth    atomic.Uint32 // the last one, if the session has lost it
 	more    atomic.Uint32 // where the extras are; 0 for a session of one key without a memo
-	stamp   atomic.Uint32 // the shard's count of moves when the record was moved to the front
+	stamp   atomic.Uint32 // the place in the order of use, see usedSince
 	byUse   links         // of its tenant, most recently used first
 }
 

@@ -33,7 +33,7 @@ func (t *table) set(o *Options) {
 	if t.ttl.Swap(int64(o.TTL)) > int64(o.TTL) {
 		t.sweep()
 	}
-	t.limit(o)
+	t.tenants.limit(o)
 	var gone leavings
 	t.trim(nil, 0, 0, &gone)
 	t.clean(&gone)

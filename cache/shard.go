@@ -18,14 +18,14 @@ type shard struct {
 	scopes  numbers[Scope]
 	tenants numbers[string]
 	auths   []list        // bound records by the auth's number in the registry
-	moves   atomic.Uint32 // to the front of the order of use
-	slack   atomic.Uint32 // how many a session may be behind when it is used
+	moves   atomic.Uint32 // to the front of the order of use, times moveStep
+	exact   bool          // each use moves a session to the front
 	hand    uint32        // the record that was looked at last for one that has expired
 	_       [64]byte      // shards of two cores share no cache line
 }
 
-func (s *shard) init(c *core, number int) {
-	s.core, s.number = c, number
+func (s *shard) init(c *core, number int, exact bool) {
+	s.core, s.number, s.exact = c, number, exact
 	s.clear()
 }
 
@@ -68,17 +68,32 @@ func (s *shard) home(d digest) (h held) {
 	return held{}
 }
 
-// stale reports whether a session that was used has to be moved to the front of
-// the order of use. In a large store that is not so for the first sixteenth: moving
-// takes the lock from all others, a busy session is always near the front, and
-// from there it is a long way to the end.
-func (s *shard) stale(r *record) bool { return s.moves.Load()-r.stamp.Load() > s.slack.Load() }
+// A stamp is the count of moves when its record was moved to the front of the order of use.
+// The lowest bit says that it was used since then.
+const (
+	usedSince = 1
+	moveStep  = 2
+)
+
+// renewed notes that a session was used. It reports whether the session has to be moved to
+// the front of the order of use, which takes the lock from all others. In a large store
+// it need not: a bit is set, and whoever looks for the oldest session counts with that.
+func (s *shard) renewed(r *record) (move bool) {
+	stamp := r.stamp.Load()
+	if s.exact {
+		return stamp != s.moves.Load()
+	}
+	if stamp&usedSince == 0 {
+		r.stamp.Or(usedSince)
+	}
+	return false
+}
 
 func (s *shard) promote(i uint32, r *record) {
 	if r.stamp.Load() == s.moves.Load() {
 		return // it is in front
 	}
-	r.stamp.Store(s.moves.Add(1))
+	r.stamp.Store(s.moves.Add(moveStep))
 	t := s.tenantOf(r)
 	s.slab.cut(&t.list, i, byUse)
 	s.slab.push(&t.list, i, byUse)
@@ -88,26 +103,43 @@ func (s *shard) tenantOf(r *record) *entry[string] {
 	return s.tenants.at(s.scopes.at(r.scope.Load()).tenant)
 }
 
-// oldest is the tenant's least recently used record here, but not the one whose
-// home is keep. A record may have been used without being moved to the front: so
-// the times of a few are compared, unless the last one was used long ago in any
-// case.
+// few is how many sessions are looked at for the oldest one.
+const few = 16
+
+// oldest is the tenant's least recently used record here, but not the one whose home is
+// keep. A record that was not used since it was moved to the front is older than all in
+// front of it. Those behind it may have been used later. So the times of a few are compared.
 func (s *shard) oldest(tenant *entry[string], keep digest) (found held) {
-	const few = 16
-	slack := s.slack.Load()
 	for i, seen := tenant.list.tail, 0; i != 0 && seen < few; seen++ {
 		r := s.slab.at(i)
 		if r.home.Load() != uint64(keep) {
 			if !found.ok() || r.used.Load() < found.r.used.Load() {
 				found = held{s, i, r}
 			}
-			if slack == 0 || (s.moves.Load()-r.stamp.Load())/2 > slack {
+			if r.stamp.Load()&usedSince == 0 {
 				break
 			}
 		}
 		i = r.byUse.prev
 	}
 	return found
+}
+
+// evictOldest removes what oldest has found. Those that were used since they were moved, and
+// stand behind it, are moved to the front, so that nobody has to look at them again.
+func (s *shard) evictOldest(tenant *entry[string], out held, why Cause, now moment, gone *leavings) {
+	for range few {
+		i := tenant.list.tail
+		r := s.slab.at(i)
+		if i == out.i || r.stamp.Load()&usedSince == 0 {
+			break
+		}
+		s.promote(i, r)
+	}
+	if !out.r.live(now) {
+		why = Expired
+	}
+	s.take(out, why, now, true, gone)
 }
 
 // insert makes a new session that is bound to auth; nobody has its home. It
@@ -126,7 +158,7 @@ func (s *shard) insert(scope *Scope, home digest, born uint64, auth string, now 
 		r.scope.Store(of)
 		r.home.Store(uint64(home))
 	})
-	r.stamp.Store(s.moves.Add(1))
+	r.stamp.Store(s.moves.Add(moveStep))
 	s.scopes.use(of)
 	s.tenants.use(s.scopes.at(of).tenant)
 	s.keys.put(home.bits(), s.core.join(s.number, i))
@@ -150,10 +182,7 @@ func (s *shard) exchange(h held, now moment, gone *leavings) (over *account) {
 		over = t.account
 	}
 	if why != 0 {
-		if !out.r.live(now) {
-			why = Expired
-		}
-		s.take(out, why, now, true, gone)
+		s.evictOldest(t, out, why, now, gone)
 	}
 	return over
 }

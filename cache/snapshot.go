@@ -172,8 +172,11 @@ func (t *table) arrange(exact bool) {
 		s.moves.Store(0)
 		for _, i := range all {
 			r := s.slab.at(i)
-			r.stamp.Store(s.moves.Load() - 1) // so that promote moves it
-			s.promote(i, r)
+			since := r.stamp.Load() & usedSince
+			r.stamp.Store(s.moves.Load() - moveStep) // so that promote moves it
+			if s.promote(i, r); exact {
+				r.stamp.Or(since)
+			}
 		}
 	}
 }

@@ -22,17 +22,7 @@ func (t *table) init(o *Options, from origin) {
 	t.low = t.shift - 32
 	t.shards = make([]shard, n)
 	for i := range t.shards {
-		t.shards[i].init(&t.core, i)
-	}
-	t.limit(o)
-}
-
-// limit changes the bounds. What is too much has to be evicted after that.
-func (t *table) limit(o *Options) {
-	for i := range t.shards {
-		if len(t.shards) > 1 {
-			t.shards[i].slack.Store(uint32(min(o.MaxSessions/len(t.shards)/16, 1<<30)))
-		}
+		t.shards[i].init(&t.core, i, n == 1)
 	}
 	t.tenants.limit(o)
 }
