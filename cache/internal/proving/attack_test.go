@@ -73,8 +73,12 @@ func BenchmarkForged(b *testing.B) {
 			bind(b, m, scope, i, auth(i))
 			bind(b, other, scope, i, auth(i))
 		}
-		if _, _, err := m.Bind(ctx, scope, live, "A"); err != nil {
+		bound, _, err := m.Bind(ctx, scope, live, "A")
+		if err != nil {
 			b.Fatal(err)
+		}
+		if _, current, err := m.Confirm(ctx, bound); !current || err != nil { // it was served
+			b.Fatal(current, err)
 		}
 		full := heap()
 		before := p99(m, other, forged/4)
