@@ -22,9 +22,9 @@ GLOBL passOnes<>(SB), RODATA|NOPTR, $16
 // OUTSIDE takes the quotes in AX, and all ones in R9 if the block begins inside a
 // string. It sets AX to the bytes outside strings, and R9 for the next block.
 #define OUTSIDE \
-	MOVQ AX, X4                \
+	VMOVQ AX, X4               \
 	VPCLMULQDQ $0, X13, X4, X4 \
-	MOVQ X4, AX                \
+	VMOVQ X4, AX               \
 	XORQ R9, AX                \
 	MOVQ AX, R9                \
 	SARQ $63, R9               \
