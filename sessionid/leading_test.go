@@ -120,9 +120,11 @@ func TestExtractLeadingReadsALongEnd(t *testing.T) {
 	for _, header := range []http.Header{nil, {"X-Session-Id": {"s"}}, {"X-Task-Id": {"t"}}} {
 		for _, members := range [][]string{
 			{list, long, id}, {list, id, long}, {id, list, long}, {id, list, long, codex}, {list, codex, long, id}, {long, list, id}, {long, id},
+			{list, `"container":"c"`, long, id},
 		} {
 			leadsAlone(t, header, []byte("{"+strings.Join(members, ",")+"}"))
 		}
+		leadsAlone(t, header, []byte(`{"messages":[{"role" "user"}],`+id+`}`)) // small, and no JSON
 	}
 }
 
