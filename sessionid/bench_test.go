@@ -133,8 +133,10 @@ func BenchmarkExtract(b *testing.B) {
 				{"front", claudeHeader(), front},
 				{"front-alone", nil, front},
 				{"end", claudeHeader(), end},
+				{"end-leading", claudeHeader(), end},
 				{"end-alone", nil, end},
 				{"end-codex", claudeHeader(), benchBody(format, size.n, "", codexEnd)},
+				{"end-codex-leading", claudeHeader(), benchBody(format, size.n, "", codexEnd)},
 				{"cache-key-alone", nil, benchBody(format, size.n, "", `,"store":false,"prompt_cache_key":"`+uuidA+`"`)},
 				{"content", claudeHeader(), none},
 			} {

@@ -42,10 +42,12 @@ type stage struct {
 	inBody bool
 	names  uint64 // headers or members of the slots, a bit for each
 	slots  []slot
+	keys   []string // the names of slots, close together
 }
 
 func (st *stage) add(s slot) {
 	st.slots = append(st.slots, s)
+	st.keys = append(st.keys, s.name)
 	st.names |= 1 << s.top
 }
 

@@ -16,8 +16,12 @@ func (e *Extractor) fromHeader(id *ID, header http.Header) (at int) {
 
 // fromFound does the work of fromHeader. Beside them it takes the ids of the header's
 // weaker stages, because one request has one session.
-func (e *Extractor) fromFound(id *ID, found *found) (at int) {
-	for at = range e.stages {
+func (e *Extractor) fromFound(id *ID, found *found) (at int) { return e.fromFoundIn(id, found, 0) }
+
+// fromFoundIn is fromFound for the stages from the index from on. Those before it have
+// nothing.
+func (e *Extractor) fromFoundIn(id *ID, found *found, from int) (at int) {
+	for at = from; at < len(e.stages); at++ {
 		st := &e.stages[at]
 		switch {
 		case st.inBody:
@@ -25,7 +29,7 @@ func (e *Extractor) fromFound(id *ID, found *found) (at int) {
 		case st.kind == KindPattern:
 			e.byPattern(id, st, found.header)
 		case st.names&found.have != 0:
-			e.byName(id, st.slots, found)
+			e.byName(id, st, found)
 		}
 		if id.slot == nil {
 			continue
@@ -43,15 +47,15 @@ func (e *Extractor) fromFound(id *ID, found *found) (at int) {
 func (e *Extractor) besides(id *ID, stages []stage, found *found) {
 	for i := range stages {
 		if st := &stages[i]; st.kind.inHeader() && st.names&found.have != 0 {
-			e.byName(id, st.slots, found)
+			e.byName(id, st, found)
 		}
 	}
 }
 
 const (
 	// manyHeaders is from how many headers on it is cheaper to ask for each name
-	// than to walk over the header.
-	manyHeaders = 40
+	// than to walk over the header. A step of the walk costs as much as two look-ups.
+	manyHeaders = 12
 	// maxFound is for how many headers there is room in found.
 	maxFound = 8
 )
@@ -88,11 +92,8 @@ func (f *found) find(names *nameTable, header http.Header) {
 	}
 }
 
-// of returns the values of a slot's header.
+// of returns the values of a slot's header, which the walk has found.
 func (f *found) of(s *slot) []string {
-	if f.have == ^uint64(0) {
-		return f.header[s.name]
-	}
 	for i := range f.n {
 		if int(f.tops[i]) == s.top {
 			return f.values[i]
@@ -102,13 +103,23 @@ func (f *found) of(s *slot) []string {
 }
 
 // byName takes the ids of the slots whose headers are there.
-func (e *Extractor) byName(id *ID, slots []slot, found *found) {
-	for i := range slots {
-		s := &slots[i]
+func (e *Extractor) byName(id *ID, st *stage, found *found) {
+	all := found.have == ^uint64(0)
+	for i, key := range st.keys {
+		var values []string
+		if all {
+			if values = found.header[key]; len(values) == 0 {
+				continue
+			}
+		}
+		s := &st.slots[i]
 		if found.have>>s.top&1 == 0 || s.terms != nil && !s.isSure(found.header) {
 			continue
 		}
-		if v, ok := s.firstOf(found.of(s), e.maxID); ok {
+		if !all {
+			values = found.of(s)
+		}
+		if v, ok := s.firstOf(values, e.maxID); ok {
 			id.add(s, s.space.key(v))
 			if s.kind != KindGenericHeader {
 				return // one client, one id

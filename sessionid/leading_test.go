@@ -32,11 +32,15 @@ var leadingExtractors = func() map[string]*Extractor {
 	return all
 }()
 
-// leadsAlone holds ExtractLeading against Extract.
+// leadsAlone holds ExtractLeading against Extract, and both against themselves with so many
+// other names in the header that none is found by a walk.
 func leadsAlone(t *testing.T, header http.Header, body []byte) {
 	t.Helper()
+	crowded := crowd(header)
 	for name, e := range leadingExtractors {
 		want, got := e.Extract(header, body), e.ExtractLeading(header, body)
+		require.Equal(t, want, e.Extract(crowded, body), "%s, many headers: %v %.300s", name, header, body)
+		require.Equal(t, got, e.ExtractLeading(crowded, body), "%s, many headers, leading: %v %.300s", name, header, body)
 		what := fmt.Sprintf("%s: %v %.300s", name, header, body)
 		require.Equal(t, want.Names()[:want.Leading()], got.Names(), what)
 		require.Equal(t, want.Leading(), got.Leading(), what)
@@ -46,6 +50,18 @@ func leadsAlone(t *testing.T, header http.Header, body []byte) {
 	}
 	want, got := standard.ExtractLeading(header, body), ExtractLeading(header, body)
 	require.Equal(t, want, got)
+}
+
+// crowd returns the header with names that nobody reads.
+func crowd(header http.Header) http.Header {
+	out := http.Header{}
+	for name, v := range header {
+		out[name] = v
+	}
+	for i := range manyHeaders + 1 {
+		out[fmt.Sprintf("X-Other-%d", i)] = []string{"x"}
+	}
+	return out
 }
 
 // headerValues are values that rows take for an id, and some that they do not take.
@@ -92,6 +108,24 @@ func TestExtractLeadingLeavesOutNamesAndNothingElse(t *testing.T) {
 		many[fmt.Sprintf("X-Other-%d", i)] = []string{"x"}
 	}
 	leadsAlone(t, many, nil)
+}
+
+// A member before what the walk from the end could read may be the list's, or stand before
+// the list.
+func TestExtractLeadingReadsALongEnd(t *testing.T) {
+	long := `"instructions":"` + strings.Repeat("a long text ", 3*tailWindow/12) + `"`
+	id := `"metadata":{"user_id":"{\"session_id\":\"` + headerValues[0] + `\"}"}`
+	codex := `"client_metadata":{"session_id":"` + headerValues[1] + `"}`
+	list := `"messages":[{"role":"user","content":"x"}]`
+	for _, header := range []http.Header{nil, {"X-Session-Id": {"s"}}, {"X-Task-Id": {"t"}}} {
+		for _, members := range [][]string{
+			{list, long, id}, {list, id, long}, {id, list, long}, {id, list, long, codex}, {list, codex, long, id}, {long, list, id}, {long, id},
+			{list, `"container":"c"`, long, id},
+		} {
+			leadsAlone(t, header, []byte("{"+strings.Join(members, ",")+"}"))
+		}
+		leadsAlone(t, header, []byte(`{"messages":[{"role" "user"}],`+id+`}`)) // small, and no JSON
+	}
 }
 
 // FuzzLeading is TestExtractLeadingLeavesOutNamesAndNothingElse for any number of rows.

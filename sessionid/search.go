@@ -18,6 +18,9 @@ type search struct {
 	body   body
 	id     ID
 
+	ended  ending // what the walk from the end has found
+	tailed bool   // that walk was made, and nothing else was read since
+
 	hashes bool // the content may be the identity
 	asked  int  // stages before this one have nothing to say
 
@@ -27,14 +30,40 @@ type search struct {
 	inside [maxInside][]byte
 }
 
-// fromBody takes what the body says in the stages before limit, which is the
-// stage that the header has answered.
-func (e *Extractor) fromBody(id *ID, limit int, header http.Header, text []byte) {
-	s := search{e: e, limit: limit, header: header}
+// begin takes the body to be searched.
+func (s *search) begin(text []byte) {
 	for len(text) > 0 && jsontext.IsSpace(text[len(text)-1]) {
 		text = text[:len(text)-1] // so that the end of the text is the object's
 	}
 	s.body.text = text
+}
+
+// tail reads the members behind the last list, once.
+func (s *search) tail() ending {
+	if !s.tailed {
+		s.ended, s.tailed = s.body.tail(&s.e.members), true
+	}
+	return s.ended
+}
+
+// atEnd takes an id of KindNativeBody behind the last list, and reports whether there is
+// one. That is the answer whatever weaker stages say.
+func (s *search) atEnd() bool {
+	s.limit = len(s.e.stages)
+	if s.tail() != allRead || !s.short() {
+		return false
+	}
+	if s.isSound() {
+		return true
+	}
+	s.id = ID{}
+	return false
+}
+
+// fromBody takes what the body says in the stages before limit, which is the
+// stage that the header has answered.
+func (s *search) fromBody(id *ID, limit int) {
+	s.limit = limit
 	s.run()
 	if id.slot != nil {
 		if s.id.slot == nil {
@@ -66,7 +95,7 @@ func (s *search) run() {
 	}
 	m, end := &s.e.members, tooLong
 	if !s.e.ownersEverywhere {
-		if end = s.body.tail(m); end == noObject || end == allRead && s.short() {
+		if end = s.tail(); end == noObject || end == allRead && s.short() {
 			return
 		}
 	}
@@ -120,7 +149,7 @@ func (s *search) onlyNative() bool {
 // the members behind the last list, where clients put their id, so that the price
 // of a generic header does not depend on the body's size.
 func (s *search) native() {
-	switch s.body.tail(&s.e.members) {
+	switch s.tail() {
 	case noObject:
 		return
 	case tooLong:

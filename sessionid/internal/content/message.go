@@ -344,6 +344,13 @@ func sumTrimmed(text []byte, form jsontext.Form) uint64 {
 	if form != jsontext.Plain {
 		return Fold(tagText, sumOf(jsontext.Value{Raw: append(append([]byte{'"'}, text...), '"'), Form: form}))
 	}
+	var buf [512]byte
+	if len(text)+2 <= len(buf) { // most texts that anybody trims
+		buf[0] = '"'
+		copy(buf[1:], text)
+		buf[len(text)+1] = '"'
+		return Fold(tagText, max(xxhash.Sum64(buf[:len(text)+2]), 1))
+	}
 	var d xxhash.Digest
 	d.Reset()
 	quote := []byte{'"'}

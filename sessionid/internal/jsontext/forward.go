@@ -414,7 +414,13 @@ func ValueEnd(b []byte, i int) (end int, plain bool) {
 		if !vector || i+64 > len(b) {
 			return nestedRest(b, i, 0, 0)
 		}
-		pos, state, depth := scanNested(&b[i], len(b)-i)
+		var pos, depth int
+		var state uint64
+		if wide {
+			pos, state, depth = scanNestedWide(&b[i], len(b)-i)
+		} else {
+			pos, state, depth = scanNested(&b[i], len(b)-i)
+		}
 		if state&stateFound != 0 {
 			return i + pos, state&stateRespelled == 0
 		}

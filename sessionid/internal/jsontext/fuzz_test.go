@@ -62,6 +62,13 @@ func FuzzVector(f *testing.F) {
 						t.Fatalf("%s: the value at %d of %q is over at %d, want %d", name, i, data, over, wantEnd)
 					}
 				}
+				if wide && i+64 <= len(data) { // what a machine without AVX-512 does is the same
+					pos, state, depth := scanNested(&data[i], len(data)-i)
+					widePos, wideState, wideDepth := scanNestedWide(&data[i], len(data)-i)
+					if pos != widePos || state != wideState || state&stateFound == 0 && depth != wideDepth {
+						t.Fatalf("the value at %d of %q: AVX2 stops at %d, %b, %d, AVX-512 at %d, %b, %d", i, data, pos, state, depth, widePos, wideState, wideDepth)
+					}
+				}
 				// A text with other control characters outside strings is no JSON.
 				// There plain may differ, because such a text has no session.
 				if end != wantEnd || end >= 0 && plain != wantPlain && bytes.IndexFunc(data, func(r rune) bool { return r < ' ' }) < 0 {

@@ -1,4 +1,8 @@
 // What the scanners do with each block of 64 bytes, which is in Y0 and Y1.
+//
+// All instructions on vectors are V…, also those that move a word, as VMOVQ. One of the
+// older form stands still for as long as a whole block takes, because the upper halves of
+// the registers are in use.
 
 // MASK sets dst to the bits of Y0 and Y1 that equal the constant in Y reg c.
 #define MASK(c, dst) \

@@ -22,9 +22,9 @@ GLOBL passOnes<>(SB), RODATA|NOPTR, $16
 // OUTSIDE takes the quotes in AX, and all ones in R9 if the block begins inside a
 // string. It sets AX to the bytes outside strings, and R9 for the next block.
 #define OUTSIDE \
-	MOVQ AX, X4                \
+	VMOVQ AX, X4               \
 	VPCLMULQDQ $0, X13, X4, X4 \
-	MOVQ X4, AX                \
+	VMOVQ X4, AX               \
 	XORQ R9, AX                \
 	MOVQ AX, R9                \
 	SARQ $63, R9               \
@@ -341,6 +341,143 @@ DATA passLetterU<>+0(SB)/8, $0x7575757575757575
 GLOBL passLetterU<>(SB), RODATA|NOPTR, $8
 DATA passSlashes<>+0(SB)/8, $0x2f2f2f2f2f2f2f2f
 GLOBL passSlashes<>(SB), RODATA|NOPTR, $8
+
+// func scanNestedWide(p *byte, n int) (pos int, state uint64, depth int)
+TEXT ·scanNestedWide(SB), NOSPLIT, $0-40
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), DI
+	SUBQ $64, DI
+	VPBROADCASTQ passQuotes<>(SB), Z8
+	VPBROADCASTQ passBackslashes<>(SB), Z9
+	VPBROADCASTQ passBlanks<>(SB), Z10
+	VPBROADCASTQ passOpening<>(SB), Z11
+	VPBROADCASTQ passClosing<>(SB), Z12
+	VMOVDQU passOnes<>(SB), X13
+	VPBROADCASTQ passLetterU<>(SB), Z14
+	VPBROADCASTQ passSlashes<>(SB), Z15
+	XORL BX, BX // position
+	XORL R8, R8 // escape carry
+	XORL R9, R9 // in a string: all ones
+	XORL R10, R10 // depth
+	XORL R11, R11 // not plain
+
+nestedBlock:
+	CMPQ BX, DI
+	JGT  nestedRest
+	VMOVDQU64 (SI)(BX*1), Z0
+	VPCMPEQB Z8, Z0, K1
+	VPCMPEQB Z9, Z0, K2
+	KMOVQ K1, AX
+	KMOVQ K2, CX
+	XORL R13, R13 // not plain, by byte
+	MOVQ CX, DX
+	ORQ  R8, DX
+	JZ   nestedUnescaped
+	VPCMPEQB Z14, Z0, K3
+	VPCMPEQB Z15, Z0, K4
+	KORQ K3, K4, K3
+	ESCAPED
+	KMOVQ K3, R13
+	ANDQ DX, R13 // escapes that have a second spelling
+	NOTQ DX
+	ANDQ DX, AX
+
+nestedUnescaped:
+	TESTQ AX, AX
+	JNZ  nestedStrings
+	TESTQ R9, R9
+	JZ   nestedStrings
+	ORQ  R13, R11 // all inside a string
+	ADDQ $64, BX
+	JMP  nestedBlock
+
+nestedStrings:
+	OUTSIDE
+	VPCMPUB $2, Z10, Z0, K5 // at most a blank
+	VPORQ Z10, Z0, Z1
+	VPCMPEQB Z11, Z1, K3
+	VPCMPEQB Z12, Z1, K4
+	KMOVQ K5, R14
+	KMOVQ K3, CX
+	KMOVQ K4, DX
+	ANDQ AX, R14
+	ORQ  R14, R13
+	ANDQ AX, CX
+	ANDQ AX, DX
+	POPCNTQ CX, R12
+	POPCNTQ DX, R14
+	CMPQ R10, R14
+	JLE  nestedCloses
+
+nestedNext:
+	ADDQ R12, R10
+	SUBQ R14, R10
+	ORQ  R13, R11
+	ADDQ $64, BX
+	JMP  nestedBlock
+
+nestedCloses:
+	// Brackets that close just behind their opening one cannot be the outermost.
+	MOVQ CX, AX
+	SHLQ $1, AX
+	ANDQ DX, AX
+	POPCNTQ AX, AX
+	MOVQ R14, R15
+	SUBQ AX, R15
+	CMPQ R10, R15
+	JGT  nestedNext
+
+	// The outermost bracket may close in this block: look at each closing one.
+	MOVQ DX, AX
+	MOVQ R10, R15
+
+nestedClose:
+	TESTQ AX, AX
+	JZ   nestedOn
+	DECQ R15
+	MOVQ AX, DI
+	NEGQ DI
+	ANDQ AX, DI // the lowest closing bracket
+	XORQ DI, AX
+	DECQ DI
+	MOVQ DI, DX
+	ANDQ CX, DX
+	POPCNTQ DX, DX // openings before it
+	ADDQ R15, DX
+	JG   nestedClose
+	ANDQ DI, R13
+	ORQ  R13, R11
+	POPCNTQ DI, DI
+	LEAQ 1(BX)(DI*1), BX
+	MOVQ $1, AX
+	TESTQ R11, R11
+	JZ   nestedDone
+	MOVQ $3, AX
+	JMP  nestedDone
+
+nestedOn:
+	MOVQ n+8(FP), DI
+	SUBQ $64, DI
+	JMP  nestedNext
+
+nestedRest:
+	XORL AX, AX
+	TESTQ R11, R11
+	JZ   nestedCarry
+	MOVQ $2, AX
+
+nestedCarry:
+	SHLQ $2, R8
+	ORQ  R8, AX
+	ANDQ $8, R9
+	ORQ  R9, AX
+
+nestedDone:
+	VZEROUPPER
+	MOVQ BX, pos+16(FP)
+	MOVQ AX, state+24(FP)
+	MOVQ R10, depth+32(FP)
+	RET
 
 // func scanStringWide(p *byte, n int) (pos int, state uint64)
 TEXT ·scanStringWide(SB), NOSPLIT, $0-32

@@ -46,6 +46,11 @@ func scanStringWide(p *byte, n int) (pos int, state uint64)
 //go:noescape
 func scanNested(p *byte, n int) (pos int, state uint64, depth int)
 
+// scanNestedWide is scanNested with AVX-512.
+//
+//go:noescape
+func scanNestedWide(p *byte, n int) (pos int, state uint64, depth int)
+
 // passNested does what scanNested does, without a look at the spelling.
 // passNestedWide is its form for AVX-512.
 //

@@ -159,9 +159,9 @@ nestedBlock:
 
 nestedStrings:
 	// AX becomes the bytes inside strings, opening quotes included.
-	MOVQ AX, X4
+	VMOVQ AX, X4
 	VPCLMULQDQ $0, X13, X4, X4
-	MOVQ X4, AX
+	VMOVQ X4, AX
 	XORQ R9, AX
 	MOVQ AX, R9
 	SARQ $63, R9

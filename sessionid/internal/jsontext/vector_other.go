@@ -10,6 +10,8 @@ func scanStringWide(*byte, int) (pos int, state uint64) { panic("no vector scann
 
 func scanNested(*byte, int) (pos int, state uint64, depth int) { panic("no vector scanner") }
 
+func scanNestedWide(*byte, int) (pos int, state uint64, depth int) { panic("no vector scanner") }
+
 func passNested(*byte, int) (pos int, state uint64, depth int) { panic("no vector scanner") }
 
 func passNestedWide(*byte, int) (pos int, state uint64, depth int) { panic("no vector scanner") }
