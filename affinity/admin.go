@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // admin is the store as its administrator sees it.
@@ -20,7 +21,8 @@ func (k *core) admin() (cache.Admin, error) {
 // binding and changes nothing else.
 func (a *Affinity[T]) Look(ctx context.Context, r Request) (auth string, bound bool, err error) {
 	o := a.conf.Load()
-	id := o.identify(&r)
+	var id sessionid.ID
+	o.identify(&r, &id)
 	if id.IsZero() || a.closed.Load() {
 		return "", false, nil
 	}
@@ -35,7 +37,8 @@ func (a *Affinity[T]) Look(ctx context.Context, r Request) (auth string, bound b
 // It returns whether there was one.
 func (a *Affinity[T]) InvalidateSession(ctx context.Context, r Request) (bool, error) {
 	o := a.conf.Load()
-	id := o.identify(&r)
+	var id sessionid.ID
+	o.identify(&r, &id)
 	if id.IsZero() {
 		return false, nil
 	}

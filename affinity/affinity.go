@@ -92,7 +92,8 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 		return errors.New("affinity: no function that chooses")
 	}
 	o := a.conf.Load()
-	id := o.identify(r)
+	var id sessionid.ID
+	o.identify(r, &id)
 	at := o.where(r)
 	f := found{own: -1}
 	b := &p.visitor.binding
@@ -126,7 +127,7 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 	}
 	f.session = *b
 	if !f.known {
-		id = o.names(r, id)
+		o.names(r, &id)
 	}
 	var err error
 	*p, err = a.longer(ctx, o, r, &at, &id, &f, candidates, next)

@@ -50,7 +50,8 @@ type Candidate struct {
 // words, when many did and none was answered, nor that two candidates have one name.
 func (a *Affinity[T]) Explain(ctx context.Context, r Request, auths []T) (x Explanation) {
 	o := a.conf.Load()
-	id := o.identify(&r)
+	var id sessionid.ID
+	o.identify(&r, &id)
 	at := o.where(&r)
 	if byContent(&id) && a.doubts.has(at.scope) {
 		id = id.WithoutIDMarks()
@@ -68,7 +69,7 @@ func (a *Affinity[T]) Explain(ctx context.Context, r Request, auths []T) (x Expl
 		}
 	}
 	if !f.known {
-		id = o.names(&r, id)
+		o.names(&r, &id)
 	}
 	return a.explain(ctx, o, r, at, id, &f, auths)
 }

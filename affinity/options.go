@@ -206,25 +206,26 @@ func orDefault[N int | time.Duration](n, otherwise N) N {
 }
 
 // identify says which session a request is part of, by the names that find it.
-func (p *policy) identify(r *Request) sessionid.ID { return p.by(r, p.look) }
+// An ID is large, so it is made where it is wanted.
+func (p *policy) identify(r *Request, id *sessionid.ID) { p.by(r, p.look, id) }
 
-// names returns id, which identify has made, with all names: they are to be bound.
-func (p *policy) names(r *Request, id sessionid.ID) sessionid.ID {
+// names makes id, which identify has made, one with all names: they are to be bound.
+func (p *policy) names(r *Request, id *sessionid.ID) {
 	if r.Off || r.ID != nil || p.extract == nil || id.Leading() == 0 {
-		return id
+		return
 	}
-	return p.by(r, p.extract)
+	p.by(r, p.extract, id)
 }
 
-func (p *policy) by(r *Request, extract func(http.Header, []byte) sessionid.ID) sessionid.ID {
+func (p *policy) by(r *Request, extract func(http.Header, []byte) sessionid.ID, id *sessionid.ID) {
 	if r.ID != nil {
-		return *r.ID
+		*id = *r.ID
+		return
 	}
-	id := extract(r.Header, r.Body)
+	*id = extract(r.Header, r.Body)
 	if r.Path != "" {
-		id = id.WithPath(r.Path)
+		*id = id.WithPath(r.Path)
 	}
-	return id
 }
 
 // longModel is how long the name of a model may be that is used as it is. The store

@@ -73,10 +73,11 @@ func (s *shard) extras(r *record) extras {
 	return s.shelves[shelf-1].item(more&itemMask, sizes[shelf-1])
 }
 
-// needExtras are the record's, made if there are none, with room for one more key.
+// needExtras are the record's, made if there are none, with room for one more key, unless
+// there are as many as there may be.
 func (s *shard) needExtras(r *record) extras {
 	e := s.extras(r)
-	if e != nil && headWords+e.len() < len(e) {
+	if e != nil && (headWords+e.len() < len(e) || len(e) == sizes[len(sizes)-1]) {
 		return e
 	}
 	old := r.more.Load()

@@ -28,7 +28,7 @@ func (m *Memory) Renew(b *Binding) bool {
 // usual case, without a lock or under a read lock. done is false if that is not the
 // case, or if the key is an alias.
 func (t *table) quick(b *Binding, scope *Scope, keys *Keys, use bool) (ok, done bool) {
-	if keys.Names[1] != (Key{}) || keys.End != (Key{}) || keys.Also != [MaxAlso]Key{} || keys.Marks[0] != (Key{}) || keys.Names[0] == (Key{}) {
+	if keys.Names[1] != (Key{}) || keys.End != (Key{}) || keys.Also != [MaxAlso]Key{} || keys.Marks != [MaxMarks]Key{} || keys.Names[0] == (Key{}) {
 		return false, false
 	}
 	k := t.digest(t.mix(scope), &keys.Names[0])
