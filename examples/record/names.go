@@ -75,7 +75,7 @@ var headers = func() map[string]bool {
 	return out
 }()
 
-// agents are the beginnings of a User-Agent that some signals depend on.
+// agents are beginnings of User-Agents. Some signals count only for a client with one of them.
 var agents = []string{"GitHubCopilotChat/", "KimiCLI/"}
 
 // wordMembers are the names of members whose value is one of a few words of an API.
