@@ -3,9 +3,9 @@ package cache
 import "iter"
 
 // All iterates over the live sessions, in no order, those without an auth included. It copies
-// each part of the store under a lock, and yields the copies without it. So a session that is
-// made or removed meanwhile may be missing or not. TTLs do not start again. Names that are
-// longer than 128 bytes are in their short form, see [Scope.Short].
+// each part of the store under a lock, and yields the copies without it. A session that is
+// made or removed meanwhile may or may not be included. TTLs do not start again. Names that
+// are longer than 128 bytes are in their short form, see [Scope.Short].
 func (m *Memory) All() iter.Seq2[Scope, Binding] {
 	return m.sessions.list((*shard).all)
 }
@@ -81,8 +81,8 @@ func (m *Memory) Len() (n int) {
 	return n
 }
 
-// Sweep frees all sessions and notes that have expired, and returns how many sessions these
-// were. It need not be called: it is for a store that is to shrink while nothing is written.
+// Sweep frees all sessions and notes that have expired, and returns how many sessions it has
+// freed. It need not be called: it is for a store that is to shrink while nothing is written.
 // Cost: all sessions and notes.
 func (m *Memory) Sweep() (freed int) {
 	m.notes.sweep()

@@ -34,9 +34,9 @@ var (
 //
 // Keep a snapshot secret (mode 0600). It holds no key that a client has sent, only digests. It
 // does hold the names of tenants, pools, models and auths, the memos, and the secret that
-// stable names are made of. A reader of the snapshot can tell the stable names of sessions to
-// come. A writer can change which auth a session is bound to: the checksum finds damage, not
-// forgery.
+// stable names are made of. A reader of the snapshot can predict the stable names of later
+// sessions. A writer can change which auth a session is bound to: the checksum finds damage,
+// not forgery.
 //
 // After an error of w, or ErrClosed, what was written is not a snapshot.
 func (m *Memory) Save(w io.Writer) error {

@@ -110,7 +110,8 @@ type Binding struct {
 	// SinceServed is the time since Confirm last said that Auth has served the session. It is
 	// 0 if Auth never has. It may be too short by up to a second.
 	SinceServed time.Duration
-	// Idle is the time from the session's previous use to this one.
+	// Idle is the time since the session was last used. The use that has returned this Binding
+	// does not count.
 	Idle time.Duration
 	// Memo is what the caller remembers of the session besides its auth. Amend sets it, and
 	// the store does not look into it. It stays when the session moves or loses its auth.

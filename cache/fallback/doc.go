@@ -1,7 +1,7 @@
-// Package fallback puts a store in front of a [cache.Store] that can be unreachable, such as
-// one over a network, called remote here. While remote cannot be reached, this process
-// answers: no operation fails for that reason, and none waits for long. An auth is what the
-// gateway chooses among: a credential, an account, a replica.
+// Package fallback puts a store in front of another [cache.Store], called remote, that can be
+// unreachable, for example because it is over a network. While remote cannot be reached, this
+// process answers: no operation fails for that reason, and none waits for long. An auth is
+// what the gateway chooses among: a credential, an account, a replica.
 //
 //	remote, err := rediscache.Open("redis://127.0.0.1:6379", nil)
 //	if err != nil { ... }
@@ -20,10 +20,10 @@
 // The first operation that fails or is late begins an outage. From then on the table answers,
 // and no operation waits. A session in the table keeps its auth, its stable name, its
 // generation and its memo. A session that is not in the table is bound in this process. Its
-// Binding is Away, and package affinity then chooses its auth by rendezvous hashing: by its
-// id, or by the words before its first answer. So replicas choose the same auth without
-// talking to each other. The contracts of cache.Store hold within one process: the first Bind
-// wins, generations, provisional uses, memos.
+// Binding is Away, and package affinity then chooses its auth by rendezvous hashing of the
+// session's id, or of the words before its first answer. So replicas choose the same auth
+// without talking to each other. The contracts of cache.Store hold within one process: the
+// first Bind wins, generations, provisional uses, memos.
 //
 // The content of a conversation is found by its End, by Past and Also, and by the keys of
 // answers. Two conversations that begin with the same words are one session during an outage,
@@ -39,8 +39,9 @@
 // picked for during the outage then applies to what its session has become. If another
 // replica's choice counts, such a result changes nothing.
 //
-// An operation may have been done by remote although its answer came too late: this is allowed
-// for. That remote reports an error and has done the operation all the same is not.
+// Remote may have done an operation although its answer came too late: the Store takes that
+// into account. It does not expect that remote has done an operation that it reports as
+// failed.
 //
 // So for sessions with ids of their own, callers of one process cannot see an outage in
 // bindings, in memos, or in the effect of results. model_test.go compares random histories
