@@ -16,8 +16,8 @@ func (m *Memory) InvalidateSession(_ context.Context, scope Scope, keys Keys) (r
 	return m.sessions.invalidate(&scope, &keys), nil
 }
 
-// InvalidateAuth implements [Admin]. Cost: what it concerns, and a look at each
-// shard.
+// InvalidateAuth implements [Admin]. Cost: the sessions and notes of the auth, and a look at
+// each shard.
 func (m *Memory) InvalidateAuth(_ context.Context, auth string) (unbound int, err error) {
 	if err := m.notes.removeAuth(auth); err != nil {
 		return 0, err
@@ -38,8 +38,8 @@ func (m *Memory) InvalidateTenant(_ context.Context, tenant, auth string) (n int
 	return m.sessions.unbindTenant(tenant, auth)
 }
 
-// RenameAuth implements [Admin]. With an empty name, or the same one, nothing
-// happens. Cost: what it renames, and a look at each shard.
+// RenameAuth implements [Admin]. If to is empty or equals from, nothing happens. Cost: the
+// sessions and notes that it renames, and a look at each shard.
 func (m *Memory) RenameAuth(_ context.Context, from, to string) (renamed int, err error) {
 	if m.sessions.closed.Load() {
 		return 0, ErrClosed
@@ -53,8 +53,8 @@ func (m *Memory) RenameAuth(_ context.Context, from, to string) (renamed int, er
 	return m.sessions.renameAuth(from, to)
 }
 
-// CountAuth implements [Admin]. Expired sessions that were not freed yet count.
-// Cost: a look at each shard.
+// CountAuth implements [Admin]. It counts expired sessions that were not freed yet. Cost: a
+// look at each shard.
 func (m *Memory) CountAuth(_ context.Context, auth string) (bound int, err error) {
 	t := &m.sessions
 	if t.closed.Load() {
@@ -76,8 +76,8 @@ func (m *Memory) CountAuth(_ context.Context, auth string) (bound int, err error
 	return bound, nil
 }
 
-// EditMemos implements [Admin]. edit runs with no lock held; it runs again for a
-// memo that was changed meanwhile. Cost: all sessions.
+// EditMemos implements [Admin]. edit runs with no lock held, and runs again for a memo that
+// has changed meanwhile. Cost: all sessions.
 func (m *Memory) EditMemos(_ context.Context, edit func(b Binding) (memo string)) error {
 	return m.sessions.editMemos(edit)
 }

@@ -1,7 +1,7 @@
 package cache
 
-// getOrBind finds the session that keys name and uses it. If auth is not empty,
-// it binds the session, unless that is bound.
+// getOrBind finds the session that keys name and uses it. If auth is not empty, it binds the
+// session, unless the session is bound.
 func (t *table) getOrBind(scope *Scope, keys *Keys, auth string) (b Binding, bound bool, err error) {
 	o := op{t: t, scope: *scope, keys: *keys, write: true}
 	o.begin()
@@ -14,9 +14,9 @@ func (t *table) getOrBind(scope *Scope, keys *Keys, auth string) (b Binding, bou
 	return b, bound, err
 }
 
-// locked is what getOrBind does with the locks held. found says that the session
-// was there, and bound if auth is not empty. over is the tenant of a new session
-// if the table has too many now.
+// locked is the part of getOrBind that runs with the locks held. found says that the session
+// existed, and was bound if auth is not empty. over is the tenant of a new session if the
+// table now has too many.
 func (o *op) locked(b *Binding, auth string) (found bool, over *account, err error) {
 	if auth != "" && o.names[0] == 0 {
 		o.born = o.t.next()
@@ -78,22 +78,22 @@ func (o *op) vacate(d digest) {
 		h.r = h.s.slab.look(h.i)
 		switch {
 		case !o.set.has(h.s.number):
-			n++ // it is another key's
+			n++ // it belongs to another key
 		case h.r.home.Load() == uint64(d):
 			why := Expired
 			if h.r.live(o.now) {
-				why = Evicted // another key of the same digest, once in 2^64
+				why = Evicted // another key with the same digest, once in 2^64
 			}
 			h.s.remove(h, why, o.now, &o.gone)
 		case h.r.home.Load() != 0 && h.extras().forget(d):
 			s.keys.cut(d.bits(), to)
 		default:
-			n++ // it was left behind, or is another key's
+			n++ // it was left behind, or belongs to another key
 		}
 	}
 }
 
-// use starts the TTL again, and binds the keys that are to be bound.
+// use starts the session's TTL again, and binds the keys of the request to it.
 func (o *op) use(h held) {
 	h.r.used.Store(o.now.at)
 	if h.s.renewed(h.r) {
@@ -110,7 +110,7 @@ func (o *op) use(h held) {
 	}
 }
 
-// bindName makes a key a name of h, unless another session has it.
+// bindName makes d a name of h, unless another session has it.
 func (o *op) bindName(h held, d digest) {
 	if d == 0 || h.hasName(d) || h.extras().count(names) == most[names] {
 		return
@@ -126,7 +126,7 @@ func (o *op) bindName(h held, d digest) {
 	o.add(h, names, d)
 }
 
-// bindEnd makes a key the latest end of h, unless a session has it as a name.
+// bindEnd makes d the latest end of h, unless a session has it as a name.
 func (o *op) bindEnd(h held, d digest) {
 	if d == 0 || h.extras().latest() == d {
 		return
@@ -141,8 +141,8 @@ func (o *op) bindEnd(h held, d digest) {
 	o.push(h, ends, firstEnds, d)
 }
 
-// bindOther makes a key the latest of one of h's lists, unless a session has it as a
-// name, or h in another list.
+// bindOther makes d the latest key in one of h's lists, unless a session has it as a name, or
+// h has it in another list.
 func (o *op) bindOther(h held, in kind, d digest) {
 	if h.extras().renew(in, d) {
 		return
@@ -153,8 +153,8 @@ func (o *op) bindOther(h held, in kind, d digest) {
 	o.push(h, in, 0, d)
 }
 
-// bindMark makes a key the latest mark of h. If another session has it, it leads to
-// neither from then on, and bindMark returns true.
+// bindMark makes d the latest mark of h. If another session has d, and not as a name, d finds
+// neither session from then on, and bindMark returns true.
 func (o *op) bindMark(h held, d digest) (shared bool) {
 	if d == 0 || h.extras().renew(marks, d) {
 		return false
@@ -173,7 +173,7 @@ func (o *op) bindMark(h held, d digest) (shared bool) {
 	return false
 }
 
-// killed reports whether a live session has a key as a mark that leads nowhere.
+// killed reports whether a live session has d as a dead key: one that finds no session.
 func (o *op) killed(d digest) bool {
 	s := o.t.shard(d)
 	for n := 0; ; n++ {
@@ -188,7 +188,7 @@ func (o *op) killed(d digest) bool {
 	}
 }
 
-// take takes a key from whoever has it, unless as a name.
+// take takes d from the session that has it. It returns false if d is a name of that session.
 func (o *op) take(d digest) bool {
 	other := o.owner(d)
 	switch {
@@ -202,15 +202,15 @@ func (o *op) take(d digest) bool {
 	return true
 }
 
-// drop takes a key from a session that does not have it as a name.
+// drop takes d from h, unless d is a name of h.
 func (o *op) drop(h held, d digest) {
 	if h.extras().forget(d) {
 		o.t.shard(d).keys.cut(d.bits(), o.t.join(h.s.number, h.i))
 	}
 }
 
-// push makes d the latest of one of the session's lists of keys. Of a full list
-// the oldest key goes that is not among the first kept ones.
+// push makes d the latest key in one of h's lists. If the list is full, it drops the oldest
+// key after the first kept ones.
 func (o *op) push(h held, in kind, kept int, d digest) {
 	if e := h.extras(); e.count(in) == most[in] {
 		o.gone.drop(e.keys(in)[kept], o.t.join(h.s.number, h.i))
@@ -219,7 +219,7 @@ func (o *op) push(h held, in kind, kept int, d digest) {
 	o.add(h, in, d)
 }
 
-// add makes a key that nobody has the latest of one of the session's lists.
+// add makes d, which no session has, the latest key in one of h's lists.
 func (o *op) add(h held, in kind, d digest) {
 	h.s.needExtras(h.r).add(in, d)
 	o.t.shard(d).keys.put(d.bits(), o.t.join(h.s.number, h.i))

@@ -3,8 +3,8 @@ package cache
 // Cause is why a binding ended. The zero Cause is none.
 type Cause uint8
 
-// The causes. After Unbound, Released and AuthInvalidated the session stays,
-// without an auth. After the others the session is gone.
+// The causes. After Unbound, Released and AuthInvalidated the session still exists, without an
+// auth. After the others it is gone.
 const (
 	Expired         Cause = 1 + iota // idle for the TTL; found by a later operation, or by Sweep
 	Evicted                          // the store held more than MaxSessions

@@ -2,7 +2,7 @@ package cache
 
 import "strings"
 
-// What changes the session of a binding, with its shard locked.
+// Operations that change the session of a binding, with its shard locked.
 
 func (t *table) move(b *Binding, auth string) (now Binding, moved bool, err error) {
 	err = t.on(b, func(h held, at moment, _ *leavings) {
@@ -25,8 +25,8 @@ func (t *table) amend(b *Binding, memo string) (now Binding, amended bool, err e
 	return now, amended, err
 }
 
-// amend replaces a memo if it is still the old one. The new one is copied: it may
-// be a small part of a large string.
+// amend replaces the memo if it is still old. It copies the new one, which may be a small part
+// of a large string.
 func (h held) amend(old, memo string) bool {
 	have := h.s.memo(h.i, h.r)
 	if have != old {
@@ -62,8 +62,8 @@ func (t *table) release(b *Binding, failed bool) (unbound bool, err error) {
 	return unbound, err
 }
 
-// closeUse ends a use of a current, provisional binding. lose says that it is the
-// last one, is still open, and has failed: the session is to lose its auth.
+// closeUse ends a use of a current, provisional binding. lose says that the use is the last
+// one and has failed: it is still open, and the session is to lose its auth.
 func (t *table) closeUse(b *Binding, failed bool) (lose bool, err error) {
 	if t.closed.Load() {
 		return false, ErrClosed

@@ -8,19 +8,19 @@ import (
 
 // core is what all shards of a table share.
 type core struct {
-	ttl      atomic.Int64 // nanoseconds, as all times here, which count from base
+	ttl      atomic.Int64 // nanoseconds; all times here count from base
 	base     time.Time
 	epoch    int64 // base in nanoseconds of the wall clock
 	onRemove func(Scope, Binding, Cause)
 	secret
 	auths   registry
 	tenants ledger
-	low     uint          // bits of a number in what an index leads to; the others are the shard's
+	low     uint          // how many bits of an index entry are the record's number; the others are the shard's
 	count   atomic.Uint64 // the latest birth or generation
 	closed  atomic.Bool
 }
 
-// origin is where a table begins: new, or where another one has ended.
+// origin is what a table starts with: new values, or those of the table that a snapshot holds.
 type origin struct {
 	secret secret
 	base   time.Time
@@ -44,8 +44,9 @@ func (c *core) now() moment {
 // maxCount bounds births and generations.
 const maxCount = 1 << 62
 
-// next is a number that was never given before, a birth or a generation: the moment of
-// now in nanoseconds of the wall clock, or one more than the last number, if that is more.
+// next returns a number for a birth or a generation that was never given before. It is the
+// present moment in nanoseconds of the wall clock, or one more than the last number if that is
+// greater.
 func (c *core) next() uint64 {
 	now := min(uint64(max(c.epoch+int64(time.Since(c.base)), 0)), maxCount/2)
 	for {
@@ -56,21 +57,21 @@ func (c *core) next() uint64 {
 	}
 }
 
-// join is what an index leads to: a record by its number in its shard.
+// join makes an index entry of a shard's number and a record's number in that shard.
 func (c *core) join(shard int, i uint32) uint32 { return uint32(shard)<<c.low | i }
 
 func (c *core) split(to uint32) (shard int, i uint32) {
 	return int(to >> c.low), to & (1<<c.low - 1)
 }
 
-// binding is what callers see of a record whose state is st.
+// binding returns what callers see of a record whose state is st.
 func (h held) binding(st state, now moment) (b Binding) {
 	h.s.core.fill(&b, h.r, h.i, st, now)
 	b.Memo = h.s.memo(h.i, h.r)
 	return b
 }
 
-// fill is binding without copying, and without the memo.
+// fill is binding without the memo. It copies nothing.
 func (c *core) fill(b *Binding, r *record, i uint32, st state, now moment) {
 	b.Session, b.Auth, b.Gen = c.name(r.born.Load()), c.auths.name(r.auth.Load()), r.gen.Load()
 	binary.LittleEndian.PutUint64(b.Ref[:8], r.home.Load())
@@ -80,9 +81,9 @@ func (c *core) fill(b *Binding, r *record, i uint32, st state, now moment) {
 	b.Age = time.Duration(max(c.epoch+now.at-int64(b.Gen), 0))
 }
 
-// referred is what the Ref of a binding says: the home of its session, and the number of
-// the record. The number is that of another record, or of none, if the session is gone
-// or was loaded since.
+// referred reads the Ref of a binding: the home of its session, and the number of the record.
+// If the session is gone or was loaded since, that number belongs to another record or to
+// none.
 func referred(b *Binding) (home digest, i uint32) {
 	return digest(binary.LittleEndian.Uint64(b.Ref[:8])), binary.LittleEndian.Uint32(b.Ref[8:])
 }

@@ -5,13 +5,13 @@ import (
 	"math/bits"
 )
 
-// digest is a key inside a scope, as the store keeps it; 0 stands for none. Clients
-// choose keys, but do not know the secret: they can neither fill one shard nor make two
-// keys one digest. By chance, two of n keys have one digest once in 2^65 / n^2 stores:
-// with ten million keys that is once in 370,000.
+// digest is a key in its scope, as the store keeps it; 0 means no key. Clients choose keys,
+// but do not know the secret: they can neither fill one shard nor give two keys one digest. By
+// chance, some two of n keys have one digest in one of 2^65 / n^2 stores: with ten million
+// keys that is one store in 370,000.
 type digest uint64
 
-// digest is that of a key in the scope of a mix.
+// digest returns the digest of k in the scope whose mix is given.
 func (c *secret) digest(mix uint64, k *Key) digest {
 	a, b := binary.LittleEndian.Uint64(k[:8]), binary.LittleEndian.Uint64(k[8:])
 	if a|b == 0 {
@@ -21,10 +21,11 @@ func (c *secret) digest(mix uint64, k *Key) digest {
 	return max(digest(fold(h^c.scopes[1], c.spread)), 1)
 }
 
-// own is the digest of a session that no key names, by its birth.
+// own returns the home of a session that no explicit id names. It is made of the session's
+// birth number.
 func (c *secret) own(born uint64) digest {
 	return max(digest(fold(born^c.scopes[0], c.spread)), 1)
 }
 
-// bits are those that an index knows of a key. The upper ones say which shard it is in.
+// bits returns the part of the digest that an index keeps. The upper bits select the shard.
 func (d digest) bits() uint32 { return uint32(d) }

@@ -1,22 +1,22 @@
 package cache
 
-// trim evicts until the table holds no more than its bounds allow. It is called
-// with no lock held. grown is the tenant that has just been given the record with
-// the home keep in the shard near; nil if there is none.
+// trim evicts until the table is within its bounds. It is called with no lock held. grown is
+// the tenant that has just got a new record, nil if there is none; keep is the home of that
+// record, and near its shard.
 func (t *table) trim(grown *account, near int, keep digest, gone *leavings) {
 	for !t.closed.Load() {
 		from, where, why := t.tenants.claim(grown)
 		if from == nil {
 			return
 		}
-		// If no record is found, other operations have removed them meanwhile.
+		// If evict finds no record, other operations have removed them meanwhile.
 		evicted, used := t.evict(from.name, where, near, keep, why, gone)
 		t.tenants.settle(from, evicted, used)
 	}
 }
 
-// evict removes the least recently used record that a tenant has in some shards. used is
-// when that was used.
+// evict removes the least recently used record that a tenant has in the shards where. used is
+// the time of its last use.
 func (t *table) evict(tenant string, where shardSet, near int, keep digest, why Cause, gone *leavings) (evicted bool, used int64) {
 	if i := t.choose(tenant, where, near, keep); i >= 0 {
 		if evicted, used = t.shards[i].evict(tenant, keep, why, t.now(), gone); evicted {
@@ -33,9 +33,9 @@ func (t *table) evict(tenant string, where shardSet, near int, keep digest, why 
 	return false, 0
 }
 
-// choose is the shard to evict from, -1 if there is none. It looks at the shard
-// near and at those behind it, and takes the one with the oldest record. It looks
-// at some of the tenant's shards, at fewer if the tenant has many records there.
+// choose returns the shard to evict from, or -1 if there is none: the one with the oldest
+// record of those that it looks at. It looks at near and the shards behind it, at no more than
+// some of them, and at fewer if the tenant has many records there.
 func (t *table) choose(tenant string, where shardSet, near int, keep digest) int {
 	const some, many = 32, 128
 	best, oldest, seen, records := -1, int64(0), 0, 0
@@ -56,8 +56,8 @@ func (t *table) choose(tenant string, where shardSet, near int, keep digest) int
 	return best
 }
 
-// age is how many records a tenant has here, and when the oldest was used. It is
-// 0 if there is none but the one whose home is keep.
+// age returns how many records a tenant has in the shard, and when the oldest was used. It
+// returns 0 if there is none besides the one whose home is keep.
 func (s *shard) age(tenant string, keep digest) (n uint32, used int64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -73,7 +73,7 @@ func (s *shard) age(tenant string, keep digest) (n uint32, used int64) {
 	return t.list.n, h.r.used.Load()
 }
 
-// evict removes a tenant's oldest record here, if there is one besides keep.
+// evict removes a tenant's oldest record in the shard, if there is one besides keep.
 func (s *shard) evict(tenant string, keep digest, why Cause, now moment, gone *leavings) (evicted bool, used int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// A process saves its store before it ends, and the next one goes on with it.
+// A process saves its store before it ends, and the next process loads it.
 func ExampleLoad() {
 	ctx := context.Background()
 	scope := cache.Scope{Tenant: "caller", Pool: "anthropic", Model: "claude-opus-4-8"}

@@ -21,7 +21,7 @@ func (t *table) extend(b *Binding, end Key, keys, marks []Key) (extended bool, s
 	return extended, shared, nil
 }
 
-// target takes the session of a binding for the one that Past leads to.
+// target makes the session of b the one that the operation is about, as if Past had found it.
 func (o *op) target(b *Binding) bool {
 	home, i := referred(b)
 	s := o.t.shard(home)

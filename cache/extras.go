@@ -5,18 +5,17 @@ import (
 	"sync/atomic"
 )
 
-// Bounds of the keys of one session, so that an endless session cannot fill the
-// store.
+// Bounds of the keys of one session, so that an endless session cannot fill the store.
 const (
 	maxKeptNames = 8
-	firstEnds    = 2 // kept for histories that fall back to their beginning
+	firstEnds    = 2 // kept for conversations that go back to their beginning
 	recentEnds   = 6
 	recentAlso   = 6
 	recentMarks  = 8
 	answerKeys   = 8
 )
 
-// kind is a list of a session's keys, oldest first.
+// kind is one of the lists of a session's keys. Each list has its oldest key first.
 type kind uint8
 
 const (
@@ -31,31 +30,33 @@ const (
 // most is how many keys of a kind a session may have.
 var most = [kinds]int{maxKeptNames - 1, firstEnds + recentEnds, recentAlso, recentMarks, answerKeys}
 
-// extras are what only some sessions have: keys besides the home, and what is known of
-// the latest end. They are numbers on a shelf, nil for none: two words of a head, and
-// the keys of all kinds, one kind behind the other. What only reads works on nil, too.
+// extras are what only some sessions have: keys besides the home, and facts about the latest
+// end. They are an item on a shelf, or nil: a head of two words, and then the keys, kind after
+// kind. The methods that only read work on nil, too.
 type extras []digest
 
-// The first word of the head has how many keys of each kind there are, four bits each;
-// then one bit for each key, set if it is a mark of two sessions and leads to neither; then
-// flags. The second has how many requests came with the latest end, and how many of them
-// were served.
+// The first word of the head has the number of keys of each kind, four bits each. Then it has
+// a bit for each key, set if the key is dead: a mark that came with two sessions, and that
+// finds neither. Then it has flags. The second word has how many requests came with the latest
+// end (upper half), and how many of them were served (lower half).
 const (
 	headWords  = 2
 	kindBits   = 4
 	deadShift  = kindBits * uint(kinds)
-	deadMask   = 1<<(8*kindBits+5) - 1 // as many as there can be keys
-	isAnswered = 1 << 62               // the latest end
+	deadMask   = 1<<(8*kindBits+5) - 1 // as many bits as there can be keys
+	isAnswered = 1 << 62               // the latest end was answered
 	hasTwin    = 1 << 63
 	oneAsked   = 1 << 32
 )
 
-// sizes are those of shelves. The largest holds all keys that a session may have.
+// sizes are the lengths of the items on each shelf. The longest item has room for all keys
+// that a session may have.
 var sizes = [...]int{headWords + 4, headWords + 8, headWords + 14, headWords + 22, headWords + 30,
 	headWords + maxKeptNames - 1 + firstEnds + recentEnds + recentAlso + recentMarks + answerKeys}
 
-// A record's more says where its extras are: its lower bits are the number of the item,
-// above it is the shelf, from 1, and the highest bit is set if there is a memo.
+// The field more of a record says where its extras are. The lower bits are the number of the
+// item, and above them is the number of the shelf, from 1. The highest bit is set if there is
+// a memo.
 const (
 	shelfShift = 28
 	itemMask   = 1<<shelfShift - 1
@@ -63,7 +64,7 @@ const (
 	hasMemo    = 1 << 31
 )
 
-// extras are those of a record, nil if it has none.
+// extras returns the extras of a record, or nil if it has none.
 func (s *shard) extras(r *record) extras {
 	more := r.more.Load()
 	shelf := more >> shelfShift & shelfMask
@@ -73,8 +74,8 @@ func (s *shard) extras(r *record) extras {
 	return s.shelves[shelf-1].item(more&itemMask, sizes[shelf-1])
 }
 
-// needExtras are the record's, made if there are none, with room for one more key, unless
-// there are as many as there may be.
+// needExtras returns the extras of a record with room for one more key, unless the session
+// has as many keys as it may have. It makes them if there are none.
 func (s *shard) needExtras(r *record) extras {
 	e := s.extras(r)
 	if e != nil && (headWords+e.len() < len(e) || len(e) == sizes[len(sizes)-1]) {
@@ -92,7 +93,7 @@ func (s *shard) needExtras(r *record) extras {
 	return to
 }
 
-// dropExtras frees them, the memo included.
+// dropExtras frees the extras of a record, the memo included.
 func (s *shard) dropExtras(i uint32, r *record) {
 	more := r.more.Load()
 	if more == 0 {
@@ -110,7 +111,7 @@ func (s *shard) dropExtras(i uint32, r *record) {
 	r.more.Store(0)
 }
 
-// memo is the session's, empty if it has none.
+// memo returns the memo of a record, empty if it has none.
 func (s *shard) memo(i uint32, r *record) string {
 	if r.more.Load()&hasMemo == 0 {
 		return ""
@@ -118,7 +119,7 @@ func (s *shard) memo(i uint32, r *record) string {
 	return s.memos[i]
 }
 
-// setMemo keeps a memo.
+// setMemo replaces the memo of a record.
 func (s *shard) setMemo(i uint32, r *record, memo string) {
 	if memo == "" {
 		delete(s.memos, i)
@@ -136,7 +137,7 @@ func (e extras) count(k kind) int {
 	return int(e[0] >> (kindBits * k) & (1<<kindBits - 1))
 }
 
-// len is how many keys there are.
+// len returns the number of keys.
 func (e extras) len() (n int) {
 	for k := range kinds {
 		n += e.count(k)
@@ -144,7 +145,7 @@ func (e extras) len() (n int) {
 	return n
 }
 
-// start is where the keys of a kind begin.
+// start returns the index of the first key of a kind.
 func (e extras) start(k kind) int {
 	at := headWords
 	for j := range k {
@@ -153,7 +154,7 @@ func (e extras) start(k kind) int {
 	return at
 }
 
-// keys are those of a kind. They are the session's own.
+// keys returns the keys of a kind. The slice is a part of e.
 func (e extras) keys(k kind) []digest {
 	if e == nil {
 		return nil
@@ -162,7 +163,7 @@ func (e extras) keys(k kind) []digest {
 	return e[at : at+e.count(k)]
 }
 
-// all are the keys of all kinds.
+// all returns the keys of all kinds.
 func (e extras) all() []digest {
 	if e == nil {
 		return nil
@@ -173,7 +174,7 @@ func (e extras) all() []digest {
 func (e extras) has(d digest) bool     { return slices.Contains(e.all(), d) }
 func (e extras) hasName(d digest) bool { return slices.Contains(e.keys(names), d) }
 
-// add makes a key the latest of a kind. There must be room for it.
+// add makes d the latest key of a kind. There must be room for it.
 func (e extras) add(k kind, d digest) {
 	at, end := e.start(k)+e.count(k), headWords+e.len()
 	copy(e[at+1:end+1], e[at:end])
@@ -183,7 +184,7 @@ func (e extras) add(k kind, d digest) {
 	e.setDead(e.dead()&low | e.dead()&^low<<1)
 }
 
-// remove takes the i-th key of a kind away.
+// remove removes the i-th key of a kind.
 func (e extras) remove(k kind, i int) {
 	at, end := e.start(k)+i, headWords+e.len()
 	copy(e[at:end-1], e[at+1:end])
@@ -193,7 +194,7 @@ func (e extras) remove(k kind, i int) {
 	e.setDead(e.dead()&low | e.dead()>>1&^low)
 }
 
-// forget takes a key away that is not a name. It reports whether it was there.
+// forget removes d, unless it is a name. It reports whether it did.
 func (e extras) forget(d digest) bool {
 	for k := ends; k < kinds; k++ {
 		if i := slices.Index(e.keys(k), d); i >= 0 {
@@ -213,7 +214,7 @@ func (e extras) forgetName(d digest) bool {
 	return i >= 0
 }
 
-// renew makes a key the latest of its kind. It reports whether the key was there.
+// renew makes d the latest key of its kind. It reports whether the kind has d.
 func (e extras) renew(k kind, d digest) bool {
 	i := slices.Index(e.keys(k), d)
 	if i < 0 {
@@ -228,19 +229,19 @@ func (e extras) renew(k kind, d digest) bool {
 	return true
 }
 
-// dead has a bit for each key.
+// dead returns the bits of the dead keys, one bit for each key.
 func (e extras) dead() digest { return e[0] >> deadShift & deadMask }
 
 func (e extras) setDead(bits digest) {
 	e[0] = e[0]&^(deadMask<<deadShift) | bits<<deadShift
 }
 
-// kill makes a key lead nowhere.
+// kill makes d dead: it finds no session.
 func (e extras) kill(d digest) {
 	e.setDead(e.dead() | 1<<slices.Index(e.all(), d))
 }
 
-// killed reports whether a key is one that leads nowhere.
+// killed reports whether d is a dead key.
 func (e extras) killed(d digest) bool {
 	if e == nil || e.dead() == 0 {
 		return false
@@ -249,7 +250,7 @@ func (e extras) killed(d digest) bool {
 	return i >= 0 && e.dead()>>i&1 != 0
 }
 
-// latest is the latest end, 0 if there is none.
+// latest returns the latest end, or 0 if there is none.
 func (e extras) latest() digest {
 	n := e.count(ends)
 	if n == 0 {
@@ -260,8 +261,8 @@ func (e extras) latest() digest {
 
 func (e extras) answered() bool { return e != nil && e[0]&isAnswered != 0 }
 
-// serve counts a request that ended in the latest end and was served. Many may do so at
-// once.
+// serve counts a request that came with the latest end and was served. Goroutines may call it
+// at once.
 func (e extras) serve() { atomic.AddUint64((*uint64)(&e[1]), 1) }
 
 func (e extras) served() uint32 { return uint32(atomic.LoadUint64((*uint64)(&e[1]))) }
@@ -273,7 +274,7 @@ func (e extras) ask() uint32 {
 
 func (e extras) asked() uint32 { return uint32(atomic.LoadUint64((*uint64)(&e[1])) >> 32) }
 
-// set replaces what is known of the latest end.
+// set replaces the facts about the latest end.
 func (e extras) set(answered bool, asked, served uint32) {
 	e[0] &^= isAnswered
 	if answered {

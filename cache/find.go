@@ -1,8 +1,7 @@
 package cache
 
-// op is one operation on a session by its keys. It locks the shards of all
-// keys that it may have to write, in their order, so that it is atomic and
-// waits for none that waits for it.
+// op is one operation on a session by its keys. It locks the shards of all keys that it may
+// write, in ascending order. So it is atomic, and no two operations wait for each other.
 type op struct {
 	t     *table
 	scope Scope
@@ -11,21 +10,21 @@ type op struct {
 	names [MaxNames]digest      // of keys.Names
 	other [1 + MaxAnswer]digest // of End and Also, or the keys of an answer
 	marks [MaxMarks]digest      // of keys.Marks
-	past  alias                 // the session that Past leads to
-	by    digest                // the key that leads there
-	at    int                   // its index in Past
-	born  uint64                // of the session that is made, if that has to be known before
+	past  alias                 // the session that Past finds
+	by    digest                // the key of Past that finds it
+	at    int                   // the index of that key
+	born  uint64                // birth number of a new session, if it is needed before the locks
 	now   moment
 
-	opening bool // the session that was found is Opening
+	opening bool // the result is Opening
 
 	write bool
 	set   lockset
 	gone  leavings
 }
 
-// alias is what a key leads to: the session with a home that was born as the given
-// number. Zero is none.
+// alias identifies the session that a key finds, by its home and its birth number. Zero is
+// none.
 type alias struct {
 	home digest
 	born uint64
@@ -34,7 +33,7 @@ type alias struct {
 func (o *op) end() digest    { return o.other[0] }
 func (o *op) also() []digest { return o.other[1:] }
 
-// begin prepares an operation on the session that its keys name.
+// begin prepares an operation on the session that o.keys name.
 func (o *op) begin() {
 	o.mix, o.now = o.t.mix(&o.scope), o.t.now()
 	for i := range o.keys.Names {
@@ -54,7 +53,8 @@ func (o *op) begin() {
 	o.foresee()
 }
 
-// hold takes a key that the operation may bind. It reports whether there is one.
+// hold notes a key that the operation may bind, and its shard. It returns false for the zero
+// Key.
 func (o *op) hold(at *digest, k *Key) bool {
 	d := o.t.digest(o.mix, k)
 	if d == 0 {
@@ -65,8 +65,8 @@ func (o *op) hold(at *digest, k *Key) bool {
 	return true
 }
 
-// foresee looks for the session by Past, one key after the other, each under the
-// read locks that it needs.
+// foresee looks the session up by the keys of Past, one after another, each under the read
+// locks that it needs.
 func (o *op) foresee() {
 	if o.names[0] != 0 {
 		return
@@ -79,8 +79,8 @@ func (o *op) foresee() {
 	}
 }
 
-// leads looks for a live session that has a key. Most keys of a history lead nowhere,
-// which takes no lock.
+// leads looks for a live session that has the key d, and notes it. Most keys of Past find
+// nothing, and that takes no lock.
 func (o *op) leads(d digest) bool {
 	s := o.t.shard(d)
 	if to, sure := s.keys.glimpse(d.bits()); to == 0 && sure {
@@ -111,14 +111,14 @@ func (o *op) leads(d digest) bool {
 	}
 }
 
-// to is the record that an entry of an index leads to.
+// to returns the record that an index entry stands for.
 func (t *table) to(entry uint32) held {
 	at, i := t.split(entry)
 	return held{&t.shards[at], i, nil}
 }
 
-// has is a record if it is a live session of this scope that has a key, and is not dead to
-// it. Otherwise it is none of its shard. The shard is locked.
+// has returns h with its record, if that is a live session of this scope and d is one of its
+// keys and not dead. Otherwise the record is nil. The shard of h is locked.
 func (o *op) has(h held, d digest) held {
 	h.r = h.s.slab.look(h.i)
 	if h.r == nil || !o.valid(h, 0) || h.r.home.Load() != uint64(d) && (!h.extras().has(d) || h.extras().killed(d)) {
@@ -129,18 +129,18 @@ func (o *op) has(h held, d digest) held {
 
 func (h held) alias() alias { return alias{digest(h.r.home.Load()), h.r.born.Load()} }
 
-// valid reports whether a record is the live session of this scope that was born
-// as the given number, 0 for any.
+// valid reports whether h is a live session of this scope. If born is not 0, it must be the
+// session with that birth number.
 func (o *op) valid(h held, born uint64) bool {
 	return h.ok() && h.r.home.Load() != 0 && (born == 0 || h.r.born.Load() == born) && h.r.live(o.now) && h.s.scopes.at(h.r.scope.Load()).name == o.scope
 }
 
-// acquire locks the shards and finds the session; nil if there is none.
+// acquire locks the shards and finds the session; the record is nil if there is none.
 func (o *op) acquire() (h held) {
 	for base := o.set; ; {
 		o.t.lock(&o.set, o.write)
 		h = o.find()
-		if o.write { // whoever has a key that is to be bound must be known
+		if o.write { // the shard of each session that has one of these keys must be locked
 			for _, d := range o.names {
 				o.reach(d)
 			}
@@ -155,7 +155,7 @@ func (o *op) acquire() (h held) {
 			return h
 		}
 		o.release()
-		if o.set.full { // of homes that were others each time: from the beginning
+		if o.set.full { // the homes were different ones each time: start again
 			o.set = base
 		} else {
 			o.set.settle()
@@ -165,7 +165,7 @@ func (o *op) acquire() (h held) {
 
 func (o *op) release() { o.t.unlock(&o.set, o.write) }
 
-// find is the order in which keys name a session.
+// find finds the session, in the order that Keys describes.
 func (o *op) find() held {
 	for _, d := range o.names {
 		if h := o.owner(d); h.ok() {
@@ -181,7 +181,7 @@ func (o *op) find() held {
 			h = held{}
 		}
 	}
-	// A retry of what Past leads to anyway is no opening.
+	// A retry of a request in the session that Past finds is no opening.
 	if has := o.owner(o.end()); has.ok() && has.r != h.r {
 		if e := has.extras(); e.latest() == o.end() && !e.answered() {
 			return has
@@ -191,7 +191,7 @@ func (o *op) find() held {
 	return h
 }
 
-// reach notes the shards of whoever may have a key, if they are not locked.
+// reach notes the shards of all records that may have d, if they are not locked.
 func (o *op) reach(d digest) {
 	if d == 0 {
 		return
@@ -208,8 +208,8 @@ func (o *op) reach(d digest) {
 	}
 }
 
-// owner is the live session that has a key. If the shard of a record that may have it is
-// not locked, the shard is noted, and the answer is not to be used.
+// owner returns the live session that has d. If a record that may have it is in a shard that
+// is not locked, owner notes the shard, and the caller must not use the result.
 func (o *op) owner(d digest) held {
 	for n := 0; d != 0; n++ {
 		to := o.t.shard(d).keys.find(d.bits(), n)

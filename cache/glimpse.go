@@ -1,15 +1,15 @@
 package cache
 
-// What most hits are: a session of one id, whose auth has served it, and that remembers
-// nothing. It is answered without a lock, so that cores do not wait for each other, not
-// even for one session. If anything changes meanwhile, or is not as usual, the answer is
-// false, and whoever asks takes the lock.
+// Most hits are of one kind: the session has one id, its auth has served it, and it has no
+// extras and no memo. glimpse answers these without a lock, so that cores do not wait for each
+// other, not even for one session. If a session is of another kind, or changes meanwhile,
+// glimpse returns false and its caller takes the lock.
 
-// renewEvery is how often a use is noted, in nanoseconds: cores that use one session
-// write to the memory that they share no more often.
+// renewEvery is how often a use is written to the record, in nanoseconds: more writes to
+// memory that cores share would slow all of them down.
 const renewEvery = 1000
 
-// glimpse answers into b for the session with a home. With use, its TTL starts again.
+// glimpse fills b for the session with a home. With use, the session's TTL starts again.
 func (s *shard) glimpse(b *Binding, home digest, scope *Scope, now moment, use bool) bool {
 	to, _ := s.keys.glimpse(home.bits())
 	if to == 0 {
@@ -40,7 +40,8 @@ func (s *shard) glimpse(b *Binding, home digest, scope *Scope, now moment, use b
 	return true
 }
 
-// renew starts the TTL of a current binding again. With served, its auth serves now.
+// renew starts the TTL of a current binding again. With served, it also notes that the auth
+// serves now.
 func (s *shard) renew(home digest, i uint32, gen uint64, now moment, served bool) bool {
 	r := s.slab.look(i)
 	if r == nil || home == 0 {
@@ -52,13 +53,14 @@ func (s *shard) renew(home digest, i uint32, gen uint64, now moment, served bool
 		return false
 	}
 	if to := tick(now); served && st < to {
-		r.state.CompareAndSwap(uint32(st), uint32(to)) // it fails if another use was quicker
+		r.state.CompareAndSwap(uint32(st), uint32(to)) // it fails if another use was faster
 	}
 	s.used(r, home, now)
 	return true
 }
 
-// used notes a use. If the record is another session's meanwhile, that was used just now.
+// used notes a use. If the record has become another session's meanwhile, that session was
+// made just now, so the note is true of it as well.
 func (s *shard) used(r *record, home digest, now moment) {
 	if now.at-r.used.Load() >= renewEvery {
 		r.used.Store(now.at)

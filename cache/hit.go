@@ -1,9 +1,9 @@
 package cache
 
-// Hit is Get for keys that are one name and nothing else, without a copy of anything and
-// without a lock: it finds a session whose auth has served it and that remembers nothing,
-// which most hits are, and fills b, which must be zero. If it returns false nothing is
-// known, b is zero and Get says what there is.
+// Hit is Get for keys that are one name and nothing else. It copies nothing and takes no lock.
+// It finds a session only if its auth has served it and it has no other keys and no memo, as
+// with most hits. Then it fills b, which must be zero. If it returns false, b stays zero, and
+// the caller uses Get to learn more.
 func (m *Memory) Hit(scope *Scope, name *Key, b *Binding) bool {
 	t := &m.sessions
 	if t.closed.Load() || *name == (Key{}) || !scope.fits() {
@@ -13,8 +13,8 @@ func (m *Memory) Hit(scope *Scope, name *Key, b *Binding) bool {
 	return t.shard(d).glimpse(b, d, scope, t.now(), true)
 }
 
-// Renew is Confirm for a session that Hit can find. If it returns false nothing has
-// happened, and Confirm says why.
+// Renew is Confirm for a session that Hit can find. If it returns false, nothing has happened,
+// and the caller uses Confirm to learn more.
 func (m *Memory) Renew(b *Binding) bool {
 	t := &m.sessions
 	if t.closed.Load() {
@@ -24,9 +24,9 @@ func (m *Memory) Renew(b *Binding) bool {
 	return t.shard(home).renew(home, i, b.Gen, t.now(), true)
 }
 
-// quick answers into b for a request with one explicit id and nothing else, the
-// usual case, without a lock or under a read lock. done is false if that is not the
-// case, or if the key is an alias.
+// quick fills b for a request with one explicit id and nothing else, the usual case. It takes
+// no lock, or a read lock. done is false if the request is of another kind, or if the key is
+// an alias.
 func (t *table) quick(b *Binding, scope *Scope, keys *Keys, use bool) (ok, done bool) {
 	if keys.Names[1] != (Key{}) || keys.End != (Key{}) || keys.Also != [MaxAlso]Key{} || keys.Marks != [MaxMarks]Key{} || keys.Names[0] == (Key{}) {
 		return false, false
@@ -68,8 +68,8 @@ func (s *shard) move(home digest) {
 	}
 }
 
-// touch starts the TTL of a current binding again. With served, the binding must
-// be bound, and is no longer provisional.
+// touch starts the TTL of a current binding again. With served, the session must have an auth,
+// and the binding is no longer provisional.
 func (t *table) touch(b *Binding, served bool) (memo string, current bool, err error) {
 	if t.closed.Load() {
 		return "", false, ErrClosed

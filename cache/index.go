@@ -2,24 +2,25 @@ package cache
 
 import "sync/atomic"
 
-// index leads from keys to records. It knows 32 bits of each key, so it answers with
-// candidates: whoever asks looks whether the record has the key. It has no pointers. One
-// goroutine changes it at a time; the methods that say so may be called meanwhile.
+// index maps keys to records. It keeps 32 bits of each key, so it answers with candidates, and
+// the caller checks whether the record has the key. It has no pointers. Only one goroutine may
+// change it at a time. glimpse may run while it changes.
 //
-// The places are in the order of the keys' bits, with gaps: a key is at the place that
-// its bits stand for in proportion, or behind it. So a look-up ends at the first greater
-// key, found or not. A larger array takes over the old one's entries a few with each
-// change, so that no operation waits for all of them.
+// The entries are in the order of their keys' bits, with gaps. The place of an entry is in
+// proportion to its bits, or a few places behind that. So a look-up ends at the first greater
+// key, found or not. When the index grows, each change moves a few entries from the old array
+// to the larger one, so that no operation waits for all of them.
 type index struct {
 	now     atomic.Pointer[places]
-	old     atomic.Pointer[places] // nil if its entries have all moved
+	old     atomic.Pointer[places] // nil if all its entries have moved
 	moved   atomic.Uint32          // entries below this place of old have moved
 	version atomic.Uint32          // odd while places change
 	n       int                    // entries
 }
 
-// places hold a key's bits in their upper half and what it leads to in the lower, which
-// is never 0. Behind the places that keys stand for there are some more.
+// places is an array of entries. An entry holds a key's bits in its upper half, and in its
+// lower half what the key maps to, which is never 0. The bits select one of the first span
+// places; the places behind them are for entries that find theirs taken.
 type places struct {
 	at   []atomic.Uint64
 	span uint64
@@ -27,19 +28,19 @@ type places struct {
 
 const (
 	minSpan  = 16
-	moveSome = 16 // places at a time
+	moveSome = 16 // places that one change moves
 )
 
-// newPlaces has more places behind the last one that a key stands for.
+// newPlaces makes span places for bits to select, and more places behind them.
 func newPlaces(span, more int) *places {
 	return &places{make([]atomic.Uint64, span+more), uint64(span)}
 }
 
-// from is the place that a key stands for.
+// from returns the place that a key's bits select.
 func (p *places) from(bits uint32) int { return int(uint64(bits) * p.span >> 32) }
 
-// first is the place of the first entry of a key's bits, from a place on; -1 if there
-// is none.
+// first returns the place of the first entry with a key's bits, from place i on, or -1 if
+// there is none.
 func (p *places) first(bits uint32, i int) int {
 	for ; i < len(p.at); i++ {
 		switch e := p.at[i].Load(); {
@@ -52,7 +53,7 @@ func (p *places) first(bits uint32, i int) int {
 	return -1
 }
 
-// put adds an entry. It fails if there is no room behind.
+// put adds an entry. It returns false if there is no room for it up to the last place.
 func (p *places) put(e uint64) bool {
 	i := p.from(uint32(e >> 32))
 	for ; i < len(p.at); i++ {
@@ -63,7 +64,7 @@ func (p *places) put(e uint64) bool {
 			break
 		}
 	}
-	end := i // the next gap, to which all from i on move by one
+	end := i // the next gap: all entries from i to there move by one
 	for ; end < len(p.at) && p.at[end].Load() != 0; end++ {
 	}
 	if end >= len(p.at) {
@@ -76,8 +77,8 @@ func (p *places) put(e uint64) bool {
 	return true
 }
 
-// cut takes the entry of a place out. Those behind it that are not where they stand for
-// move by one.
+// cut removes the entry at place i. Each entry behind it moves forward by one, up to the first
+// gap or the first entry that is where its bits select.
 func (p *places) cut(i int) {
 	for ; i+1 < len(p.at); i++ {
 		e := p.at[i+1].Load()
@@ -96,7 +97,7 @@ func (x *index) clear() {
 	x.n = 0
 }
 
-// find is what the n-th entry of a key's bits leads to, 0 if there are not so many.
+// find returns what the n-th entry with a key's bits maps to, or 0 if there are not so many.
 func (x *index) find(bits uint32, n int) (to uint32) {
 	p := x.now.Load()
 	for i := p.first(bits, p.from(bits)); i >= 0; i = p.first(bits, i+1) {
@@ -117,8 +118,8 @@ func (x *index) find(bits uint32, n int) (to uint32) {
 	return 0
 }
 
-// glimpse is find for the first entry, while another goroutine may change the index. It
-// is not sure if one did.
+// glimpse is find for the first entry. It may run while another goroutine changes the index;
+// sure is false if one did.
 func (x *index) glimpse(bits uint32) (to uint32, sure bool) {
 	version := x.version.Load()
 	if version&1 != 0 {
@@ -128,7 +129,7 @@ func (x *index) glimpse(bits uint32) (to uint32, sure bool) {
 	return to, x.version.Load() == version
 }
 
-// put adds an entry, also one that is there already: then there are two of it.
+// put adds an entry. If the same entry is there already, there are two of it.
 func (x *index) put(bits, to uint32) {
 	x.version.Add(1)
 	x.step()
@@ -146,7 +147,7 @@ func (x *index) put(bits, to uint32) {
 	x.version.Add(1)
 }
 
-// cut takes one entry out.
+// cut removes one entry of a key that maps to the given record.
 func (x *index) cut(bits, to uint32) {
 	x.version.Add(1)
 	defer x.version.Add(1)
@@ -189,9 +190,8 @@ func (x *index) step() {
 	}
 }
 
-// rebuild moves all entries at once, to an array with more places behind the last one
-// that a key stands for. That there are too few happens to a few hundred keys that stand
-// for the last places, so in practice to none.
+// rebuild moves all entries at once, to an array with more places at its end. It is needed if
+// some hundred keys select the last places, so in practice never.
 func (x *index) rebuild() {
 	from := [...]*places{x.now.Load(), x.old.Load()}
 	for more := 2 * (len(from[0].at) - int(from[0].span)); ; more *= 2 {

@@ -2,17 +2,16 @@ package cache
 
 import "iter"
 
-// All are the live sessions, in no order, those without an auth included. Each
-// part of the store is copied under its lock and then yielded without it: a
-// session that comes or goes meanwhile may be missing or there. The TTLs do not
-// start again. Names that are longer than 128 bytes come in their short form, see
-// [Scope.Short].
+// All iterates over the live sessions, in no order, those without an auth included. It copies
+// each part of the store under a lock, and yields the copies without it. A session that is
+// made or removed meanwhile may or may not be included. TTLs do not start again. Names that
+// are longer than 128 bytes are in their short form, see [Scope.Short].
 func (m *Memory) All() iter.Seq2[Scope, Binding] {
 	return m.sessions.list((*shard).all)
 }
 
-// OfAuth are the live sessions that are bound to auth, as All yields them. Cost:
-// these, and a look at each shard.
+// OfAuth iterates over the live sessions that are bound to auth, as All does. Cost: these
+// sessions, and a look at each shard.
 func (m *Memory) OfAuth(auth string) iter.Seq2[Scope, Binding] {
 	return func(yield func(Scope, Binding) bool) {
 		t := &m.sessions
@@ -51,8 +50,8 @@ func (t *table) list(each func(s *shard, do func(held))) iter.Seq2[Scope, Bindin
 	}
 }
 
-// Counts is how many sessions are bound to each auth that has any; expired ones
-// that were not freed yet count. Cost: the auths, in each shard.
+// Counts returns how many sessions are bound to each auth that has any. Expired sessions that
+// were not freed yet are counted. Cost: the auths, in each shard.
 func (m *Memory) Counts() map[string]int {
 	counts := map[string]int{}
 	t := &m.sessions
@@ -69,8 +68,8 @@ func (m *Memory) Counts() map[string]int {
 	return counts
 }
 
-// Len is how many sessions are held, those without an auth included; expired ones
-// that were not freed yet count. Notes do not count.
+// Len returns how many sessions the store holds, those without an auth included. Expired
+// sessions that were not freed yet are counted. Notes are not.
 func (m *Memory) Len() (n int) {
 	t := &m.sessions
 	for i := range t.shards {
@@ -82,9 +81,9 @@ func (m *Memory) Len() (n int) {
 	return n
 }
 
-// Sweep frees all sessions and notes that have expired. It returns how many
-// sessions these were. Nobody has to call it: it is for stores that are to shrink
-// while nothing is written. Cost: all sessions and notes.
+// Sweep frees all sessions and notes that have expired, and returns how many sessions it has
+// freed. It need not be called: it is for a store that is to shrink while nothing is written.
+// Cost: all sessions and notes.
 func (m *Memory) Sweep() (freed int) {
 	m.notes.sweep()
 	return m.sessions.sweep()

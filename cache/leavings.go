@@ -1,7 +1,7 @@
 package cache
 
-// leavings are what an operation has left in shards that it had not locked, and
-// whom it has to tell.
+// leavings are what an operation leaves to do until its locks are released: index entries to
+// delete in other shards, and calls of OnRemove.
 type leavings struct {
 	removals []removal
 	aliases  []entryOf                     // of sessions that were removed
@@ -16,8 +16,8 @@ type removal struct {
 	why   Cause
 }
 
-// entryOf is the entry of a key in an index, and what it leads to. It is to go. If the
-// record has the key again, there is another such entry.
+// entryOf is an index entry that is to be deleted: a key, and the record that it maps to. If
+// the record has the key again, there is another such entry.
 type entryOf struct {
 	key digest
 	to  uint32

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// maxShards is how many shards a table has at most.
+// maxShards is the greatest number of shards of a table.
 const maxShards = 64
 
 // shardSet is a set of shards.
@@ -17,15 +17,15 @@ func (s *shardSet) remove(i int)   { s[i/64] &^= 1 << (i % 64) }
 func (s *shardSet) has(i int) bool { return s[i/64]>>(i%64)&1 != 0 }
 func (s *shardSet) empty() bool    { return *s == shardSet{} }
 
-// ledger counts the records of each tenant, and says whose record has to go when
-// there are too many. Only inserts and removals touch it. Its lock is taken while
-// a shard is locked, never the other way round.
+// ledger counts the records of each tenant, and says which tenant loses one when there are too
+// many. Only inserts and removals use it. Its lock is taken while a shard is locked, never the
+// other way round.
 type ledger struct {
 	mu        sync.Mutex
 	max       int    // of all tenants
 	perTenant int    // 0 for no bound
-	total     int    // without the records that were claimed
-	clock     uint64 // counts the records that were added
+	total     int    // records, without those that were claimed
+	clock     uint64 // number of records that were ever added
 	accounts  map[string]*account
 	most      byCount
 }
@@ -36,13 +36,13 @@ type account struct {
 	n        int      // records, without those that were claimed
 	claimed  int      // records that are about to be evicted
 	grown    uint64   // the ledger's clock when the last record was added
-	frontier int64    // when the last record was used that settle was told of
+	frontier int64    // last use of the record that the last claim evicted
 	shards   shardSet // where it has records
 	index    int      // in the heap
 }
 
-// byCount is a heap: in front is the account that has the most records, among
-// equals the one that has not grown for the longest time.
+// byCount is a heap. In front is the account that has the most records; of two with equally
+// many, the one that has not grown for longer.
 type byCount []*account
 
 func (h byCount) Len() int { return len(h) }
@@ -85,8 +85,8 @@ func (l *ledger) limit(o *Options) {
 	l.max, l.perTenant = o.MaxSessions, o.MaxPerTenant
 }
 
-// open is the account of a tenant that has no record in a shard yet, for the
-// record that is about to be added there.
+// open returns the account of a tenant that has no record in a shard yet. The caller is about
+// to add one there.
 func (l *ledger) open(tenant string, shard int) *account {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,9 +116,10 @@ func (l *ledger) over(a *account) bool {
 	return l.total > l.max || l.perTenant > 0 && a.n > l.perTenant
 }
 
-// exchange uncounts a record of an account that has grown, if one of its own has to go and
-// this one is as old as the last that had to. It says why: the caller removes it at once. It
-// reports whether there are too many after that.
+// exchange uncounts a record of a, which has just grown, if a itself has to lose one and the
+// record is as old as the one that its last claim evicted. used is the record's last use. If
+// why is not 0, the caller must remove the record at once. over says that there are still too
+// many.
 func (l *ledger) exchange(a *account, used int64) (why Cause, over bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -132,8 +133,8 @@ func (l *ledger) exchange(a *account, used int64) (why Cause, over bool) {
 	return why, l.over(a)
 }
 
-// remove counts a record that is gone from a shard. last says that it was the
-// tenant's last one there, claimed that it has been uncounted by claim.
+// remove uncounts a record that is gone from a shard. last says that it was the tenant's last
+// one there, and claimed that claim or exchange has uncounted it before.
 func (l *ledger) remove(a *account, shard int, last, claimed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -147,7 +148,7 @@ func (l *ledger) remove(a *account, shard int, last, claimed bool) {
 	l.changed(a)
 }
 
-// changed brings the heap in order.
+// changed restores the order of the heap.
 func (l *ledger) changed(a *account) {
 	if a.shards.empty() && a.claimed == 0 {
 		delete(l.accounts, a.name)
@@ -157,10 +158,9 @@ func (l *ledger) changed(a *account) {
 	heap.Fix(&l.most, a.index)
 }
 
-// claim says whose least recently used record has to go, if there are too many,
-// and uncounts that record at once, so that two operations do not evict for the
-// same reason. a is the account that has grown, nil if none has. Each claim is
-// followed by settle.
+// claim says which tenant has to lose its least recently used record, if there are too many.
+// It uncounts that record at once, so that two operations do not evict for one reason. a is
+// the account that has grown, nil if none has. Each claim is followed by settle.
 func (l *ledger) claim(a *account) (from *account, where shardSet, why Cause) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -174,10 +174,10 @@ func (l *ledger) claim(a *account) (from *account, where shardSet, why Cause) {
 	return from, from.shards, why
 }
 
-// whose is the account whose record has to go, nil if there are not too many.
+// whose returns the account that has to lose a record, nil if there are not too many.
 func (l *ledger) whose(a *account) (from *account, why Cause) {
 	switch {
-	case len(l.most) == 0: // or closed
+	case len(l.most) == 0: // or the table is closed
 		return nil, 0
 	case l.perTenant > 0 && a == nil && l.most[0].n > l.perTenant:
 		return l.most[0], EvictedByTenant
@@ -185,17 +185,18 @@ func (l *ledger) whose(a *account) (from *account, why Cause) {
 		return a, EvictedByTenant
 	case l.total <= l.max:
 		return nil, 0
-	// Over its share: more than max / accounts. The record that was just added
-	// is never the one to go, so there must be another.
+	// a is over its share: more than max / accounts. The record that was just added is never
+	// evicted, so there must be another.
 	case a != nil && a.n > 1 && int64(a.n)*int64(len(l.accounts)) > int64(l.max):
 		return a, Evicted
 	}
-	// There are more than max records, so who has the most is over its share.
+	// There are more than max records, so the account with the most is over its share.
 	return l.first(a), Evicted
 }
 
-// first is the account that has the most. If that is a, with the record that was
-// just added and no other, all have one record, and it is the next.
+// first returns the account that has the most records. If that is a, and its only record is
+// the one that was just added, every account has one record, and first returns the next
+// account.
 func (l *ledger) first(a *account) *account {
 	h := l.most
 	switch {
@@ -207,8 +208,7 @@ func (l *ledger) first(a *account) *account {
 	return h[1]
 }
 
-// settle says how a claim has ended: the record is gone, which was used then, or none was
-// found.
+// settle ends a claim: a record that was last used at used was evicted, or none was found.
 func (l *ledger) settle(a *account, evicted bool, used int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

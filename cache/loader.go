@@ -28,7 +28,7 @@ type loader struct {
 	shift  int64  // from the time of the table that was saved
 	most   uint64 // of births and generations that were seen
 	auths  []string
-	scopes []Scope // names that the block has
+	scopes []Scope // names that the block has, by their place
 }
 
 func (l *loader) fail(err error) {
@@ -111,7 +111,7 @@ func (l *loader) table(t *table, sessions bool) {
 	l.at.alive = l.at.at - int64(l.options.TTL)
 	l.t, l.most = t, 0
 	t.init(&l.options, origin{secretOf(seed), l.now.Add(-time.Duration(l.at.at))})
-	// Nobody has to go before the order of use is known.
+	// Nothing is evicted before the order of use is known.
 	t.tenants.limit(&Options{MaxSessions: math.MaxInt})
 	kind := l.next(blockRecords, blockTenants, blockTableEnd)
 	for kind == blockRecords {
@@ -139,7 +139,7 @@ func (l *loader) table(t *table, sessions bool) {
 	t.clean(&gone)
 }
 
-// end says that there must be nothing more in the block.
+// end checks that the block has been read completely.
 func (l *loader) end() {
 	if l.in.bad || len(l.in.b) > 0 {
 		l.fail(ErrDamaged)
@@ -172,7 +172,7 @@ func (l *loader) record(sessions bool) {
 	}
 	s, gone := l.t.shard(home), leavings{}
 	if h := s.home(home); h.ok() {
-		// Its session has gone while the store was saved, and another has come.
+		// Its session was removed while the store was saved, and a new one was made.
 		s.remove(h, Evicted, l.at, &gone)
 		l.t.clean(&gone)
 		gone = leavings{}
@@ -241,8 +241,8 @@ func (l *loader) extras(with byte) (e loadedExtras) {
 	return e
 }
 
-// give gives a record its extras. Of two records that have one key, the later has taken it
-// from the earlier while the store was saved.
+// give adds the loaded extras to a record. If two records have one key, the later one has
+// taken it from the earlier one while the store was saved.
 func (l *loader) give(h held, from *loadedExtras) {
 	h.s.needExtras(h.r).set(from.answered, from.asked, from.served)
 	if from.twin != nil {
@@ -267,7 +267,7 @@ func (l *loader) give(h held, from *loadedExtras) {
 	}
 }
 
-// free takes a key that is no home from whoever has it.
+// free takes a key, which is no home, from the record that has it.
 func (l *loader) free(d digest) {
 	s := l.t.shard(d)
 	for n := 0; ; n++ {
@@ -300,7 +300,7 @@ func (l *loader) scope() Scope {
 	return l.scopes[at]
 }
 
-// tenants reads when tenants have grown.
+// tenants reads when each tenant has grown last.
 func (l *loader) tenants(to *ledger) {
 	clock := l.in.below(maxCount)
 	to.clock = max(to.clock, clock)
@@ -314,8 +314,8 @@ func (l *loader) tenants(to *ledger) {
 	l.end()
 }
 
-// snapshotReader takes values from the front of a block. After the first one that is
-// not there, or is out of its bounds, it is bad and returns zeros.
+// snapshotReader takes values from the front of a block. After the first value that is missing
+// or out of its bounds, it is bad and returns zeros.
 type snapshotReader struct {
 	b   []byte
 	bad bool
@@ -345,7 +345,7 @@ func (r *snapshotReader) digest() digest {
 	return 0
 }
 
-// below is a number less than a bound.
+// below reads a number that is less than bound.
 func (r *snapshotReader) below(bound uint64) uint64 {
 	n, size := binary.Uvarint(r.b)
 	if size <= 0 || n >= bound {
@@ -356,7 +356,7 @@ func (r *snapshotReader) below(bound uint64) uint64 {
 	return n
 }
 
-// signed is a time or another number that may be negative, of at most 62 bits.
+// signed reads a time, or another number that may be negative, of at most 62 bits.
 func (r *snapshotReader) signed() int64 {
 	n, size := binary.Varint(r.b)
 	if size <= 0 || n >= 1<<61 || n < -1<<61 {

@@ -2,17 +2,17 @@ package cache
 
 import "slices"
 
-// lockset are the shards that an operation locks, in ascending order, and
-// behind them those that it has found to need besides.
+// lockset is the set of shards that an operation locks, in ascending order. Behind them are
+// the shards that it has found to need as well.
 type lockset struct {
 	n, more int
-	full    bool // there was no room for one that is needed
+	full    bool // there was no room for a shard that is needed
 	at      [maxLocked]uint8
 }
 
-// maxLocked is room for the shards of all keys of a request (four names, nine
-// others, four marks), of all homes that these can lead to at one moment, and of
-// some more that they have led to before.
+// maxLocked is room for the shards of all keys of a request (four names, nine others, four
+// marks), of all homes that these can map to at one moment, and of some homes that they have
+// mapped to before.
 const maxLocked = 40
 
 func (l *lockset) has(i int) bool { return slices.Contains(l.at[:l.n], uint8(i)) }
@@ -35,7 +35,7 @@ func (l *lockset) later(i int) {
 	}
 }
 
-// settle makes what was noted a part of the set, before it is locked again.
+// settle adds the shards that later has noted to the set, before it is locked again.
 func (l *lockset) settle() {
 	l.n += l.more
 	l.more = 0

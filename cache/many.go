@@ -1,6 +1,6 @@
 package cache
 
-// What concerns many records, shard by shard.
+// Operations on many records, shard by shard.
 
 // unbindAuth takes an auth from all sessions that are bound to it.
 func (t *table) unbindAuth(auth string) (unbound int, err error) {
@@ -98,7 +98,7 @@ func (t *table) sweep() (freed int) {
 	return freed
 }
 
-// editMemos replaces each memo by what edit makes of it.
+// editMemos replaces each memo by what edit returns for it.
 func (t *table) editMemos(edit func(Binding) string) error {
 	for i := range t.shards {
 		if t.closed.Load() {
@@ -123,8 +123,8 @@ func (t *table) editMemos(edit func(Binding) string) error {
 	return nil
 }
 
-// editMemo replaces one memo. edit runs with no lock held, so it runs again if
-// the memo has changed meanwhile.
+// editMemo replaces one memo. edit runs with no lock held, so it runs again if the memo has
+// changed meanwhile.
 func (t *table) editMemo(b Binding, edit func(Binding) string) error {
 	for edited := false; !edited && b.Memo != ""; {
 		memo := edit(b)

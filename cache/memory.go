@@ -5,16 +5,15 @@ import (
 	"sync"
 )
 
-// Memory is the Store and the Admin in this process. It starts no goroutine:
-// what has expired is never returned, and is freed as others are written, or by
-// Sweep. No operation waits for anything but other operations, so the contexts
-// are not looked at.
+// Memory is the Store and the Admin in this process. It starts no goroutine: it never returns
+// what has expired, and frees it when something new is written, or in Sweep. Its operations
+// wait only for each other, so it ignores their contexts.
 //
-// Operations are atomic as Store demands, with two limits. Past is looked up
-// before the operation, not in it: of two requests of one conversation at once,
-// where one could only be found by what the other is just binding, each may begin
-// a session. And a session that goes because the store is full goes after the
-// operation that made it full.
+// Operations are atomic as Store demands, with two limits. Past is looked up before the
+// operation, not in it. So if two requests of one conversation run at once, and one can only
+// be found by a key that the other is just binding, each may begin a session. And a session
+// that is evicted because the store is full may be evicted just after the operation that
+// filled it.
 type Memory struct {
 	sessions table
 	notes    table
@@ -26,8 +25,8 @@ var _ interface {
 	Admin
 } = (*Memory)(nil)
 
-// New makes a Memory. nil means the zero Options. An error names the option that
-// cannot work.
+// New makes a Memory. A nil o means the zero Options. An error names the option that cannot
+// work.
 func New(o *Options) (*Memory, error) {
 	all, err := o.withDefaults()
 	if err != nil {
@@ -40,9 +39,9 @@ func New(o *Options) (*Memory, error) {
 	return m, nil
 }
 
-// Get implements [Store]. Cost: one look-up per key until the first hit; a
-// session of one explicit id is found under a read lock of its shard, without
-// an allocation.
+// Get implements [Store]. Cost: one look-up per key until the first hit. A session of one
+// explicit id is found without an allocation, and without a lock or under a read lock of its
+// shard.
 func (m *Memory) Get(_ context.Context, scope Scope, keys Keys) (b Binding, ok bool, err error) {
 	t := &m.sessions
 	if t.closed.Load() {
@@ -78,8 +77,8 @@ func (m *Memory) Peek(_ context.Context, scope Scope, keys Keys) (b Binding, ok 
 	return t.peek(&scope, &keys)
 }
 
-// Bind implements [Store]. Cost: that of Get. In a full store another session has to
-// go: then also a look at up to 32 parts of the store.
+// Bind implements [Store]. Cost: that of Get. In a full store another session is evicted,
+// which may cost a look at up to 32 parts of the store.
 func (m *Memory) Bind(_ context.Context, scope Scope, keys Keys, auth string) (Binding, bool, error) {
 	if m.sessions.closed.Load() {
 		return Binding{}, false, ErrClosed
@@ -157,9 +156,8 @@ func (m *Memory) Recall(_ context.Context, scope Scope, key Key) (auth string, o
 	return m.notes.recall(&scope, key)
 }
 
-// Close frees everything. After it every operation that can return an error
-// returns ErrClosed. Close may be called any number of times, at once too. It
-// returns nil.
+// Close frees everything. After it, every operation that can return an error returns
+// ErrClosed. Close may be called any number of times, also at once. It returns nil.
 func (m *Memory) Close() error {
 	m.sessions.close()
 	m.notes.close()

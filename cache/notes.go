@@ -1,9 +1,9 @@
 package cache
 
-// Notes are records of a table of their own: their keys, bounds and evictions
-// never meet those of sessions.
+// Notes are records in a table of their own: their keys, bounds and evictions never touch
+// those of sessions.
 
-// note notes an auth under a key. The last one wins.
+// note notes an auth under a key. The last note wins.
 func (t *table) note(scope *Scope, key Key, auth string) error {
 	home := t.digest(t.mix(scope), &key)
 	var gone leavings
@@ -39,7 +39,7 @@ func (t *table) noteLocked(scope *Scope, home digest, auth string, gone *leaving
 	return over, nil
 }
 
-// recall is the auth that was noted under a key.
+// recall returns the auth that was noted under a key.
 func (t *table) recall(scope *Scope, key Key) (auth string, ok bool, err error) {
 	if t.closed.Load() {
 		return "", false, ErrClosed

@@ -2,24 +2,23 @@ package cache
 
 import "sync/atomic"
 
-// numbers gives the names of a shard numbers for as long as records use them. What
-// belongs to a number may be looked at, without a lock, for as long as its number is in
-// use.
+// numbers gives each name of a shard a number, for as long as records use it. For that long,
+// the entry of the number may be looked at without a lock.
 type numbers[N comparable] struct {
 	ids     map[N]uint32
 	entries atomic.Pointer[[]atomic.Pointer[entry[N]]]
 	n       uint32 // numbers that were ever given
 	free    []uint32
-	last    *entry[N] // the one that was used last, or nil
+	last    *entry[N] // the entry that was used last, or nil
 }
 
 type entry[N comparable] struct {
 	name    N
 	id      uint32
 	refs    int
-	tenant  uint32   // of a scope
-	list    list     // of a tenant, by use
-	account *account // of a tenant
+	tenant  uint32   // the number of a scope's tenant
+	list    list     // the records of a tenant, by use
+	account *account // that of a tenant
 }
 
 func (n *numbers[N]) init() {
@@ -29,8 +28,8 @@ func (n *numbers[N]) init() {
 
 func (n *numbers[N]) at(id uint32) *entry[N] { return (*n.entries.Load())[id].Load() }
 
-// look is the name of a number that may not be in use any more, then perhaps nil. It may
-// be called at any time.
+// look returns the name of a number. If the number is no longer in use, the name may be nil.
+// It may be called at any time.
 func (n *numbers[N]) look(id uint32) *N {
 	if entries := *n.entries.Load(); int(id) < len(entries) {
 		if e := entries[id].Load(); e != nil {
@@ -48,7 +47,7 @@ func (n *numbers[N]) find(name N) (id uint32, ok bool) {
 	return id, ok
 }
 
-// add gives a name that has no number one, to be kept as it is.
+// add gives a number to a name that has none. It keeps the name without copying it.
 func (n *numbers[N]) add(name N) (id uint32) {
 	if last := len(n.free) - 1; last >= 0 {
 		id = n.free[last]

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// registry gives the names of auths numbers, for all shards, for as long as
-// somebody uses them.
+// registry gives each name of an auth a number, for all shards, for as long as something uses
+// it.
 type registry struct {
 	mu    sync.RWMutex
 	ids   map[string]uint32
@@ -26,10 +26,10 @@ func (r *registry) init() {
 	r.names.Store(&[]*authName{})
 }
 
-// name is the name of a number that is in use.
+// name returns the name of a number that is in use.
 func (r *registry) name(id uint32) string { return (*r.names.Load())[id].name }
 
-// use gives a name its number, to be dropped once.
+// use returns the number of a name, and counts a use. Each use is followed by one drop.
 func (r *registry) use(name string) uint32 {
 	if id, ok := r.find(name); ok {
 		return id
@@ -78,8 +78,8 @@ func (r *registry) drop(id uint32) {
 func (r *registry) forget(a *authName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Since then somebody may have taken the name again, and may have dropped it
-	// for good.
+	// Meanwhile another goroutine may have taken the name again, and may have dropped it for
+	// good.
 	if id, ok := r.ids[a.name]; ok && (*r.names.Load())[id] == a && a.uses.Load() == 0 {
 		delete(r.ids, a.name)
 		r.free = append(r.free, a.id)

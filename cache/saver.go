@@ -19,7 +19,7 @@ type saver struct {
 	scopes map[Scope]uint64 // names that the block has, by their place
 }
 
-// someRecords are copied at once, under one lock.
+// someRecords is how many records are copied under one lock.
 const someRecords = 8
 
 func (s *saver) write(b []byte) {
@@ -68,8 +68,8 @@ func (s *saver) table(t *table) {
 	s.block(blockTableEnd)
 }
 
-// shard copies the records of a shard, by their numbers. Those that come meanwhile may
-// be missing.
+// shard copies the records of a shard, in the order of their numbers. Records that are added
+// meanwhile may be missing.
 func (s *saver) shard(t *table, from *shard) {
 	from.mu.RLock()
 	moves, last := from.moves.Load(), from.slab.used
@@ -89,11 +89,11 @@ func (s *saver) shard(t *table, from *shard) {
 	}
 }
 
-// What a record has besides.
+// What a record has besides its fixed fields.
 const (
 	withExtras byte = 1 << iota
 	withTwin
-	withAnswer // the latest end has one
+	withAnswer // the latest end was answered
 	withOwn    // twin.own
 )
 
@@ -158,7 +158,7 @@ func (s *saver) text(x string) {
 	s.b = append(s.b, x...)
 }
 
-// auth adds a name, as text where the block has it for the first time.
+// auth adds a name: as text where it is new in the block, and always as its number there.
 func (s *saver) auth(name string) {
 	at, ok := s.auths[name]
 	if !ok {
@@ -185,8 +185,8 @@ func (s *saver) scope(scope Scope) {
 	}
 }
 
-// tenants writes when each tenant has grown last. That decides whose session goes, of
-// those that have equally many.
+// tenants writes when each tenant has grown last. That decides which of two tenants with
+// equally many sessions loses one.
 func (s *saver) tenants(l *ledger) {
 	const some = 256
 	for from, more := 0, true; more && s.err == nil; from += some {

@@ -6,13 +6,13 @@ import (
 	"math/bits"
 )
 
-// secret is what a table mixes into everything that clients choose or see. It is made
-// of random bytes, and not of a maphash.Seed, because a snapshot has to hold it:
-// sessions are found, and called, by what was made of it.
+// secret is what a table mixes into everything that clients choose or see. It is made of
+// random bytes, and not of a maphash.Seed, because a snapshot has to hold it: keys and stable
+// names depend on it.
 type secret struct {
 	seed   [secretSize]byte
-	names  [2]uint64 // keys the stable names
-	scopes [2]uint64 // keys the mixes of scopes
+	names  [2]uint64 // key of the stable names
+	scopes [2]uint64 // key of the mixes of scopes
 	spread uint64    // odd; spreads keys over the shards
 }
 
@@ -29,9 +29,9 @@ func secretOf(seed [secretSize]byte) secret {
 	return secret{seed, [2]uint64{n(0), n(1)}, [2]uint64{n(2), n(3)}, n(4) | 1}
 }
 
-// mix sets the keys of one scope apart from the same keys in others. The scope
-// itself is compared besides. Who does not know the secret cannot choose names whose
-// mixes have anything to do with each other.
+// mix returns a number that makes the digests of one scope differ from those of others. The
+// scope itself is compared as well. A client that does not know the secret cannot choose names
+// whose mixes are related.
 func (c *secret) mix(s *Scope) uint64 {
 	h := c.scopes[1]
 	h = c.blend(h, s.Tenant)
@@ -39,7 +39,7 @@ func (c *secret) mix(s *Scope) uint64 {
 	return c.blend(h, s.Model)
 }
 
-// blend takes a string into a hash, 16 bytes at a time.
+// blend mixes a string into a hash, 16 bytes at a time.
 func (c *secret) blend(h uint64, s string) uint64 {
 	n := uint64(len(s))
 	for ; len(s) > 16; s = s[16:] {
@@ -68,8 +68,8 @@ func fold(a, b uint64) uint64 {
 	return hi ^ lo
 }
 
-// name is the stable name of the session that was born as the n-th: SipHash-2-4 of n,
-// with 128 bits. Clients see names, and cannot tell from theirs what others are called.
+// name returns the stable name of the session with the birth number n: SipHash-2-4 of n, with
+// 128 bits. A client that sees some names cannot tell others from them.
 func (c *secret) name(n uint64) (k Key) {
 	const length = 8 << 56 // the last block of SipHash says how many bytes there were
 	v0, v1 := c.names[0]^0x736f6d6570736575, c.names[1]^0x646f72616e646f6d^0xee

@@ -1,15 +1,14 @@
 package cache
 
-// SetOptions changes TTL, MaxSessions and MaxPerTenant of a store in use. OnRemove
-// stays what New was given; o.OnRemove is ignored. nil means the zero Options. The
-// errors are those of New, or ErrClosed; after an error nothing has changed.
+// SetOptions changes TTL, MaxSessions and MaxPerTenant of a store in use. It ignores
+// o.OnRemove: OnRemove stays what New was given. A nil o means the zero Options. The errors
+// are those of New, or ErrClosed. After an error nothing has changed.
 //
-// A new TTL holds for the sessions that are there, too: a session that was idle
-// for longer has expired, and a session that had expired before does not come
-// back. What is over new bounds is evicted. The parts of the store stay as many as
-// they are: a store that was made for a few thousand and is to hold a million
-// works, but with more waiting than a store that was made for it. Cost: all
-// sessions.
+// A new TTL also holds for the sessions that exist. A session that was idle for longer has
+// expired, and a session that had expired before does not come back. Sessions over the new
+// bounds are evicted. The number of parts of the store stays what it is: a store that was made
+// for a few thousand sessions can hold a million, but its operations wait for each other more
+// than in a store that was made for them. Cost: all sessions.
 func (m *Memory) SetOptions(o *Options) error {
 	all, err := o.withDefaults()
 	if err != nil {

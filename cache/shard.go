@@ -10,17 +10,17 @@ type shard struct {
 	mu      sync.RWMutex
 	core    *core
 	number  int
-	keys    index // from the digests of this shard to records, which may be another shard's
+	keys    index // maps the digests of this shard to records, which may be in another shard
 	slab    slab
 	shelves [len(sizes)]shelf
-	memos   map[uint32]string // by the record's number, like twins: few sessions have any
+	memos   map[uint32]string // by the record's number, as in twins; few sessions have one
 	twins   map[uint32]*twin
 	scopes  numbers[Scope]
 	tenants numbers[string]
 	auths   []list        // bound records by the auth's number in the registry
-	moves   atomic.Uint32 // to the front of the order of use, times moveStep
+	moves   atomic.Uint32 // how often a record was moved to the front of the order of use, times moveStep
 	exact   bool          // each use moves a session to the front
-	hand    uint32        // the record that was looked at last for one that has expired
+	hand    uint32        // the record that freeExpired looked at last
 	_       [64]byte      // shards of two cores share no cache line
 }
 
@@ -39,7 +39,7 @@ func (s *shard) clear() {
 	s.auths, s.hand = nil, 0
 }
 
-// held is a record of a shard that is locked; the zero held is none.
+// held is a record whose shard is locked; the zero held is none.
 type held struct {
 	s *shard
 	i uint32 // the record's number, by which it is linked
@@ -52,7 +52,7 @@ func (h held) hasName(d digest) bool {
 	return h.r.home.Load() == uint64(d) || h.extras().hasName(d)
 }
 
-// home is the record at a home, whose time may be over.
+// home returns the record whose home is d. It may have expired.
 func (s *shard) home(d digest) (h held) {
 	for n := 0; d != 0; n++ {
 		to := s.keys.find(d.bits(), n)
@@ -68,16 +68,16 @@ func (s *shard) home(d digest) (h held) {
 	return held{}
 }
 
-// A stamp is the count of moves when its record was moved to the front of the order of use.
-// The lowest bit says that it was used since then.
+// A stamp is the count of moves when its record was last moved to the front of the order of
+// use. Its lowest bit says that the record was used since then.
 const (
 	usedSince = 1
 	moveStep  = 2
 )
 
-// renewed notes that a session was used. It reports whether the session has to be moved to
-// the front of the order of use, which takes the lock from all others. In a large store
-// it need not: a bit is set, and whoever looks for the oldest session counts with that.
+// renewed notes that a session was used. It reports whether the caller has to move the session
+// to the front of the order of use, for which it needs the lock. In a large store a bit is set
+// instead, and oldest takes it into account.
 func (s *shard) renewed(r *record) (move bool) {
 	stamp := r.stamp.Load()
 	if s.exact {
@@ -91,7 +91,7 @@ func (s *shard) renewed(r *record) (move bool) {
 
 func (s *shard) promote(i uint32, r *record) {
 	if r.stamp.Load() == s.moves.Load() {
-		return // it is in front
+		return // it is at the front
 	}
 	r.stamp.Store(s.moves.Add(moveStep))
 	t := s.tenantOf(r)
@@ -103,12 +103,13 @@ func (s *shard) tenantOf(r *record) *entry[string] {
 	return s.tenants.at(s.scopes.at(r.scope.Load()).tenant)
 }
 
-// few is how many sessions are looked at for the oldest one.
+// few is how many records oldest looks at.
 const few = 16
 
-// oldest is the tenant's least recently used record here, but not the one whose home is
-// keep. A record that was not used since it was moved to the front is older than all in
-// front of it. Those behind it may have been used later. So the times of a few are compared.
+// oldest returns the tenant's least recently used record in the shard, except for the one
+// whose home is keep. It walks from the end of the order of use. A record that was not used
+// since it was moved is older than all records before it. A record that was used since may not
+// be, so oldest compares the times of a few.
 func (s *shard) oldest(tenant *entry[string], keep digest) (found held) {
 	for i, seen := tenant.list.tail, 0; i != 0 && seen < few; seen++ {
 		r := s.slab.at(i)
@@ -125,8 +126,9 @@ func (s *shard) oldest(tenant *entry[string], keep digest) (found held) {
 	return found
 }
 
-// evictOldest removes what oldest has found. Those that were used since they were moved, and
-// stand behind it, are moved to the front, so that nobody has to look at them again.
+// evictOldest removes the record that oldest has returned. It moves the records behind that
+// one to the front if they were used since they were last moved, so that the next call of
+// oldest does not look at them again.
 func (s *shard) evictOldest(tenant *entry[string], out held, why Cause, now moment, gone *leavings) {
 	for range few {
 		i := tenant.list.tail
@@ -142,8 +144,8 @@ func (s *shard) evictOldest(tenant *entry[string], out held, why Cause, now mome
 	s.take(out, why, now, true, gone)
 }
 
-// insert makes a new session that is bound to auth; nobody has its home. It
-// reports whether the store has too many now.
+// insert makes a new session that is bound to auth. No session may have its home. over says
+// that the store now has too many.
 func (s *shard) insert(scope *Scope, home digest, born uint64, auth string, now moment, gone *leavings) (h held, over bool) {
 	s.freeExpired(now, gone)
 	i := s.slab.take()
@@ -168,9 +170,9 @@ func (s *shard) insert(scope *Scope, home digest, born uint64, auth string, now 
 	return held{s, i, r}, s.core.tenants.add(t.account)
 }
 
-// exchange removes the oldest session here of the tenant that has just got a new one, if one
-// of that tenant has to go and this one will do. It returns the tenant's account if there are
-// too many after that, else nil.
+// exchange removes the tenant's oldest session in the shard of h, its newest, if that tenant
+// has to lose one and the ledger accepts this one. It returns the tenant's account if there
+// are still too many, else nil.
 func (s *shard) exchange(h held, now moment, gone *leavings) (over *account) {
 	t := s.tenantOf(h.r)
 	out := s.oldest(t, digest(h.r.home.Load()))
@@ -187,7 +189,7 @@ func (s *shard) exchange(h held, now moment, gone *leavings) (over *account) {
 	return over
 }
 
-// scope is the number of a scope, for a record that is about to use it.
+// scope returns the number of a scope, for a record that is about to use it.
 func (s *shard) scope(scope *Scope) uint32 {
 	if id, ok := s.scopes.find(*scope); ok {
 		return id
@@ -205,8 +207,8 @@ func (s *shard) scope(scope *Scope) uint32 {
 	return id
 }
 
-// freeExpired looks at the next few records and frees those that have expired: more
-// than one an insert, so that the store shrinks to what lives.
+// freeExpired looks at the next few records and frees those that have expired. It may free
+// several for one insert, so that the store shrinks to its live sessions.
 func (s *shard) freeExpired(now moment, gone *leavings) {
 	const look, free = 8, 4
 	for looked, freed := 0, 0; looked < look && freed < free && uint32(looked) < s.slab.used; looked++ {
@@ -220,8 +222,8 @@ func (s *shard) freeExpired(now moment, gone *leavings) {
 	}
 }
 
-// remove takes a session out of everything in its shard. Its aliases go when the lock is
-// released: until then they lead nowhere.
+// remove removes a session from its shard. Its aliases are deleted after the lock is released;
+// until then they find nothing.
 func (s *shard) remove(h held, why Cause, now moment, gone *leavings) {
 	s.take(h, why, now, false, gone)
 }
@@ -266,19 +268,19 @@ func (s *shard) lose(h held, why Cause, now moment, gone *leavings) {
 	})
 }
 
-// tell notes for OnRemove that a binding has ended.
+// tell notes a call of OnRemove for a binding that ends.
 func (s *shard) tell(h held, why Cause, now moment, gone *leavings) {
 	if s.core.onRemove != nil {
 		gone.removals = append(gone.removals, removal{s.scopeOf(h.r), h.binding(h.r.load(), now), why})
 	}
 }
 
-// scopeOf is the scope of a record.
+// scopeOf returns the scope of a record.
 func (s *shard) scopeOf(r *record) Scope { return s.scopes.at(r.scope.Load()).name }
 
 // rebind binds a session to an auth anew, whether it is bound or not.
 func (s *shard) rebind(h held, auth string) {
-	to := s.core.auths.use(auth) // before the old one is let go: it may be the same
+	to := s.core.auths.use(auth) // before the old one is dropped: it may be the same
 	if h.r.load().cause() == 0 {
 		s.unlinkAuth(h.i, h.r)
 	}
@@ -300,7 +302,7 @@ func (s *shard) rename(h held, to string) {
 	s.core.auths.drop(old)
 }
 
-// linkAuth binds a record to an auth, whose number it uses from now on.
+// linkAuth binds a record to an auth, whose number the caller has taken with use.
 func (s *shard) linkAuth(i uint32, r *record, auth uint32) {
 	r.change(func() { r.auth.Store(auth) })
 	for int(auth) >= len(s.auths) {
@@ -313,14 +315,14 @@ func (s *shard) unlinkAuth(i uint32, r *record) {
 	s.slab.cut(&s.auths[r.auth.Load()], i, byAuth)
 }
 
-// ofAuth are the records that are bound to an auth.
+// ofAuth runs do for the records that are bound to an auth.
 func (s *shard) ofAuth(auth uint32, do func(held)) {
 	if int(auth) < len(s.auths) {
 		s.slab.each(&s.auths[auth], byAuth, func(i uint32, r *record) { do(held{s, i, r}) })
 	}
 }
 
-// ofTenant are the records of a tenant, live or not.
+// ofTenant runs do for the records of a tenant, live or not.
 func (s *shard) ofTenant(name string, do func(held)) {
 	if id, ok := s.tenants.find(name); ok {
 		// The entry may be gone after the last record is.
@@ -329,7 +331,7 @@ func (s *shard) ofTenant(name string, do func(held)) {
 	}
 }
 
-// all are the records, live or not.
+// all runs do for all records, live or not.
 func (s *shard) all(do func(held)) {
 	for i := uint32(1); i <= s.slab.used; i++ {
 		if r := s.slab.at(i); r.home.Load() != 0 {

@@ -1,24 +1,24 @@
 package cache
 
-// shelf holds lists of numbers of one length, as a slab holds records: the extras of
-// sessions that have up to so many keys.
+// shelf holds items: lists of numbers, all of one length. They are the extras of sessions that
+// have up to so many keys. As in a slab, no item has an allocation of its own.
 type shelf struct {
 	blocks [][]digest
 	used   uint32 // items that were ever taken
-	free   uint32 // the first of those that were given back; each has the next one
+	free   uint32 // the first item that was given back; each holds the number of the next
 }
 
 // shelfBlock is how many numbers a block holds: 4 KiB.
 const shelfBlock = 512
 
-// item is the i-th of the items of a size, from 1.
+// item returns the i-th item, counted from 1.
 func (s *shelf) item(i uint32, size int) []digest {
 	some := uint32(shelfBlock / size)
 	at := int((i-1)%some) * size
 	return s.blocks[(i-1)/some][at : at+size : at+size]
 }
 
-// take is an item that is all zeros.
+// take returns the number of an item that is all zeros.
 func (s *shelf) take(size int) uint32 {
 	if i := s.free; i != 0 {
 		it := s.item(i, size)

@@ -7,20 +7,19 @@ import (
 )
 
 const (
-	// maxName is how many bytes of a name are kept.
+	// maxName is how long a name may be that is kept as it is, in bytes.
 	maxName = 128
-	// marker begins every name that stands for another one.
+	// marker is the prefix of a name's short form.
 	marker = "sha256:"
 )
 
-// Short returns the scope as a store keeps it. A name of at most 128 bytes stays
-// as it is. A longer name becomes "sha256:" and its SHA-256 in hex. So does a
-// short name that begins with "sha256:": for that reason two names are never
-// kept as one. Short allocates nothing if all names stay.
+// Short returns the scope as a store keeps it. A name of at most 128 bytes stays as it is. A
+// longer name becomes "sha256:" and its SHA-256 in hex. So does a short name that begins with
+// "sha256:", so that two names never become one. Short allocates nothing if all names stay.
 //
-// Short is for other stores, and for whoever keeps a table by scope. A Store
-// shortens by itself what it is given, so give it the names themselves: a name
-// that is shortened twice is a third name.
+// Short is for other stores, and for callers that keep a table by scope. A Store shortens the
+// names that it is given. So give it the names themselves: a name that is shortened twice is a
+// third name.
 func (s Scope) Short() Scope {
 	if s.fits() {
 		return s
@@ -38,7 +37,7 @@ func (s Scope) clone() Scope {
 	return Scope{Tenant: strings.Clone(s.Tenant), Pool: strings.Clone(s.Pool), Model: strings.Clone(s.Model)}
 }
 
-// short is one name as a store keeps it.
+// short returns a name as a store keeps it.
 func short(name string) string {
 	if fits(name) {
 		return name

@@ -2,18 +2,18 @@ package cache
 
 import "sync/atomic"
 
-// slab holds records in blocks, by numbers from 1: no allocation for each, and no
-// pointer for the garbage collector to follow. A record stays where it is, so a number
-// that was ever given may be looked at while another goroutine takes or gives.
+// slab holds records in blocks and numbers them from 1. So a record has no allocation of its
+// own, and the garbage collector has no pointer to follow. A record never moves: any goroutine
+// may look at a number that was ever given, while another one takes or gives records.
 type slab struct {
 	blocks atomic.Pointer[[]*block]
 	used   uint32 // numbers that were ever given
-	free   uint32 // the first of those that were given back, linked by auth
+	free   uint32 // the first number that was given back; these are linked by auth
 	n      int    // records that are in use
 }
 
-// block fills 4 KiB, a size that the allocator has, so that each record is in one line
-// of the processor's cache.
+// block fills 4 KiB, a size class of the allocator, so that each record is in one line of the
+// processor's cache.
 type block struct {
 	records [slabBlock]record
 	byAuth  [slabBlock]links
@@ -30,7 +30,8 @@ func (s *slab) at(i uint32) *record {
 	return &(*s.blocks.Load())[(i-1)/slabBlock].records[(i-1)%slabBlock]
 }
 
-// look is at for any number, nil if that was never given. It may be called at any time.
+// look is at for any number: it returns nil if the number was never given. It may be called at
+// any time.
 func (s *slab) look(i uint32) *record {
 	blocks := *s.blocks.Load()
 	if n := (i - 1) / slabBlock; n < uint32(len(blocks)) {
@@ -46,7 +47,7 @@ func (s *slab) take() uint32 {
 		return i
 	}
 	if blocks := *s.blocks.Load(); int(s.used) == len(blocks)*slabBlock {
-		blocks = append(blocks, new(block)) // those who look have the shorter slice
+		blocks = append(blocks, new(block)) // look may still read the shorter slice
 		s.blocks.Store(&blocks)
 	}
 	s.used++
@@ -59,7 +60,7 @@ func (s *slab) give(i uint32) {
 	s.free = i
 }
 
-// Which of a record's links are meant.
+// linked says which of a record's links are meant.
 type linked uint8
 
 const (
@@ -77,12 +78,12 @@ func (s *slab) links(i uint32, by linked) *links {
 	return &b.records[(i-1)%slabBlock].byUse
 }
 
-// list is the head, the tail and the length of linked records.
+// list is a list of linked records: its head, tail and length.
 type list struct {
 	head, tail, n uint32
 }
 
-// push puts a record in front.
+// push adds a record at the front.
 func (s *slab) push(l *list, i uint32, by linked) {
 	*s.links(i, by) = links{next: l.head}
 	if l.head != 0 {
@@ -94,7 +95,7 @@ func (s *slab) push(l *list, i uint32, by linked) {
 	l.n++
 }
 
-// cut takes a record out.
+// cut removes a record.
 func (s *slab) cut(l *list, i uint32, by linked) {
 	k := *s.links(i, by)
 	if k.prev != 0 {
@@ -110,8 +111,7 @@ func (s *slab) cut(l *list, i uint32, by linked) {
 	l.n--
 }
 
-// each calls do for every record of a list; do may take out the record that it
-// is given.
+// each calls do for every record of a list. do may remove the record that it is given.
 func (s *slab) each(l *list, by linked, do func(uint32, *record)) {
 	for next := l.head; next != 0; {
 		i := next

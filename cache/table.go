@@ -1,7 +1,7 @@
 package cache
 
-// perShard is how many records a shard is to hold at least, if a table is to
-// have more than one.
+// perShard is the least number of records that each shard holds, if a table has more than one
+// shard.
 const perShard = 256
 
 // table holds records in shards. A Memory has two: the sessions and the notes.
@@ -27,7 +27,7 @@ func (t *table) init(o *Options, from origin) {
 	t.tenants.limit(o)
 }
 
-// at is the number of the shard of a key.
+// at returns the number of the shard of a key.
 func (t *table) at(d digest) int {
 	return int(d >> 1 >> (t.shift - 1)) // a shift by 64 in two steps
 }
@@ -50,8 +50,8 @@ func (t *table) each(do func(s *shard, now moment, gone *leavings)) error {
 	return nil
 }
 
-// on runs do for the live session of a binding, whatever its generation, with
-// its shard locked.
+// on runs do for the live session of a binding, whatever its generation, with its shard
+// locked.
 func (t *table) on(b *Binding, do func(h held, now moment, gone *leavings)) error {
 	if t.closed.Load() {
 		return ErrClosed
@@ -69,7 +69,7 @@ func (t *table) on(b *Binding, do func(h held, now moment, gone *leavings)) erro
 	return nil
 }
 
-// refer is home for who knows the number that the record had.
+// refer is home for a caller that knows the number that the record had.
 func (s *shard) refer(home digest, i uint32) held {
 	if home == 0 {
 		return held{}
@@ -101,8 +101,8 @@ func (t *table) unlock(set *lockset, write bool) {
 	}
 }
 
-// clean deletes the entries that were left behind, and tells who has to be told.
-// It is called with no lock held.
+// clean deletes the index entries that were left behind, and calls OnRemove. It is called with
+// no lock held.
 func (t *table) clean(gone *leavings) {
 	for _, e := range gone.aliases {
 		t.forget(e)

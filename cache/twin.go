@@ -2,33 +2,35 @@ package cache
 
 import "time"
 
-// Two conversations that begin with the same words share a session until one of
-// them goes on. If a third one begins with these words then, it takes their common
-// end. Whoever has not gone on is led to the third by that end, but has been served
-// where the first is. So the third remembers whom it has taken the end from, and the
-// first how many have not gone on. How many conversations share an end is how often
-// it was served: a request that failed and was sent again is served once.
+// Two conversations that begin with the same words share a session until one of them
+// continues. A third conversation may then begin with these words, and its session takes the
+// common end. When the second conversation continues, that end finds the third one's session,
+// but the second was served by the auth of the first one's. So the third one's session
+// remembers from which session it has taken the end (its elder), and the shared session
+// remembers how many conversations have not continued. How often an end was served tells how
+// many conversations share it: a request that failed and was sent again is served once.
 //
-// Where answers are known, the second conversation takes the end at once, and each is
-// found by its answer. A client may write its answer in other words. Then the end leads
-// to whoever has waited for longest.
+// If answers are known, the session of the second conversation takes the end at once, and the
+// answers find the sessions. A client may write its answer in other words. Then the end finds
+// the session that has waited for longest.
 
-// twin is what only sessions remember that were shared, or whose end was taken.
+// twin is what a session remembers only if it was shared, or if its end or that of another
+// session was taken.
 type twin struct {
-	awaited uint32 // requests that ended in key, and of which nothing has followed
-	own     bool   // one of them is the session's own
+	awaited uint32 // requests that came with key, and whose conversations have not continued
+	own     bool   // one of them belongs to the session itself
 	key     digest
-	since   int64 // when the first of them went on
+	since   int64 // when the first of them continued
 
-	taken digest // the end that was taken from elder
+	taken digest // the end that this session has taken from elder
 	elder alias
 }
 
-// twinTime is for how long those are awaited that have not gone on: a request that
-// was only sent twice must not attract others for ever.
+// twinTime is how long a session waits for conversations that have not continued. A request
+// that was only sent twice must not attract others for ever.
 const twinTime = 5 * time.Minute
 
-// twin is the session's, nil for nearly all sessions.
+// twin returns the session's twin, nil for nearly all sessions.
 func (h held) twin() *twin {
 	if e := h.extras(); e == nil || e[0]&hasTwin == 0 {
 		return nil
@@ -36,7 +38,7 @@ func (h held) twin() *twin {
 	return h.s.twins[h.i]
 }
 
-// needTwin is the session's, made if there is none.
+// needTwin returns the session's twin. It makes one if there is none.
 func (h held) needTwin() *twin {
 	t := h.twin()
 	if t == nil {
@@ -47,8 +49,8 @@ func (h held) needTwin() *twin {
 	return t
 }
 
-// goOn says that a request has followed on an end, and that the session is about to
-// get a new latest end.
+// goOn notes that a conversation continues, and that the session is about to get a new latest
+// end. by is the key that found the session.
 func (h held) goOn(by digest, now moment) {
 	e := h.extras()
 	if e == nil {
@@ -65,14 +67,14 @@ func (h held) goOn(by digest, now moment) {
 	}
 }
 
-// robbed says that the latest end is about to be taken.
+// robbed notes that another session is about to take the latest end.
 func (h held) robbed(d digest, now moment) {
 	t, e := h.needTwin(), h.extras()
 	t.awaited, t.own, t.key, t.since = max(1, e.served()), true, d, now.at
 	e.set(e.answered(), e.asked(), 0)
 }
 
-// adopt remembers whom an end was taken from.
+// adopt notes that the session has taken d from elder.
 func (h held) adopt(elder alias, d digest) {
 	if elder.born != 0 {
 		t := h.needTwin()
@@ -80,7 +82,7 @@ func (h held) adopt(elder alias, d digest) {
 	}
 }
 
-// elder is whom an end was taken from, zero for nobody.
+// elder returns the session from which h has taken d, zero if there is none.
 func (h held) elder(d digest) (a alias) {
 	if t := h.twin(); t != nil && t.taken == d {
 		a = t.elder
@@ -88,14 +90,15 @@ func (h held) elder(d digest) (a alias) {
 	return a
 }
 
-// awaits reports whether requests have ended in d of which nothing has followed.
+// awaits reports whether there are requests that came with d and whose conversations have not
+// continued.
 func (h held) awaits(d digest, now moment) bool {
 	t := h.twin()
 	return t != nil && t.awaited > 0 && t.key == d && now.at-t.since < int64(twinTime)
 }
 
-// elder is the session that has an end which is about to be taken, if it awaits
-// somebody there.
+// elder returns the session that has the end d, which is about to be taken. It returns zero if
+// that session does not wait for any conversation there.
 func (o *op) elder(d digest) (a alias) {
 	h := o.owner(d)
 	if !h.ok() {
@@ -110,11 +113,12 @@ func (o *op) elder(d digest) (a alias) {
 	return a
 }
 
-// maxElders bounds how many sessions are asked for one end.
+// maxElders bounds how many elders are asked for one end.
 const maxElders = 8
 
-// eldest is who has waited for longest among those from whom an end was taken one
-// after another, zero if nobody waits. from is whom the latest has taken it from.
+// eldest follows the elders from whom an end was taken one after another, and returns the one
+// that has waited for longest, or zero if none waits. from is the elder of the session that
+// has the end now.
 func (o *op) eldest(from alias, d digest) (a alias) {
 	for range maxElders {
 		if from.born == 0 {

@@ -7,7 +7,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// Checks of a store that is a cache.Admin. Other stores pass them.
+// Checks of a store that is a cache.Admin. A store that is not passes them.
 
 func invalidateSession(r *run) {
 	if r.admin == nil {
@@ -34,7 +34,7 @@ func invalidateSession(r *run) {
 	r.check(again.Session != b.Session, "a session that was invalidated has kept its name")
 }
 
-// lost demands that sessions have lost their auth, and are there.
+// lost demands that sessions exist and have lost their auth.
 func (r *run) lost(sc cache.Scope, k cache.Keys, auth, why string) {
 	b, ok, err := r.s.Peek(r.ctx, sc, k)
 	r.noError("Peek", err)
@@ -49,9 +49,9 @@ func invalidateAuth(r *run) {
 		r.bound(named(fmt.Sprint("s", i), fmt.Sprint("alias", i)), string("ABC"[i%3]))
 	}
 	b, _ := r.get(scope, named("s0"))
-	r.move(b, "B") // has left A in time
+	r.move(b, "B") // has left A before the operation
 	b, _ = r.get(scope, named("s3"))
-	r.unbind(b, true, "current") // has lost A in time
+	r.unbind(b, true, "current") // has lost A before the operation
 	invalidate := func(want int) {
 		n, err := r.admin.InvalidateAuth(r.ctx, "A")
 		r.noError("InvalidateAuth", err)

@@ -6,10 +6,9 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// Checks of what the content of a conversation shows besides its ends: marks, and
-// answers.
+// Checks of what the content of a conversation contains besides its ends: marks and answers.
 
-// marked is a request with marks.
+// marked returns the keys of a request with marks.
 func marked(k cache.Keys, marks ...string) cache.Keys {
 	for i, m := range marks {
 		k.Marks[i] = key(m)

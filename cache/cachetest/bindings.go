@@ -7,7 +7,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// Checks of generations, of the life of a binding, and of what outlives it.
+// Checks of generations, of bindings, and of what a session keeps without its binding.
 
 func generations(r *run) {
 	seen := map[uint64]bool{0: true}
@@ -141,7 +141,7 @@ func uses(r *run) {
 	r.at(scope, named("s"), "A", "served")
 }
 
-// losses are the ways of a store to take a session's auth.
+// losses are the ways in which a session can lose its auth.
 func (r *run) losses() map[cache.Cause]func(cache.Binding) {
 	all := map[cache.Cause]func(cache.Binding){
 		cache.Unbound:  func(b cache.Binding) { r.unbind(b, true, "current") },

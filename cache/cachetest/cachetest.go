@@ -1,5 +1,6 @@
-// Package cachetest checks a [cache.Store] against its contract. It is for
-// whoever writes a store, over a shared database for example.
+// Package cachetest checks a [cache.Store] against its contract, for authors of a store, for
+// example over a shared database. A store says which auth a session is bound to: an auth is
+// what the gateway chooses among, such as a credential, an account or a replica.
 //
 //	func TestStore(t *testing.T) {
 //		cachetest.Test(t, cachetest.Harness{
@@ -8,10 +9,10 @@
 //		})
 //	}
 //
-// A store that uses the clock of this process can be tested in a synctest bubble,
-// where nothing has to wait. The name of a check says what it demands; [Checks]
-// gives the checks one by one. A store that is a [cache.Admin] is checked for that,
-// too. A store that is an [io.Closer] is closed, and checked for what it says then.
+// A store that uses the clock of this process can be tested in a synctest bubble, where no
+// test has to wait. The name of a check says what it demands; [Checks] returns the checks one
+// by one. If the store is a [cache.Admin], that is checked, too. If it is an [io.Closer], it
+// is closed, and its operations are checked after that.
 package cachetest
 
 import "testing"
@@ -27,7 +28,7 @@ func Test(t *testing.T, h Harness) {
 	}
 }
 
-// Checks are all demands on a store.
+// Checks returns all checks.
 func Checks() []Check {
 	return []Check{
 		{"first-wins", firstWins},

@@ -53,7 +53,7 @@ func notesApart(r *run) {
 		r.noted(sc, "s", "", "a session is a note")
 		r.noted(sc, "also", "", "a session is a note")
 	}
-	for i := range 900 { // as many sessions as the store has room for
+	for i := range 900 { // nearly as many sessions as the store has room for
 		r.bound(named(fmt.Sprint("s", i)), "A")
 	}
 	for i := range 2000 {

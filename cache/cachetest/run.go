@@ -11,16 +11,15 @@ import (
 
 // Harness gives the checks a store.
 type Harness struct {
-	// New makes an empty store. Its sessions live for ttl after their last use,
-	// and it has room for a thousand sessions and a thousand notes. Each check
-	// asks for one store.
+	// New makes an empty store. Its sessions must live for ttl after their last use. It must
+	// have room for a thousand sessions and a thousand notes. Each check calls New once.
 	New func(ttl time.Duration) (cache.Store, error)
-	// Sleep lets this much time pass for the store. The longest time that a check
-	// asks for at once is 1.5 times the TTL.
+	// Sleep lets this much time pass for the store. No check sleeps for more than 1.5 times
+	// the TTL at once.
 	Sleep func(time.Duration)
 }
 
-// TTL is the TTL that the checks ask New for.
+// TTL is what the checks give to New.
 const TTL = time.Minute
 
 // Check is one demand on a store.
@@ -29,8 +28,7 @@ type Check struct {
 	run  func(*run)
 }
 
-// Run runs one check. The error says what the store did and what it should have
-// done.
+// Run runs the check. The error says what the store did and what it should have done.
 func (c Check) Run(h Harness) (err error) {
 	defer func() {
 		switch v := recover().(type) {
@@ -54,11 +52,11 @@ func (c Check) Run(h Harness) (err error) {
 	return nil
 }
 
-// run is one check at work.
+// run is a check that runs.
 type run struct {
 	Harness
 	s     cache.Store
-	admin cache.Admin // nil if the store is none
+	admin cache.Admin // nil if the store is no cache.Admin
 	ctx   context.Context
 }
 
@@ -82,7 +80,7 @@ func key(name string) (k cache.Key) {
 	return k
 }
 
-// named is a request with explicit ids.
+// named returns the keys of a request with explicit ids.
 func named(names ...string) (k cache.Keys) {
 	for i, n := range names {
 		k.Names[i] = key(n)
@@ -90,8 +88,8 @@ func named(names ...string) (k cache.Keys) {
 	return k
 }
 
-// content is a request that only its content names: its own end, and those
-// before it.
+// content returns the keys of a request that only its content names: its own end, and earlier
+// ends.
 func content(end string, past ...string) cache.Keys {
 	k := cache.Keys{End: key(end)}
 	for _, p := range past {
@@ -100,7 +98,7 @@ func content(end string, past ...string) cache.Keys {
 	return k
 }
 
-// with is a request with other keys that are bound besides.
+// with adds Also keys to a request.
 func with(k cache.Keys, also ...string) cache.Keys {
 	for i, a := range also {
 		k.Also[i] = key(a)
@@ -114,7 +112,7 @@ func (r *run) bind(sc cache.Scope, k cache.Keys, auth string) (cache.Binding, bo
 	return b, existed
 }
 
-// bound binds a session that must not be bound.
+// bound binds a session, and demands that it was not bound.
 func (r *run) bound(k cache.Keys, auth string) cache.Binding {
 	b, existed := r.bind(scope, k, auth)
 	r.check(!existed && b.Bound() && b.Auth == auth, "a session without an auth was bound to %q, existed %v, want %q", b.Auth, existed, auth)
@@ -133,8 +131,8 @@ func (r *run) peek(k cache.Keys) (cache.Binding, bool) {
 	return b, ok
 }
 
-// at demands where a session is bound, "" for no session; it looks and does not
-// touch.
+// at demands that a session is bound to auth, "" for no session. It uses Peek, so it changes
+// nothing.
 func (r *run) at(sc cache.Scope, k cache.Keys, auth, why string) {
 	b, ok, err := r.s.Peek(r.ctx, sc, k)
 	r.noError("Peek", err)
@@ -182,7 +180,7 @@ func (r *run) remember(sc cache.Scope, k, auth string) {
 	r.noError("Remember", r.s.Remember(r.ctx, sc, key(k), auth))
 }
 
-// noted demands what was noted under a key, "" for nothing.
+// noted demands that an auth was noted under a key, "" for none.
 func (r *run) noted(sc cache.Scope, k, auth, why string) {
 	got, ok, err := r.s.Recall(r.ctx, sc, key(k))
 	r.noError("Recall", err)

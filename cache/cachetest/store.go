@@ -110,7 +110,7 @@ func scopes(r *run) {
 	}
 }
 
-// apart demands that scopes do not meet, and leaves a session in each.
+// apart demands that no two scopes share a session, and leaves a session in each.
 func (r *run) apart(all []cache.Scope) {
 	name := func(i int) string { return fmt.Sprint("auth", i) }
 	for i, sc := range all {
@@ -131,7 +131,7 @@ func longNames(r *run) {
 	var all []cache.Scope
 	var auths []string
 	for i := range 3 {
-		long := strings.Repeat("x", 1<<20) + fmt.Sprint(i) // told apart at the end only
+		long := strings.Repeat("x", 1<<20) + fmt.Sprint(i) // they differ only at the end
 		auths = append(auths, long)
 		all = append(all, cache.Scope{Tenant: long}, cache.Scope{Pool: long}, cache.Scope{Model: long}, cache.Scope{Tenant: long}.Short())
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// Checks of what happens as time passes. The clock of the harness may be a real
-// one, and go on while a check looks.
+// Checks of what happens as time passes. The clock of the harness may be a real one, which
+// runs on during a check.
 
 func near(got, want time.Duration) bool {
 	return got >= want-time.Second && got <= want+5*time.Second

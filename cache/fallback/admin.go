@@ -15,8 +15,8 @@ var ErrAway = errors.New("fallback: the store is away")
 // maxLater is how many operations of cache.Admin are kept to be repeated.
 const maxLater = 1024
 
-// change runs an operation of Admin that changes something. here is done in any case,
-// with the lock held. do runs once more, later, if remote is away: it must not write what
+// change runs an operation of Admin that changes something. The function here runs in any
+// case, with the lock held. If remote is away, do runs again later, so it must not write what
 // the caller reads.
 func (s *Store) change(ctx context.Context, here func(), do func(context.Context) (int, error)) (int, error) {
 	if err := s.able(); err != nil {
@@ -39,12 +39,12 @@ func (s *Store) change(ctx context.Context, here func(), do func(context.Context
 		}
 		s.mu.Unlock()
 		n, err := s.admit(ctx, do)
-		// What was learned meanwhile may be as it was before. The caller's own end, too,
-		// says nothing of what was done.
+		// What was learned meanwhile may be from before the operation. That the caller's
+		// context has ended does not say whether remote has done it.
 		s.mu.Lock()
 		here()
 		s.mu.Unlock()
-		if err == nil || ctx.Err() != nil || s.probe() { // remote is there, and cannot do that
+		if err == nil || ctx.Err() != nil || s.probe() { // remote answers, and cannot do that
 			return n, err
 		}
 		s.failed.Add(1)
@@ -61,7 +61,7 @@ func (s *Store) admit(ctx context.Context, do func(context.Context) (int, error)
 	return do(ctx)
 }
 
-// able is the error of an operation of Admin that cannot be done at all.
+// able returns the error of an operation of Admin that cannot be done at all.
 func (s *Store) able() error {
 	if err := s.alive(); err != nil || s.admin != nil {
 		return err
@@ -69,7 +69,7 @@ func (s *Store) able() error {
 	return errNoAdmin
 }
 
-// alive is the error of an operation that does nothing.
+// alive returns the error of an operation that changes nothing.
 func (s *Store) alive() error {
 	if s.ended() {
 		return cache.ErrClosed
@@ -111,8 +111,8 @@ func (s *Store) InvalidateTenant(ctx context.Context, tenant, auth string) (n in
 	})
 }
 
-// forget removes the sessions and notes of a tenant, or of all, that are at an auth, or
-// at any.
+// forget removes sessions and notes: of one tenant, or of all, and of one auth, or of any if
+// auth is empty. With an auth, the sessions stay and lose it.
 func (s *Store) forget(tenant string, all bool, auth string) {
 	is := func(scope cache.Scope, at string) bool {
 		return (all || scope.Tenant == tenant) && (auth == "" || at == auth)
@@ -174,15 +174,15 @@ func (s *Store) CountAuth(ctx context.Context, auth string) (bound int, err erro
 	return s.admit(ctx, func(ctx context.Context) (int, error) { return s.admin.CountAuth(ctx, auth) })
 }
 
-// EditMemos implements [cache.Admin]. edit may be called for a session both here and by
-// remote.
+// EditMemos implements [cache.Admin]. Both this process and remote may call edit for a
+// session.
 func (s *Store) EditMemos(ctx context.Context, edit func(b cache.Binding) (memo string)) error {
 	if err := s.able(); err != nil {
 		return err
 	}
 	type pair struct{ is, edited cache.Binding }
 	s.mu.Lock()
-	all := map[*session][2]pair{} // as it is here, and as it was at remote
+	all := map[*session][2]pair{} // the session here, and as remote knew it
 	s.t.each(func(known *session) {
 		if known.b.Memo != "" || known.remote.Memo != "" {
 			all[known] = [2]pair{{is: known.b}, {is: known.remote}}

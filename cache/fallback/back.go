@@ -12,7 +12,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// leave says that remote is away. It returns false after Close.
+// leave notes that remote is away. It returns false after Close.
 func (s *Store) leave() bool {
 	s.mu.Lock()
 	if s.closed {
@@ -30,7 +30,7 @@ func (s *Store) leave() bool {
 	return true
 }
 
-// become changes the state, with the lock held.
+// become changes the state. The lock is held.
 func (s *Store) become(state State) {
 	s.state.Store(uint32(state))
 	if s.o.OnState != nil {
@@ -38,12 +38,12 @@ func (s *Store) become(state State) {
 	}
 }
 
-// announce tells OnState of what has changed, in that order.
+// announce calls OnState for each change of the state, in their order.
 func (s *Store) announce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.telling {
-		return // whoever does it goes on with these
+		return // the goroutine that does so announces these, too
 	}
 	s.telling = true
 	for len(s.news) > 0 {
@@ -56,10 +56,10 @@ func (s *Store) announce() {
 	s.telling = false
 }
 
-// await asks for remote until it is back and knows what it has to.
+// await probes remote until it is back and has been told everything.
 func (s *Store) await() {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		// Replicas that have lost remote at one moment do not ask for it at one moment.
+		// The pauses are random, so that replicas do not all probe remote at the same moments.
 		timer := time.NewTimer(pause/2 + rand.N(pause))
 		select {
 		case <-s.stop:
@@ -86,8 +86,8 @@ func (s *Store) probe() bool {
 	return err == nil
 }
 
-// settle brings remote up to date, and lets it answer again. It returns false if remote
-// fails meanwhile: what is left stays to be told.
+// settle tells remote what it has missed, and lets it answer again. It returns false if remote
+// fails meanwhile: the rest is told later.
 func (s *Store) settle() bool {
 	s.mu.Lock()
 	s.rounds++
@@ -120,10 +120,10 @@ func (s *Store) settle() bool {
 	return false
 }
 
-// workers is how many questions remote is asked at once when it is back.
+// workers is how many operations run at remote at once when it is back.
 const workers = 8
 
-// each does something for all of a list, some of them at once, until it fails.
+// each calls do for all elements of a list, some at once, until one call returns false.
 func each[E any](all []E, do func(E) bool) bool {
 	var next atomic.Int64
 	var failed atomic.Bool
@@ -166,12 +166,12 @@ func (s *Store) remember(at scoped) bool {
 	return true
 }
 
-// attempts is how often remote is asked for something that it does not do although it
-// answers other questions.
+// attempts is how often an operation is tried that fails at remote although remote answers
+// others.
 const attempts = 3
 
-// repeat repeats what the operations of Admin have changed here. What remote cannot do is
-// dropped in the end.
+// repeat repeats at remote what the operations of Admin have changed here. An operation that
+// remote cannot do is dropped after some attempts.
 func (s *Store) repeat() bool {
 	for tries := 1; ; tries++ {
 		s.mu.Lock()
@@ -199,8 +199,8 @@ func (s *Store) repeat() bool {
 	}
 }
 
-// compare looks whether remote has lost its data. Then it has to be told of all that is
-// known here. What was compared since remote went away is not compared again.
+// compare checks whether remote has lost its data, and notes that remote must then be told all
+// that is known here. It checks each tenant once in an outage.
 func (s *Store) compare() bool {
 	if s.epoch == nil {
 		return true
@@ -236,7 +236,7 @@ func (s *Store) compare() bool {
 	})
 }
 
-// lost notes that remote has to be told of all that is known of a tenant.
+// lost notes that remote must be told all that is known of a tenant.
 func (s *Store) lost(tenant string) {
 	s.t.each(func(known *session) {
 		if known.scope.Tenant == tenant && s.t.live(known) != nil {

@@ -1,5 +1,7 @@
-// Package fallback is for a [cache.Store] that can be away, such as one over a network: a
-// Store in front of it that never fails for that, and never waits for long.
+// Package fallback puts a store in front of another [cache.Store], called remote, that can be
+// unreachable, for example because it is over a network. While remote cannot be reached, this
+// process answers: no operation fails for that reason, and none waits for long. An auth is
+// what the gateway chooses among: a credential, an account, a replica.
 //
 //	remote, err := rediscache.Open("redis://127.0.0.1:6379", nil)
 //	if err != nil { ... }
@@ -10,49 +12,49 @@
 //
 // # While remote answers
 //
-// Each operation is remote's, within Options.Budget. What remote says is remembered, in a
-// bounded table: the binding of each session that this process has seen, by its keys.
+// Remote does each operation, within Options.Budget. This process keeps a bounded table of
+// what remote says: the binding of each session that it has seen, by the session's keys.
 //
 // # While remote is away
 //
-// The first operation that fails, or is late, ends that. From then on the table answers,
-// and nobody waits. A session that is known keeps its auth, its stable name, its
-// generation and its memo. One that is not known can be bound all the same, in this
-// process: its Binding is Away, and package affinity chooses its auth by rendezvous
-// hashing then, by its id, or by the words before its first answer. So replicas choose
-// the same auth without talking. What contracts of cache.Store are about one process
-// hold: the first Bind wins, generations, provisional uses, memos.
+// The first operation that fails or is late begins an outage. From then on the table answers,
+// and no operation waits. A session in the table keeps its auth, its stable name, its
+// generation and its memo. A session that is not in the table is bound in this process. Its
+// Binding is Away, and package affinity then chooses its auth by rendezvous hashing of the
+// session's id, or of the words before its first answer. So replicas choose the same auth
+// without talking to each other. The contracts of cache.Store hold within one process: the
+// first Bind wins, generations, provisional uses, memos.
 //
-// Content is found by its End, by what Past and Also say, and by the keys of answers. Two
-// conversations that begin with the same words are one meanwhile, and Marks are not
-// looked at.
+// The content of a conversation is found by its End, by Past and Also, and by the keys of
+// answers. Two conversations that begin with the same words are one session during an outage,
+// and Marks are ignored.
 //
 // # When remote is back
 //
-// One goroutine asks for it, first after 20 ms, then ever more seldom, at least once a
-// second. When it answers within the Budget, this process repeats what operations of
-// cache.Admin have changed, and then offers what it has bound, moved, confirmed, released,
-// used and lost meanwhile, eight sessions at a time. If another replica was faster, its
-// choice counts. After that remote answers again. Results of requests that were picked for
-// meanwhile find what their session has become, unless another replica's choice counts.
-// Then they say nothing about that.
+// One goroutine probes remote: first after about 20 ms, then after ever longer pauses, of a
+// second and a half at most. When remote answers within the Budget, this process repeats the
+// operations of cache.Admin. Then it offers the sessions that it has bound, moved, confirmed,
+// released, used or lost meanwhile, eight at a time. If another replica was faster, that
+// replica's choice counts. After that remote answers again. A result of a request that was
+// picked for during the outage then applies to what its session has become. If another
+// replica's choice counts, such a result changes nothing.
 //
-// An operation that remote has done, although its answer came too late, is reckoned with.
-// One that it has done although it said otherwise is not.
+// Remote may have done an operation although its answer came too late: the Store takes that
+// into account. It does not expect that remote has done an operation that it reports as
+// failed.
 //
-// So for sessions with ids of their own, who asks one process cannot see an outage in what
-// is bound where, in memos, or in what becomes of results. model_test.go compares random
-// histories with a store that was never away. The exceptions: of one session no more than
-// 16 open uses are carried over, generations are other ones, a session that was new in the
-// outage gets another stable name after it, one that was lost meanwhile may have another
-// Cause, and Binding.SinceServed may be too long by as long as
-// offering takes.
+// So for sessions with ids of their own, callers of one process cannot see an outage in
+// bindings, in memos, or in the effect of results. model_test.go compares random histories
+// with a store that was never away. There are exceptions: no more than 16 open uses of a
+// session are carried over; generations differ; a session that was new in the outage gets
+// another stable name after it; a session that was lost in it may have another Cause; and
+// Binding.SinceServed may be too long by the time that offering takes.
 //
 // # When remote has lost its data
 //
-// That happens if it was restarted empty, or flushed. If it has an Epoch, see [Epoch], this
-// process asks for that after an outage, and whenever remote does not know what is known
-// here. If it has changed, this process offers all sessions and notes that it knows. What
-// is missing under the same epoch was removed, or has expired. A session that was used in
-// an outage that was longer than the TTL has expired there alone, and is offered.
+// Remote loses its data if it is flushed, or restarted empty. If remote implements [Epoch],
+// this process asks for the epoch after an outage, and whenever remote does not know what is
+// in the table. If the epoch has changed, this process offers all sessions and notes that it
+// knows. If it has not, what is missing was removed or has expired. A session that was used in
+// an outage longer than the TTL has expired only at remote, and is offered.
 package fallback

@@ -11,7 +11,7 @@ import (
 func (s *Store) offer(known *session) bool {
 	s.mu.Lock()
 	switch {
-	case len(s.later) > 0: // remote would say what an operation of Admin has changed
+	case len(s.later) > 0: // remote does not know yet what an operation of Admin has changed
 		s.mu.Unlock()
 		return true
 	case s.t.live(known) == nil || !s.t.isPending(known):
@@ -38,20 +38,20 @@ func (s *Store) offer(known *session) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.t.sessions.Contains(known) { // if not, it was invalidated meanwhile, which remote is told of next
+	if s.t.sessions.Contains(known) { // otherwise it was invalidated meanwhile, and remote is told so next
 		s.t.settle(known, o, &there)
 	}
 	return true
 }
 
-// offer is a session as it was when it was offered, and what remote has said of it.
+// offer is a session as it was when it was offered, and what remote has answered.
 type offer struct {
 	was   session
 	keys  cache.Keys  // its ids, and its End
-	more  []cache.Key // those of others that lead to it
-	base  string      // the memo that remote had, as far as is known here
-	ours  bool        // the binding there is the one of this process
-	fresh bool        // it was bound there just now, with its keys
+	more  []cache.Key // the keys of its others that find it
+	base  string      // the memo that remote had, as far as this process knows
+	ours  bool        // this process has made the binding at remote
+	fresh bool        // it was bound at remote just now, with its keys
 	known int         // the open uses that remote has counted for this process
 }
 
@@ -62,19 +62,19 @@ func (t *table) offerOf(known *session) *offer {
 		copy(o.keys.Names[1:], known.names[len(known.names)-n+1:])
 	}
 	for _, k := range known.others[max(0, len(known.others)-cache.MaxAnswer):] {
-		if t.byKey[scoped{known.scope, k}] == known { // another conversation may have come to the same words
+		if t.byKey[scoped{known.scope, k}] == known { // another conversation may have the key now
 			o.more = append(o.more, k)
 		}
 	}
 	return o
 }
 
-// place binds a session at remote, and returns its binding there: the zero one if there is
-// none.
+// place binds a session at remote, and returns its binding there, or the zero Binding if there
+// is none.
 func (s *Store) place(o *offer) (there cache.Binding, err error) {
 	ctx, cancel := s.budget()
 	defer cancel()
-	if o.was.remote.Gen != 0 && time.Since(o.was.told) >= s.t.ttl { // it has expired there
+	if o.was.remote.Gen != 0 && time.Since(o.was.told) >= s.t.ttl { // it has expired at remote
 		o.was.forgotten()
 	}
 	if o.was.stale {
@@ -97,8 +97,8 @@ func (s *Store) place(o *offer) (there cache.Binding, err error) {
 	return there, err
 }
 
-// anew makes a generation of a binding of which nobody knows how many uses remote has
-// counted: of the new one it has counted one.
+// anew makes a new generation of a binding for which it is unknown how many uses remote has
+// counted. For the new generation it has counted one.
 func (s *Store) anew(ctx context.Context, o *offer, b cache.Binding) (there cache.Binding, err error) {
 	there, o.ours, err = s.remote.Move(ctx, b, b.Auth)
 	o.known = opened(&there)
@@ -119,19 +119,19 @@ func (s *Store) bindThere(ctx context.Context, o *offer) (there cache.Binding, e
 			o.known = opened(&there)
 			return there, err
 		}
-		was.remote, o.base = there, was.forgot.Memo // it was not lost
+		was.remote, o.base = there, was.forgot.Memo // remote has not lost it
 		if o.known = was.held + opened(&there); was.b.Gen == there.Gen {
 			o.ours = true
 			return there, nil
 		}
 	}
-	// A session that is gone there stays gone: somebody may have invalidated it.
+	// A session that is gone at remote stays gone: it may have been invalidated.
 	there, o.ours, err = s.remote.Move(ctx, was.remote, was.b.Auth)
 	o.known = opened(&there)
 	return there, err
 }
 
-// opened is how many uses an operation has opened that has returned a binding.
+// opened returns how many uses an operation has opened if it has returned b.
 func opened(b *cache.Binding) int {
 	if provisional(b) {
 		return 1
@@ -139,9 +139,9 @@ func opened(b *cache.Binding) int {
 	return 0
 }
 
-// refresh asks what has become of a session there that has lost its auth, or was to. The
-// result is the binding that others have made since, or the zero one if the session is
-// gone. If nobody has bound it, this process may.
+// refresh asks remote for a session that has lost its auth there, or was to lose it. It
+// returns the binding that others have made since, or the zero Binding if the session is gone.
+// If it is unbound, this process may bind it.
 func (s *Store) refresh(ctx context.Context, o *offer) (there cache.Binding, err error) {
 	there, err = s.look(ctx, o)
 	if !there.Bound() {
@@ -150,7 +150,7 @@ func (s *Store) refresh(ctx context.Context, o *offer) (there cache.Binding, err
 	return there, err
 }
 
-// look is the session at remote.
+// look returns the session's binding at remote.
 func (s *Store) look(ctx context.Context, o *offer) (there cache.Binding, err error) {
 	k := o.keys
 	k.Past = o.more
@@ -161,11 +161,10 @@ func (s *Store) look(ctx context.Context, o *offer) (there cache.Binding, err er
 	return there, err
 }
 
-// lose tells remote that a session has lost its auth. Remote remembers, too, which one
-// that was.
+// lose tells remote that a session has lost its auth. Remote keeps the name of that auth, too.
 func (s *Store) lose(ctx context.Context, o *offer) (there cache.Binding, err error) {
 	was := &o.was
-	again := !was.remote.Bound() && !was.stale && local(was.b.Gen) // bound and lost once more
+	again := !was.remote.Bound() && !was.stale && local(was.b.Gen) // bound here, and lost again
 	if was.remote.Gen == 0 || again || was.remote.Bound() && was.remote.Auth != was.b.Auth {
 		there, err = s.bindThere(ctx, o)
 		mine := o.ours || was.doubt && provisional(&there) && there.Auth == was.b.Auth
@@ -189,7 +188,7 @@ func (s *Store) lose(ctx context.Context, o *offer) (there cache.Binding, err er
 	case !was.remote.Bound():
 	case !was.ended:
 		_, err = s.remote.Unbind(ctx, was.remote)
-	default: // other replicas may have open uses: then it keeps the auth
+	default: // if other replicas have open uses, the session keeps its auth
 		if o.known = was.held; was.held == 0 {
 			err = s.count(ctx, o, &was.remote, 1)
 			was.held = o.known
@@ -205,8 +204,8 @@ func (s *Store) lose(ctx context.Context, o *offer) (there cache.Binding, err er
 	return s.look(ctx, o)
 }
 
-// complete tells remote what this process knows of a binding besides, if it is to the same
-// auth. Its keys are the session's in any case.
+// complete tells remote what else this process knows of a binding, if remote has bound the
+// session to the same auth. It binds the session's new ids and ends there in any case.
 func (s *Store) complete(o *offer, there *cache.Binding) error {
 	ctx, cancel := s.budget()
 	defer cancel()
@@ -226,7 +225,7 @@ func (s *Store) complete(o *offer, there *cache.Binding) error {
 			return err
 		}
 		o.known = 0
-		if !current { // another replica has moved it, or it is gone
+		if !current { // another replica has moved the session, or it is gone
 			*there, _, err = s.remote.Peek(ctx, was.given, o.keys)
 			return err
 		}
@@ -257,7 +256,7 @@ func (s *Store) complete(o *offer, there *cache.Binding) error {
 	return err
 }
 
-// name binds the keys that are new to the session at remote.
+// name binds the session's new keys to it at remote.
 func (s *Store) name(ctx context.Context, o *offer, there *cache.Binding) error {
 	k := o.keys
 	k.Past = o.more
@@ -268,8 +267,8 @@ func (s *Store) name(ctx context.Context, o *offer, there *cache.Binding) error 
 	return err
 }
 
-// amend tells remote of a memo, and returns the one that it has then. If this process may
-// have written another one there, that does not count.
+// amend gives remote the session's memo, and returns the memo that remote has then. If remote
+// has another memo, and this process may have written it, amend replaces it.
 func (s *Store) amend(ctx context.Context, o *offer, b cache.Binding) (memo string, err error) {
 	now, amended, err := s.remote.Amend(ctx, b, o.was.b.Memo)
 	if err == nil && !amended && o.was.doubt && now.Gen == b.Gen {
@@ -282,10 +281,10 @@ func (s *Store) amend(ctx context.Context, o *offer, b cache.Binding) (memo stri
 }
 
 // maxOpened is how many open uses of one session remote is told of. There are seldom more
-// before its auth has served it once.
+// before the auth has served the session once.
 const maxOpened = 16
 
-// count lets remote know how many open uses this process has of a provisional binding.
+// count tells remote how many open uses this process has of a provisional binding.
 func (s *Store) count(ctx context.Context, o *offer, there *cache.Binding, uses int) error {
 	if !provisional(there) {
 		o.known = 0
@@ -297,7 +296,7 @@ func (s *Store) count(ctx context.Context, o *offer, there *cache.Binding, uses 
 		}
 	}
 	older := *there
-	older.Gen = 1 << 63 // no Store's: to move a binding that is not current opens a use of the one that is
+	older.Gen = 1 << 63 // no store's generation: a Move that is not current opens a use of the current binding
 	for ; o.known < min(uses, maxOpened); o.known++ {
 		if _, _, err := s.remote.Move(ctx, older, there.Auth); err != nil {
 			return err
@@ -306,8 +305,8 @@ func (s *Store) count(ctx context.Context, o *offer, there *cache.Binding, uses 
 	return nil
 }
 
-// settle takes what remote has said of a session that was offered. If the session has
-// changed here meanwhile, it is offered once more.
+// settle applies what remote has answered for a session that was offered. If the session has
+// changed here meanwhile, it is offered again.
 func (t *table) settle(known *session, o *offer, there *cache.Binding) {
 	was := &o.was
 	moved := known.b.Gen != was.b.Gen
@@ -332,7 +331,7 @@ func (t *table) settle(known *session, o *offer, there *cache.Binding) {
 	case moved && (now.Bound() || counts):
 		known.ended = now.Lost == cache.Released
 		return
-	case !counts: // another replica's choice does, and what became of this one's does not matter
+	case !counts: // another replica's choice counts, and what happened to this one's does not matter
 		known.is(there)
 	default:
 		known.b = *there

@@ -10,32 +10,32 @@ import (
 
 // Options of a Store. The zero value works.
 type Options struct {
-	// Budget is how long an operation waits for remote. 0 means 5 ms. It must not be
-	// negative. remote must keep to the deadline of a context, as a Store does.
+	// Budget is how long an operation waits for remote. 0 means 5 ms. It must not be negative.
+	// remote must respect the deadline of a context, as Store demands.
 	Budget time.Duration
-	// AdminBudget is the same for the operations of cache.Admin, which may take longer. 0
+	// AdminBudget is the budget of the operations of cache.Admin, which may take longer. 0
 	// means 2 s. It must not be negative.
 	AdminBudget time.Duration
-	// TTL is how long a session is known here after its last use. Give it remote's. 0
-	// means cache.DefaultTTL. It must not be negative.
+	// TTL is how long this process keeps a session after its last use. It should be remote's
+	// TTL. 0 means cache.DefaultTTL. It must not be negative.
 	TTL time.Duration
-	// MaxSessions is how many sessions are known here, how many notes, and of how many
-	// tenants it is known whether remote has lost their data. Beyond it the one goes that
-	// was not used for the longest time. 0 means 100,000. It must not be negative.
+	// MaxSessions is how many sessions this process keeps, how many notes, and the epochs of
+	// how many tenants. Beyond it the least recently used one is removed. 0 means 100,000. It
+	// must not be negative.
 	MaxSessions int
-	// OnState is called when remote goes away, and when it is back. It runs on a goroutine
-	// of an operation or of the Store, with no lock held, and must not call Close. nil
-	// means nobody is told.
+	// OnState is called when remote goes away, and when it is back. It runs on a goroutine of
+	// an operation or of the Store, with no lock held, and must not call Close. nil means no
+	// call.
 	OnState func(State)
 }
 
-// State says who answers.
+// State says whether remote answers, or this process.
 type State uint8
 
 const (
 	// Present: remote answers.
 	Present State = iota
-	// Away: this process answers by what it knows.
+	// Away: this process answers from its table.
 	Away
 )
 
@@ -47,25 +47,25 @@ func (s State) String() string {
 	return "present"
 }
 
-// Stats counts since the Store was made.
+// Stats has counts since the Store was made.
 type Stats struct {
-	// Failed are the operations that remote could not do, or not in time. Local are those
-	// that this process has answered instead, those included.
+	// Failed counts the operations that remote could not do, or not in time. Local counts
+	// those that this process has answered instead, the failed ones included.
 	Failed, Local uint64
-	// Outages is how often remote went away.
+	// Outages counts how often remote went away.
 	Outages uint64
-	// Offered are the sessions that remote was told of when it was back, and Adopted those
-	// of them where another replica's choice counted.
+	// Offered counts the sessions that remote was told of when it was back. Adopted counts
+	// those of them where another replica's choice counted.
 	Offered, Adopted uint64
-	// Dropped are operations of cache.Admin that were to be repeated, and that remote could
-	// not do when it was back, three times, although it answered others.
+	// Dropped counts the operations of cache.Admin that were to be repeated, and that failed
+	// three times when remote was back, although it answered other operations.
 	Dropped uint64
 }
 
-// Epoch is what remote can have besides: an id of the data that a scope's tenant has there,
-// made anew when the data is new. If it has changed, remote has lost its data. It is asked
-// for once a tenant, after each outage, and when remote does not know a session or a note
-// that it has to know.
+// Epoch is what remote may implement besides cache.Store. The method Epoch returns an id of
+// the data that the scope's tenant has at remote. Remote makes a new id when that data is new:
+// if the id has changed, remote has lost its data. It is asked for once for each tenant, after
+// each outage, and when remote does not know a session or a note that it should know.
 type Epoch interface {
 	Epoch(ctx context.Context, scope cache.Scope) (string, error)
 }

@@ -14,38 +14,39 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// Store is a cache.Store in front of another one. Any number of goroutines may use it.
+// Store is a cache.Store in front of another one, remote. Any number of goroutines may use it.
 // Its operations fail only if the caller's context is done, or after Close.
 //
-// It is a cache.Admin, too. Those operations are remote's, and errors.ErrUnsupported if
-// it has none. What they change is changed here at once, whatever remote says. If remote
-// is away the error is ErrAway, and they are repeated when it is back, before anything is
-// offered; what it cannot do then, three times, is dropped and counted. If remote is there
-// and cannot do one, or not within Options.AdminBudget, the error is remote's own.
+// Store is a cache.Admin, too. Remote does those operations; if it has none, the error is
+// errors.ErrUnsupported. What they change is changed in this process at once, whatever remote
+// answers. If remote is away, the error is ErrAway, and the operation is repeated when remote
+// is back, before sessions are offered. If it fails three times then, it is dropped and
+// counted. If remote answers but cannot do the operation, or not within Options.AdminBudget,
+// the error is remote's own.
 type Store struct {
 	remote cache.Store
-	admin  cache.Admin // nil if remote is none
-	epoch  Epoch       // likewise
+	admin  cache.Admin // nil if remote has none
+	epoch  Epoch       // nil if remote has none
 	o      Options
 
 	mu     sync.Mutex
 	t      table
 	epochs *simplelru.LRU[string, epoch]        // by tenant
-	later  []func(context.Context) (int, error) // what Admin has changed meanwhile
+	later  []func(context.Context) (int, error) // operations of Admin to be repeated
 	state  atomic.Uint32                        // State; written with mu held
 	closed bool
 	stop   chan struct{}
 	probes sync.WaitGroup
 
-	compared map[string]struct{} // the tenants whose epochs were looked at since remote went away
-	news     []State             // what OnState has not been told yet
+	compared map[string]struct{} // the tenants whose epochs were compared in this outage
+	news     []State             // changes that OnState was not called for yet
 	telling  bool
-	rounds   uint64 // how often remote was offered what it has to know
+	rounds   uint64 // how often settle has run
 
 	failed, local, outages, offered, adopted, dropped atomic.Uint64
 }
 
-// epoch is an Epoch, and a scope to ask for it with, as remote is given it.
+// epoch is the id that Epoch has returned, and the scope to ask for it with.
 type epoch struct {
 	given cache.Scope
 	id    string
@@ -56,7 +57,7 @@ var _ interface {
 	cache.Admin
 } = (*Store)(nil)
 
-// New puts a Store in front of remote. nil Options are the zero ones. An error names the
+// New puts a Store in front of remote. A nil o means the zero Options. An error names the
 // option that cannot work.
 func New(remote cache.Store, o *Options) (*Store, error) {
 	if remote == nil {
@@ -74,17 +75,17 @@ func New(remote cache.Store, o *Options) (*Store, error) {
 	return s, nil
 }
 
-// State says who answers now.
+// State says whether remote answers now, or this process.
 func (s *Store) State() State { return State(s.state.Load()) }
 
-// Stats is a snapshot. Each number is exact.
+// Stats returns a snapshot. Each number is exact.
 func (s *Store) Stats() Stats {
 	return Stats{Failed: s.failed.Load(), Local: s.local.Load(), Outages: s.outages.Load(), Offered: s.offered.Load(), Adopted: s.adopted.Load(), Dropped: s.dropped.Load()}
 }
 
-// Close ends the goroutine that asks whether remote is back, and closes remote if that is
-// an io.Closer. After it every operation returns cache.ErrClosed. What remote was not told
-// yet is lost. Close may be called any number of times, at once too.
+// Close ends the goroutine that probes remote, and closes remote if that is an io.Closer.
+// After it every operation returns cache.ErrClosed. What remote was not told yet is lost.
+// Close may be called any number of times, also at once.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	first := !s.closed
@@ -109,9 +110,9 @@ func (s *Store) ended() bool {
 	}
 }
 
-// ask runs an operation of remote, or here if remote is away. here runs with the lock
-// held, and remote stays away while it runs: what it changes is offered later. It is
-// nil if nothing is to be done.
+// ask runs an operation at remote, or runs here if remote is away. The lock is held while here
+// runs, and remote stays away for that time, so what here changes is offered later. here may
+// be nil.
 func (s *Store) ask(ctx context.Context, do func(context.Context) error, here func()) (away bool, err error) {
 	for {
 		done, late, err := s.try(ctx, do)
@@ -128,12 +129,12 @@ func (s *Store) ask(ctx context.Context, do func(context.Context) error, here fu
 			s.local.Add(1)
 			return true, nil
 		}
-		s.mu.Unlock() // it is back already
+		s.mu.Unlock() // remote is back already
 	}
 }
 
-// try runs an operation of remote. done is false if remote is away. late says that its
-// answer was: it may have done the operation all the same.
+// try runs an operation at remote. done is false if remote is away. late says that the answer
+// came too late, so remote may have done the operation.
 func (s *Store) try(ctx context.Context, do func(context.Context) error) (done, late bool, err error) {
 	if s.ended() {
 		return true, false, cache.ErrClosed
@@ -156,14 +157,14 @@ func (s *Store) try(ctx context.Context, do func(context.Context) error) (done, 
 	return false, late, nil
 }
 
-// learn takes what remote has said of the session that keys name.
+// learn notes what remote has answered about the session that k names.
 func (s *Store) learn(ctx context.Context, given cache.Scope, k *cache.Keys, b *cache.Binding, ok bool) {
 	s.meet(ctx, given)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	known := s.t.find(given.Short(), k)
 	if known != nil && s.t.isPending(known) {
-		return // remote will be told
+		return // remote will be told of the session
 	}
 	if !ok {
 		if known != nil {
@@ -183,7 +184,7 @@ func (s *Store) learn(ctx context.Context, given cache.Scope, k *cache.Keys, b *
 	s.t.use(at, k)
 }
 
-// meet notes the epoch of a tenant that is new here.
+// meet notes the epoch of a tenant that is new in this process.
 func (s *Store) meet(ctx context.Context, given cache.Scope) {
 	if s.epoch == nil {
 		return
@@ -193,7 +194,7 @@ func (s *Store) meet(ctx context.Context, given cache.Scope) {
 	_, known := s.epochs.Get(tenant)
 	if !known {
 		given, tenant = cloned(given), strings.Clone(tenant)
-		s.epochs.Add(tenant, epoch{given: given}) // so that others do not ask, too
+		s.epochs.Add(tenant, epoch{given: given}) // so that other operations do not ask, too
 	}
 	s.mu.Unlock()
 	if known {
@@ -205,19 +206,18 @@ func (s *Store) meet(ctx context.Context, given cache.Scope) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		s.epochs.Remove(tenant) // the next one asks again
+		s.epochs.Remove(tenant) // the next operation asks again
 		return
 	}
 	s.epochs.Add(tenant, epoch{given, id})
 }
 
-// errEmptied is what remote says in effect if it does not know what is known here, and its
-// data is new.
+// errEmptied means that remote's data is new: it does not know what this process knows.
 var errEmptied = errors.New("fallback: the store has lost its data")
 
-// missing is called when remote does not know what it has to know, if known says so with
-// the lock held. That is an error if remote has lost its data, or does not answer. If not,
-// somebody has removed it, or it has expired.
+// missing is called when remote does not know what it should know. known runs with the lock
+// held and says whether it should. missing returns an error if remote has lost its data or
+// does not answer. If it returns nil, the data was removed or has expired.
 func (s *Store) missing(ctx context.Context, given cache.Scope, known func() bool) error {
 	if s.epoch == nil {
 		return nil
@@ -236,8 +236,7 @@ func (s *Store) missing(ctx context.Context, given cache.Scope, known func() boo
 	return err
 }
 
-// missed is missing for the session that keys name, if remote has found b instead, or
-// nothing.
+// missed is missing for the session that k names, if remote has found b instead, or nothing.
 func (s *Store) missed(ctx context.Context, given cache.Scope, k *cache.Keys, b *cache.Binding) error {
 	return s.missing(ctx, given, func() bool {
 		known := s.t.find(given.Short(), k)
@@ -245,9 +244,9 @@ func (s *Store) missed(ctx context.Context, given cache.Scope, k *cache.Keys, b 
 	})
 }
 
-// gone is missing for the session of a binding that remote does not know. current says
-// that it may know the session all the same: then it matters only if the binding is
-// current, as far as is known here.
+// gone is missing for the session of a binding that remote did not accept. With current,
+// remote may still know the session, so this matters only if b is current as far as this
+// process knows.
 func (s *Store) gone(ctx context.Context, b *cache.Binding, current bool) error {
 	s.mu.Lock()
 	known := s.t.named(b)
@@ -279,7 +278,7 @@ func (s *Store) Get(ctx context.Context, scope cache.Scope, k cache.Keys) (b cac
 	return b, ok, err
 }
 
-// used is what a request sees that uses a session.
+// used notes a use of a session, and returns what the request sees of it.
 func (s *Store) used(known *session, k *cache.Keys) cache.Binding {
 	b := s.t.view(known)
 	s.t.open(known)
@@ -316,7 +315,7 @@ func (s *Store) Bind(ctx context.Context, scope cache.Scope, k cache.Keys, auth 
 			return err
 		}
 		if err = s.missed(ctx, scope, &k, &b); err != nil {
-			_, _ = s.remote.Release(ctx, b, true) // the auth that is known here is offered instead
+			_, _ = s.remote.Release(ctx, b, true) // the auth that this process knows is offered instead
 		}
 		return err
 	}, func() {
@@ -346,9 +345,10 @@ func (s *Store) bind(given cache.Scope, k *cache.Keys, auth string) (b cache.Bin
 	return s.used(known, k), false
 }
 
-// on runs an operation on the session of a binding: remote's with the binding that remote
-// knows, or here with the one that is known here. learned takes what remote has answered.
-// here and learned run with the lock held, and only if the session is known.
+// on runs an operation on the session of a binding: at remote with the binding that remote
+// knows, or here with the binding that this process knows. learned applies what remote has
+// answered. learned and here run with the lock held, and only if this process knows the
+// session.
 func (s *Store) on(ctx context.Context, b cache.Binding, remote func(context.Context, cache.Binding) error, learned, here func(*session, cache.Binding)) error {
 	away, err := s.ask(ctx, func(ctx context.Context) error {
 		s.mu.Lock()
@@ -500,7 +500,7 @@ func (s *Store) Unbind(ctx context.Context, b cache.Binding) (unbound bool, err 
 	return unbound, err
 }
 
-// last reports whether a binding has one open use, as far as is known here.
+// last reports whether a binding has one open use, as far as this process knows.
 func (s *Store) last(b *cache.Binding) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -593,7 +593,7 @@ func (s *Store) Recall(ctx context.Context, scope cache.Scope, key cache.Key) (a
 		return err
 	}, func() {
 		if auth, ok = s.t.recall(at); ok {
-			s.t.untold[at] = struct{}{} // for its TTL
+			s.t.untold[at] = struct{}{} // so that remote starts its TTL again
 		}
 	})
 	if away || err != nil {

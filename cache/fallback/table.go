@@ -16,13 +16,13 @@ import (
 type table struct {
 	ttl      time.Duration
 	sessions *simplelru.LRU[*session, struct{}] // in the order of their use
-	byName   map[cache.Key]*session             // by each name that callers may have
+	byName   map[cache.Key]*session             // by each stable name that callers may have
 	byKey    map[scoped]*session
 	notes    *simplelru.LRU[scoped, note]
-	pending  map[*session]struct{} // those that remote has to be told of
-	untold   map[scoped]struct{}   // the notes that it has to be told of
-	round    uint64                // of offers; 0 while there is none
-	late     bool                  // the operation that runs here may have been done by remote, too
+	pending  map[*session]struct{} // the sessions that remote has to be told of
+	untold   map[scoped]struct{}   // the notes that remote has to be told of
+	round    uint64                // number of the present run of settle; 0 if there is none
+	late     bool                  // remote may have done the operation that runs here, too
 }
 
 // scoped is a key inside its scope.
@@ -36,30 +36,30 @@ type session struct {
 	scope  cache.Scope   // with short names
 	given  cache.Scope   // as remote is given it
 	b      cache.Binding // as callers see it
-	remote cache.Binding // as remote knows it; zero if it does not
-	before []uint64      // the generations that callers may have instead of became
-	became uint64        // what those have become at remote, if they count there
+	remote cache.Binding // as remote knows it; zero if remote does not
+	before []uint64      // earlier generations that callers may have instead of became
+	became uint64        // the generation at remote that stands for those; 0 if there is none
 
-	called []cache.Key // the names that callers may have, the latest ones
+	called []cache.Key // the latest stable names that callers may have
 	names  []cache.Key // explicit ids
-	end    cache.Key   // the latest
-	others []cache.Key // earlier ends, Also, and keys of answers: the latest ones
-	made   time.Time   // the binding
+	end    cache.Key   // the latest end
+	others []cache.Key // the latest of the earlier ends, Also and keys of answers
+	made   time.Time   // when the binding was made
 	used   time.Time
 	served time.Time
 
 	uses int // the open uses that this process has of b
-	held int // those that remote has counted for it, of the binding remote
+	held int // the open uses that remote has counted for this process, of the binding remote
 
-	told      time.Time // when remote has heard last that the session is used
-	round     uint64    // of offers, in which that was
-	touched   bool      // used since
-	confirmed bool      // its auth has served it since
-	keyed     int       // ids and ends that are new since
+	told      time.Time // when remote was last told that the session is used
+	round     uint64    // the round in which that was
+	touched   bool      // used since told
+	confirmed bool      // its auth has served it since told
+	keyed     int       // number of ids and ends that are new since told
 	doubt     bool      // remote may have done an operation that has failed here
 
-	forgot cache.Binding // as remote knew it before, if it has lost its data
-	stale  bool          // the session has lost its auth there, or will: see refresh
+	forgot cache.Binding // as remote knew it before it lost its data
+	stale  bool          // the session has lost its auth at remote, or will: see refresh
 	ended  bool          // b is lost because the last open use of the binding remote has failed
 }
 
@@ -73,7 +73,7 @@ type note struct {
 const (
 	maxNames  = 8
 	maxOthers = 16
-	maxCalled = 8 // likewise bindings; requests in flight seldom have older ones
+	maxCalled = 8 // of earlier generations, too; requests in flight seldom have older ones
 )
 
 func (t *table) init(o *Options) {
@@ -85,7 +85,7 @@ func (t *table) init(o *Options) {
 	t.notes, _ = simplelru.NewLRU(o.MaxSessions, func(at scoped, _ note) { delete(t.untold, at) })
 }
 
-// unlink takes a session out of all that leads to it.
+// unlink removes all keys and names that find a session.
 func (t *table) unlink(s *session) {
 	for _, name := range s.called {
 		if t.byName[name] == s {
@@ -104,7 +104,7 @@ func (t *table) unlink(s *session) {
 
 func (t *table) remove(s *session) { t.sessions.Remove(s) }
 
-// live is a session that was used within the TTL; one that was not is removed.
+// live returns s if it was used within the TTL. Otherwise it removes s and returns nil.
 func (t *table) live(s *session) *session {
 	if s != nil && time.Since(s.used) > t.ttl {
 		t.remove(s)
@@ -113,7 +113,7 @@ func (t *table) live(s *session) *session {
 	return s
 }
 
-// find is the session that keys name, in the order that a Store has.
+// find returns the session that keys name, in the order that cache.Keys describes.
 func (t *table) find(scope cache.Scope, k *cache.Keys) *session {
 	at := func(key cache.Key) *session {
 		if key == (cache.Key{}) {
@@ -140,7 +140,7 @@ func (t *table) find(scope cache.Scope, k *cache.Keys) *session {
 	return nil
 }
 
-// named is the session that a caller's Binding is about.
+// named returns the session of a caller's Binding.
 func (t *table) named(b *cache.Binding) *session { return t.live(t.byName[b.Session]) }
 
 // add makes a session in a scope that a caller has given.
@@ -152,7 +152,8 @@ func (t *table) add(given cache.Scope, b cache.Binding) *session {
 	return s
 }
 
-// call lets a name lead to a session. It gets another one if remote had none for it.
+// call makes name find s, besides the names that s has had. A session that was made here gets
+// another name from remote.
 func (t *table) call(s *session, name cache.Key) {
 	if slices.Contains(s.called, name) {
 		return
@@ -167,8 +168,8 @@ func (t *table) call(s *session, name cache.Key) {
 	t.byName[name] = s
 }
 
-// use says that a request has come with keys. They lead to the session from now on. It
-// returns how many ids, and ends, are new.
+// use notes a request that came with k, and binds these keys to s. It returns how many ids and
+// ends are new.
 func (t *table) use(s *session, k *cache.Keys) (fresh int) {
 	t.touch(s)
 	for _, n := range k.Names {
@@ -203,7 +204,7 @@ func (t *table) touch(s *session) {
 	t.sessions.Get(s)
 }
 
-// other gives a session one of its other keys.
+// other makes k the latest of the other keys of s.
 func (t *table) other(s *session, k cache.Key) {
 	if k == (cache.Key{}) || !t.take(s, k) {
 		return
@@ -221,7 +222,7 @@ func (t *table) other(s *session, k cache.Key) {
 	s.others = append(s.others, k)
 }
 
-// take lets a key lead to a session, unless another one has it as a name.
+// take binds k to s, unless another session has it as a name.
 func (t *table) take(s *session, k cache.Key) bool {
 	at := scoped{s.scope, k}
 	if other := t.byKey[at]; other != nil && other != s && slices.Contains(other.names, k) {
@@ -239,22 +240,22 @@ func (t *table) tell(s *session) {
 	s.doubt = s.doubt || t.late
 }
 
-// mention is tell for a mere use. A session that was offered a moment ago is not offered
-// again for that: a busy process would never be done.
+// mention is tell for a mere use. It does nothing for a session that was offered in the
+// present round: otherwise a busy process would never finish offering.
 func (t *table) mention(s *session) {
 	if t.round == 0 || s.round != t.round || t.late {
 		t.tell(s)
 	}
 }
 
-// each runs do for each session, also if do removes it.
+// each runs do for each session. do may remove the session.
 func (t *table) each(do func(*session)) {
 	for _, s := range t.sessions.Keys() {
 		do(s)
 	}
 }
 
-// note keeps a note. Without told remote has to be told of it.
+// note keeps a note. Without told, remote has to be told of it.
 func (t *table) note(at scoped, n note, told bool) {
 	t.notes.Add(at, n)
 	if told {
@@ -264,7 +265,7 @@ func (t *table) note(at scoped, n note, told bool) {
 	}
 }
 
-// recall is the auth of a note that lives. It starts its TTL again.
+// recall returns the auth of a note that has not expired, and starts its TTL again.
 func (t *table) recall(at scoped) (auth string, ok bool) {
 	n, ok := t.notes.Get(at)
 	if !ok || time.Since(n.used) > t.ttl {
@@ -275,7 +276,7 @@ func (t *table) recall(at scoped) (auth string, ok bool) {
 	return n.auth, true
 }
 
-// replaced says what a generation has become at remote: 0 if it does not count there.
+// replaced notes that became stands for the generation gen at remote; 0 means that none does.
 func (s *session) replaced(gen, became uint64) {
 	if became == 0 || gen != s.became {
 		s.before = nil
@@ -284,17 +285,17 @@ func (s *session) replaced(gen, became uint64) {
 	s.became = became
 }
 
-// translate is a binding that a caller has, as remote knows it.
+// translate returns a caller's binding as remote knows it.
 func (s *session) translate(b cache.Binding) cache.Binding {
 	there := s.remote
-	there.Opening, there.Memo, there.Gen = b.Opening, b.Memo, b.Gen // it may be of this process alone
+	there.Opening, there.Memo, there.Gen = b.Opening, b.Memo, b.Gen // only this process may know Gen
 	if s.became != 0 && slices.Contains(s.before, b.Gen) {
 		there.Gen = s.became
 	}
 	return there
 }
 
-// resolve is a binding that a caller has, as it is known here.
+// resolve returns a caller's binding as this process knows it.
 func (s *session) resolve(b cache.Binding) cache.Binding {
 	if t := s.translate(b); s.b.Gen == s.became && t.Gen == s.b.Gen {
 		return t
@@ -302,7 +303,7 @@ func (s *session) resolve(b cache.Binding) cache.Binding {
 	return b
 }
 
-// view is what a caller sees of a session.
+// view returns what a caller sees of a session.
 func (t *table) view(s *session) cache.Binding {
 	if s.stale {
 		t.tell(s) // so that the generation is known when the caller comes back with it
@@ -319,7 +320,8 @@ func (t *table) view(s *session) cache.Binding {
 // provisional reports whether a binding has open uses.
 func provisional(b *cache.Binding) bool { return b.Bound() && !b.Served }
 
-// open opens a use of a session, if its binding is provisional. Remote is told.
+// open opens a use of a session if its binding is provisional, and notes that remote has to be
+// told.
 func (t *table) open(s *session) {
 	if provisional(&s.b) {
 		s.uses++
@@ -340,14 +342,14 @@ func (s *session) lose(why cache.Cause) {
 	s.uses, s.confirmed, s.made = 0, false, time.Now()
 }
 
-// lostThere takes the auth from a session, as remote has done: its generation there is
+// lostThere takes the auth from a session as remote has done. Its new generation at remote is
 // not known.
 func (s *session) lostThere(why cache.Cause) {
 	s.lose(why)
 	s.stale, s.ended = true, false
 }
 
-// is says that a session is what remote has said.
+// is makes the session what remote has answered.
 func (s *session) is(b *cache.Binding) {
 	if s.b.Gen != b.Gen || !provisional(b) {
 		s.uses, s.held = 0, 0
@@ -357,14 +359,13 @@ func (s *session) is(b *cache.Binding) {
 	s.made, s.served = time.Now().Add(-b.Age), time.Now().Add(-b.SinceServed)
 }
 
-// heard says that remote knows now that the session is used, and keys that it had to be
-// told of.
+// heard notes that remote knows that the session is used, and knows so many of its new keys.
 func (s *session) heard(keys int) {
 	s.told, s.touched, s.confirmed, s.doubt = time.Now(), false, false, false
 	s.keyed -= keys
 }
 
-// opened says that remote has opened a use for this process.
+// opened notes that remote has opened a use for this process.
 func (s *session) opened() {
 	if provisional(&s.b) {
 		s.uses++
@@ -372,8 +373,8 @@ func (s *session) opened() {
 	}
 }
 
-// forgotten says that remote has lost its data. A session that was bound after that is
-// there all the same.
+// forgotten notes that remote has lost the session. If it was bound after remote lost its
+// data, remote has it all the same.
 func (s *session) forgotten() {
 	if s.remote.Gen != 0 {
 		s.forgot = s.remote
@@ -381,10 +382,10 @@ func (s *session) forgotten() {
 	s.remote, s.stale, s.ended = cache.Binding{}, false, false
 }
 
-// local says that a generation was made here. A Store's own are below that.
+// local reports whether a generation was made here. The generations of a store are smaller.
 func local(gen uint64) bool { return gen>>63 != 0 }
 
-// newGen is a generation that no Store makes.
+// newGen returns a generation that no store makes.
 func newGen() uint64 {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails

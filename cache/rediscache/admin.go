@@ -9,13 +9,12 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// chunk is how many sessions one script looks at. The server does nothing else
-// meanwhile.
+// chunk is how many sessions one script looks at. The server does nothing else meanwhile.
 const chunk = 256
 
-// each runs an operation in buckets, all at once, and again in those where more says
-// so. args are those of a bucket. An operation that changes sessions is enclosed in
-// near.beginAll and near.endAll.
+// each runs an operation in all buckets at once, and again in those for which more returns
+// true. args returns the arguments for a bucket. A caller that changes sessions calls
+// near.beginAll before each and near.endAll after it.
 func (s *Store) each(ctx context.Context, op string, args func(bucket int) []string, more func(bucket int, reply []rueidis.RedisMessage) (bool, error)) error {
 	if s.closed.Load() {
 		return cache.ErrClosed
@@ -53,7 +52,7 @@ func (s *Store) each(ctx context.Context, op string, args func(bucket int) []str
 	return nil
 }
 
-// counted is the reply of an operation that says how many it has changed and how
+// counted reads the reply of an operation that says how many sessions it has changed, and how
 // many it has seen.
 func counted(total *int) func(int, []rueidis.RedisMessage) (bool, error) {
 	return func(_ int, reply []rueidis.RedisMessage) (bool, error) {
@@ -76,14 +75,14 @@ func (s *Store) InvalidateSession(ctx context.Context, scope cache.Scope, keys c
 		return false, s.alive()
 	}
 	p, args := s.request(&scope, &keys)
-	s.near.beginAll() // which session it is, is not known, nor who waits for its keys
+	s.near.beginAll() // it is not known which session is removed
 	defer s.near.endAll()
 	reply, err := s.ask(ctx, s.in(p.bucket), "remove", args...)
 	return len(reply) == 2, err
 }
 
-// InvalidateAuth implements [cache.Admin]. The server is asked once for each of the
-// 256 buckets, all at once, and once more for each 256 sessions of the auth.
+// InvalidateAuth implements [cache.Admin]. It asks each of the 256 buckets once, all at once,
+// and a bucket again for each 256 sessions of the auth.
 func (s *Store) InvalidateAuth(ctx context.Context, auth string) (unbound int, err error) {
 	s.near.beginAll()
 	defer s.near.endAll()
@@ -125,7 +124,7 @@ func (s *Store) InvalidateTenant(ctx context.Context, tenant, auth string) (n in
 	return n, nil
 }
 
-// RenameAuth implements [cache.Admin]. Its cost is that of InvalidateAuth.
+// RenameAuth implements [cache.Admin]. It costs as much as InvalidateAuth.
 func (s *Store) RenameAuth(ctx context.Context, from, to string) (renamed int, err error) {
 	if to == "" || from == to || s.closed.Load() {
 		return 0, s.alive()
@@ -137,8 +136,7 @@ func (s *Store) RenameAuth(ctx context.Context, from, to string) (renamed int, e
 	return renamed, err
 }
 
-// CountAuth implements [cache.Admin]. The server is asked once for each of the 256
-// buckets, all at once.
+// CountAuth implements [cache.Admin]. It asks each of the 256 buckets once, all at once.
 func (s *Store) CountAuth(ctx context.Context, auth string) (bound int, err error) {
 	args := []string{indexOf(auth)}
 	err = s.each(ctx, "count", func(int) []string { return args }, func(_ int, reply []rueidis.RedisMessage) (bool, error) {
@@ -152,8 +150,8 @@ func (s *Store) CountAuth(ctx context.Context, auth string) (bound int, err erro
 	return bound, err
 }
 
-// EditMemos implements [cache.Admin]. The server is asked once for each of the 256
-// buckets and each 256 memos there, and then for each memo that changes.
+// EditMemos implements [cache.Admin]. It asks each of the 256 buckets once for each 256 memos
+// there, and then once for each memo that changes.
 func (s *Store) EditMemos(ctx context.Context, edit func(b cache.Binding) (memo string)) error {
 	cursors := make([]string, buckets)
 	for i := range cursors {

@@ -13,15 +13,15 @@ import (
 const (
 	// ringScale makes room for 2^11 operations under way on one connection.
 	ringScale = 11
-	// maxCalls is how many operations may be under way. Beyond it they fail at once:
-	// an operation that does not fit into a connection's ring would wait there, without
-	// a look at its context.
+	// maxCalls is how many operations may be under way. Beyond it operations fail at once: an
+	// operation that does not fit into a connection's ring would wait there and ignore its
+	// context.
 	maxCalls = 1024
 )
 
 var errBusy = fmt.Errorf("rediscache: %d operations are under way", maxCalls)
 
-// dialer connects when somebody needs the server, for all of them once.
+// dialer connects when an operation needs the server, once for all operations that wait.
 type dialer struct {
 	option rueidis.ClientOption
 	calls  atomic.Int64
@@ -29,7 +29,7 @@ type dialer struct {
 	conn   atomic.Pointer[rueidis.Client]
 	mu     sync.Mutex
 	trying chan struct{} // closed when the attempt has ended; nil if there is none
-	failed error         // of the last attempt
+	failed error         // the error of the last attempt
 }
 
 // connect begins to connect, unless that is under way or done. trying is closed when the
@@ -47,8 +47,7 @@ func (d *dialer) connect() (trying chan struct{}, err error) {
 	return d.trying, nil
 }
 
-// client is the connected client. A connection that breaks is the client's own
-// matter.
+// client returns the connected client. The client itself repairs a connection that breaks.
 func (d *dialer) client(ctx context.Context) (rueidis.Client, error) {
 	if c := d.conn.Load(); c != nil {
 		return *c, nil
@@ -89,7 +88,7 @@ func (d *dialer) dial(trying chan struct{}) {
 	close(trying)
 }
 
-// alive is ErrClosed after Close.
+// alive returns ErrClosed after Close.
 func (d *dialer) alive() error {
 	if d.closed.Load() {
 		return cache.ErrClosed
@@ -97,9 +96,9 @@ func (d *dialer) alive() error {
 	return nil
 }
 
-// Close ends the connections. After it every operation returns cache.ErrClosed. It
-// waits for an attempt to connect. Close may be called any number of times, at once
-// too. It returns nil.
+// Close ends the connections. After it every operation returns cache.ErrClosed. Close waits
+// for an attempt to connect. It may be called any number of times, also at once. It returns
+// nil.
 func (d *dialer) Close() error {
 	d.closed.Store(true)
 	d.mu.Lock()

@@ -10,7 +10,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// A gateway whose replicas share their sessions. Here the server is away: then the
+// A gateway whose replicas share their sessions. In this example the server is away: the
 // balancer chooses, nothing is bound, and no request fails.
 func ExampleOpen() {
 	store, err := rediscache.Open("redis://127.0.0.1:1", nil)

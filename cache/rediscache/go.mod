@@ -1,5 +1,4 @@
-// A module of its own, so that nobody who needs no Redis gets a client of it
-// (rueidis).
+// A module of its own, so that only users of Redis get its client (rueidis).
 module github.com/llmaffinity/llmaffinity/cache/rediscache
 
 go 1.25.0

@@ -12,11 +12,11 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// buckets is how many parts the sessions have. A tenant is in one of them, and a
-// bucket is in one hash slot of a Cluster.
+// buckets is how many parts the sessions have. All sessions of a tenant are in one of them,
+// and a bucket is in one hash slot of a Cluster.
 const buckets = 256
 
-// place says where a scope is.
+// place says where the sessions of a scope are.
 type place struct {
 	scope  cache.Key // digest of all names
 	tenant cache.Key // digest of the tenant
@@ -39,7 +39,8 @@ func tenantOf(name string) cache.Key {
 	return cache.Key(sum[:16])
 }
 
-// epochKeys are the names of the buckets' epochs, by which the buckets are found.
+// epochKeys returns the names of the keys that hold the buckets' epochs. They also route a
+// script to its bucket.
 func epochKeys(prefix string) (all [buckets]string) {
 	for i := range all {
 		all[i] = "{" + prefix + ":" + strconv.Itoa(i) + "}:E"
@@ -56,12 +57,12 @@ func aliasOf(scope, name cache.Key) (a alias) {
 	return a
 }
 
-// aliasKey is the key that leads from an explicit id to its session.
+// aliasKey returns the key whose value is the session that an explicit id names.
 func aliasKey(epoch string, scope, name cache.Key) string {
 	return epoch[:len(epoch)-1] + "k" + string(scope[:]) + string(name[:])
 }
 
-// aliasIn is what a key leads from; ok is false for keys that are no such key.
+// aliasIn returns the explicit id that an aliasKey is made of; ok is false for other keys.
 func aliasIn(key, prefix string) (a alias, ok bool) {
 	rest, ok := strings.CutPrefix(key, "{"+prefix+":")
 	if !ok {
@@ -75,22 +76,22 @@ func aliasIn(key, prefix string) (a alias, ok bool) {
 	return a, true
 }
 
-// indexOf is the name of an auth as it is in the names of indexes.
+// indexOf returns the name of an auth as the names of indexes contain it.
 func indexOf(auth string) string {
 	if len(auth) > 64 || strings.HasPrefix(auth, "#") {
-		sum := sha1.Sum([]byte(auth)) // as Redis can make it; it only has to spread
+		sum := sha1.Sum([]byte(auth)) // Redis can compute it, too; it need not be secure
 		return "#" + hex.EncodeToString(sum[:])
 	}
 	return auth
 }
 
-// anyKey is a key that nothing else has, and that nobody can guess.
+// anyKey returns a random key, which cannot be guessed.
 func anyKey() (k cache.Key) {
 	_, _ = rand.Read(k[:]) // never fails
 	return k
 }
 
-// anyGen is a generation that nothing else has. It is below 1<<63.
+// anyGen returns a random generation below 1<<63.
 func anyGen() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:])

@@ -11,19 +11,18 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// near holds sessions that this process has seen lately: those that an explicit id
-// names, and that their auth has served. The server says when one of them has
-// changed.
+// near is the near-cache. It holds sessions that this process has seen lately, if an explicit
+// id names them and their auth has served them. The server says when one of them has changed.
 //
-// Within this process nobody sees a session as it was after somebody has seen it as it
-// is. So while this process changes a session, whoever asks for it asks the server, and
-// then it is dropped. What the server answers drops what contradicts it.
+// Within this process, once an operation has seen a session in its new state, none sees it in
+// an older one. So while this process changes a session, all operations on it ask the server,
+// and then the session is dropped. An answer of the server drops the entries that contradict
+// it.
 //
-// An answer of before a change may arrive here after it. So each change has a
-// number, and an answer is kept only if its session has not changed since it was
-// asked for.
+// An answer from before a change may arrive after the change. So each change has a number, and
+// an answer is kept only if its session has not changed since the request for it was sent.
 //
-// nil holds nothing, for whatever a Store calls.
+// A nil near holds nothing. A Store may call all its methods.
 type near struct {
 	prefix string
 	lag    time.Duration
@@ -33,24 +32,25 @@ type near struct {
 	mu        sync.Mutex
 	lru       *simplelru.LRU[nearKey, *nearEntry]
 	bySession map[cache.Key]*nearEntry
-	byAlias   map[alias]*nearEntry // by each key that the session has
-	busy      map[cache.Key]int    // sessions, by how many operations are changing them
-	busyAll   int                  // operations that may be changing any
-	count     uint64               // changes
-	floor     uint64               // the latest change that was about all sessions
-	sessions  [parts]uint64        // the latest change, by the session's first bytes
-	aliases   [parts]uint64        // and by the first bytes of a key
-	gens      [parts]uint64        // the generation that was seen last
+	byAlias   map[alias]*nearEntry // by each of the session's keys
+	busy      map[cache.Key]int    // how many operations are changing a session
+	busyAll   int                  // operations that may be changing any session
+	count     uint64               // number of changes
+	floor     uint64               // the latest change of all sessions
+	sessions  [parts]uint64        // the latest change of a session, by its first bytes
+	aliases   [parts]uint64        // the latest change of a key, by its first bytes
+	gens      [parts]uint64        // the generation that was seen last, as in sessions
 	owners    [parts]cache.Key
 }
 
 const parts = 4096
 
-// nobody is where a key leads that leads to no session. Sessions are random.
+// nobody is the owner of a key that no session has. Sessions are random, so none has this
+// name.
 var nobody = cache.Key{0xff}
 
-// nearKey is what a request must have to be answered: all that its keys would bind
-// is bound.
+// nearKey is what a request must have so that near can answer it: all keys that it would bind
+// are bound to the session.
 type nearKey struct {
 	scope cache.Scope
 	names [cache.MaxNames]cache.Key
@@ -59,13 +59,13 @@ type nearKey struct {
 
 type nearEntry struct {
 	key     nearKey
-	aliases []alias // of the keys that are the session's; the server tracks the first
+	aliases []alias // the session's own among these keys; the server tracks the first
 	b       cache.Binding
-	asked   time.Time // when the server said so
-	made    time.Time // the binding
+	asked   time.Time // when the server was asked
+	made    time.Time // when the binding was made
 	used    time.Time // as far as this process knows
 	served  time.Time
-	written time.Time // when the server was told last that the auth has served
+	written time.Time // when the server was last told that the auth has served
 }
 
 func newNear(o *Options) *near {
@@ -93,7 +93,7 @@ func plain(k *cache.Keys) bool {
 	return k.Names[0] != cache.Key{} && k.End == cache.Key{} && k.Marks == [cache.MaxMarks]cache.Key{}
 }
 
-// get answers a request, if it can.
+// get answers a request if it can.
 func (n *near) get(b *cache.Binding, scope *cache.Scope, k *cache.Keys, use bool) bool {
 	if n == nil || !plain(k) {
 		return false
@@ -118,7 +118,7 @@ func (n *near) get(b *cache.Binding, scope *cache.Scope, k *cache.Keys, use bool
 	return true
 }
 
-// moment is the number of changes until now.
+// moment returns the number of changes so far.
 func (n *near) moment() uint64 {
 	if n == nil {
 		return 0
@@ -132,10 +132,10 @@ func (n *near) isBusy(e *nearEntry) bool {
 	return n.busyAll > 0 || len(n.busy) > 0 && n.busy[e.b.Session] > 0
 }
 
-// answered takes what the server has answered to a request that was sent when there were
-// so many changes: b is zero if it has no such session. Nobody here is answered anything
-// older after that. mine are those keys of the request that the answer says are the
-// session's, the first id before the others. Without the first id the answer is not held.
+// answered notes what the server has answered to a request. b is zero if there is no such
+// session. before is the moment when the request was sent. After answered, no operation of
+// this process gets an older answer. mine are those keys of the request that belong to the
+// session, the first id before the others. Without the first id the answer is not held.
 func (n *near) answered(before uint64, scope *cache.Scope, place cache.Key, k *cache.Keys, b *cache.Binding, mine []alias) {
 	if n == nil {
 		return
@@ -152,8 +152,8 @@ func (n *near) answered(before uint64, scope *cache.Scope, place cache.Key, k *c
 	}
 }
 
-// saw drops what contradicts an answer. If it is not what was seen last, older answers
-// that are still under way do not count.
+// saw drops the entries that contradict an answer. If the answer differs from what was seen
+// last, older answers that are still under way do not count.
 func (n *near) saw(place cache.Key, k *cache.Keys, b *cache.Binding) {
 	if e := n.bySession[b.Session]; e != nil && (e.b.Gen != b.Gen || e.b.Memo != b.Memo || e.b.Auth != b.Auth) {
 		n.lru.Remove(e.key)
@@ -188,7 +188,7 @@ func (n *near) keep(scope *cache.Scope, k *cache.Keys, b *cache.Binding, mine []
 	e.written = e.served
 	e.key.scope = cache.Scope{Tenant: strings.Clone(scope.Tenant), Pool: strings.Clone(scope.Pool), Model: strings.Clone(scope.Model)}
 	e.b.Age, e.b.Idle, e.b.SinceServed = 0, 0, 0
-	if old := n.bySession[b.Session]; old != nil { // under other ids
+	if old := n.bySession[b.Session]; old != nil { // it was held under other ids
 		n.lru.Remove(old.key)
 	}
 	n.lru.Add(e.key, e)
@@ -198,8 +198,8 @@ func (n *near) keep(scope *cache.Scope, k *cache.Keys, b *cache.Binding, mine []
 	}
 }
 
-// taken says that an answer has taken keys from any other session of its scope: from all
-// that are held, if the scope is not known.
+// taken notes that an answer has taken keys from other sessions of its scope. If the scope is
+// not known, it drops all sessions.
 func (n *near) taken(scope string, keys []cache.Key) {
 	if n == nil || len(keys) == 0 {
 		return
@@ -215,7 +215,7 @@ func (n *near) taken(scope string, keys []cache.Key) {
 	}
 }
 
-// touch answers a Confirm or a Touch of a session whose last one the server knows.
+// touch answers a Confirm or a Touch if the server already knows of a recent one.
 func (n *near) touch(b *cache.Binding, served bool) (memo string, ok bool) {
 	if n == nil {
 		return "", false
@@ -235,7 +235,7 @@ func (n *near) touch(b *cache.Binding, served bool) (memo string, ok bool) {
 	return e.b.Memo, true
 }
 
-// touched says that the server knows of a use.
+// touched notes that the server knows of a use.
 func (n *near) touched(b *cache.Binding, served bool) {
 	if n == nil {
 		return
@@ -251,7 +251,7 @@ func (n *near) touched(b *cache.Binding, served bool) {
 	}
 }
 
-// begin says that an operation that may change a session is under way.
+// begin notes that an operation that may change a session is under way.
 func (n *near) begin(session cache.Key) {
 	if n == nil {
 		return
@@ -261,7 +261,7 @@ func (n *near) begin(session cache.Key) {
 	n.busy[session]++
 }
 
-// end says that it has returned.
+// end notes that it has returned.
 func (n *near) end(session cache.Key) {
 	if n == nil {
 		return
@@ -294,7 +294,7 @@ func (n *near) endAll() {
 	n.dropAll()
 }
 
-// isNot says that a binding that somebody had is not current.
+// isNot notes that a caller's binding of the session is not current.
 func (n *near) isNot(session cache.Key) {
 	if n == nil {
 		return
@@ -312,14 +312,14 @@ func (n *near) drop(session cache.Key) {
 	}
 }
 
-// changed says that the server has written the key of an explicit id.
+// changed notes that the server has written the key of an explicit id.
 func (n *near) changed(a alias) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.drops(a)
 }
 
-// drops says that a key may lead to another session.
+// drops notes that a key may belong to another session now.
 func (n *near) drops(a alias) {
 	n.count++
 	n.aliases[ofAlias(a)] = n.count
@@ -334,8 +334,8 @@ func (n *near) dropAll() {
 	n.lru.Purge()
 }
 
-// invalidations is told by the server which keys have changed; nil are all, after a
-// connection was lost.
+// invalidations is called with the keys that the server says have changed. nil means all keys,
+// after a connection was lost.
 func (n *near) invalidations(all []rueidis.RedisMessage) {
 	if all == nil {
 		n.lost.Add(1)

@@ -12,29 +12,27 @@ import (
 
 // Options of a Store. The zero value works.
 type Options struct {
-	// Prefix begins each key, so that several gateways can share a server. Stores of
-	// one prefix share their sessions. It must not have braces. Empty means
-	// "llmaffinity".
+	// Prefix begins each key, so that several gateways can share a server. Stores with the
+	// same prefix share their sessions. It must not contain braces. Empty means "llmaffinity".
 	Prefix string
-	// TTL is how long a session lives after its last use, and a note after its last
-	// Recall. 0 means cache.DefaultTTL. It is at least a second, and the same in all
-	// processes.
+	// TTL is how long a session lives after its last use, and a note after its last Recall. 0
+	// means cache.DefaultTTL. It must be at least a second, and the same in all processes.
 	TTL time.Duration
-	// Lag is how old may be what the near-cache answers, and how much later than
-	// promised a session may expire. A use that comes within Lag after another one is
-	// not written: so Binding.Idle and Binding.SinceServed may be too long by that
-	// much, if another process used the session. 0 means 10 s, or a 64th of the TTL if
-	// that is less. It is at most a 16th of the TTL. A negative Lag is none: each
-	// operation asks the server, and there is no near-cache.
+	// Lag is how old an answer of the near-cache may be, and how much later than promised a
+	// session may expire. A use within Lag of the previous one is not written. So Binding.Idle
+	// and Binding.SinceServed may be too long by Lag if another process used the session. 0
+	// means 10 s, or a 64th of the TTL if that is less. It must be at most a 16th of the TTL.
+	// A negative Lag means none: each operation asks the server, and there is no near-cache.
 	Lag time.Duration
-	// MaxPerTenant is how many sessions one tenant may have, and how many notes.
-	// Beyond it the tenant's least recently used session goes. 0 means
-	// cache.DefaultMaxSessions, a negative number no bound. All tenants together are
-	// bounded by the server's own memory.
+	// MaxPerTenant is how many sessions one tenant may have, and how many notes. A tenant with
+	// more loses its least recently used session. 0 means cache.DefaultMaxSessions, and a
+	// negative number means no bound. All tenants together are bounded only by the server's
+	// memory.
 	MaxPerTenant int
 	// Timeout is how long an operation of cache.Store waits for the server, if its context
-	// does not end sooner. 0 means a second. It must not be negative. It may have been done
-	// although it has failed. Operations of cache.Admin have no bound but their context's.
+	// does not end sooner. An operation that fails in this way may have been done. 0 means a
+	// second. It must not be negative. Operations of cache.Admin are bounded only by their
+	// context.
 	Timeout time.Duration
 	// Near is how many sessions the near-cache of this process holds. 0 means 10,000.
 	Near int
@@ -89,7 +87,7 @@ func (o *Options) withDefaults() (Options, error) {
 	return all, nil
 }
 
-// clientOption is the caller's, with what the store needs.
+// clientOption returns the caller's options with what the store needs.
 func clientOption(c rueidis.ClientOption, near *near) (rueidis.ClientOption, error) {
 	switch {
 	case len(c.InitAddress) == 0:
@@ -98,7 +96,7 @@ func clientOption(c rueidis.ClientOption, near *near) (rueidis.ClientOption, err
 		return c, errors.New("rediscache: the client's options have tracking of their own, which the near-cache needs")
 	}
 	if c.ConnWriteTimeout == 0 {
-		c.ConnWriteTimeout = time.Second // a server that hangs is noticed
+		c.ConnWriteTimeout = time.Second // so that a server that hangs is noticed
 	}
 	if c.Dialer.Timeout == 0 {
 		c.Dialer.Timeout = time.Second
@@ -112,17 +110,16 @@ func clientOption(c rueidis.ClientOption, near *near) (rueidis.ClientOption, err
 	if c.Sentinel.MasterSet != "" && c.Sentinel.TopologyRefreshInterval == 0 {
 		c.Sentinel.TopologyRefreshInterval = 5 * time.Second
 	}
-	// The store retries nothing by itself: an operation that was sent may have been
-	// done.
+	// The store retries nothing by itself: an operation that was sent may have been done.
 	c.DisableRetry = true
 	if near == nil {
 		c.DisableCache = true
 		return c, nil
 	}
-	// What scripts read is tracked without being asked for, and the process is not
-	// told of what it has written itself.
+	// The server tracks what scripts read without a command for it. With NOLOOP it does not
+	// report this connection's own writes.
 	c.ClientTrackingOptions = []string{"NOLOOP"}
 	c.OnInvalidations = near.invalidations
-	c.CacheSizeEachConn = 1 // rueidis' own, which is not used
+	c.CacheSizeEachConn = 1 // the cache of rueidis, which is not used
 	return c, nil
 }

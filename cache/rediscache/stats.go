@@ -1,19 +1,19 @@
 package rediscache
 
-// Stats counts what a Store has done since it was made. Each number is exact.
+// Stats has counts since the Store was made. Each number is exact.
 type Stats struct {
-	// RoundTrips is how often the server was asked. The 256 questions of an operation
-	// on all buckets are one.
+	// RoundTrips counts the requests to the server. The 256 requests of an operation on all
+	// buckets count as one.
 	RoundTrips uint64
-	// Near is how many operations the near-cache has answered.
+	// Near counts the operations that the near-cache has answered.
 	Near uint64
-	// Told is how often the server has said that a session has changed which another
-	// process may have changed, and Lost how often a connection was lost that would
-	// have said so: then the near-cache was emptied.
+	// Told counts the server's messages that a session may have been changed by another
+	// process. Lost counts lost connections on which such messages would have come: each
+	// empties the near-cache.
 	Told, Lost uint64
 }
 
-// Stats is a snapshot.
+// Stats returns a snapshot.
 func (s *Store) Stats() Stats {
 	n := Stats{RoundTrips: s.roundTrips.Load()}
 	if s.near != nil {

@@ -18,9 +18,9 @@ var source string
 
 var script = rueidis.NewLuaScript(source)
 
-// Store is a cache.Store and a cache.Admin over a server. Any number of goroutines
-// may use it. Each operation of cache.Store is one script on the server: one round
-// trip, and atomic.
+// Store is a cache.Store and a cache.Admin that keeps its data on a server. Any number of
+// goroutines may use it. Each operation of cache.Store is one script on the server: it is
+// atomic, and one round trip.
 type Store struct {
 	options Options
 	ttl     string // in milliseconds, as scripts take it
@@ -37,10 +37,10 @@ var _ interface {
 	cache.Admin
 } = (*Store)(nil)
 
-// Open is New with a URL: redis://user:password@host:port/db, rediss:// for TLS,
-// unix:// for a socket, valkey:// and valkeys:// likewise. More addresses of a
-// Cluster, or of sentinels, follow as ?addr=host:port&addr=host:port, and the name of
-// the sentinels' master as master_set=name. See [rueidis.ParseURL] for the rest.
+// Open is New with a URL: redis://user:password@host:port/db, rediss:// for TLS, unix:// for a
+// socket, and likewise valkey:// and valkeys://. More addresses of a Cluster, or of sentinels,
+// follow as ?addr=host:port&addr=host:port, and the name of the sentinels' master as
+// master_set=name. See [rueidis.ParseURL] for the rest.
 func Open(url string, o *Options) (*Store, error) {
 	c, err := rueidis.ParseURL(url)
 	if err != nil {
@@ -49,10 +49,10 @@ func Open(url string, o *Options) (*Store, error) {
 	return New(c, o)
 }
 
-// New makes a Store for the server that client says. It begins to connect and does not
-// wait for that. A server that is away is tried again when the Store is used. An error
-// names the option that cannot work. The Store needs tracking of its own
-// (client.OnInvalidations), so it makes its own client and takes none. Close ends it.
+// New makes a Store for the server that client describes. It begins to connect and does not
+// wait. If the server is away, the Store tries again when it is used. An error names the
+// option that cannot work. The Store sets client.OnInvalidations, so it takes options and
+// makes the client itself. Close closes that client.
 func New(client rueidis.ClientOption, o *Options) (*Store, error) {
 	all, err := o.withDefaults()
 	if err != nil {
@@ -74,7 +74,7 @@ func New(client rueidis.ClientOption, o *Options) (*Store, error) {
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
-// in is the key by which a bucket is found.
+// in returns the key that routes a script to a bucket.
 func (s *Store) in(bucket byte) []string { return s.epochs[bucket : int(bucket)+1] }
 
 // call runs an operation in the bucket of keys.
@@ -84,7 +84,7 @@ func (s *Store) call(ctx context.Context, keys []string, op string, args ...stri
 	return s.ask(ctx, keys, op, args...)
 }
 
-// ask is call for as long as ctx allows.
+// ask is call without a bound on time besides ctx.
 func (s *Store) ask(ctx context.Context, keys []string, op string, args ...string) ([]rueidis.RedisMessage, error) {
 	c, err := s.client(ctx)
 	if err != nil {
@@ -101,18 +101,18 @@ func (s *Store) ask(ctx context.Context, keys []string, op string, args ...strin
 	return r, s.explain(err)
 }
 
-// explain says what an error is about.
+// explain adds to an error where it comes from.
 func (s *Store) explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case s.closed.Load(): // rueidis says ErrClosing for a server that is away, too
+	case s.closed.Load(): // rueidis returns ErrClosing for a server that is away, too
 		return cache.ErrClosed
 	}
 	return fmt.Errorf("rediscache: %w", err)
 }
 
-// request is a request's place and keys, as scripts take them.
+// request returns a request's place, and its keys as scripts take them.
 func (s *Store) request(scope *cache.Scope, k *cache.Keys) (place, []string) {
 	p := placeOf(scope.Short())
 	names := 0
@@ -131,11 +131,11 @@ func (s *Store) request(scope *cache.Scope, k *cache.Keys) (place, []string) {
 	if k.End != (cache.Key{}) {
 		end = string(k.End[:])
 	}
-	args := make([]string, 0, 16) // of the longest operation
+	args := make([]string, 0, 16) // room for the longest operation
 	return p, append(args, string(p.scope[:]), joined(k.Names[:names]), end, joined(past), joined(k.Also[:]), joined(k.Marks[:]), string(from), flag(k.Ongoing))
 }
 
-// joined are keys as one string. Zero keys keep their place.
+// joined returns keys as one string. Zero keys in between keep their place.
 func joined(all []cache.Key) string {
 	last := len(all)
 	for last > 0 && all[last-1] == (cache.Key{}) {
@@ -158,8 +158,8 @@ func flag(on bool) string {
 	return "0"
 }
 
-// Get implements [cache.Store]. A session that this process has seen within
-// Options.Lag, by the same explicit ids, is answered by the near-cache.
+// Get implements [cache.Store]. If this process has seen the session within Options.Lag by the
+// same explicit ids, the near-cache answers.
 func (s *Store) Get(ctx context.Context, scope cache.Scope, keys cache.Keys) (b cache.Binding, ok bool, err error) {
 	if keys.IsZero() || s.closed.Load() {
 		return b, false, s.alive()
@@ -199,10 +199,10 @@ func (s *Store) getOrBind(ctx context.Context, scope *cache.Scope, keys *cache.K
 	return b, found, err
 }
 
-// ownedBy are the request's keys, the first id before the others, if the script's number
-// says that all of them are the session's: its lowest bits are those of the names, the
-// bits above those of the others. If one is another session's there are none: nobody would
-// say when that session is gone, and the key is this one's.
+// ownedBy returns the request's keys, the first id before the others, if all of them belong to
+// the session. The script's number says so: its lowest bits stand for the names, the bits
+// above those for Also. If one key belongs to another session, ownedBy returns none: the
+// server would not say when that session is gone, and the key then belongs to this one.
 func ownedBy(reply rueidis.RedisMessage, scope cache.Key, k *cache.Keys) []alias {
 	owned, err := reply.AsInt64()
 	if err != nil {
@@ -267,8 +267,8 @@ func (s *Store) change(ctx context.Context, b *cache.Binding, op string, args ..
 	return s.binding(reply, b.Ref[0])
 }
 
-// on runs an operation on the session of a binding, and forgets what is known of it
-// here. The reply is nil for the zero Binding.
+// on runs an operation on the session of a binding, and drops the session from the near-cache.
+// The reply is nil for the zero Binding.
 func (s *Store) on(ctx context.Context, b *cache.Binding, op string, args ...string) ([]rueidis.RedisMessage, error) {
 	if b.Gen == 0 || s.closed.Load() {
 		return nil, s.alive()
@@ -276,11 +276,11 @@ func (s *Store) on(ctx context.Context, b *cache.Binding, op string, args ...str
 	all := make([]string, 0, 8)
 	all = append(append(all, string(b.Session[:]), genText(b.Gen)), args...)
 	s.near.begin(b.Session)
-	defer s.near.end(b.Session) // also after an error: it may have been done
+	defer s.near.end(b.Session) // also after an error: the operation may have been done
 	return s.call(ctx, s.in(b.Ref[0]), op, all...)
 }
 
-// yes is the first number of a reply.
+// yes reports whether the first number of a reply is not 0.
 func yes(reply []rueidis.RedisMessage, err error) (bool, error) {
 	if err != nil || len(reply) == 0 {
 		return false, err
@@ -339,7 +339,7 @@ func (s *Store) Extend(ctx context.Context, b cache.Binding, end cache.Key, keys
 	keys, marks = keys[:min(len(keys), cache.MaxAnswer)], marks[:min(len(marks), cache.MaxMarks)]
 	reply, err := s.call(ctx, s.in(b.Ref[0]), "extend", string(b.Session[:]), flag(b.Opening), ending, joined(keys), joined(marks))
 	if err != nil || len(reply) != 3 {
-		s.near.taken("", keys) // it may have been done
+		s.near.taken("", keys) // the operation may have been done
 		return false, 0, err
 	}
 	if extended, err = yes(reply, nil); err != nil {
@@ -378,9 +378,9 @@ func (s *Store) Recall(ctx context.Context, scope cache.Scope, key cache.Key) (a
 	return auth, err == nil, s.explain(err)
 }
 
-// Epoch is an id that is made when the data of a scope's tenant is new. If it has
-// changed, the server has lost what it had: it was restarted empty, or a failover
-// has lost the writes.
+// Epoch returns an id that the server makes when the data of the scope's tenant is new. If it
+// has changed, the server has lost its data: it was restarted empty, or a failover has lost
+// the writes.
 func (s *Store) Epoch(ctx context.Context, scope cache.Scope) (string, error) {
 	if s.closed.Load() {
 		return "", cache.ErrClosed
@@ -393,7 +393,7 @@ func (s *Store) Epoch(ctx context.Context, scope cache.Scope) (string, error) {
 	return reply[0].ToString()
 }
 
-// errReply is a reply of another script, or of no Redis.
+// errReply means that the reply is not one of this script, or that the server is not Redis.
 var errReply = errors.New("rediscache: the server's reply is not what the script says")
 
 // binding reads a reply; flag is its last part, if it has one.

@@ -1,16 +1,15 @@
--- Bindings of sessions, one operation a call. All keys of one tenant lie in one
--- bucket, and a bucket in one hash slot. So an operation is atomic, and one round
--- trip.
+-- Bindings of sessions, one operation a call. All keys of one tenant are in one bucket, and a
+-- bucket is in one hash slot. So an operation is atomic, and one round trip.
 --
 --   KEYS[1]  {prefix:bucket}:E, which exists once anything is bound in the bucket
---   KEYS[2]  the key that leads from the request's first explicit id, if it has one
+--   KEYS[2]  the key of the request's first explicit id, if it has one
 --   ARGV     operation, TTL and lag in milliseconds, then what the operation takes
 --
--- Keys of a bucket, behind {prefix:bucket}: and a colon:
+-- Keys of a bucket, after {prefix:bucket}: and a colon:
 --
 --   E                 the epoch: random, made when the bucket's data is new
 --   s<session>        a session's record, packed
---   k<scope><key>     which session has a key; one byte more: a mark that two have
+--   k<scope><key>     the session that has a key; one byte more for a mark that two have
 --   n<scope><key>     a note, packed
 --   T<tenant>         the tenant's sessions by the time when they expire
 --   A<auth>           the sessions that are bound to an auth, likewise
@@ -18,28 +17,27 @@
 --   N<tenant>         the tenant's notes, likewise
 --   B<auth>           the notes of an auth, likewise
 --
--- Redis expires each of them by itself. What an index still has of a session that
--- expired goes as others are bound.
+-- Redis expires each of them by itself. Entries of expired sessions in an index are removed
+-- when other sessions are bound.
 --
--- An operation reads before it writes, and writes indexes first. So if it fails
--- half-way, while a slot is on its way to another node or when memory is full,
--- no session is half of one.
+-- An operation reads before it writes, and writes indexes first. So an operation that fails
+-- half-way, because a slot moves to another node or memory is full, leaves no half session.
 --
--- A near-cache is told by the server when KEYS[2] is written: Redis 7.0 tracks the
--- KEYS of a script, later ones what the script reads. So whatever changes where a
--- session is, or what it remembers, writes the keys of its explicit ids.
+-- The server tells a near-cache when KEYS[2] is written: Redis 7.0 tracks the KEYS of a
+-- script, later versions track what the script reads. So an operation that changes a session's
+-- auth or memo writes the keys of its explicit ids.
 
 local E = KEYS[1]
 local base = string.sub(E, 1, -2)
 local call = redis.call
 local ttl, lag = tonumber(ARGV[2]), tonumber(ARGV[3])
-local life = ttl + lag -- the last write of a use may be that much older than the use
+local life = ttl + lag -- the last use that was written may be lag older than the last use
 local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local none = ''
 
--- Bounds of the keys of one session, and of the work that one operation does for
--- others.
+-- Bounds of the keys of one session, and of the work that an operation does for other
+-- sessions.
 local maxRequested = 4 -- names of one request
 local maxNames, firstEnds, maxEnds, maxAlso, maxMarks, maxAnswers = 8, 2, 8, 6, 8, 8
 local maxElders, twinTime, few = 8, 300000, 4
@@ -61,18 +59,18 @@ end
 local zero = string.rep('\0', 16)
 local function given(k) return k ~= nil and k ~= none and k ~= zero end
 
--- A record, by short names because they are stored:
+-- The fields of a record. Their names are short because they are stored:
 --   i session  c scope  t tenant  a auth  g generation  b when that was made (ms)
 --   u used last (ms)
 --   d served last (ms), absent if never   p open uses   l cause, if the auth is lost
 --   m memo   n names  e ends  o also  k marks  x keys of answers, 16 bytes each
 --   q requests that came with the latest end   f those of them that were served
---   w when the time of its keys was set   r 1 if the latest end was answered
---   v the version of all this
+--   w when its keys' expiry was set   r 1 if the latest end was answered
+--   v version of this format
 --   y twin: c awaited, o one is its own, k end, i since, t taken end, e elder
 local records = {}
 
--- What another version has written, or another program, is nothing.
+-- A record of another version or another program counts as missing.
 local version = 1
 local function unpacked(v)
   if not v then return false end
@@ -118,7 +116,7 @@ end
 
 local function provisional(r) return r.l == nil and r.d == nil end
 
--- Which session a key leads to.
+-- The session that has a key.
 local scope = none
 local aliases = {}
 local function alias(k)
@@ -141,7 +139,7 @@ local function owner(k)
   return load(id)
 end
 
--- Indexes. A long name of an auth goes by its digest. The caller gives names that are
+-- Indexes. They contain the digest of a long name of an auth. The caller gives names that are
 -- only compared in that form.
 local function index(auth)
   if #auth > 64 or string.sub(auth, 1, 1) == '#' then return '#' .. redis.sha1hex(auth) end
@@ -154,7 +152,7 @@ local function free(name)
   if #over > 0 then call('ZREM', name, unpack(over)) end
 end
 
--- Tells those who track the session's explicit ids.
+-- Lets the server tell the near-caches that track the session's explicit ids.
 local function tell(r)
   for _, k in ipairs(keys(list(r, 'n'))) do call('PEXPIRE', base .. 'k' .. r.c .. k, 2 * life) end
 end
@@ -256,7 +254,7 @@ local function search()
   opening = #names == 0
   if not opening then return nil end
   local r = foresee()
-  -- A retry of what Past leads to anyway is no opening.
+  -- A retry of a request in the session that Past finds is no opening.
   local same = owner(endKey)
   if same and same ~= r and latest(same) == endKey and not same.r then return same end
   opening = r == nil
@@ -417,7 +415,7 @@ local function flush()
   end
 end
 
--- What the caller sees of a session.
+-- Returns what the caller sees of a session.
 local function binding(r, used, shared, asked)
   local since, served = 0, 0
   if r.l == nil and r.d then served, since = 1, math.max(now - r.d, 0) end
@@ -432,7 +430,7 @@ local function current()
   return nil, r
 end
 
--- Removes what a tenant has too many of, and a little of what has expired.
+-- Removes sessions of a tenant that has too many, and some entries of expired ones.
 local function bound(r, max)
   local name = base .. 'T' .. r.t
   free(name)
@@ -451,7 +449,7 @@ local function bound(r, max)
   end
 end
 
--- Which of the request's keys are the session's: a bit each, names first.
+-- Says which of the request's keys the session has: a bit for each, names first.
 local function owned(r)
   local bits = 0
   for i, k in ipairs(names) do
@@ -498,7 +496,7 @@ function ops.get()
   b[14] = owned(r)
   flush()
   if fresh then bound(r, max) end
-  -- The server forgets who has read a key when it is written. Reading it again lets it
+  -- When a key is written the server forgets which clients have read it. This read lets it
   -- tell this client of the next write.
   if KEYS[2] then call('EXISTS', KEYS[2]) end
   return b
@@ -682,9 +680,9 @@ function ops.recall()
   return { n.a }
 end
 
--- Administration, a part at a time. The caller asks again while there is more.
+-- Administration, a part at a time. The caller repeats the operation while there is more.
 
--- newGen is a generation of 8 bytes, below 2^63.
+-- newGen returns a generation of 8 bytes, below 2^63.
 local function newGen(from)
   local g = {}
   for h in string.gmatch(string.sub(redis.sha1hex(from), 1, 16), '%x%x') do g[#g + 1] = tonumber(h, 16) end

@@ -19,7 +19,7 @@ import (
 
 const (
 	maxBody  = 64 << 20
-	maxError = 1 << 20 // of an error, which is held back while other accounts are tried
+	maxError = 1 << 20 // of an error, which is held while other accounts are tried
 	maxTries = 4
 	everyAPI = "*" // the provider of an account that speaks all APIs
 )
@@ -33,25 +33,25 @@ type gateway struct {
 	auths  atomic.Pointer[[]*Auth]
 }
 
-// newGateway is the whole gateway. With a plain picker in place of sticky it is the gateway
-// that there was before.
+// newGateway makes the gateway. With a plain picker in place of sticky it is the gateway as it
+// was before.
 func newGateway(auths []*Auth) (*gateway, sticky, error) {
 	tiers := &Tiers{}
 	sticky, err := newSticky(tiers)
 	g := &gateway{picker: sticky, hooks: []Hook{tiers, sticky}}
-	// Codings pass as they are.
+	// Content codings pass through unchanged.
 	g.client.Transport = &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, DisableCompression: true}
-	// A redirect is the client's to follow: it would get the account's key otherwise.
+	// The client follows redirects. Here the redirect's target would get the account's key.
 	g.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	g.setAuths(auths)
 	return g, sticky, err
 }
 
-// setAuths takes other accounts. Those that were there before must be the same *Auth, so
-// that what is known of them stays.
+// setAuths replaces the accounts. An account that stays must be the same *Auth, so that what
+// is known of it stays.
 func (g *gateway) setAuths(auths []*Auth) { g.auths.Store(&auths) }
 
-// of are the accounts of a provider.
+// of returns the accounts of a provider.
 func (g *gateway) of(provider string) (of []*Auth) {
 	for _, a := range *g.auths.Load() {
 		if a.Provider == provider || a.Provider == everyAPI {
@@ -61,7 +61,7 @@ func (g *gateway) of(provider string) (of []*Auth) {
 	return of
 }
 
-// failure is an answer of an account that cannot serve, held while others are tried.
+// failure is the answer of an account that cannot serve. It is held while others are tried.
 type failure struct {
 	status int
 	header http.Header
@@ -74,7 +74,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the request cannot be read", http.StatusBadRequest)
 		return
 	}
-	// The same context goes to Pick and to MarkResult, and carries the pick from the one to the other.
+	// Pick and MarkResult get the same context, which carries the pick from one to the other.
 	ctx := affinity.WithPick(r.Context())
 	provider, model := destination(r, body)
 	opts := Options{Caller: caller(r), Header: r.Header, Body: body}
@@ -128,12 +128,12 @@ func (g *gateway) try(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		if r.Context().Err() != nil {
 			result.Err = context.Canceled
 		}
-		panic(http.ErrAbortHandler) // or else the client takes what it has for the whole answer
+		panic(http.ErrAbortHandler) // otherwise the client would take what it has for the whole answer
 	}
 	return nil
 }
 
-// stream passes an answer on as it comes.
+// stream passes an answer on as it arrives.
 func stream(w http.ResponseWriter, body io.Reader) error {
 	out := http.NewResponseController(w)
 	buffer := make([]byte, 32<<10)
@@ -158,7 +158,7 @@ func stream(w http.ResponseWriter, body io.Reader) error {
 
 var credentials = []string{"Authorization", "X-Api-Key", "X-Goog-Api-Key"}
 
-// caller is who is calling: a digest of what the client has presented.
+// caller returns who is calling: a digest of the client's credential.
 func caller(r *http.Request) string {
 	for _, h := range credentials {
 		if v := r.Header.Get(h); v != "" {
@@ -168,7 +168,7 @@ func caller(r *http.Request) string {
 	return ""
 }
 
-// destination is the provider by the path, and the model by the body or the path.
+// destination returns the provider, by the path, and the model, by the body or the path.
 func destination(r *http.Request, body []byte) (provider, model string) {
 	if rest, ok := strings.CutPrefix(r.URL.Path, "/v1beta/models/"); ok {
 		model, _, _ = strings.Cut(rest, ":")
@@ -177,14 +177,14 @@ func destination(r *http.Request, body []byte) (provider, model string) {
 	var named struct {
 		Model string `json:"model"`
 	}
-	_ = json.Unmarshal(body, &named) // what is wrong with a body the provider says
+	_ = json.Unmarshal(body, &named) // if the body is wrong, the provider says so
 	if strings.HasPrefix(r.URL.Path, "/v1/messages") {
 		return "anthropic", named.Model
 	}
 	return "openai", named.Model
 }
 
-// prepare makes a request that has come one to an account.
+// prepare makes a client's request one for an account.
 func prepare(out *http.Request, auth *Auth, body []byte) {
 	out.RequestURI = ""
 	out.URL.Scheme, out.URL.Host, out.Host = auth.URL.Scheme, auth.URL.Host, auth.URL.Host
@@ -204,7 +204,7 @@ func prepare(out *http.Request, auth *Auth, body []byte) {
 	}
 }
 
-// hop takes out what belongs to one connection.
+// hop removes the headers that belong to one connection.
 func hop(h http.Header) {
 	for _, v := range h["Connection"] {
 		for name := range strings.SplitSeq(v, ",") {
@@ -216,7 +216,7 @@ func hop(h http.Header) {
 	}
 }
 
-// pass puts an answer's header into the client's answer.
+// pass copies an answer's header into the client's answer.
 func pass(to, from http.Header) {
 	from = from.Clone()
 	hop(from)
@@ -225,7 +225,7 @@ func pass(to, from http.Header) {
 	}
 }
 
-// refuse answers when no account may serve.
+// refuse answers if no account may serve.
 func refuse(w http.ResponseWriter, err error) {
 	var until time.Time
 	var resting *RestingError
@@ -242,7 +242,7 @@ func refuse(w http.ResponseWriter, err error) {
 	http.Error(w, "no account can serve this now", http.StatusServiceUnavailable)
 }
 
-// retryFor is what Retry-After says in seconds.
+// retryFor returns what Retry-After says, in seconds.
 func retryFor(h http.Header) time.Duration {
 	n, err := strconv.Atoi(h.Get("Retry-After"))
 	if err != nil || n < 0 || n > 24*3600 {

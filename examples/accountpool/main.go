@@ -1,6 +1,6 @@
-// Command accountpool is a gateway of the kind that many have: accounts of several
-// providers, each with a priority, and cooldowns of its own. File sticky.go wraps its picker,
-// so that every conversation stays on the account where its prompt cache is.
+// Command accountpool is a gateway that pools accounts of several providers, each with a
+// priority and with cooldowns of its own. File sticky.go wraps its picker, so that every
+// conversation stays on the account where its prompt cache is.
 //
 //	go run ./examples/accountpool accounts.txt
 //	ANTHROPIC_BASE_URL=http://127.0.0.1:8080 ANTHROPIC_AUTH_TOKEN=any claude
@@ -28,8 +28,8 @@ import (
 	"time"
 )
 
-// readAccounts reads a file. An account that was there before is the same *Auth, unless its
-// line has changed.
+// readAccounts reads a file. An account that stays is the same *Auth, unless its line has
+// changed.
 func readAccounts(file string, before []*Auth) (auths []*Auth, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -71,8 +71,8 @@ func readAccounts(file string, before []*Auth) (auths []*Auth, err error) {
 	return auths, nil
 }
 
-// serve serves until ctx is done, and then until the answers under way have ended. It reads
-// the accounts again for each value of reload.
+// serve serves until ctx is done, and then until the answers under way have ended. For each
+// value of reload it reads the accounts again.
 func serve(ctx context.Context, l net.Listener, file string, reload <-chan os.Signal) error {
 	auths, err := readAccounts(file, nil)
 	if err != nil {
@@ -114,7 +114,7 @@ func main() {
 		log.Fatal("usage: accountpool file")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal does not wait
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	l, err := net.Listen("tcp", "127.0.0.1:8080")

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Auth is an account: a credential of one provider.
+// Auth is an account: a credential of one provider. It is what the gateway chooses among.
 type Auth struct {
 	Name     string
 	Provider string
@@ -20,26 +20,26 @@ type Auth struct {
 	Priority int
 
 	mu     sync.Mutex
-	health map[string]health // by model, and under "" what holds for all models
+	health map[string]health // by model; "" stands for all models
 }
 
-// health is how an account does.
+// health says how an account has served lately.
 type health struct {
 	failures int       // in a row
-	until    time.Time // until when it rests
+	until    time.Time // end of its rest
 }
 
 const (
-	strikes    = 3 // after that many failures in a row an account rests that has not said for how long
+	strikes    = 3 // after so many failures in a row an account rests, if it has not said for how long
 	restFailed = 30 * time.Second
-	restBarred = 10 * time.Minute // after it has refused its credential that often
-	maxModels  = 100              // of which an account remembers failures: clients choose their names
+	restBarred = 10 * time.Minute // how long, if these were refusals of its credential
+	maxModels  = 100              // of how many models an account remembers failures: clients choose their names
 )
 
-// ID is the lasting name of an account.
+// ID returns the lasting name of an account.
 func (a *Auth) ID() string { return a.Name }
 
-// RestsUntil tells until when an account rests for a model. It is the zero time if the
+// RestsUntil returns until when an account rests for a model. It returns the zero time if the
 // account does not rest.
 func (a *Auth) RestsUntil(model string) (until time.Time) {
 	a.mu.Lock()
@@ -52,8 +52,8 @@ func (a *Auth) RestsUntil(model string) (until time.Time) {
 	return until
 }
 
-// failed counts a failure. The account rests for as long as it has asked for, or else for a
-// while after some failures in a row.
+// failed counts a failure. The account rests for as long as its answer has asked for. If it
+// has not asked, the account rests for a while after some failures in a row.
 func (a *Auth) failed(model string, asked, rest time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -73,8 +73,8 @@ func (a *Auth) failed(model string, asked, rest time.Duration) {
 	a.health[model] = h
 }
 
-// served says that an account has served a model. It does not end a rest: the request may
-// have been on its way before the one that failed.
+// served notes that an account has served a model. It does not end a rest: the request may
+// have been sent before the one that failed.
 func (a *Auth) served(model string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -87,10 +87,10 @@ func (a *Auth) served(model string) {
 	}
 }
 
-// Options are what a Picker may want to know of a request.
+// Options are what a Picker may need of a request.
 type Options struct {
 	Caller string      // who is calling
-	Header http.Header // as it came
+	Header http.Header // the client's
 	Body   []byte
 	Tried  []string // the accounts that this request was sent to already
 }
@@ -100,22 +100,22 @@ type Picker interface {
 	Pick(ctx context.Context, provider, model string, opts Options, auths []*Auth) (*Auth, error)
 }
 
-// Result is how a request went at an account.
+// Result says how a request to an account ended.
 type Result struct {
 	Auth     *Auth
 	Model    string
 	Status   int         // 0 without an answer
 	Header   http.Header // the answer's
-	Err      error       // why there was no answer, or why it broke off
+	Err      error       // why there was no answer, or why it ended early
 	RetryFor time.Duration
 }
 
-// Hook is told of each result. ctx is the one that Pick had.
+// Hook is called with each result. ctx is the one that Pick had.
 type Hook interface {
 	MarkResult(ctx context.Context, r Result)
 }
 
-// RestingError is Pick's error when no account may serve.
+// RestingError is Pick's error if no account may serve.
 type RestingError struct{ Until time.Time }
 
 // Error says until when.
@@ -123,13 +123,13 @@ func (e *RestingError) Error() string {
 	return fmt.Sprintf("all accounts rest until %s", e.Until.Format(time.RFC3339))
 }
 
-// Tiers is a Picker: the accounts of the highest priority that may serve, in turn.
+// Tiers is a Picker. It takes turns among the accounts of the highest priority that may serve.
 type Tiers struct {
 	mu   sync.Mutex
 	next int
 }
 
-// Pick leaves out accounts that rest, and those that were tried.
+// Pick leaves out accounts that rest and accounts that were tried.
 func (t *Tiers) Pick(_ context.Context, _, model string, opts Options, auths []*Auth) (*Auth, error) {
 	var best []*Auth
 	resting := &RestingError{}
@@ -159,10 +159,11 @@ func (t *Tiers) Pick(_ context.Context, _, model string, opts Options, auths []*
 	return best[t.next%len(best)], nil
 }
 
-// MarkResult is the pool's own use of a result: which accounts rest, for which model.
+// MarkResult is how the pool itself uses a result: it notes which account rests for which
+// model.
 func (t *Tiers) MarkResult(_ context.Context, r Result) {
 	switch {
-	case errors.Is(r.Err, context.Canceled): // the client has gone away
+	case errors.Is(r.Err, context.Canceled): // the client has left
 	case r.Status == http.StatusUnauthorized, r.Status == http.StatusPaymentRequired, r.Status == http.StatusForbidden:
 		r.Auth.failed("", r.RetryFor, restBarred)
 	case r.Err != nil, r.Status == http.StatusTooManyRequests, r.Status >= 500:

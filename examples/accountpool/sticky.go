@@ -7,7 +7,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// sticky keeps conversations on their accounts. The Picker chooses for all others.
+// sticky keeps conversations on their accounts. The Picker chooses for all other requests.
 type sticky struct {
 	Picker
 	sessions *affinity.Affinity[*Auth]

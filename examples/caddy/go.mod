@@ -1,4 +1,4 @@
-// A module of its own: nobody who does not build a Caddy gets all that Caddy needs.
+// A module of its own, so that only those who build this Caddy get what Caddy needs.
 module github.com/llmaffinity/llmaffinity/examples/caddy
 
 go 1.25.1

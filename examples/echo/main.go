@@ -1,6 +1,6 @@
-// Command echo is an LLM proxy of Echo's own parts: its Proxy middleware over several keys
-// of one provider. File sticky.go wraps its balancer, so that every conversation stays on
-// the key where its prompt cache is.
+// Command echo is an LLM proxy made of Echo's own parts: its Proxy middleware over several
+// keys of one provider. File sticky.go wraps the proxy's balancer, so that every conversation
+// stays on the key where its prompt cache is.
 //
 //	UPSTREAM=https://api.anthropic.com KEYS=sk-ant-…,sk-ant-… go run .
 //	ANTHROPIC_BASE_URL=http://127.0.0.1:8080 ANTHROPIC_AUTH_TOKEN=any claude
@@ -37,7 +37,7 @@ const (
 	lastKey  = "last failure"
 )
 
-// newProxy is the proxy over a balancer.
+// newProxy makes the proxy with a balancer.
 func newProxy(balancer *Sticky, base http.RoundTripper) *echo.Echo {
 	e := echo.New()
 	e.Use(middleware.BodyLimit(maxBody))
@@ -56,7 +56,7 @@ func target(upstream *url.URL, name, key string) *middleware.ProxyTarget {
 	return &middleware.ProxyTarget{Name: name, URL: upstream, Meta: map[string]any{"key": key}}
 }
 
-// nameOf is the lasting name of a key: the same after a restart, and safe to log.
+// nameOf returns the lasting name of a key: the same after a restart, and safe to log.
 func nameOf(key string) string { return fmt.Sprintf("account-%.4x", sha256.Sum256([]byte(key))) }
 
 // transport sends a request with the key of its target, and reports how it went.
@@ -65,8 +65,8 @@ type transport struct {
 	base     http.RoundTripper
 }
 
-// refusal is an answer of a target that cannot serve. It is an error, because Echo tries no
-// other target after an answer.
+// refusal is an answer that says that the target cannot serve. It is an error, because after
+// an answer Echo tries no other target.
 type refusal struct {
 	status int
 	header http.Header
@@ -97,20 +97,20 @@ func (t *transport) RoundTrip(in *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	defer resp.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxError)) // what there is of an error
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxError)) // as much of the error as there is
 	resp.Header.Del("Content-Length")
 	return nil, &refusal{resp.StatusCode, resp.Header, text}
 }
 
-// another says that another target is to be tried. It keeps the failure for the client, in
-// case that there is no other.
+// another returns the error that makes Echo try another target. The client gets the failure if
+// there is no other.
 func another(c *echo.Context, err error) bool {
 	c.Set(lastKey, err)
 	var failure *echo.HTTPError
 	return errors.As(err, &failure) && failure.Code == http.StatusBadGateway
 }
 
-// fail answers when no target has served.
+// fail answers if no target has served.
 func fail(c *echo.Context, err error) error {
 	var nobody *affinity.NoAuthError
 	if errors.As(err, &nobody) {
@@ -137,7 +137,7 @@ func fail(c *echo.Context, err error) error {
 
 var credentials = []string{"Authorization", "X-Api-Key", "X-Goog-Api-Key"}
 
-// describe says what a request is: who is calling, and for which model.
+// describe returns what a request is: who is calling, and for which model.
 func describe(r *http.Request, body []byte) *affinity.Request {
 	q := &affinity.Request{Header: r.Header.Clone(), Body: body, Path: r.URL.Path}
 	for _, h := range credentials {
@@ -148,7 +148,7 @@ func describe(r *http.Request, body []byte) *affinity.Request {
 	var named struct {
 		Model string `json:"model"`
 	}
-	_ = json.Unmarshal(body, &named) // what is wrong with a body the provider says
+	_ = json.Unmarshal(body, &named) // if the body is wrong, the provider says so
 	q.Model = named.Model
 	if _, rest, ok := strings.Cut(r.URL.Path, "/v1beta/models/"); ok {
 		q.Model, _, _ = strings.Cut(rest, ":")
@@ -172,16 +172,16 @@ func serve(ctx context.Context, l net.Listener, upstream *url.URL, keys []string
 	var undrained error
 	config := echo.StartConfig{Listener: l, HideBanner: true, HidePort: true, GracefulTimeout: time.Hour, OnShutdownError: func(err error) { undrained = err }}
 	config.BeforeServeFunc = func(s *http.Server) error {
-		s.ReadHeaderTimeout, s.ReadTimeout, s.WriteTimeout = 10*time.Second, 0, 0 // answers take their time
+		s.ReadHeaderTimeout, s.ReadTimeout, s.WriteTimeout = 10*time.Second, 0, 0 // answers may take long
 		return nil
 	}
-	err = config.Start(ctx, newProxy(balancer, base)) // returns when undrained is known
+	err = config.Start(ctx, newProxy(balancer, base)) // returns after undrained is set
 	return errors.Join(err, undrained)
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal does not wait
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	upstream, err := url.Parse(os.Getenv("UPSTREAM"))
 	keys := strings.FieldsFunc(os.Getenv("KEYS"), func(c rune) bool { return c == ',' || c <= ' ' })
 	if err != nil || upstream.Host == "" || len(keys) == 0 {

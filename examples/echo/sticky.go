@@ -16,17 +16,19 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// Sticky is a balancer of Echo's proxy that keeps conversations on their targets.
+// Sticky is a balancer of Echo's proxy that keeps conversations on their targets. A target is
+// the gateway's auth: what it chooses among.
 type Sticky struct {
-	middleware.ProxyBalancer // chooses for all others
+	middleware.ProxyBalancer // chooses for all other requests
 	sessions                 *affinity.Affinity[*middleware.ProxyTarget]
-	rests                    sync.Map // until when targets rest, by name
+	rests                    sync.Map // when the rest of a target ends, by name
 
 	mu      sync.RWMutex
-	targets []*middleware.ProxyTarget // because next does not tell its own
+	targets []*middleware.ProxyTarget // because the wrapped balancer does not show its own
 }
 
-// Wrap makes a balancer sticky, and adds the targets to it. Each has a name of its own.
+// Wrap makes a balancer sticky, and adds the targets to it. Each target must have a name of
+// its own.
 func Wrap(next middleware.ProxyBalancer, targets ...*middleware.ProxyTarget) (s *Sticky, err error) {
 	s = &Sticky{ProxyBalancer: next}
 	name := func(t *middleware.ProxyTarget) string { return t.Name }
@@ -44,8 +46,8 @@ func (s *Sticky) state(t *middleware.ProxyTarget, _ affinity.Request) affinity.S
 	return affinity.State{}
 }
 
-// Next chooses the target of a request. The pick is in the context of the request that it
-// leaves in c, and so is a body that can be read.
+// Next chooses the target of a request. It replaces the request in c by one whose context has
+// the pick, and whose body can be read.
 func (s *Sticky) Next(c *echo.Context) (*middleware.ProxyTarget, error) {
 	const key = "llmaffinity"
 	r, again := c.Get(key).(*affinity.Request)
@@ -74,8 +76,8 @@ func (s *Sticky) Next(c *echo.Context) (*middleware.ProxyTarget, error) {
 	return pick.Auth, nil
 }
 
-// draw asks the wrapped balancer until it names a target that may serve: it knows nothing
-// of those that rest. A random one may need some luck.
+// draw calls the wrapped balancer until it returns a target that may serve. That balancer does
+// not know which targets rest, so a random one may need several calls.
 func (s *Sticky) draw(c *echo.Context, able []*middleware.ProxyTarget, of int) (*middleware.ProxyTarget, error) {
 	for range 4 * of {
 		t, err := s.ProxyBalancer.Next(c)
@@ -89,7 +91,7 @@ func (s *Sticky) draw(c *echo.Context, able []*middleware.ProxyTarget, of int) (
 	return able[rand.IntN(len(able))], nil
 }
 
-// Report tells how a request went that Next has chosen a target for.
+// Report reports how a request went whose target Next has chosen.
 func (s *Sticky) Report(out *http.Request, resp *http.Response, err error) affinity.Result {
 	pick, ok := affinity.PickFrom[*middleware.ProxyTarget](out.Context())
 	result, away := pick.Classify(resp, err)
@@ -99,7 +101,8 @@ func (s *Sticky) Report(out *http.Request, resp *http.Response, err error) affin
 	return result
 }
 
-// AddTarget adds a target for new conversations. It is false if the name is there already.
+// AddTarget adds a target for new conversations. It returns false if there is one of that
+// name.
 func (s *Sticky) AddTarget(t *middleware.ProxyTarget) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,7 +113,7 @@ func (s *Sticky) AddTarget(t *middleware.ProxyTarget) bool {
 	return ok
 }
 
-// RemoveTarget takes a target out. Its conversations go on elsewhere.
+// RemoveTarget removes a target. Its conversations move to others.
 func (s *Sticky) RemoveTarget(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

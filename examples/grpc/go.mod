@@ -1,4 +1,4 @@
-// A module of its own, because of gRPC: nobody who does not use it gets it.
+// A module of its own, so that only users of this example get gRPC.
 module github.com/llmaffinity/llmaffinity/examples/grpc
 
 go 1.26.0

@@ -1,4 +1,4 @@
-// Command grpc is an LLM gateway that reaches its backends by gRPC, and such a backend. File
+// Command grpc is an LLM gateway that reaches its backends over gRPC, and such a backend. File
 // sticky.go wraps gRPC's round_robin, so that every conversation stays on the backend where
 // its prompt cache is.
 //
@@ -36,7 +36,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// serviceConfig chooses the policy. gRPC itself tries another backend where that can help.
+// serviceConfig chooses the policy. gRPC itself tries another backend if that can help.
 const serviceConfig = `{
 	"loadBalancingConfig": [{"` + Policy + `": {}}],
 	"methodConfig": [{
@@ -48,7 +48,7 @@ const serviceConfig = `{
 	}]
 }`
 
-// dial makes a client of the service. r tells it of backends.
+// dial makes a client of the service. The resolver r tells it which backends there are.
 func dial(r *manual.Resolver, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return grpc.NewClient(r.Scheme()+":///"+serviceName, append([]grpc.DialOption{
 		grpc.WithResolvers(r),
@@ -57,11 +57,11 @@ func dial(r *manual.Resolver, opts ...grpc.DialOption) (*grpc.ClientConn, error)
 		grpc.WithStreamInterceptor(Stream),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{}), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage),
-			grpc.MaxRetryRPCBufferSize(maxMessage)), // what is larger than that is not sent again
+			grpc.MaxRetryRPCBufferSize(maxMessage)), // a larger message is not sent again
 	}, opts...)...)
 }
 
-// endpoints are backends as a resolver tells of them.
+// endpoints returns backends in the form that a resolver uses.
 func endpoints(addresses []string) (s resolver.State) {
 	for _, a := range addresses {
 		s.Endpoints = append(s.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: a}}})
@@ -69,7 +69,7 @@ func endpoints(addresses []string) (s resolver.State) {
 	return s
 }
 
-// read takes the addresses of a file: one a line.
+// read reads the addresses in a file, one a line.
 func read(file string, r *manual.Resolver) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -88,7 +88,7 @@ func read(file string, r *manual.Resolver) error {
 	return nil
 }
 
-// gateway makes calls of HTTP requests.
+// gateway turns HTTP requests into calls.
 type gateway struct{ client *grpc.ClientConn }
 
 func (g gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -118,7 +118,7 @@ func (g gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	code, convErr := strconv.Atoi(first(statusKey))
-	if convErr != nil || code < 400 || code > 599 { // it is not the provider's
+	if convErr != nil || code < 400 || code > 599 { // the provider has not answered
 		log.Print(err)
 		code = http.StatusBadGateway
 		if status.Code(err) == codes.Unavailable {
@@ -134,7 +134,8 @@ func (g gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, status.Convert(err).Message())
 }
 
-// metadataOf is what a call carries of a request's header, and what is known of it.
+// metadataOf returns what a call carries of a request's header, and what is known of the
+// request.
 func metadataOf(r *http.Request, body []byte) metadata.MD {
 	md := metadata.MD{}
 	for k, values := range r.Header {
@@ -152,7 +153,7 @@ func metadataOf(r *http.Request, body []byte) metadata.MD {
 	var named struct {
 		Model string `json:"model"`
 	}
-	_ = json.Unmarshal(body, &named) // what is wrong with a body the provider says
+	_ = json.Unmarshal(body, &named) // if the body is wrong, the provider says so
 	if _, rest, ok := strings.Cut(r.URL.Path, "/v1beta/models/"); ok {
 		named.Model, _, _ = strings.Cut(rest, ":")
 	}
@@ -173,8 +174,8 @@ func printable(v string) bool {
 	return true
 }
 
-// serve serves until ctx is done, and then until the answers under way have ended. It reads
-// the backends again for each value of reload.
+// serve serves until ctx is done, and then until the answers under way have ended. For each
+// value of reload it reads the backends again.
 func serve(ctx context.Context, l net.Listener, file string, reload <-chan os.Signal, opts ...grpc.DialOption) error {
 	r := manual.NewBuilderWithScheme("file")
 	if err := read(file, r); err != nil {
@@ -226,7 +227,7 @@ func serveBackend(ctx context.Context, l net.Listener, base *url.URL, key string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal does not wait
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	if len(os.Args) != 4 {
 		log.Fatal("usage: grpc gateway address file, or grpc backend address provider")
 	}

@@ -16,15 +16,15 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// The service has one method, which takes a request of an LLM API and returns the answer.
-// Both are bytes, so that nobody needs a compiler of protocol buffers here.
+// The service has one method, which takes a request of an LLM API and returns the answer. Both
+// are bytes, so that the example needs no compiler of protocol buffers.
 const (
 	serviceName = "llmaffinity.example.Model"
 	method      = "/" + serviceName + "/Generate"
 	maxMessage  = 64 << 20
 )
 
-// raw is a codec of messages that are bytes.
+// raw is a codec for messages that are bytes.
 type raw struct{}
 
 func (raw) Name() string { return "raw" }
@@ -42,7 +42,7 @@ func (raw) Unmarshal(data []byte, v any) error {
 	if !ok {
 		return fmt.Errorf("a message is bytes, not a %T", v)
 	}
-	*b = bytes.Clone(data) // gRPC uses its own again
+	*b = bytes.Clone(data) // gRPC reuses data
 	return nil
 }
 
@@ -51,7 +51,7 @@ type generator interface {
 	Generate(ctx context.Context, request []byte) ([]byte, error)
 }
 
-// newServer makes a server of the service.
+// newServer makes a server for the service.
 func newServer(g generator) *grpc.Server {
 	s := grpc.NewServer(grpc.ForceServerCodec(raw{}), grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
 	s.RegisterService(&grpc.ServiceDesc{
@@ -68,14 +68,14 @@ func newServer(g generator) *grpc.Server {
 	return s
 }
 
-// Metadata of a call and of its answer.
+// The metadata of a call and of its answer.
 const (
 	pathKey        = "x-path" // with the query
 	contentTypeKey = "x-content-type"
-	statusKey      = "x-status" // of an answer that is no success
+	statusKey      = "x-status" // of an answer that is not a success
 )
 
-// upstream is a generator that asks a provider, with a key of its own.
+// upstream is a generator that sends requests to a provider, with a key of its own.
 type upstream struct {
 	base   *url.URL
 	key    string
@@ -121,7 +121,7 @@ func (u *upstream) Generate(ctx context.Context, request []byte) ([]byte, error)
 		return nil, status.Error(codes.Unavailable, "the answer broke off")
 	}
 	trailer := metadata.Pairs(contentTypeKey, resp.Header.Get("Content-Type"))
-	defer func() { _ = grpc.SetTrailer(ctx, trailer) }() // fails only for a context that is no call's
+	defer func() { _ = grpc.SetTrailer(ctx, trailer) }() // fails only if ctx is not that of a call
 	if resp.StatusCode/100 == 2 {
 		return answer, nil
 	}
@@ -132,10 +132,10 @@ func (u *upstream) Generate(ctx context.Context, request []byte) ([]byte, error)
 	return nil, status.Error(codeOf(resp.StatusCode), string(answer[:min(len(answer), maxError)]))
 }
 
-// maxError is how many bytes of a provider's error are passed on. They travel in a header.
+// maxError is how many bytes of a provider's error are passed on. They are sent in a header.
 const maxError = 8 << 10
 
-// codeOf is the code that means what an HTTP status means.
+// codeOf returns the gRPC code for an HTTP status.
 func codeOf(status int) codes.Code {
 	switch {
 	case status == http.StatusUnauthorized:
@@ -152,12 +152,12 @@ func codeOf(status int) codes.Code {
 	return codes.Unavailable
 }
 
-// passes reports whether a header of a client's goes to the provider.
+// passes reports whether a client's header is sent to the provider.
 func passes(key string) bool {
 	key = strings.ToLower(key)
 	switch key {
 	case "authorization", "x-api-key", "x-goog-api-key", "proxy-authorization", "cookie", // credentials
-		"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "host", // of one connection
+		"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "host", // belong to one connection
 		"content-type", "content-length", "content-encoding", "accept-encoding", "user-agent", // each side has its own
 		callerKey, modelKey, pathKey:
 		return false

@@ -19,12 +19,12 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// Policy is the name of the load balancing policy for a service config: gRPC's round_robin,
+// Policy is the name of the load balancing policy in a service config: gRPC's round_robin,
 // with conversations that stay on their backends.
 const Policy = "llmaffinity_round_robin"
 
-// sessions are the conversations of all clients in this process. gRPC makes balancers anew
-// when a client was idle, and they go on with these.
+// sessions are the conversations of all clients in this process. gRPC makes new balancers
+// after a client was idle, and these use the same sessions.
 var sessions = wrap(selector.Func[*backend](turn))
 
 func init() { balancer.Register(builder{balancer.Get(roundrobin.Name)}) }
@@ -37,7 +37,7 @@ func wrap(next selector.Selector[*backend]) *affinity.Selector[*backend] {
 	return s
 }
 
-// builder builds balancers of gRPC's, whose pickers are replaced on their way to the client.
+// builder builds gRPC's own balancers, and replaces their pickers on the way to the client.
 type builder struct{ balancer.Builder }
 
 func (builder) Name() string { return Policy }
@@ -48,7 +48,7 @@ func (b builder) Build(cc balancer.ClientConn, opts balancer.BuildOptions) balan
 
 type conn struct{ balancer.ClientConn }
 
-// UpdateState takes each new picker, and the state of all backends with it.
+// UpdateState replaces each new picker. It gets the state of all backends with it.
 func (c conn) UpdateState(s balancer.State) {
 	if s.ConnectivityState == connectivity.Ready {
 		var p picker
@@ -66,10 +66,11 @@ func (c conn) UpdateState(s balancer.State) {
 	c.ClientConn.UpdateState(s)
 }
 
-// backend is an endpoint of a client, as one picker knows it.
+// backend is an endpoint of a client as one picker knows it. It is the gateway's auth: what it
+// chooses among.
 type backend struct {
 	child endpointsharding.ChildState
-	is    balancer.PickResult // how to tell it, if it is ready
+	is    balancer.PickResult // the result that selects it, if it is ready
 	all   balancer.Picker     // gRPC's own, over all that are ready
 }
 
@@ -77,7 +78,7 @@ func (b *backend) addr() string { return b.child.Endpoint.Addresses[0].Addr }
 
 func (b *backend) ready() bool { return b.child.State.ConnectivityState == connectivity.Ready }
 
-// state says that a backend is away for a moment that has no connection.
+// state returns the state of a backend. A backend without a connection is away for a moment.
 func (b *backend) state(affinity.Request) (s affinity.State) {
 	if !b.ready() {
 		s.Fitness = affinity.Away
@@ -85,7 +86,7 @@ func (b *backend) state(affinity.Request) (s affinity.State) {
 	return s
 }
 
-// turn asks gRPC's own picker until it names a backend that may serve the session.
+// turn calls gRPC's own picker until it returns a backend that may serve the session.
 func turn(ctx context.Context, able []*backend) (*backend, error) {
 	for range 4 * len(endpointsharding.ChildStatesFromPicker(able[0].all)) {
 		result, err := able[0].all.Pick(balancer.PickInfo{Ctx: ctx})
@@ -98,13 +99,13 @@ func turn(ctx context.Context, able []*backend) (*backend, error) {
 			}
 		}
 	}
-	return able[rand.IntN(len(able))], nil // other calls had the turns
+	return able[rand.IntN(len(able))], nil // other calls have used the turns of these
 }
 
 // picker picks among the backends of a client.
 type picker []*backend
 
-// Pick picks for the request that an interceptor has put into the context of the call.
+// Pick picks for the request that an interceptor has put into the call's context.
 func (p picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	b, err := sessions.Select(info.Ctx, p)
 	if err != nil {
@@ -116,21 +117,21 @@ func (p picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	return result, err
 }
 
-// Unary is an interceptor that says which conversation a call belongs to. A message that is
-// []byte is looked into.
+// Unary is an interceptor that says which conversation a call belongs to. It reads the message
+// if that is a []byte.
 func Unary(ctx context.Context, method string, in, out any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	body, _ := in.([]byte)
 	return invoke(affinity.WithRequest(ctx, describe(ctx, cc, body)), method, in, out, cc, opts...)
 }
 
-// Stream is the same for streams. Of these only the metadata is known when a backend is
-// picked.
+// Stream is the same for streams. When a backend is picked for a stream, only the metadata is
+// known.
 func Stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	return open(affinity.WithRequest(ctx, describe(ctx, cc, nil)), desc, cc, method, opts...)
 }
 
-// Metadata of a call: who is calling, and for which model. All headers that name a session
-// for package sessionid do so in the metadata, too.
+// The metadata of a call: who is calling, and for which model. A header that names a session
+// for package sessionid does so in the metadata, too.
 const (
 	callerKey = "x-caller"
 	modelKey  = "x-model"
@@ -148,7 +149,7 @@ func describe(ctx context.Context, cc *grpc.ClientConn, body []byte) affinity.Re
 	return r
 }
 
-// statusOf is the HTTP status that means what a code means.
+// statusOf has the HTTP status for each gRPC code.
 var statusOf = map[codes.Code]int{
 	codes.OK:                 http.StatusOK,
 	codes.InvalidArgument:    http.StatusBadRequest,
@@ -168,11 +169,11 @@ var statusOf = map[codes.Code]int{
 	codes.Aborted:            http.StatusConflict,
 }
 
-// resultOf is what the end of a call means. A backend says in a trailer retry-after for how
-// many seconds it wants to be left alone.
+// resultOf returns what the end of a call means. The trailer retry-after says for how many
+// seconds the conversation is to avoid the backend.
 func resultOf(d balancer.DoneInfo) (affinity.Result, time.Duration) {
 	code := status.Code(d.Err)
-	if code == codes.Canceled || !d.BytesSent { // the latter was not sent: its connection had just gone
+	if code == codes.Canceled || !d.BytesSent { // in the second case it was not sent: the connection had just been lost
 		return affinity.Cancelled, 0
 	}
 	header := http.Header{}

@@ -1,4 +1,4 @@
-// A module of its own, because of Kratos: nobody who does not use it gets it.
+// A module of its own, so that only users of this example get Kratos.
 module github.com/llmaffinity/llmaffinity/examples/kratos
 
 go 1.25.0

@@ -14,18 +14,18 @@ import (
 // service is the name of the service whose instances serve.
 const service = "llm"
 
-// instances is a discovery of Kratos: a list of addresses. You have etcd, Consul or
+// instances is a discovery of Kratos: a list of addresses. A real gateway has etcd, Consul or
 // Kubernetes in its place.
 type instances struct {
 	mu      sync.Mutex
 	list    []*registry.ServiceInstance
 	version int
-	changed chan struct{} // closed when there is another version
+	changed chan struct{} // closed when there is a new version
 }
 
 func newInstances() *instances { return &instances{changed: make(chan struct{})} }
 
-// set takes other addresses.
+// set replaces the addresses.
 func (l *instances) set(addresses []string) error {
 	var list []*registry.ServiceInstance
 	for _, a := range addresses {
@@ -47,7 +47,7 @@ func (l *instances) set(addresses []string) error {
 	return nil
 }
 
-// read takes the addresses of a file: one a line.
+// read reads the addresses in a file, one a line.
 func (l *instances) read(file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -56,14 +56,14 @@ func (l *instances) read(file string) error {
 	return l.set(strings.Fields(string(text)))
 }
 
-// GetService returns the instances that there are now.
+// GetService returns the present instances.
 func (l *instances) GetService(context.Context, string) ([]*registry.ServiceInstance, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.list, nil
 }
 
-// Watch tells of the instances that there are, and of all changes.
+// Watch watches the instances and all changes of them.
 func (l *instances) Watch(ctx context.Context, _ string) (registry.Watcher, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	return &watcher{list: l, ctx: ctx, cancel: cancel}, nil

@@ -39,7 +39,7 @@ const (
 	maxError = 1 << 20
 )
 
-// gateway passes requests on by a client of Kratos.
+// gateway passes requests on with a client of Kratos.
 type gateway struct {
 	client *khttp.Client
 	base   *http.Transport
@@ -54,7 +54,7 @@ func newGateway(ctx context.Context, discovery registry.Discovery, builder selec
 		khttp.WithDiscovery(discovery),
 		khttp.WithBlock(),
 		khttp.WithSubset(0),  // a client sees all instances
-		khttp.WithTimeout(0), // answers take their time
+		khttp.WithTimeout(0), // answers may take long
 		khttp.WithTransport(base),
 		khttp.WithRequestEncoder(func(_ context.Context, _ string, in any) ([]byte, error) { return in.([]byte), nil }),
 		khttp.WithResponseDecoder(pass),
@@ -69,7 +69,7 @@ func (g *gateway) close() error {
 	return err
 }
 
-// refusal is an answer that is no success.
+// refusal is an answer that is not a success.
 type refusal struct {
 	status int
 	header http.Header
@@ -78,13 +78,13 @@ type refusal struct {
 
 func (r *refusal) Error() string { return "the instance answers " + strconv.Itoa(r.status) }
 
-// refused makes an error of an answer that is no success, as Kratos wants it.
+// refused turns an answer that is not a success into an error, as Kratos wants it.
 func refused(_ context.Context, resp *http.Response) error {
 	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
 		return nil
 	}
 	defer resp.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxError)) // what there is of an error
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxError)) // as much of the error as there is
 	return errors.New(resp.StatusCode, errors.UnknownReason, "").
 		WithMetadata(map[string]string{retryAfter: resp.Header.Get("Retry-After")}).
 		WithCause(&refusal{resp.StatusCode, resp.Header, text})
@@ -93,7 +93,7 @@ func refused(_ context.Context, resp *http.Response) error {
 // broken is an answer that ended before its end.
 type broken struct{ error }
 
-// pass is the decoder of answers: it passes them on as they come.
+// pass is the decoder of answers: it passes them on as they arrive.
 func pass(_ context.Context, resp *http.Response, out any) error {
 	w := out.(http.ResponseWriter)
 	for _, h := range []string{"Content-Type", "Content-Encoding", "Request-Id", "X-Request-Id"} {
@@ -131,7 +131,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var last *refusal
 	for range tries {
-		header := r.Header.Clone() // Kratos takes it, and puts the answer's in its place
+		header := r.Header.Clone() // Kratos replaces it by the answer's
 		for _, h := range []string{"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Content-Length"} {
 			header.Del(h)
 		}
@@ -140,9 +140,9 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if stderrors.As(err, &broken{}) {
-			panic(http.ErrAbortHandler) // or else the client takes what it has for the whole answer
+			panic(http.ErrAbortHandler) // otherwise the client would take what it has for the whole answer
 		}
-		if errors.Reason(err) == "NODE_NOT_FOUND" { // nobody may serve
+		if errors.Reason(err) == "NODE_NOT_FOUND" { // no instance may serve
 			break
 		}
 		stderrors.As(err, &last)
@@ -163,8 +163,8 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(last.body)
 }
 
-// serve serves until ctx is done, and then until the answers under way have ended. It reads
-// the instances again for each value of reload.
+// serve serves until ctx is done, and then until the answers under way have ended. For each
+// value of reload it reads the instances again.
 func serve(ctx context.Context, l net.Listener, file string, reload <-chan os.Signal) error {
 	discovery := newInstances()
 	if err := discovery.read(file); err != nil {
@@ -205,7 +205,7 @@ func main() {
 		log.Fatal("usage: kratos file")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal does not wait
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	l, err := net.Listen("tcp", "127.0.0.1:8080")

@@ -19,15 +19,15 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// Sticky builds selectors of Kratos that keep conversations on their nodes. All that it
-// builds share the conversations.
+// Sticky builds selectors of Kratos that keep conversations on their nodes. A node is the
+// gateway's auth: what it chooses among. All selectors of one Sticky share the conversations.
 type Sticky struct {
 	next     *selector.DefaultBuilder
 	sessions *affinity.Affinity[selector.WeightedNode]
 }
 
-// Wrap makes a selector sticky: what the NewBuilder of Kratos's wrr, p2c and random return,
-// or a DefaultBuilder of yours.
+// Wrap makes a selector sticky: one that the NewBuilder of Kratos's wrr, p2c or random
+// returns, or a DefaultBuilder of yours.
 func Wrap(next selector.Builder) (*Sticky, error) {
 	builder, ok := next.(*selector.DefaultBuilder)
 	if !ok {
@@ -42,13 +42,13 @@ func (s *Sticky) Build() selector.Selector {
 	return &selector.Default{NodeBuilder: s.next.Node, Balancer: &balancer{s.next.Balancer.Build(), s.sessions}}
 }
 
-// balancer is a balancer of Kratos, and the conversations that it does not choose for.
+// balancer is a balancer of Kratos, together with the sessions that are bound already.
 type balancer struct {
 	next     selector.Balancer
 	sessions *affinity.Affinity[selector.WeightedNode]
 }
 
-// Pick chooses a node for the request that is in the context of any client of Kratos.
+// Pick chooses a node for the request in the context of a Kratos client.
 func (b *balancer) Pick(ctx context.Context, nodes []selector.WeightedNode) (selector.WeightedNode, selector.DoneFunc, error) {
 	var chosen selector.WeightedNode
 	var done selector.DoneFunc
@@ -64,7 +64,7 @@ func (b *balancer) Pick(ctx context.Context, nodes []selector.WeightedNode) (sel
 		return nil, nil, err
 	}
 	if done == nil {
-		done = pick.Auth.Pick() // a node counts its requests, whoever has chosen it
+		done = pick.Auth.Pick() // a node counts all its requests
 	}
 	return pick.Auth, func(ctx context.Context, info selector.DoneInfo) {
 		done(ctx, info)
@@ -72,7 +72,7 @@ func (b *balancer) Pick(ctx context.Context, nodes []selector.WeightedNode) (sel
 	}, nil
 }
 
-// resultOf is what the error of a call means.
+// resultOf returns what the error of a call means.
 func resultOf(err error) (affinity.Result, time.Duration) {
 	var e *errors.Error
 	switch {
@@ -84,11 +84,11 @@ func resultOf(err error) (affinity.Result, time.Duration) {
 	return affinity.Classify(&http.Response{StatusCode: int(e.Code), Header: http.Header{"Retry-After": {e.Metadata[retryAfter]}}}, nil)
 }
 
-// retryAfter is what the metadata of an error call the header of that name.
+// retryAfter is the name of that header in the metadata of an error.
 const retryAfter = "retry-after"
 
-// describe says what a call is: who is calling, and for which model. A client that speaks
-// gRPC has no body that can be read here.
+// describe returns what a call is: who is calling, and for which model. A client over gRPC has
+// no body that can be read here.
 func describe(ctx context.Context) (q affinity.Request) {
 	t, ok := transport.FromClientContext(ctx)
 	if !ok {
@@ -113,11 +113,11 @@ func describe(ctx context.Context) (q affinity.Request) {
 	if err != nil {
 		return q
 	}
-	q.Body, _ = io.ReadAll(body) // out of memory: there is no error
+	q.Body, _ = io.ReadAll(body) // it is in memory, so there is no error
 	var named struct {
 		Model string `json:"model"`
 	}
-	_ = json.Unmarshal(q.Body, &named) // what is wrong with a body the provider says
+	_ = json.Unmarshal(q.Body, &named) // if the body is wrong, the provider says so
 	q.Model = named.Model
 	if _, rest, ok := strings.Cut(q.Path, "/v1beta/models/"); ok {
 		q.Model, _, _ = strings.Cut(rest, ":")

@@ -21,7 +21,7 @@ type digester struct {
 	key [32]byte
 }
 
-// sum is the keyed digest of a thing of some kind, behind another digest.
+// sum returns the keyed digest of data of some kind, chained to an earlier digest.
 func (d *digester) sum(kind byte, before, text []byte) [sha256.Size]byte {
 	h := hmac.New(sha256.New, d.key[:])
 	h.Write([]byte{kind, byte(len(before))})
@@ -30,7 +30,7 @@ func (d *digester) sum(kind byte, before, text []byte) [sha256.Size]byte {
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
-// Kinds of things.
+// The kinds of data.
 const (
 	ofText = iota
 	ofRun
@@ -60,7 +60,7 @@ func (d *digester) header(h http.Header) http.Header {
 	return out
 }
 
-// hidden reports whether a header's name is so long that it may say something.
+// hidden reports whether a header's name is so long that it may contain text.
 func hidden(name string) bool { return len(name) > 40 }
 
 // path returns a path with other ids, and without its query.
@@ -83,10 +83,10 @@ func (d *digester) path(path string) string {
 	return strings.Join(parts, "/")
 }
 
-// body returns a body that is a JSON object with digests in place of what it says; nil for
-// all others.
+// body returns a body that is a JSON object with digests in place of its texts, or nil for
+// other bodies.
 func (d *digester) body(body []byte) []byte {
-	if !json.Valid(body) { // not gjson's, which has no limit of depth
+	if !json.Valid(body) { // not gjson's check, which has no limit of depth
 		return nil
 	}
 	v := gjson.ParseBytes(body)
@@ -96,11 +96,11 @@ func (d *digester) body(body []byte) []byte {
 	return d.value(make([]byte, 0, len(body)/16+512), "", v, 0)
 }
 
-// maxDepth is how deep a body is taken apart. What is deeper is a text: each level costs a look
-// at all that is inside.
+// maxDepth is how deep a body is taken apart. Anything deeper is handled as a text, because
+// each level costs a look at everything inside it.
 const maxDepth = 40
 
-// value appends a value that stands in the member called name.
+// value appends a value of the member that is called name.
 func (d *digester) value(buf []byte, name string, v gjson.Result, depth int) []byte {
 	switch {
 	case depth == maxDepth:
@@ -153,12 +153,12 @@ func (d *digester) value(buf []byte, name string, v gjson.Result, depth int) []b
 func quote(buf []byte, s string) []byte {
 	text, err := marshal(s)
 	if err != nil {
-		return append(buf, `""`...) // cannot be: a string can always be marshalled
+		return append(buf, `""`...) // cannot happen: a string can always be marshalled
 	}
 	return append(buf, bytes.TrimSuffix(text, []byte{'\n'})...)
 }
 
-// number returns another number that is spelled alike.
+// number returns another number of the same form.
 func (d *digester) number(raw string) string {
 	out := []byte(raw)
 	random := d.sum(ofNumber, nil, out)
@@ -168,7 +168,7 @@ func (d *digester) number(raw string) string {
 		}
 		r := random[i%len(random)]
 		switch {
-		case c < '1' || c > '9': // a zero stays: at the begin no other digit may follow it
+		case c < '1' || c > '9': // a zero stays: no digit may follow one at the beginning
 		default:
 			out[i] = '1' + r%9
 		}
@@ -176,7 +176,7 @@ func (d *digester) number(raw string) string {
 	return string(out)
 }
 
-// place returns what stands in a place that may name a session.
+// place returns the value for a member that may name a session.
 func (d *digester) place(v string) string {
 	switch {
 	case strings.HasPrefix(v, "{") && json.Valid([]byte(v)): // JSON inside a string
@@ -184,7 +184,7 @@ func (d *digester) place(v string) string {
 	case strings.Trim(v, " \t") == "":
 		return ""
 	case sessionid.OwnerKey("id", v) == sessionid.Key{}:
-		return "null" // it is no id, and must not become one
+		return "null" // it is not an id, and must not become one
 	}
 	return d.id(v)
 }
@@ -196,7 +196,7 @@ func (d *digester) id(v string) string {
 	for i := 0; i < len(v); {
 		if !isAlnum(v[i]) {
 			if v[i] <= ' ' || v[i] >= 0x7f {
-				return d.digest(v) // it is more than an id
+				return d.digest(v) // it is longer than an id
 			}
 			out = append(out, v[i])
 			i++
@@ -211,7 +211,7 @@ func (d *digester) id(v string) string {
 	return string(out)
 }
 
-// digest is a word that stands for a text which has no form.
+// digest returns a word for a text that has no form.
 func (d *digester) digest(v string) string {
 	sum := d.sum(ofRun, nil, []byte(v))
 	return string(letters(nil, sum[:8]))
@@ -219,7 +219,7 @@ func (d *digester) digest(v string) string {
 
 // run appends another run of letters and digits of the same form.
 func (d *digester) run(out []byte, run string) []byte {
-	if idWords[run] || len(run) < 3 && strings.Trim(run, "0123456789") == "" { // a counter says nothing
+	if idWords[run] || len(run) < 3 && strings.Trim(run, "0123456789") == "" { // a counter tells nothing
 		return append(out, run...)
 	}
 	hex := strings.Trim(run, "0123456789abcdefABCDEF") == ""
@@ -258,17 +258,17 @@ func letters(buf, sum []byte) []byte {
 }
 
 const (
-	// pieceBytes is how much of a text has a digest of its own.
+	// pieceBytes is how many bytes of a text have one digest.
 	pieceBytes = 1024
-	// leastPiece is how long the text is at least that is made of a digest, so that short
-	// texts that differ stay different.
+	// leastPiece is the least length of the text that is made of a digest, so that different
+	// short texts stay different.
 	leastPiece = 8
-	// sumBytes is how much of a digest is kept.
+	// sumBytes is how many bytes of a digest are kept.
 	sumBytes = 8
 )
 
-// text returns digests in place of a text: "~" with a digest, "." and a length, for each piece.
-// Blanks around it stay, because they do not count.
+// text returns digests in place of a text: for each piece, "~" with a digest, "." and a
+// length. Blanks around the text stay, because they do not matter.
 func (d *digester) text(s string) string {
 	const blanks = " \n\r\t"
 	core := strings.TrimLeft(s, blanks)
@@ -302,7 +302,7 @@ func (d *digester) text(s string) string {
 	return string(append(out, tail...))
 }
 
-// jsonLen is how long a text is in JSON, in the shortest spelling.
+// jsonLen returns the length of a text in JSON, in the shortest spelling.
 func jsonLen(s string) (n int) {
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -342,7 +342,7 @@ func Expand(buf, body []byte) []byte {
 	}
 }
 
-// maxPiece bounds what a recording that somebody has changed can make of a digest.
+// maxPiece bounds the text of a digest in a recording that was tampered with.
 const maxPiece = 6 * pieceBytes
 
 // piece reads the digest that a text begins with.
@@ -367,7 +367,7 @@ func piece(text []byte) (sum []byte, n int, rest []byte, ok bool) {
 	return text[1:to], n, text[end:], true
 }
 
-// fill appends a text of n bytes that is made of a digest.
+// fill appends a text of n bytes that is made from a digest.
 func fill(out, sum []byte, n int) []byte {
 	var state uint64
 	for _, c := range sum {

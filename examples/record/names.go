@@ -6,7 +6,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// set makes a set of words with blanks between them.
+// set makes a set of words that are separated by blanks.
 func set(words string) map[string]bool {
 	out := map[string]bool{}
 	for _, w := range strings.Fields(words) {
@@ -15,7 +15,7 @@ func set(words string) map[string]bool {
 	return out
 }
 
-// members are the names of members that stay. They are what APIs call things. Others may say
+// members are the names of members that stay: those of the APIs. Other names may tell
 // something, such as those of a tool's arguments.
 var members = func() map[string]bool {
 	out := set(`
@@ -36,15 +36,15 @@ var members = func() map[string]bool {
 			}
 		}
 	}
-	// These stand in JSON inside a string.
+	// These occur in JSON inside a string.
 	for _, name := range []string{"session_id", "forked_from_thread_id", "request_kind"} {
 		out[name] = true
 	}
 	return out
 }()
 
-// idMembers are the names of members whose value is an id, or a name that is like one. It
-// keeps its form.
+// idMembers are the names of members whose value is an id, or a name that is like one. The
+// value keeps its form.
 var idMembers = func() map[string]bool {
 	out := set(`id call_id tool_use_id tool_call_id name model file_id forked_from_thread_id x-codex-turn-metadata`)
 	for _, s := range sessionid.Signals() {
@@ -64,7 +64,7 @@ func inBody(k sessionid.Kind) bool {
 	return false
 }
 
-// headers are the headers that name a session, or something beside it.
+// headers are the headers that name a session, or are needed to find one.
 var headers = func() map[string]bool {
 	out := map[string]bool{}
 	for _, s := range sessionid.Signals() {
@@ -75,7 +75,7 @@ var headers = func() map[string]bool {
 	return out
 }()
 
-// agents are what a User-Agent begins with if a signal counts for that client only.
+// agents are beginnings of User-Agents. Some signals count only for a client with one of them.
 var agents = []string{"GitHubCopilotChat/", "KimiCLI/"}
 
 // wordMembers are the names of members whose value is one of a few words of an API.
@@ -92,8 +92,8 @@ var apiWords = set(`
 	string number integer boolean array null adaptive enabled disabled turn
 	summary_text reasoning_text additional_tools tool_reference`)
 
-// idWords are words inside ids that stay, because they say what an id is. Those that say whose
-// it is make it a bucket for many conversations.
+// idWords are words inside ids that stay, because they say what kind of id it is. Some say
+// whose id it is: such an id stands for many conversations.
 var idWords = set(`
 	user usr uid u customer client employee member tenant org organization account acct auth0
 	team workspace project app device machine host prod staging dev
@@ -108,8 +108,8 @@ var pathWords = set(`
 	count_tokens input_tokens generateContent streamGenerateContent countTokens embedContent interactions
 	containers cachedContents projects locations publishers google batches files api openai compact backend-api codex`)
 
-// openings of texts that clients put in place of earlier messages, or move from message to
-// message. Package sessionid knows them, and no user has written them.
+// openings are the beginnings of texts that clients put in place of earlier messages, or move
+// from message to message. Package sessionid knows them, and no user has written them.
 var openings = []string{
 	"This session is being continued from a previous",
 	"Another language model started to solve this",
@@ -119,5 +119,5 @@ var openings = []string{
 	"Summary of the conversation", "Conversation summary", "<summary>", "<conversation_summary>",
 }
 
-// dateReminder is how Qwen Code's reminder of the date begins, which it moves.
+// dateReminder is the beginning of Qwen Code's reminder of the date, which that client moves.
 const dateReminder = "<system-reminder>\nThe current date is"

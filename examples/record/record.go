@@ -16,16 +16,16 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// Request is one request, and how it went.
+// Request is one request, with its outcome.
 type Request struct {
-	// At is when it was sent, Took how long it took until its answer had ended.
+	// At is when the request was sent. Took is how long it took until its answer had ended.
 	At   time.Time
 	Took time.Duration
 	// Path, Header and Body are the client's.
 	Path   string
 	Header http.Header
 	Body   []byte
-	// Usage is what the answer has cost, as far as that is known.
+	// Usage is what the answer has cost, as far as is known.
 	Usage affinity.Usage
 }
 
@@ -53,7 +53,7 @@ type Recorder struct {
 	mu    sync.Mutex
 	w     io.Writer
 	begun time.Time // the first request
-	err   error     // of the first write that failed
+	err   error     // the error of the first write that failed
 }
 
 // New makes a Recorder with a key of its own. It writes whole lines to w, one with each Write.
@@ -65,8 +65,8 @@ func New(w io.Writer) (*Recorder, error) {
 	return r, nil
 }
 
-// Record writes one request. It keeps nothing of it. After the first error of the writer
-// nothing is written any more, and all calls return that error.
+// Record writes one request, and keeps nothing of it. After the first error of the writer
+// nothing more is written, and all calls return that error.
 func (r *Recorder) Record(q Request) error {
 	l := line{
 		Took: millis(q.Took), Path: r.d.path(q.Path), Headers: r.d.header(q.Header), Body: r.d.body(q.Body),
@@ -82,7 +82,7 @@ func (r *Recorder) Record(q Request) error {
 	if r.begun.IsZero() {
 		r.begun = q.At
 	}
-	l.Millis = millis(q.At.Sub(r.begun)) // a request that was sent before the first one that ended is below 0
+	l.Millis = millis(q.At.Sub(r.begun)) // below 0 for a request that was sent before the first one that ended
 	text, err := marshal(l)
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func (r *Recorder) Record(q Request) error {
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// marshal is json.Marshal and a line end, without escapes for HTML.
+// marshal is json.Marshal without escapes for HTML, and with a line end.
 func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -102,16 +102,16 @@ func marshal(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// Parse reads a line of a recording. It also reads requests that nobody has made digests of:
-// headers may be an object, of strings or of lists of strings, or a list of pairs, and the
-// body may be an object or a string. Times count from the zero time.
+// Parse reads a line of a recording. It also reads requests without digests: headers may be an
+// object, of strings or of lists of strings, or a list of pairs, and the body may be an object
+// or a string. Times count from the zero time.
 func Parse(text []byte) (Request, error) {
 	q, err := ParseDigests(text)
 	q.Body = Expand(nil, q.Body)
 	return q, err
 }
 
-// ParseDigests is Parse without the texts, for whoever has many requests to hold: the body has
+// ParseDigests is Parse without the texts, for callers that hold many requests. The body has
 // digests, and Expand makes texts of them.
 func ParseDigests(text []byte) (q Request, err error) {
 	if !json.Valid(text) {

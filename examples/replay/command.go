@@ -17,7 +17,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/replay/internal/trace"
 )
 
-// command is what the flags say.
+// command holds the values of the flags.
 type command struct {
 	traces     []func() (*trace.Trace, error)
 	policies   []play.Policy
@@ -90,7 +90,7 @@ func parse(args []string, errs io.Writer) (*command, error) {
 	return c, err
 }
 
-// isTerminal reports whether somebody may be looking.
+// isTerminal reports whether f is a terminal.
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
@@ -160,7 +160,7 @@ func (c *command) run(t *testing.T, out io.Writer) error {
 	return nil
 }
 
-// identitiesOf says how the requests of a trace are to name their sessions.
+// identitiesOf returns how the requests of a trace are to name their sessions.
 func (c *command) identitiesOf(tr *trace.Trace) []play.Identity {
 	switch {
 	case c.identities != nil:
@@ -188,7 +188,7 @@ func (c *command) replay(t *testing.T, out io.Writer, tr *trace.Trace, id play.I
 		progressbar.OptionShowCount(),
 		progressbar.OptionClearOnFinish(),
 	)
-	config.Progress = func() { bar.Add(1) } // an error of the terminal's is no reason to stop
+	config.Progress = func() { bar.Add(1) } // an error of the terminal is no reason to stop
 	results, err := play.Run(t, tr, c.policies, config)
 	if err != nil {
 		return part{}, err

@@ -1,5 +1,5 @@
-// A module of its own, because the command needs libraries for its flags, its progress bar
-// and its plots. Nobody who needs none of them gets them with the library.
+// A module of its own, because the command needs libraries for its flags, its progress bar and its
+// plots. The library does not bring them.
 module github.com/llmaffinity/llmaffinity/examples/replay
 
 go 1.25.0

@@ -1,6 +1,7 @@
-// Command replay tells what affinity would save, and how even it would leave the auths. It
-// replays a trace of requests against several ways of placing them, through the real code, on
-// a virtual clock. README.md says how it is used.
+// Command replay shows what affinity would save, and how evenly it would load the auths: what
+// the gateway chooses among, such as credentials, accounts or replicas. It replays a trace of
+// requests with several policies for placing them, through the real code, on a virtual clock.
+// README.md says how to use it.
 package main
 
 import (

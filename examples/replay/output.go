@@ -42,8 +42,8 @@ type part struct {
 	results  [][]play.Result // by policy and history
 }
 
-// table writes the median over the histories of each number, and the worst in brackets. A
-// number that is 0 in all of them has no column.
+// table writes the median over the histories of each number, and the worst in brackets. It
+// leaves out a number that is 0 in all of them.
 func (p part) table(out io.Writer) {
 	var shown []column
 	for _, c := range columns() {

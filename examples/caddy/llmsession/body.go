@@ -12,22 +12,22 @@ import (
 // body is a request's body, as far as it was read to find the session.
 type body struct {
 	untouched bool   // nothing was read
-	held      []byte // all of it, or its beginning
+	held      []byte // the whole body, or its beginning
 	whole     bool
-	rest      io.Reader // what comes behind held
+	rest      io.Reader // what follows held
 	passedOn  atomic.Bool
-	err       error // why reading has ended before limit and end
+	err       error // why reading ended before the limit and the end
 }
 
-// hold reads the body of a request up to a limit. What is not JSON is no conversation; it
-// may be a stream whose client waits for the answer's beginning.
+// hold reads the body of a request up to a limit. It does not read a body that is not JSON:
+// that is no conversation, and may be a stream whose client waits for the answer to begin.
 func hold(r *http.Request, limit int64) *body {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength > limit || !isJSON(r) {
 		return &body{untouched: true}
 	}
 	var buf bytes.Buffer
 	if n := r.ContentLength; n > 0 {
-		buf.Grow(int(min(n, 1<<20)) + bytes.MinRead) // a length is a claim
+		buf.Grow(int(min(n, 1<<20)) + bytes.MinRead) // the length is only what the client claims
 	}
 	_, err := io.Copy(&buf, io.LimitReader(r.Body, limit+1))
 	b := &body{held: buf.Bytes(), err: err, rest: r.Body}
@@ -35,7 +35,7 @@ func hold(r *http.Request, limit int64) *body {
 	return b
 }
 
-// isJSON reports whether the body is one JSON value. Some clients do not say so.
+// isJSON reports whether the body is one JSON value. Some clients do not say so in the header.
 func isJSON(r *http.Request) bool {
 	sent := r.Header.Get("Content-Type")
 	if sent == "" {
@@ -45,7 +45,7 @@ func isJSON(r *http.Request) bool {
 	return err == nil && kind == "application/json"
 }
 
-// seen is the body for whoever looks for the session in it.
+// seen returns the body, as it is needed to find the session.
 func (b *body) seen() (io.ReadCloser, int64) {
 	if !b.whole {
 		return http.NoBody, 0
@@ -55,9 +55,8 @@ func (b *body) seen() (io.ReadCloser, int64) {
 
 var errPassedOn = errors.New("llmsession: the body is longer than max_body, and a part of it was passed on already")
 
-// rewind makes the request's body begin at its beginning. The server closes the client's
-// own body when the request has ended. To close it here would keep another upstream from
-// getting it.
+// rewind makes the request's body start again. The server closes the client's own body when
+// the request has ended. Closing it here would keep it from another upstream.
 func (b *body) rewind(r *http.Request) {
 	switch {
 	case b.untouched:
@@ -68,7 +67,7 @@ func (b *body) rewind(r *http.Request) {
 	}
 }
 
-// replay reads what is held, and then the rest, which only the first reader gets.
+// replay reads held and then rest. Only the first reader gets rest.
 type replay struct {
 	body   *body
 	held   *bytes.Reader

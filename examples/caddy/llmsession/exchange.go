@@ -13,17 +13,17 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// trailVar is the variable of a request that has its trail.
+// trailVar is the variable that holds the trail of a request.
 const trailVar = "llm_session.trail"
 
-// trail is what policies have selected for one request of a client, for the handler that
-// stands before them. Caddy uses it on one goroutine at a time.
+// trail is what policies have selected for one request of a client. The handler before them
+// reads it. Caddy uses it on one goroutine at a time.
 type trail struct {
-	watched bool      // the handler is there
-	last    *exchange // the latest one
+	watched bool      // there is a handler
+	last    *exchange // the latest exchange
 }
 
-// trailOf returns the trail of a request, and makes it if there is none.
+// trailOf returns the trail of a request. It makes one if there is none.
 func trailOf(r *http.Request) *trail {
 	if t, ok := caddyhttp.GetVar(r.Context(), trailVar).(*trail); ok {
 		return t
@@ -33,32 +33,32 @@ func trailOf(r *http.Request) *trail {
 	return t
 }
 
-// exchange is a request before one reverse_proxy.
+// exchange is a request at one reverse_proxy.
 type exchange struct {
 	policy *Policy
-	// from is the request as reverse_proxy hands it to its policy. It hands over the same
-	// one when it tries again.
+	// from is the request as reverse_proxy gives it to its policy. It gives the same one when
+	// it tries again.
 	from *http.Request
-	// request is what the first try has shown. Before the next one reverse_proxy has
-	// changed the header for the upstream, also the credential.
+	// request is what the first try has read. Before the next one reverse_proxy has changed
+	// the header for the upstream, the credential included.
 	request affinity.Request
 	body    *body
-	tried   []string // the upstreams that have failed it
-	watched bool     // by the handler
+	tried   []string // the upstreams that have failed this request
+	watched bool     // there is a handler that reports it
 
-	// mu is for the end of a request that nobody watches: another goroutine hears of it.
+	// mu guards the end of a request without a handler: another goroutine learns of it.
 	mu      sync.Mutex
 	current affinity.Pick[*reverseproxy.Upstream]
 	open    bool // current was not reported
 }
 
-// begin looks at a request.
+// begin reads what a request says of its session.
 func (p *Policy) begin(r *http.Request, watched bool) *exchange {
 	x := &exchange{policy: p, from: r, watched: watched, body: hold(r, p.MaxBody)}
 	seen := *r
 	seen.Body, seen.ContentLength = x.body.seen()
 	request, _, err := p.sessions.transport.RequestOf(&seen)
-	if err != nil { // no body that is held fails
+	if err != nil { // reading a held body does not fail
 		request = affinity.Request{Off: true}
 	}
 	if p.Tenant != "" {
@@ -75,15 +75,15 @@ func replacerOf(r *http.Request) *caddy.Replacer {
 	return caddy.NewReplacer()
 }
 
-// statusPlaceholder is where reverse_proxy tells what the upstream has answered.
+// statusPlaceholder is where reverse_proxy says what the upstream has answered.
 const statusPlaceholder = "http.reverse_proxy.status_code"
 
-// selected notes a pick, and readies the request for it.
+// selected notes a pick, and prepares the request for it.
 func (x *exchange) selected(pick affinity.Pick[*reverseproxy.Upstream]) {
 	x.current, x.open = pick, true
 	x.body.rewind(x.from)
 	repl, d := replacerOf(x.from), pick.Decision
-	repl.Delete(statusPlaceholder) // it is of an earlier try
+	repl.Delete(statusPlaceholder) // it belongs to an earlier try
 	repl.Set("http.llm_session.outcome", d.Outcome.String())
 	repl.Set("http.llm_session.reason", d.Reason.String())
 	repl.Set("http.llm_session.signal", d.Signal.Name)
@@ -105,7 +105,7 @@ func (x *exchange) failed() {
 	}
 }
 
-// settle reports what Caddy has told of the request, without its answer.
+// settle reports what Caddy says of the request, without its answer.
 func (x *exchange) settle() {
 	if !x.open {
 		return
@@ -123,7 +123,7 @@ func (x *exchange) settle() {
 	}
 }
 
-// answer is the status and header of what the upstream has answered, nil if it has not.
+// answer returns the status and header of the upstream's answer, nil if there is none.
 func (x *exchange) answer() *http.Response {
 	repl := replacerOf(x.from)
 	value, _ := repl.Get(statusPlaceholder)
@@ -140,7 +140,7 @@ func (x *exchange) answer() *http.Response {
 	return &http.Response{StatusCode: status, Header: h, Body: http.NoBody}
 }
 
-// report says how the current pick went, once.
+// report reports the current pick, once.
 func (x *exchange) report(r affinity.Result, away time.Duration) {
 	if x.open {
 		x.open = false
@@ -148,5 +148,5 @@ func (x *exchange) report(r affinity.Result, away time.Duration) {
 	}
 }
 
-// afterwards is a context for what is to be done when the client may have left.
+// afterwards returns a context for work after the client may have left.
 func (x *exchange) afterwards() context.Context { return context.WithoutCancel(x.from.Context()) }

@@ -25,9 +25,9 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("llm_session", httpcaddyfile.Before, "reverse_proxy")
 }
 
-// Handler is the handler llm_session. It tells the policies behind it how their requests
-// went. It changes nothing of an answer. Of a request it narrows Accept-Encoding to what
-// it can read.
+// Handler is the handler llm_session. It tells the policies behind it how their requests went.
+// It changes nothing in an answer. In a request it limits Accept-Encoding to encodings that it
+// can read.
 type Handler struct{}
 
 // CaddyModule tells Caddy of the module.
@@ -50,7 +50,7 @@ func (*Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// ServeHTTP serves the request by the next handler and watches it.
+// ServeHTTP lets the next handler serve the request, and watches the answer.
 func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	t := trailOf(r)
 	if t.watched {
@@ -67,7 +67,7 @@ func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	o := &watcher{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, trail: t}
 	returned := false
 	defer func() {
-		if !returned { // reverse_proxy panics if an answer breaks off
+		if !returned { // reverse_proxy panics if an answer ends early
 			o.ended(http.ErrAbortHandler)
 		}
 	}()
@@ -79,8 +79,8 @@ func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 
 var readable = sessionid.HTTPOptions{Decompress: true, MaxBody: maxAnswer}
 
-// narrowed leaves those encodings that answers can be read in. ok is false if these are
-// all.
+// narrowed removes the encodings that cannot be read in answers. ok is false if there were
+// none.
 func narrowed(accepted []string) (known string, ok bool) {
 	var kept []string
 	for part := range strings.SplitSeq(strings.Join(accepted, ","), ",") {
@@ -105,26 +105,26 @@ const (
 	maxError  = 64 << 10 // how much of an error is held
 )
 
-// watcher is the http.ResponseWriter of a request. It reports before it passes on the
-// last byte of an answer, so that a client's next request finds the session as it is.
+// watcher is the http.ResponseWriter of a request. It reports before it passes on the last
+// byte of an answer, so that the client's next request finds the session up to date.
 type watcher struct {
 	*caddyhttp.ResponseWriterWrapper
 	trail *trail
 
 	wrote    bool
-	x        *exchange // whose answer passes, nil if it is nobody's
+	x        *exchange // the exchange whose answer passes, nil if there is none
 	resp     *http.Response
 	length   int64 // -1 if it is not known
 	passed   int64
-	reads    bool // an answer in plain text, which words reads as it passes
+	reads    bool // it is an uncompressed answer, which words reads as it passes
 	words    sessionid.AnswerWriter
 	kept     bytes.Buffer // an error, or a compressed answer
-	tooLong  bool         // to be kept
-	told     bool         // what the answer says
-	clientIs error        // why nothing more comes to the client
+	tooLong  bool         // kept would be too long
+	told     bool         // the answer was handed back
+	clientIs error        // why the client gets nothing more
 }
 
-// WriteHeader looks at the answer's status and header.
+// WriteHeader reads the answer's status and header.
 func (o *watcher) WriteHeader(status int) {
 	if !o.wrote && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		o.wrote = true
@@ -133,7 +133,7 @@ func (o *watcher) WriteHeader(status int) {
 	o.ResponseWriter.WriteHeader(status)
 }
 
-// Write looks at the next bytes of the answer.
+// Write reads the next bytes of the answer.
 func (o *watcher) Write(p []byte) (int, error) {
 	if !o.wrote {
 		o.WriteHeader(http.StatusOK)
@@ -146,13 +146,13 @@ func (o *watcher) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom copies by Write, which the wrapper's own ReadFrom would go around.
+// ReadFrom copies with Write. The wrapper's own ReadFrom would not call it.
 func (o *watcher) ReadFrom(r io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{o}, r)
 }
 
-// begins decides what to do with the answer. If handle_response has put another one in
-// the place of the upstream's, the upstream's is what counts.
+// begins decides how to read the answer. If handle_response has replaced the upstream's
+// answer, the upstream's counts.
 func (o *watcher) begins(status int, h http.Header) {
 	x := o.trail.last
 	if x == nil || !x.open {
@@ -181,7 +181,7 @@ func (o *watcher) begins(status int, h http.Header) {
 	}
 }
 
-// sees takes what is about to be passed on.
+// sees reads what is about to be passed on.
 func (o *watcher) sees(p []byte) {
 	if o.x == nil || !o.x.open {
 		return
@@ -205,7 +205,7 @@ func (o *watcher) sees(p []byte) {
 	}
 }
 
-// finish reports an answer that has come to its end.
+// finish reports an answer that is complete.
 func (o *watcher) finish() {
 	if o.resp.StatusCode >= 300 {
 		plain := readable.Plain(o.resp.Header, o.kept.Bytes())
@@ -216,7 +216,7 @@ func (o *watcher) finish() {
 	o.x.report(o.x.current.Classify(o.resp, nil))
 }
 
-// tellAnswer hands back, once, what the answer has told. It reports whether that was cut
+// tellAnswer hands the answer back to the library, once. It reports whether the answer was cut
 // off.
 func (o *watcher) tellAnswer() (broken bool) {
 	if o.told {
@@ -230,11 +230,11 @@ func (o *watcher) tellAnswer() (broken bool) {
 	if answer.IsZero() {
 		return false
 	}
-	_ = o.x.current.Answered(o.x.afterwards(), answer) // no store but the memory, which does not fail
+	_ = o.x.current.Answered(o.x.afterwards(), answer) // the store is in memory, and does not fail
 	return !answer.IsWhole()
 }
 
-// ended reports what is left, when the request has ended.
+// ended reports what is left to report, when the request has ended.
 func (o *watcher) ended(err error) {
 	x := o.trail.last
 	if x == nil || !x.open {
@@ -258,8 +258,8 @@ func (o *watcher) ended(err error) {
 	}
 }
 
-// endedWell reports an answer whose end nothing but the connection has shown. A stream
-// may end without its last event: a proxy on the way has hidden that it broke.
+// endedWell reports an answer that only the connection has ended. A stream may end without its
+// last event if a proxy on the way has hidden that it broke.
 func (o *watcher) endedWell() {
 	stream := strings.HasPrefix(o.resp.Header.Get("Content-Type"), "text/event-stream")
 	if o.resp.StatusCode < 300 && stream && o.tellAnswer() {

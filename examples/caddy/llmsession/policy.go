@@ -24,25 +24,26 @@ func init() { caddy.RegisterModule(Policy{}) }
 
 // Policy is the selection policy llm_session.
 type Policy struct {
-	// Name names the sessions. Over a reload of the configuration they stay with the name.
-	// Policies of one name share their sessions, and must have the same upstreams. It may
-	// be empty for one reverse_proxy.
+	// Name names the set of sessions. When the configuration is reloaded, the sessions stay
+	// with the name. Policies with the same name share their sessions, and must have the same
+	// upstreams. It may be empty if there is one reverse_proxy.
 	Name string `json:"name,omitempty"`
-	// FallbackRaw is the policy that selects for a new session, for one that has to leave
-	// its upstream, and for requests without a session. The default is Caddy's: random.
+	// FallbackRaw is the policy that selects for a new session, for a session that has to
+	// leave its upstream, and for requests without a session. The default is Caddy's: random.
 	FallbackRaw json.RawMessage `json:"fallback,omitempty" caddy:"namespace=http.reverse_proxy.selection_policies inline_key=policy"`
-	// TTL is how long a session may be idle until it is forgotten. The default is an hour.
+	// TTL is how long a session may be idle before it is forgotten. The default is an hour.
 	TTL caddy.Duration `json:"ttl,omitempty"`
-	// Warm is how long a prompt cache lives at the upstreams after its last use. A session
-	// whose upstream is away for longer stays where it is then. The default is 5 minutes.
+	// Warm is how long a prompt cache lives at the upstreams after its last use. If an
+	// upstream is away for longer, its sessions stay where they are by then. The default is 5
+	// minutes.
 	Warm caddy.Duration `json:"warm,omitempty"`
-	// Away is for how long a session leaves an upstream alone that has failed it and has not
-	// said for how long (Retry-After). The default is 5 seconds.
+	// Away is how long a session avoids an upstream that has failed it and has not said for
+	// how long (Retry-After). The default is 5 seconds.
 	Away caddy.Duration `json:"away,omitempty"`
 	// MaxSessions is how many sessions are held. The default is 100,000.
 	MaxSessions int `json:"max_sessions,omitempty"`
-	// MaxBody is how many bytes of a request's body are held in memory. A larger body
-	// passes as it comes, and only its header names a session. The default is 32 MiB.
+	// MaxBody is how many bytes of a request's body are held in memory. A larger body is
+	// streamed, and only its header names a session. The default is 32 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 	// Tenant says who is calling, with placeholders such as {http.auth.user.id}. Sessions
 	// of two tenants never meet. The default is a digest of the caller's credential.
@@ -146,7 +147,7 @@ func (p *Policy) unmarshalFallback(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Provision makes the policy ready, with the sessions that its name has.
+// Provision prepares the policy, with the sessions of its name.
 func (p *Policy) Provision(ctx caddy.Context) error {
 	p.logger, p.warn = ctx.Logger(), new(sync.Once)
 	if p.TTL < 0 || p.Warm < 0 || p.Away < 0 || p.MaxSessions < 0 || p.MaxBody < 0 {
@@ -172,8 +173,8 @@ func (p *Policy) Provision(ctx caddy.Context) error {
 // Cleanup frees the sessions if no other policy uses them.
 func (p *Policy) Cleanup() error { return p.leave() }
 
-// Select selects the upstream of the request's session. reverse_proxy calls it once more
-// with the same request if that upstream has failed and Caddy tries again.
+// Select selects the upstream of the request's session. If that upstream fails and Caddy tries
+// again, reverse_proxy calls it again with the same request.
 func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	t := trailOf(r)
 	if !t.watched {
@@ -185,7 +186,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	if x == nil || x.from != r {
 		if x != nil {
 			x.mu.Lock()
-			x.settle() // another reverse_proxy takes the request over
+			x.settle() // another reverse_proxy has the request now
 			x.mu.Unlock()
 		}
 		x = p.begin(r, t.watched)
@@ -214,12 +215,11 @@ func (x *exchange) pick(pool reverseproxy.UpstreamPool, w http.ResponseWriter) *
 			x.policy.logger.Debug("no upstream", zap.Error(err))
 			return nil
 		}
-		x.tried = nil // all have failed this request once, and Caddy wants to go on
+		x.tried = nil // all have failed this request once, and Caddy tries again
 	}
 }
 
-// distinct are the upstreams without those that stand in the pool twice. An upstream is
-// known by its address.
+// distinct returns the upstreams without duplicates. An upstream is identified by its address.
 func distinct(pool reverseproxy.UpstreamPool) []*reverseproxy.Upstream {
 	candidates := make([]*reverseproxy.Upstream, 0, len(pool))
 	for _, u := range pool {
@@ -230,15 +230,15 @@ func distinct(pool reverseproxy.UpstreamPool) []*reverseproxy.Upstream {
 	return candidates
 }
 
-// asks is how often the fallback is asked with the whole pool.
+// asks is how often the fallback is called with the whole pool.
 const asks = 16
 
 var errNobody = errors.New("the fallback has selected no upstream")
 
-// selectNew asks the fallback. A policy may count with places in the pool, as
-// weighted_round_robin does. So it gets the whole pool first. It does not know whom this
-// request or this session leaves alone; if it insists on one of these, it gets the others
-// only.
+// selectNew calls the fallback. A policy may depend on positions in the pool, as
+// weighted_round_robin does. So it gets the whole pool first. It does not know which upstreams
+// this request or this session avoids. If it keeps selecting one of these, it gets only the
+// others.
 func (p *Policy) selectNew(pool, fit reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) (*reverseproxy.Upstream, error) {
 	var cookies []string
 	if w != nil {
@@ -253,7 +253,7 @@ func (p *Policy) selectNew(pool, fit reverseproxy.UpstreamPool, r *http.Request,
 			return fit[i], nil
 		}
 		if w != nil && len(w.Header()["Set-Cookie"]) != len(cookies) {
-			w.Header()["Set-Cookie"] = slices.Clone(cookies) // of the policy cookie, for an upstream that does not serve
+			w.Header()["Set-Cookie"] = slices.Clone(cookies) // the policy cookie would name an upstream that does not serve
 		}
 	}
 	if u := p.fallback.Select(fit, r, w); u != nil {
@@ -264,8 +264,8 @@ func (p *Policy) selectNew(pool, fit reverseproxy.UpstreamPool, r *http.Request,
 
 func nameOf(u *reverseproxy.Upstream) string { return u.String() }
 
-// stateOf says what Caddy knows of an upstream: by its health checks, by its circuit
-// breaker, and by how many requests it may have.
+// stateOf returns what Caddy knows of an upstream: from its health checks, its circuit
+// breaker, and how many requests it may have.
 func stateOf(u *reverseproxy.Upstream, _ affinity.Request) affinity.State {
 	switch {
 	case !u.Healthy():

@@ -20,14 +20,14 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// named has the sessions of each name. At a reload Caddy provisions the new configuration
-// before it cleans up the old one, so sessions that both use are never freed.
+// named holds the sessions of each name. At a reload Caddy provisions the new configuration
+// before it cleans up the old one, so sessions that both use are not freed.
 var named = caddy.NewUsagePool()
 
-// sessions are those of one name.
+// sessions are the sessions of one name.
 type sessions struct {
-	// transport knows what a request is, and holds the bindings. It sends nothing: Caddy
-	// does.
+	// transport reads requests, and holds the bindings. Caddy sends the requests, not this
+	// transport.
 	transport *affinityhttp.Transport[*reverseproxy.Upstream]
 
 	mu    sync.Mutex
@@ -37,7 +37,7 @@ type sessions struct {
 // user is a policy that uses the sessions.
 type user struct {
 	policy        *Policy
-	configuration <-chan struct{} // closed at its end; the same for all modules of one
+	configuration <-chan struct{} // closed when it ends; all modules of a configuration have the same one
 	upstreams     string
 }
 
@@ -46,7 +46,8 @@ func (s *sessions) Destruct() error { return s.transport.Close() }
 
 var errSendsNothing = errors.New("llmsession: Caddy sends, and not this transport")
 
-// nobody is the transport's own balancer. Each pick brings that of its policy.
+// nobody is the transport's own balancer, which is never called: each pick brings that of its
+// policy.
 var nobody = selector.Func[*reverseproxy.Upstream](func(context.Context, []*reverseproxy.Upstream) (*reverseproxy.Upstream, error) {
 	return nil, errSendsNothing
 })
@@ -61,7 +62,7 @@ func newSessions() (caddy.Destructor, error) {
 	return &sessions{transport: transport}, nil
 }
 
-// options are the policy's, for the library.
+// options returns the policy's options for the library.
 func (p *Policy) options() *affinityhttp.Options[*reverseproxy.Upstream] {
 	return &affinityhttp.Options[*reverseproxy.Upstream]{
 		Affinity: affinity.Options[*reverseproxy.Upstream]{
@@ -74,7 +75,7 @@ func (p *Policy) options() *affinityhttp.Options[*reverseproxy.Upstream] {
 	}
 }
 
-// join makes the policy a user of the sessions of its name. Its options hold from now on.
+// join makes the policy a user of the sessions of its name. Its options apply from now on.
 func (p *Policy) join(ctx caddy.Context) error {
 	value, _, err := named.LoadOrNew(p.Name, newSessions)
 	if err != nil {
@@ -93,8 +94,8 @@ func (p *Policy) join(ctx caddy.Context) error {
 	return p.sessions.reconfigure()
 }
 
-// leave ends what join has begun. If a new configuration could not be started, the
-// options of the old one hold again.
+// leave ends what join has begun. If a new configuration could not be started, the options of
+// the old one apply again.
 func (p *Policy) leave() error {
 	if p.sessions == nil {
 		return nil
@@ -108,7 +109,7 @@ func (p *Policy) leave() error {
 	return errors.Join(err, err2)
 }
 
-// reconfigure makes the options of the latest user those that hold.
+// reconfigure applies the options of the latest user.
 func (s *sessions) reconfigure() error {
 	if len(s.users) == 0 {
 		return nil
@@ -117,7 +118,7 @@ func (s *sessions) reconfigure() error {
 	return s.transport.Reconfigure(nobody, latest.options())
 }
 
-// upstreamsOf says which upstreams the reverse_proxy has that the policy is a part of.
+// upstreamsOf returns the upstreams of the reverse_proxy that the policy is a part of.
 func upstreamsOf(ctx caddy.Context) string {
 	modules := ctx.Modules()
 	for _, m := range slices.Backward(modules) {

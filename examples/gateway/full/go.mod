@@ -1,6 +1,5 @@
-// A module of its own, because packages rediscache, affinityprom and affinityws are: nobody
-// who needs none of them gets a client of Redis (rueidis), one of Prometheus
-// (client_golang), and a library for WebSocket frames.
+// A module of its own, because packages rediscache, affinityprom and affinityws are: only its users get
+// clients of Redis (rueidis) and Prometheus (client_golang), and a library for WebSocket frames.
 module github.com/llmaffinity/llmaffinity/examples/gateway/full
 
 go 1.25.0

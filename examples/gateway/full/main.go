@@ -1,14 +1,14 @@
-// Command full is examples/gateway with what needs other modules: a store that replicas
-// share, metrics for Prometheus, and the Responses API over WebSockets, as Codex dials it.
+// Command full is examples/gateway with what needs other modules: a store that replicas share,
+// metrics for Prometheus, and the Responses API over WebSockets, which Codex uses.
 //
 //	go -C examples/gateway/full run . -store redis://127.0.0.1:6379 -serve -admin 127.0.0.1:8081
 //	go -C examples/gateway/full run . -store 'redis://node-1:6379?addr=node-2:6379' -config file
 //
-// Replicas of it that use one Redis or Valkey send a conversation to the same auth,
-// whichever of them it comes to. The URL is that of rediscache.Open: of one server, of the
-// nodes of a Cluster, or of sentinels. It can also say how long a request may wait for the
-// server: budget=20ms. When the server is away each replica goes on by what it knows, see
-// package fallback.
+// Replicas with the same Redis or Valkey send a conversation to the same auth, whichever
+// replica it comes to. An auth is what the gateway chooses among: here a key of a provider.
+// The URL is that of rediscache.Open: of one server, of the nodes of a Cluster, or of
+// sentinels. It can also say how long a request may wait for the server: budget=20ms. While
+// the server is away, each replica uses what it knows, see package fallback.
 //
 // With -admin there is /metrics beside the page.
 package main
@@ -39,7 +39,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal does not wait
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(gateway.Main(ctx, os.Args[1:], os.Stdout, os.Stderr, gateway.With{
 		Stores: stores, Metrics: metrics, WebSockets: sockets, Provider: simulatedSockets,
 	}))
@@ -61,16 +61,16 @@ func metrics(from gateway.Numbers, saved *savings.Meter) (http.Handler, error) {
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), nil
 }
 
-// connecting is how long a gateway waits for its store when it starts. A store that is
-// away then may come later.
+// connecting is how long a gateway waits for its store when it starts. A store that is away
+// then may be connected later.
 const connecting = time.Second
 
-// open opens the store at a URL, which can have a budget besides what rediscache.Open
-// knows: budget=20ms is how long a request waits for the server.
+// open opens the store at a URL. Besides what rediscache.Open knows, the URL can have a
+// budget: budget=20ms is how long a request waits for the server.
 func open(ctx context.Context, address string) (cache.Store, func() error, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return nil, nil, errors.New("the store's URL is none") // it may have a password
+		return nil, nil, errors.New("the store's URL is none") // the URL may have a password
 	}
 	query := u.Query()
 	var o fallback.Options
@@ -88,7 +88,7 @@ func open(ctx context.Context, address string) (cache.Store, func() error, error
 	ctx, cancel := context.WithTimeout(ctx, connecting)
 	defer cancel()
 	_, _, _ = s.Peek(ctx, cache.Scope{}, cache.Keys{Names: [cache.MaxNames]cache.Key{{1}}}) // only to wait
-	// No request fails or waits because the server is away.
+	// With this no request fails or waits because the server is away.
 	f, err := fallback.New(s, &o)
 	if err != nil {
 		return nil, nil, errors.Join(err, s.Close())

@@ -10,9 +10,9 @@ import (
 	"github.com/coder/websocket"
 )
 
-// simulatedSockets makes the simulated provider one that also serves the Responses API over
-// WebSockets. As the real one without stored responses, a connection holds the last
-// response of each stream, and no other connection has it.
+// simulatedSockets adds the Responses API over WebSockets to the simulated provider. Like the
+// real one without stored responses, a connection holds the last response of each stream, and
+// no other connection has it.
 func simulatedSockets(simulated http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/responses" || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
@@ -47,13 +47,13 @@ type providerConn struct {
 	held      map[any]held // by stream_id
 }
 
-// held is a response that can be gone on with.
+// held is a response that can be continued.
 type held struct {
 	id    any
-	items []any // of the conversation, with those of the response
+	items []any // the items of the conversation, with those of the response
 }
 
-// create answers a turn, by what the simulator answers to the same turn over HTTP.
+// create answers a turn as the simulator answers the same turn over HTTP.
 func (c *providerConn) create(frame map[string]any) {
 	stream := frame["stream_id"]
 	items, _ := frame["input"].([]any)
@@ -100,7 +100,7 @@ func (c *providerConn) create(frame map[string]any) {
 		response, _ := event["response"].(map[string]any)
 		if event["type"] == "response.completed" {
 			output, _ := response["output"].([]any)
-			if warm { // it has read the prompt and says nothing
+			if warm { // the prompt was read, and there is no answer
 				output = []any{}
 				response["output"] = output
 			}

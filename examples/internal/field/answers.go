@@ -44,8 +44,8 @@ func itemsOf(t testing.TB, body string) (items []json.RawMessage) {
 	return items
 }
 
-// fromModel reports whether the model has written an item. A compaction item is the
-// answer to another request than the conversation's.
+// fromModel reports whether the model has written an item. A compaction item answers another
+// request than the conversation's.
 func fromModel(t testing.TB, item json.RawMessage) bool {
 	var v struct{ Type, Role string }
 	must(t, json.Unmarshal(item, &v))
@@ -64,7 +64,7 @@ func typed(t testing.TB, item json.RawMessage) bool {
 	return v.Type != ""
 }
 
-// plainly returns an item as it is compared: without the marks that clients move or
+// plainly returns an item in the form for comparison: without the marks that clients move or
 // drop between two requests.
 func plainly(t testing.TB, item json.RawMessage) string {
 	var v any
@@ -90,18 +90,17 @@ func plainly(t testing.TB, item json.RawMessage) string {
 	return string(b)
 }
 
-// answersOf returns, for each request of one session, the answer that it got, as the
-// next request of the main line repeats it: messages or items in the API's own
-// shape. It is nil for a request beside the main line, for the last one, and if the
-// next request does not repeat the answer.
+// answersOf returns the answer to each request of one session, as the next request of the main
+// line repeats it: messages or items in the API's own shape. An answer is nil if the request
+// is beside the main line or is the last one, or if the next request does not repeat the
+// answer.
 func answersOf(t testing.TB, session []Request) [][]json.RawMessage {
 	answers, _ := findAnswers(t, session)
 	return answers
 }
 
-// findAnswers is answersOf. It also reports which answers stand where the next
-// request has continued the history; the others are out of a history that was
-// rewritten.
+// findAnswers is answersOf. It also reports which answers the next request has repeated while
+// it continued the history. The others come from a history that was rewritten.
 func findAnswers(t testing.TB, session []Request) (answers [][]json.RawMessage, continued []bool) {
 	answers, continued = make([][]json.RawMessage, len(session)), make([]bool, len(session))
 	before := -1
@@ -117,7 +116,7 @@ func findAnswers(t testing.TB, session []Request) (answers [][]json.RawMessage, 
 	return answers, continued
 }
 
-// answerIn finds the answer to one request in the next.
+// answerIn finds the answer to one request in the next request.
 func answerIn(t testing.TB, asked, next []json.RawMessage) (answer []json.RawMessage, continued bool) {
 	known := map[string]bool{}
 	continued = len(asked) > 0 && len(asked) <= len(next)
@@ -140,7 +139,7 @@ func answerIn(t testing.TB, asked, next []json.RawMessage) (answer []json.RawMes
 		for start > 0 && fromModel(t, next[start-1]) {
 			start--
 			if !typed(t, next[start]) {
-				break // two messages in a row are two answers; a summary may be the other
+				break // two messages in a row are two answers; one may be a summary
 			}
 		}
 		next = next[:end]
@@ -149,17 +148,16 @@ func answerIn(t testing.TB, asked, next []json.RawMessage) (answer []json.RawMes
 	for end < len(next) && fromModel(t, next[end]) {
 		end++
 	}
-	// What the request had already is the answer to an older one: the client has sent
-	// it once more with other words at the end.
+	// What the request already had answers an older request: the client has sent that again
+	// with other words at the end.
 	if start == end || known[plainly(t, next[end-1])] {
 		return nil, false
 	}
 	return slices.Clone(next[start:end]), continued
 }
 
-// Answers returns the answers to the requests of one session, each as the API's body in
-// one piece. An answer is what the next request repeats of it; it is empty where that
-// repeats nothing.
+// Answers returns the answers to the requests of one session, each as the API's whole body. An
+// answer is what the next request repeats of it, and empty if that repeats nothing.
 func Answers(t testing.TB, session []Request) []string {
 	out := make([]string, len(session))
 	seen := map[string]bool{}

@@ -1,7 +1,6 @@
-// Package field reads what was seen in the field: captured requests of real
-// clients, and traces of real conversations. The files stand in ../shared, beside
-// the repository, and are not part of the project. A test that needs a file which
-// is missing is skipped, and fails in CI (CI=true).
+// Package field reads captured requests of real clients, and traces of real conversations. The
+// files are in ../shared, beside the repository, and are not part of the project. A test whose
+// file is missing is skipped, and fails in CI (CI=true).
 package field
 
 import (
@@ -15,8 +14,8 @@ import (
 	"testing"
 )
 
-// Request is one captured request of a real client. Session is the conversation
-// that the request was really part of.
+// Request is one captured request of a real client. Session is the conversation that the
+// request really belonged to.
 type Request struct {
 	Client  string      `json:"client"`
 	Session string      `json:"session"`
@@ -25,8 +24,8 @@ type Request struct {
 	Headers [][2]string `json:"headers"`
 	Body    string      `json:"body"` // empty if the request has none
 
-	// The second capture says these of each request: whether it stands beside the
-	// conversation, which subagent sent it, and which session its own is a fork of.
+	// The second capture has these for each request: whether it is beside the conversation,
+	// which subagent has sent it, and which session its own is a fork of.
 	Side   bool   `json:"side"`
 	Lane   string `json:"lane"`
 	Parent string `json:"parent"`
@@ -80,9 +79,9 @@ func Airline(t testing.TB) []Conversation {
 	return read[Conversation](t, "traces/tau_airline.jsonl.gz")
 }
 
-// WithoutIDs returns the request without everything but the messages that names
-// its session. What names state behind one auth stays (previous_response_id,
-// thread), unless it names the whole conversation.
+// WithoutIDs returns the request with only the messages to name its session. What names state
+// behind one auth stays (previous_response_id, thread), unless it names the whole
+// conversation.
 func (r Request) WithoutIDs(t testing.TB) Request {
 	var headers [][2]string
 	for _, h := range r.Headers {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// answer is what the provider says, before it is put into a form.
+// answer is the provider's answer before it has an API's form.
 type answer struct {
 	id, model, text string // id is that of this answer alone; the API puts its prefix before it
 	call            *call  // instead of a text
@@ -19,12 +19,12 @@ type answer struct {
 // call is a tool's call.
 type call struct{ name, arguments string }
 
-// newID is random: no two answers of real providers have the same.
+// newID returns a random id: no two answers of real providers have the same.
 func newID() string { return fmt.Sprintf("%016x", rand.Uint64()) }
 
-// answerTo makes the answer: its words depend on the prompt, its id on nothing. Its
-// length depends on tokens alone, so that the prompts of two runs over the same
-// conversations have the same length.
+// answerTo makes the answer. Its words depend on the prompt, and its id is random. Its length
+// depends on tokens alone, so that the prompts of two runs over the same conversations have
+// the same length.
 func answerTo(q *question, tokens int, calls bool) *answer {
 	a := &answer{id: newID(), model: q.model, prompt: q.tokens(), output: tokens, usage: q.usage, state: q.names}
 	if calls && q.asked && q.tool != "" {
@@ -43,12 +43,12 @@ func answerTo(q *question, tokens int, calls bool) *answer {
 		h = h*6364136223846793005 + 1442695040888963407
 		h ^= h >> 29
 	}
-	// The point keeps a blank from being last: clients cut those off.
+	// The full stop makes sure that no blank is last: clients remove those.
 	a.text = b.String()[:max(4*tokens-9, least)] + "."
 	return a
 }
 
-// deltas are the pieces that a text or a call's arguments are streamed in.
+// deltas returns the pieces in which a text or a call's arguments are streamed.
 func deltas(text string) (out []string) {
 	const n = 4
 	for i := range n {

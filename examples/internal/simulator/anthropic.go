@@ -53,8 +53,8 @@ func anthropicContent(a *answer) list {
 // containerLife is how long a container can be named again.
 const containerLife = 30 * 24 * time.Hour
 
-// containerOf tells of the container that the answer has, nil if it has none.
-// Its time is a shorter one that rolls on.
+// containerOf returns the container of the answer, nil if it has none. Its expires_at is
+// earlier than containerLife allows, and is later in each answer.
 func containerOf(a *answer) object {
 	if a.state.container == "" {
 		return nil

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// noCachedContent does not tell whether another credential has it.
+// noCachedContent does not say whether another credential has it.
 var noCachedContent = &refusal{status: http.StatusForbidden, message: "CachedContent not found (or permission denied)"}
 
-// cachedLife is how long a cached content lives that does not say it.
+// cachedLife is how long a cached content lives if its request does not say.
 const cachedLife = time.Hour
 
-// expiryOf is when a cached content of this body expires.
+// expiryOf returns when a cached content with this body expires.
 func expiryOf(body object) time.Time {
 	if d, err := time.ParseDuration(str(body["ttl"])); err == nil {
 		return time.Now().Add(d)
@@ -46,7 +46,7 @@ func (s *Server) createCached(c *inquiry) (any, *refusal) {
 	return st.shown, nil
 }
 
-// cached is the cached content that the path names.
+// cached returns the cached content that the path names.
 func cached(answer func(*inquiry, *state) any) func(*inquiry) (any, *refusal) {
 	return func(c *inquiry) (any, *refusal) {
 		c.id = "cachedContents/" + c.id

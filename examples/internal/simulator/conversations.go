@@ -12,7 +12,7 @@ func noConversation(id string) *refusal {
 	return &refusal{status: http.StatusNotFound, message: "Conversation with id '" + id + "' not found."}
 }
 
-// itemsOf are a request's items as a conversation keeps them: each has an id, and a
+// itemsOf returns a request's items as a conversation keeps them: each has an id, and a
 // message has a list of parts.
 func itemsOf(input list) list {
 	var out list
@@ -58,7 +58,7 @@ func createConversation(c *inquiry) (any, *refusal) {
 	return st.shown, nil
 }
 
-// add appends items to a conversation and returns them as they are kept.
+// add appends items to a conversation and returns them as it keeps them.
 func (st *state) add(input list) list {
 	said, _ := responseParts(input)
 	items := itemsOf(input)
@@ -67,7 +67,7 @@ func (st *state) add(input list) list {
 	return items
 }
 
-// conversation is the one that the path names.
+// conversation returns the conversation that the path names.
 func conversation(answer func(*inquiry, *state) any) func(*inquiry) (any, *refusal) {
 	return func(c *inquiry) (any, *refusal) {
 		st := c.account.states.get(c.id, 0)

@@ -5,8 +5,8 @@ type dialect struct {
 	read    func(body object) *question
 	whole   func(*answer) any            // the answer in one piece
 	events  func(*answer) []event        // the answer as a stream
-	broken  func(a *answer, n int) event // what breaks the stream off after n events
-	repeat  func(*answer) []part         // the answer as the next prompt has it; nil: the API keeps none
+	broken  func(a *answer, n int) event // the event that ends the stream early, after n events
+	repeat  func(*answer) []part         // the answer as the next prompt repeats it; nil: the API keeps none
 	failure func(*refusal) any           // an error
 	prefix  string                       // of an answer's id
 }
@@ -29,7 +29,7 @@ func str(v any) string {
 	return s
 }
 
-// at is the member of a member of …, nil if there is none.
+// at returns a member of nested members, nil if there is none.
 func at(v any, path ...string) any {
 	for _, name := range path {
 		o, _ := v.(object)
@@ -38,7 +38,7 @@ func at(v any, path ...string) any {
 	return v
 }
 
-// asList is a list, or the one element that stands in its place.
+// asList returns v if it is a list, or else a list of v.
 func asList(v any) list {
 	switch v := v.(type) {
 	case nil:
@@ -50,7 +50,7 @@ func asList(v any) list {
 	}
 }
 
-// idOf is an id that stands by itself or in an object.
+// idOf returns an id that is a string, or a member of an object.
 func idOf(v any) string {
 	if s, ok := v.(string); ok {
 		return s
@@ -78,7 +78,7 @@ func readTurns(body object) *question {
 			continue
 		}
 		q.said = append(q.said, messageParts(m)...)
-		if m["role"] != "system" && m["role"] != "developer" { // clients put those behind the user's
+		if m["role"] != "system" && m["role"] != "developer" { // clients send those after the user's message
 			q.asked = m["role"] == "user" && !has(m["content"], "type", "tool_result")
 		}
 	}

@@ -47,7 +47,7 @@ func geminiPiece(a *answer, parts list, finish string) object {
 func wholeGemini(a *answer) any { return geminiPiece(a, geminiParts(a), "STOP") }
 
 func geminiEvents(a *answer) []event {
-	if a.call != nil { // a call is never in pieces
+	if a.call != nil { // a call is never streamed in pieces
 		return []event{
 			{"", geminiPiece(a, geminiParts(a), "")},
 			{"", geminiPiece(a, list{object{"text": ""}}, "STOP")},
@@ -67,7 +67,7 @@ func geminiEvents(a *answer) []event {
 
 func brokenGemini(*answer, int) event { return event{"", geminiFailure(overloaded)} }
 
-// geminiMethod leads to what the last part of the path asks for: model:method.
+// geminiMethod calls the handler for the last part of the path: model:method.
 func (s *Server) geminiMethod(w http.ResponseWriter, r *http.Request) {
 	model, method, _ := strings.Cut(r.PathValue("call"), ":")
 	switch {

@@ -51,8 +51,8 @@ func interactionCall(a *answer, arguments any) object {
 	return object{"type": "function_call", "id": "call_" + a.id, "name": a.call.name, "arguments": arguments}
 }
 
-// wholeInteraction has the answer twice: as steps, the form since May 2026, and as
-// outputs, the one before.
+// wholeInteraction has the answer twice: as steps, the form since May 2026, and as outputs,
+// the form before that.
 func wholeInteraction(a *answer) any {
 	o := interactionObject(a, interactionStatus(a))
 	o["usage"] = interactionUsage(a)

@@ -14,7 +14,7 @@ func (s *Server) known(d *dialect, model string) *refusal {
 	return unknownModel(d, model)
 }
 
-// models are those to list. A server that takes any lists one.
+// models returns the models to list. A server that accepts any model lists one.
 func (s *Server) models(each func(model string) object) list {
 	names := s.opts.Models
 	if len(names) == 0 {
@@ -46,7 +46,7 @@ func (s *Server) listGeminiModels(*inquiry) (any, *refusal) {
 	})}, nil
 }
 
-// vector is an embedding: the same for the same input.
+// vector returns an embedding: the same one for the same input.
 func vector(q *question) list {
 	h := q.hash()
 	var out list

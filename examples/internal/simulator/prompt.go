@@ -6,8 +6,8 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// question is a request as far as the provider cares. Its prompt is what the request
-// says, behind what the provider has kept of the conversation.
+// question is the part of a request that the provider uses. Its prompt is what the provider
+// has kept of the conversation, and then what the request says.
 type question struct {
 	model  string
 	stream bool
@@ -57,9 +57,9 @@ func partOf(kind string, v any) []part {
 	return []part{{kind, string(text)}}
 }
 
-// canonical is v without what does not belong to the prompt. The type of a
-// text block goes too, so that a string is the same as a single block. Depth
-// is bounded by encoding/json, which refuses more than 10,000 levels.
+// canonical returns v without what is not part of the prompt. It also removes the type of a
+// text block, so that a string equals a single block. encoding/json bounds the depth: it
+// refuses more than 10,000 levels.
 func canonical(v any) any {
 	switch v := v.(type) {
 	case object:
@@ -82,7 +82,7 @@ func canonical(v any) any {
 	return v
 }
 
-// prompt is the whole of it.
+// prompt returns the whole prompt.
 func (q *question) prompt() []block {
 	if q.blocks != nil {
 		return q.blocks

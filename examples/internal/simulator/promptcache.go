@@ -6,8 +6,8 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// promptCache holds the prefixes that one credential was served with. It is
-// not safe for concurrent use.
+// promptCache holds the prefixes of the prompts that one credential was served with. It is not
+// safe for concurrent use.
 type promptCache struct {
 	ttl      time.Duration
 	min      int
@@ -27,7 +27,8 @@ func newPromptCache(ttl time.Duration, minTokens, most int) *promptCache {
 	return &promptCache{ttl: ttl, min: minTokens, prefixes: lru}
 }
 
-// hit is how many tokens of the prompt are cached. Those of an explicit cache are.
+// hit returns how many tokens of the prompt are cached. The tokens of an explicit cache always
+// are.
 func (c *promptCache) hit(q *question) int {
 	cached, n := tokensOf(q.pinned...), 0
 	for _, b := range q.prompt() {
@@ -40,7 +41,7 @@ func (c *promptCache) hit(q *question) int {
 	return cached
 }
 
-// writes is how many tokens a prompt adds of which so many are cached.
+// writes returns how many tokens a prompt adds of which so many are cached.
 func (c *promptCache) writes(q *question, cached int) int {
 	if q.tokens() < c.min {
 		return 0

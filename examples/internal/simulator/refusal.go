@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// refusal is an error before it is put into an API's form.
+// refusal is an error before it has an API's form.
 type refusal struct {
 	status  int
 	message string
@@ -58,7 +58,7 @@ func geminiFailure(r *refusal) any {
 	return object{"error": object{"code": r.status, "message": r.message, "status": name}}
 }
 
-// interactionFailure is not the form of Google's other APIs.
+// interactionFailure differs from the form of Google's other APIs.
 func interactionFailure(r *refusal) any {
 	code := map[int]string{
 		400: "invalid_request", 401: "unauthenticated", 403: "permission_denied", 404: "not_found",
@@ -70,7 +70,7 @@ func interactionFailure(r *refusal) any {
 	return object{"error": object{"code": code, "message": r.message}}
 }
 
-// unknownModel is how each API refuses a model that it does not have.
+// unknownModel returns how each API refuses a model that it does not have.
 func unknownModel(d *dialect, model string) *refusal {
 	switch d {
 	case &messages:

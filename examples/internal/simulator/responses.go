@@ -14,7 +14,7 @@ func readResponses(body object) *question {
 	return q
 }
 
-// responseParts reads items, and tells whether the last is the user's.
+// responseParts reads items, and reports whether the last one is the user's.
 func responseParts(items list) (out []part, asked bool) {
 	for _, item := range items {
 		switch item := item.(type) {

@@ -6,12 +6,11 @@ import (
 	"strings"
 )
 
-// routes leads each path to what answers it. What is not in it, also by another
-// method, is not found.
+// routes has a handler for each path and method. Any other request gets "not found".
 func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	for pattern, h := range map[string]http.HandlerFunc{
-		"HEAD /{$}": func(http.ResponseWriter, *http.Request) {}, // how clients look whether somebody is there
+		"HEAD /{$}": func(http.ResponseWriter, *http.Request) {}, // how clients check whether a server is there
 		"/":         s.noPath,
 
 		"POST /v1/messages":              s.generate(&messages),
@@ -55,7 +54,7 @@ func (s *Server) noPath(w http.ResponseWriter, r *http.Request) {
 	refuse(w, d, &refusal{status: http.StatusNotFound, message: "Invalid URL (" + r.Method + " " + r.URL.Path + ")"})
 }
 
-// listed is /v1/models of the provider that the client takes this one for.
+// listed is /v1/models of the provider that the client expects here.
 func (s *Server) listed(w http.ResponseWriter, r *http.Request) {
 	d := &chat
 	if r.Header.Get("Anthropic-Version") != "" {
@@ -67,12 +66,12 @@ func (s *Server) listed(w http.ResponseWriter, r *http.Request) {
 // inquiry is a request that no model answers.
 type inquiry struct {
 	request *http.Request
-	id      string // that the path names
+	id      string // the id in the path
 	body    object // of POST and PATCH
 	account *account
 }
 
-// resource answers such requests of d's API. The answer is made with the lock held.
+// resource answers inquiries of d's API. The lock is held while the answer is made.
 func (s *Server) resource(d *dialect, answer func(*inquiry) (any, *refusal)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		credential, _, ok := s.admit(w, r, d)

@@ -1,32 +1,28 @@
-// Package simulator is a simulated LLM provider for the examples and their
-// tests: an http.Handler that speaks Anthropic's messages, OpenAI's chat
-// completions and responses, Gemini's generateContent and Google's
-// interactions, each also streamed, with one prompt cache per credential and
-// model, usage fields as each provider names them, and faults on demand. It
-// also counts tokens, lists models and embeds.
+// Package simulator is a simulated LLM provider for the examples and their tests. It is an
+// http.Handler for Anthropic's messages, OpenAI's chat completions and responses, Gemini's
+// generateContent and Google's interactions, each also streamed. It has one prompt cache per
+// credential and model, usage fields as each provider names them, and faults on demand. It
+// also counts tokens, lists models and makes embeddings.
 //
 //	sim, err := simulator.New(simulator.Options{})
 //	http.ListenAndServe("127.0.0.1:9000", sim)
 //	...
 //	sim.SetFault("key-3", simulator.Fault{Status: 503})
 //
-// The prompt cache is the providers' idea of one, made exact: the prompt is a
-// list of blocks (tools, system, each part of each message), and what is
-// cached is the longest prefix of blocks that this credential was served with
-// this model within the TTL, if it is at least the minimum length. Tokens are
-// bytes divided by four, rounded up for each block.
+// The prompt cache works as those of the providers, but exactly. A prompt is a list of blocks:
+// tools, system, each part of each message. The cached part of it is the longest prefix of
+// blocks that this credential was served with this model within the TTL, if that has at least
+// the minimum length. Tokens are bytes divided by four, rounded up for each block.
 //
-// What the provider keeps is known to the credential that made it and to no
-// other: responses, conversations, message threads, containers, cached
-// contents and interactions. A request that names another's is refused as
-// the provider refuses it. So a request that went to the wrong account fails,
-// where a lost prompt cache only costs.
+// Only the credential that has made state can name it: responses, conversations, message
+// threads, containers, cached contents and interactions. A request that names another
+// credential's state is refused as the provider refuses it. So a request to the wrong account
+// fails, while a lost prompt cache only costs more.
 //
-// No two answers are the same: each has its own id, and its text says it. The
-// length of a text depends on Options.OutputTokens alone, so two runs over the
-// same conversations have the same number of prompt tokens. With
-// Options.ToolCalls it plays an agent's model: it calls a tool when the user
-// has spoken, and answers in words when the tool has.
+// No two answers are the same: each has its own id, and its text contains that. The length of
+// a text depends on Options.OutputTokens alone, so two runs over the same conversations have
+// the same number of prompt tokens. With Options.ToolCalls it acts as an agent's model: it
+// calls a tool after a message of the user, and answers in words after a tool's result.
 package simulator
 
 import (
@@ -45,18 +41,18 @@ import (
 // Options of a Server. The zero value works; negative numbers are errors.
 type Options struct {
 	TTL          time.Duration            // of a cached prefix after its last use; 0: 5 minutes
-	TTLs         map[string]time.Duration // likewise, of some credentials; negative: nothing is cached
+	TTLs         map[string]time.Duration // the same for some credentials; negative: nothing is cached
 	MinTokens    int                      // the shortest prefix that is cached; 0: 1024
-	MaxPrefixes  int                      // held per credential, the least recently used goes first; 0: 100,000
+	MaxPrefixes  int                      // held per credential, the least recently used is dropped first; 0: 100,000
 	OutputTokens int                      // length of an answer; 0: 40
-	Credentials  []string                 // who is let in; empty: everybody who presents one
-	Models       []string                 // that there are; empty: any
-	ToolCalls    bool                     // call the first tool that is offered whenever the user has the last word
+	Credentials  []string                 // the accepted ones; empty: any
+	Models       []string                 // the models that exist; empty: any
+	ToolCalls    bool                     // call the first tool that is offered if the last message is the user's
 	ThreadTTL    time.Duration            // of a message thread after its last use; 0: 5 minutes
-	MaxStates    int                      // responses, threads and the like held per credential, the least recently used goes first; 0: 10,000
+	MaxStates    int                      // responses, threads and the like held per credential, the least recently used is dropped first; 0: 10,000
 }
 
-// Fault is what a credential's requests meet instead of an answer.
+// Fault is what a credential's requests get instead of an answer.
 type Fault struct {
 	Status      int           // answer this status, in the provider's form; 0: none
 	Body        string        // sent as it is with Status; "": an error in the provider's form
@@ -64,7 +60,7 @@ type Fault struct {
 	Delay       time.Duration // wait this long before the first byte
 	HangUp      bool          // close the connection …
 	HangUpAfter int           // … after that many events of the stream
-	EventError  int           // after that many events of a stream break it off with the provider's error event; 0: none
+	EventError  int           // end a stream after that many events with the provider's error event; 0: none
 	Times       int           // for that many requests; 0: until it is changed
 }
 
@@ -78,8 +74,7 @@ type Stats struct {
 	OutputTokens int
 }
 
-// Server is the provider. It is safe for concurrent use and starts no
-// goroutine.
+// Server is the provider. It is safe for concurrent use and starts no goroutine.
 type Server struct {
 	opts    Options
 	allowed map[string]bool
@@ -128,15 +123,14 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// SetFault sets what the credential's next requests meet; the zero Fault
-// takes it back.
+// SetFault sets what the credential's next requests get; the zero Fault removes it.
 func (s *Server) SetFault(credential string, f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.account(credential).fault = f
 }
 
-// Stats is a snapshot, by credential.
+// Stats returns a snapshot, by credential.
 func (s *Server) Stats() map[string]Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +155,7 @@ func (s *Server) account(credential string) *account {
 	return a
 }
 
-// begin counts a request and takes the fault that it meets.
+// begin counts a request and returns the fault that applies to it.
 func (s *Server) begin(credential string) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,8 +172,8 @@ func (s *Server) begin(credential string) Fault {
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-// admit lets a request in that presents a credential and meets no fault at its begin;
-// the others it answers.
+// admit reports whether a request has an accepted credential and no fault at its beginning. It
+// answers the other requests.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, d *dialect) (credential string, fault Fault, ok bool) {
 	credential = credentialOf(r)
 	if credential == "" || len(s.allowed) > 0 && !s.allowed[credential] {
@@ -209,7 +203,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, d *dialect) (cred
 	return credential, fault, false
 }
 
-// generate answers what a model answers.
+// generate answers a request to a model.
 func (s *Server) generate(d *dialect) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		credential, fault, ok := s.admit(w, r, d)
@@ -222,7 +216,7 @@ func (s *Server) generate(d *dialect) http.HandlerFunc {
 			return
 		}
 		q := d.read(body)
-		if d == &gemini { // the path tells the model and whether to stream
+		if d == &gemini { // the path has the model, and says whether to stream
 			model, method, _ := strings.Cut(r.PathValue("call"), ":")
 			q.model, q.stream = model, method == "streamGenerateContent"
 		}
@@ -261,7 +255,7 @@ func (s *Server) answer(credential string, d *dialect, q *question) (*answer, *r
 	return a, nil
 }
 
-// served keeps and counts what an answer leaves behind.
+// served keeps the state of an answer, and counts it.
 func (s *Server) served(credential string, d *dialect, q *question, a *answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -299,7 +293,7 @@ func readBody(r *http.Request) (object, error) {
 	return body, nil
 }
 
-// credentialOf is what the client presented, in any of the forms.
+// credentialOf returns the client's credential, in any of the forms.
 func credentialOf(r *http.Request) string {
 	if v, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		return v
@@ -312,7 +306,7 @@ func credentialOf(r *http.Request) string {
 	return r.URL.Query().Get("key")
 }
 
-// wait returns false if the client went away meanwhile.
+// wait returns false if the client has left meanwhile.
 func wait(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return true

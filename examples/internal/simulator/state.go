@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// names is the state that a request names or asks for.
+// names holds the state that a request names or asks for.
 type names struct {
 	previous     string // a response, an interaction or a message of a thread
 	conversation string
@@ -19,13 +19,13 @@ type names struct {
 	store        bool // OpenAI, Interactions: so can this one
 }
 
-// state is what a credential has made and may name again.
+// state is what a credential has made and may name later.
 type state struct {
 	head, said []part
 	tool       string
-	items      list      // a conversation's
-	shown      object    // what the API tells of it
-	used       time.Time // last
+	items      list      // the items of a conversation
+	shown      object    // what the API shows of it
+	used       time.Time // time of the last use
 	expires    time.Time // zero: never
 }
 
@@ -42,7 +42,7 @@ func newStates(most int) *states {
 	return &states{lru}
 }
 
-// get returns nil for what is unknown, expired or, if idle is not zero, was not used
+// get returns nil if the id is unknown or has expired, or, if idle is not zero, was not used
 // for that long.
 func (s *states) get(id string, idle time.Duration) *state {
 	st, ok := s.byID.Get(id)
@@ -63,7 +63,7 @@ func (s *states) put(id string, st *state) {
 	s.byID.Add(id, st)
 }
 
-// recall puts what the request names before what it says, or refuses it.
+// recall adds the state that the request names before what it says, or refuses the request.
 func (a *account) recall(d *dialect, q *question, threadTTL time.Duration) *refusal {
 	n := &q.names
 	if n.cached != "" {
@@ -107,7 +107,7 @@ func (a *account) recall(d *dialect, q *question, threadTTL time.Duration) *refu
 	return nil
 }
 
-// noPrevious is how each API refuses to continue what it does not know.
+// noPrevious returns how each API refuses to continue what it does not know.
 func noPrevious(d *dialect, id string) *refusal {
 	switch d {
 	case &messages:
@@ -118,8 +118,7 @@ func noPrevious(d *dialect, id string) *refusal {
 	return &refusal{status: http.StatusNotFound, message: "Interaction " + id + " not found."}
 }
 
-// keep makes the state that the answer names. Only what a later request can name is
-// kept.
+// keep makes the state that the answer names. It keeps only what a later request can name.
 func (a *account) keep(d *dialect, q *question, ans *answer) {
 	n := &ans.state
 	if n.container != "" {

@@ -12,9 +12,9 @@ type event struct {
 	data any    // a string is sent as it is
 }
 
-// send streams the answer, or as much of it as the fault lets through. It calls served
-// before the events that tell the client that the answer is whole, so that a client's
-// next request finds what this one has made.
+// send streams the answer, or as much of it as the fault allows. It calls served before the
+// events that show the client that the answer is complete, so that the client's next request
+// finds its results.
 func (d *dialect) send(w http.ResponseWriter, r *http.Request, a *answer, fault Fault, served func()) {
 	flush := http.NewResponseController(w)
 	sse := d != &gemini || r.URL.Query().Get("alt") == "sse"
@@ -61,5 +61,5 @@ func (d *dialect) send(w http.ResponseWriter, r *http.Request, a *answer, fault 
 	}
 }
 
-// overloaded is what an API says when it breaks off a stream.
+// overloaded returns what an API says when it ends a stream early.
 var overloaded = &refusal{status: http.StatusServiceUnavailable, message: "The server is overloaded. Please try again later."}

@@ -2,8 +2,8 @@ package simulator
 
 import "strings"
 
-// offered is the name of the first tool of a request that has one in nameOf's eyes.
-// The tools that the provider runs have none.
+// offered returns the name of a request's first tool that nameOf has a name for. The tools
+// that the provider runs have none.
 func offered(tools any, nameOf func(tool any) string) string {
 	for _, t := range asList(tools) {
 		if name := nameOf(t); name != "" {
@@ -30,7 +30,7 @@ func codeExecution(t any) string {
 
 func chatTool(t any) string { return str(at(t, "function", "name")) }
 
-// functionTool is one of Responses or of Interactions.
+// functionTool returns the name of a function tool of Responses or of Interactions.
 func functionTool(t any) string {
 	if at(t, "type") != "function" {
 		return ""
@@ -42,8 +42,7 @@ func geminiTool(t any) string {
 	return offered(at(t, "functionDeclarations"), func(f any) string { return str(at(f, "name")) })
 }
 
-// has reports whether one part of a content has that member, or that value of it if
-// one is given.
+// has reports whether a part of a content has that member, with that value if one is given.
 func has(content any, member string, value ...any) bool {
 	for _, p := range asList(content) {
 		if v := at(p, member); v != nil && (len(value) == 0 || v == value[0]) {

@@ -1,6 +1,5 @@
-// Package talk is for the tests of the examples: it holds conversations with a gateway, in
-// all four APIs, and a simulated provider that remembers which auth has served which of
-// them.
+// Package talk is for the tests of the examples. It holds conversations with a gateway in all
+// four APIs, and has a simulated provider that remembers which auth has served which of them.
 package talk
 
 import (
@@ -19,18 +18,19 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
-// Header names the conversation to the Provider. It is no header that names a session.
+// Header names the conversation to the Provider. The gateway does not take it for a session's
+// name.
 const Header = "X-Talk"
 
-// Model is the one that conversations ask for.
+// Model is the model that conversations ask for.
 const Model = "m"
 
-// api is how one API says things.
+// api is the form of requests and answers in one API.
 type api struct {
 	name               string
 	path, stream       string // where requests go
 	credential, prefix string // how a client presents its key
-	text, delta        string // where an answer says something
+	text, delta        string // where the text of an answer is
 	body               func(said []message) map[string]any
 	setID              func(id string, h http.Header, body map[string]any) // puts a session's id into a request
 }
@@ -95,17 +95,18 @@ func contents(said []message) (list []any) {
 	return list
 }
 
-// Conversation is one, from a client's side. Only one goroutine may use it at once.
+// Conversation is a conversation, from the client's side. Only one goroutine at a time may use
+// it.
 type Conversation struct {
-	// Name tells it from all others.
+	// Name is unlike that of any other conversation.
 	Name string
 	api  *api
-	id   string // empty for one that is known by its words alone
+	id   string // empty if only its words name it
 	said []message
 }
 
-// Conversations are n of each API. Every other one sends an id as a client of that API
-// does; the others are known by their words alone.
+// Conversations returns n conversations of each API. Every other one sends an id as a client
+// of that API does; only their words name the others.
 func Conversations(n int) (all []*Conversation) {
 	for i := range apis {
 		for j := range n {
@@ -119,8 +120,8 @@ func Conversations(n int) (all []*Conversation) {
 	return all
 }
 
-// Round lets each of the conversations take its next turn, all at the same time. Each
-// streamed answer is read in pieces.
+// Round lets each conversation take its next turn, all at the same time. Each streamed answer
+// is read in pieces.
 func Round(ctx context.Context, client *http.Client, url string, all []*Conversation, streamed bool) error {
 	errs := make([]error, len(all))
 	var wg sync.WaitGroup
@@ -131,13 +132,13 @@ func Round(ctx context.Context, client *http.Client, url string, all []*Conversa
 	return errors.Join(errs...)
 }
 
-// Turn sends what the user says next, and everything before that, to a gateway at url, and
-// keeps the answer. The error says what was wrong with the answer.
+// Turn sends the user's next message, and everything before it, to a gateway at url, and keeps
+// the answer. The error says what was wrong with the answer.
 func (c *Conversation) Turn(ctx context.Context, client *http.Client, url string) error {
 	return c.turn(ctx, client, url, false)
 }
 
-// Stream is Turn with an answer in pieces.
+// Stream is Turn with a streamed answer.
 func (c *Conversation) Stream(ctx context.Context, client *http.Client, url string) error {
 	return c.turn(ctx, client, url, true)
 }
@@ -188,7 +189,7 @@ func (c *Conversation) turn(ctx context.Context, client *http.Client, url string
 	return nil
 }
 
-// textOf puts the pieces of a streamed answer together.
+// textOf joins the pieces of a streamed answer.
 func (a *api) textOf(stream string) string {
 	var text strings.Builder
 	for line := range strings.Lines(stream) {
@@ -203,10 +204,10 @@ func (a *api) textOf(stream string) string {
 	return text.String()
 }
 
-// Provider is a simulated provider that remembers who was served by which auth.
+// Provider is a simulated provider that remembers which auth has served which conversation.
 type Provider struct {
 	*simulator.Server
-	// AuthOf tells the auth of a request, if that is not its credential.
+	// AuthOf returns the auth of a request, if that is not its credential.
 	AuthOf func(*http.Request) string
 
 	mu     sync.Mutex
@@ -219,7 +220,7 @@ func NewProvider() (*Provider, error) {
 	return &Provider{Server: s, served: map[string][]string{}}, err
 }
 
-// ServeHTTP answers, and takes down who has asked with which credential.
+// ServeHTTP answers, and notes the conversation and the credential of the request.
 func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	auth := Credential(r)
 	if p.AuthOf != nil {
@@ -233,14 +234,14 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}}, r)
 }
 
-// Served are the auths that have answered a conversation, one for each turn.
+// Served returns the auths that have answered a conversation, one for each turn.
 func (p *Provider) Served(name string) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]string(nil), p.served[name]...)
 }
 
-// Homes are the auths of conversations, by name, if each of them has had one auth only and
+// Homes returns the auth of each conversation, by name, if each has had only one auth and
 // turns answers from it.
 func (p *Provider) Homes(all []*Conversation, turns int) (map[string]string, error) {
 	homes := map[string]string{}
@@ -259,7 +260,7 @@ func (p *Provider) Homes(all []*Conversation, turns int) (map[string]string, err
 	return homes, nil
 }
 
-// Spread tells how many conversations each auth has begun with.
+// Spread returns how many conversations each auth has begun with.
 func (p *Provider) Spread() map[string]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -270,7 +271,7 @@ func (p *Provider) Spread() map[string]int {
 	return n
 }
 
-// Credential is what a request presents to a provider of any of the four APIs.
+// Credential returns the credential of a request to a provider of any of the four APIs.
 func Credential(r *http.Request) string {
 	for _, h := range []string{"X-Api-Key", "X-Goog-Api-Key"} {
 		if v := r.Header.Get(h); v != "" {

@@ -190,7 +190,7 @@ func BenchmarkTenantOf100000(b *testing.B) {
 	perSession := float64(used(b, server)-before) / sessions
 	for b.Loop() {
 		b.StopTimer()
-		fill(b, s, sessions) // those that were taken are bound again
+		fill(b, s, sessions) // binds again those that have lost their auth
 		runtime.GC()
 		b.StartTimer()
 		n, err := s.InvalidateAuth(ctx, "auth3")

@@ -1,5 +1,5 @@
-// Package proving shows what needs other modules to be shown: that the operations of a
-// store over Redis are atomic, and what they cost beside plain commands of two clients.
+// Package proving tests what needs other modules: that the operations of a store over Redis
+// are atomic, and what they cost beside plain commands of two clients.
 package proving
 
 import (

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Group are the nodes of a Cluster.
+// Group is the nodes of a Cluster.
 type Group struct {
 	t     testing.TB
 	Nodes []*Server // three masters, and then a replica of each, if there are any
@@ -24,8 +24,8 @@ func Cluster(t testing.TB) *Group {
 	return cluster(t, masters)
 }
 
-// ClusterWithReplicas starts a Cluster whose masters have a replica each, which takes
-// over when its master is gone for two seconds.
+// ClusterWithReplicas starts a Cluster whose masters have a replica each. A replica takes over
+// when its master has been gone for two seconds.
 func ClusterWithReplicas(t testing.TB) *Group {
 	t.Helper()
 	g := cluster(t, 2*masters)
@@ -65,7 +65,7 @@ func cluster(t testing.TB, nodes int) *Group {
 	return g
 }
 
-// ID is a node's name in the Cluster.
+// ID returns a node's name in the Cluster.
 func (g *Group) ID(n *Server) string {
 	g.t.Helper()
 	return g.must(n, "CLUSTER", "MYID")
@@ -89,7 +89,7 @@ func (g *Group) must(n *Server, args ...string) string {
 	return reply
 }
 
-// URL are the addresses of all nodes, as rediscache.Open takes them.
+// URL returns the addresses of all nodes, as rediscache.Open takes them.
 func (g *Group) URL() string {
 	var others []string
 	for _, n := range g.Nodes[1:] {

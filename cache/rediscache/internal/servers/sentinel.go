@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Watched is a master with a replica, and the sentinel that lets the replica take over
-// when the master is gone for half a second.
+// Watched is a master, its replica, and a sentinel. The sentinel lets the replica take over
+// when the master has been gone for half a second.
 type Watched struct {
 	Master, Replica, Sentinel *Server
 }
@@ -53,5 +53,5 @@ sentinel failover-timeout main 5000
 	}
 }
 
-// URL is the sentinel's address and the master's name, as rediscache.Open takes them.
+// URL returns the sentinel's address and the master's name, as rediscache.Open takes them.
 func (w *Watched) URL() string { return w.Sentinel.URL() + "?master_set=main" }

@@ -1,13 +1,12 @@
-// Package servers starts real servers for tests, on loopback: one alone, one with a
-// replica under Sentinel, or a Cluster of three. Each has a folder and a port of its own, keeps nothing on the disk, and ends
-// with the test, also if the test's process is killed.
+// Package servers starts real servers for tests, on loopback: one alone, one with a replica
+// under Sentinel, or a Cluster of three. Each has its own folder and port, keeps nothing on
+// the disk, and ends with the test, even if the test's process is killed.
 //
 //	s := servers.Redis(t)
 //	store, err := rediscache.Open(s.URL(), nil)
 //
-// A server that is not installed fails the test. The variables REDIS_SERVER and
-// VALKEY_SERVER name the programs; otherwise redis-server and valkey-server are looked
-// for in PATH.
+// The test fails if the server is not installed. The variables REDIS_SERVER and VALKEY_SERVER
+// name the programs; the defaults are redis-server and valkey-server in PATH.
 package servers
 
 import (
@@ -70,7 +69,7 @@ func program(name, variable string) (string, error) {
 	return path, nil
 }
 
-// server are the arguments of a server that keeps nothing.
+// server returns the arguments of a server that keeps nothing.
 func server(more ...string) func(*Server) []string {
 	return func(s *Server) []string {
 		return append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.dir}, more...)
@@ -85,7 +84,7 @@ func start(t testing.TB, name, variable string, args func(*Server) []string) *Se
 	}
 	s := &Server{t: t, program: path, dir: t.TempDir(), args: args}
 	t.Cleanup(s.Kill)
-	// Somebody may take a port between its being found and its being used.
+	// Another process may take a port after it was found and before it is used.
 	for try := 0; ; try++ {
 		s.port = freePort(t)
 		err := s.run()
@@ -98,8 +97,8 @@ func start(t testing.TB, name, variable string, args func(*Server) []string) *Se
 	}
 }
 
-// freePort is a port that nobody uses now, below those that the system gives away. A
-// Cluster's node takes the port 10,000 above, too.
+// freePort returns a port that is not in use, below those that the system assigns. A Cluster's
+// node uses the port 10,000 above it, too.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {
@@ -137,7 +136,7 @@ func (s *Server) run() error {
 	started := make(chan error)
 	done := make(chan struct{})
 	go func() {
-		// The signal comes when the thread ends that has started the process.
+		// The signal comes when the thread that has started the process ends.
 		runtime.LockOSThread()
 		defer close(done)
 		err := cmd.Start()
@@ -206,8 +205,8 @@ func (s *Server) signal(sig os.Signal) {
 	}
 }
 
-// Do sends one command on a connection of its own and returns the first line of the
-// reply: the text of a simple string, or what is behind the first byte.
+// Do sends one command on a connection of its own and returns the first line of the reply: the
+// text of a simple string, or what follows the first byte.
 func (s *Server) Do(args ...string) (string, error) {
 	c, err := net.DialTimeout("tcp", s.Addr(), time.Second)
 	if err != nil {

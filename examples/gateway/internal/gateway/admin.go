@@ -8,13 +8,13 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity/affinityadmin"
 )
 
-// admin is what the command line says of the operator's page.
+// admin holds the flags of the operator's page.
 type admin struct {
 	listen string
 	write  bool
 }
 
-// check says what makes no sense.
+// check returns what is wrong with the flags.
 func (a *admin) check() error {
 	if a.write && a.listen == "" {
 		return usagef("-admin-write is for the page of -admin")
@@ -31,8 +31,8 @@ type Numbers interface {
 	Sessions() (map[string]int, error)
 }
 
-// serve serves the page, and the metrics if there are any. Without an address it does
-// nothing, and the url is empty.
+// serve serves the page, and the metrics if there are any. Without an address it does nothing,
+// and the url is empty.
 func (a *admin) serve(g *Gateway, with With) (url string, stop func(), err error) {
 	if a.listen == "" {
 		return "", func() {}, nil
@@ -53,7 +53,7 @@ func (a *admin) serve(g *Gateway, with With) (url string, stop func(), err error
 	return serve(mux, a.listen)
 }
 
-// hostOf is the name in an address, if it has one.
+// hostOf returns the name in an address, if it has one.
 func hostOf(listen string) []string {
 	if host, _, err := net.SplitHostPort(listen); err == nil && host != "" {
 		return []string{host}
@@ -61,8 +61,8 @@ func hostOf(listen string) []string {
 	return nil
 }
 
-// Page is the operator's page of the gateway. Without write it is for reading. hosts are
-// the names under which it is asked for.
+// Page returns the operator's page of the gateway. Without write it is read-only. hosts are
+// the names under which it may be requested.
 func (g *Gateway) Page(write bool, hosts []string) (http.Handler, error) {
 	return affinityadmin.New(g.transport, &affinityadmin.Options[*Auth]{
 		Auths: g.opts.Pool.All, Request: g.transport.RequestOf, Candidates: g.candidates,
@@ -70,7 +70,7 @@ func (g *Gateway) Page(write bool, hosts []string) (http.Handler, error) {
 	})
 }
 
-// candidates are the auths for a request as that of an event.
+// candidates returns the auths for a request like that of an event.
 func (g *Gateway) candidates(e affinity.Event) []*Auth {
 	if auths := g.opts.Pool.Serving(API(e.Pool)); len(auths) > 0 {
 		return auths

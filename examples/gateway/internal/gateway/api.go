@@ -24,14 +24,14 @@ var paths = map[string]API{
 	"/v1/responses": APIOpenAI, "/v1/responses/": APIOpenAI, "/v1/conversations": APIOpenAI, "/v1/conversations/": APIOpenAI,
 	"/v1beta/models": APIGemini, "/v1beta/models/": APIGemini, "/v1beta/interactions": APIGemini, "/v1beta/interactions/": APIGemini,
 	"/v1beta/cachedContents": APIGemini, "/v1beta/cachedContents/": APIGemini,
-	"/v1/models": "", "/v1/models/": "", // of whoever the client's headers are for
+	"/v1/models": "", "/v1/models/": "", // of the provider that the client's headers are for
 }
 
-// served tells whether the gateway serves a request, and whose API it calls. anyone says
-// that all APIs have that call, and that the client's headers had to tell.
+// served reports whether the gateway serves a request, and which API it calls. anyone says
+// that all APIs have that call, so that the client's headers have decided.
 func served(r *http.Request) (api API, anyone, ok bool) {
 	path := r.URL.Path
-	if path == "/" && r.Method == http.MethodHead { // Claude Code looks whether somebody is there
+	if path == "/" && r.Method == http.MethodHead { // Claude Code checks whether a server is there
 		return APIAnthropic, true, true
 	}
 	if leadsUp(path) {
@@ -51,9 +51,9 @@ func served(r *http.Request) (api API, anyone, ok bool) {
 	return APIOpenAI, true, true
 }
 
-// leadsUp reports whether a path names a folder above: a provider may follow it to
-// something that the gateway does not serve. Some servers take a backslash for a slash,
-// and leave out what stands behind a semicolon.
+// leadsUp reports whether a path names a parent folder: with it a provider may serve something
+// that the gateway does not. Some servers take a backslash for a slash, and ignore what
+// follows a semicolon.
 func leadsUp(path string) bool {
 	for segment := range strings.FieldsFuncSeq(path, func(c rune) bool { return c == '/' || c == '\\' }) {
 		segment, _, _ = strings.Cut(segment, ";")
@@ -64,7 +64,7 @@ func leadsUp(path string) bool {
 	return false
 }
 
-// setCredential presents an auth's key in the form of the API.
+// setCredential sets an auth's key in the form of the API.
 func setCredential(r *http.Request, api API, key string) {
 	switch api {
 	case APIAnthropic:

@@ -23,8 +23,9 @@ type Settings struct {
 	Strategy string
 	// TTL is how long a session may be idle. 0 is one hour.
 	TTL time.Duration
-	// Affinity off: the balancer chooses for every request. The bindings stay, and
-	// count again when it is on again, those that have not expired meanwhile.
+	// Affinity says whether there is affinity. Without it the balancer chooses for every
+	// request. The bindings stay: those that have not expired are used when affinity is on
+	// again.
 	Affinity bool
 }
 
@@ -35,13 +36,14 @@ var strategies = map[string]func() selector.Selector[*Auth]{
 	roundRobin:   oneTurn,
 	"fill-first": selector.FillFirst[*Auth],
 	"random":     selector.Random[*Auth],
-	// The names of auths are lasting, so that a session that comes back after its
-	// binding has expired finds the same auth.
+	// The names of auths are lasting, so a session whose binding has expired finds the same
+	// auth.
 	"rendezvous": func() selector.Selector[*Auth] { return selector.Rendezvous((*Auth).name, nil) },
 }
 
-// oneTurn is round robin over all requests, whatever their model: the auths serve them all,
-// and eight conversations of one model that go round eight auths would be in step.
+// oneTurn is round robin over all requests, whatever their model: the auths serve all models,
+// and eight conversations of one model that take turns on eight auths would always meet the
+// same ones.
 func oneTurn() selector.Selector[*Auth] {
 	turn := selector.RoundRobin[*Auth]()
 	return selector.Func[*Auth](func(ctx context.Context, auths []*Auth) (*Auth, error) {
@@ -58,8 +60,7 @@ func balancer(strategy string) (selector.Selector[*Auth], error) {
 	return made(), nil
 }
 
-// applied is what Apply has made of the Settings. Its zero value is a gateway without
-// affinity.
+// applied is the result of Apply. Its zero value is a gateway without affinity.
 type applied struct {
 	on atomic.Bool // affinity
 
@@ -68,8 +69,8 @@ type applied struct {
 	balancer selector.Selector[*Auth]
 }
 
-// Apply makes s the gateway's settings. Sessions stay on their auths; those of an auth
-// that is gone are placed anew. After an error nothing has changed.
+// Apply makes s the gateway's settings. Sessions stay on their auths; those of a removed auth
+// are placed anew. After an error nothing has changed.
 func (g *Gateway) Apply(s Settings) error {
 	if len(s.Auths) == 0 {
 		return errors.New("no auths")
@@ -89,7 +90,7 @@ func (g *Gateway) Apply(s Settings) error {
 	defer g.applied.mu.Unlock()
 	s.Strategy = cmp.Or(s.Strategy, roundRobin)
 	if g.applied.balancer != nil && g.applied.strategy == s.Strategy {
-		next = g.applied.balancer // its turn goes on
+		next = g.applied.balancer // it keeps its turn
 	}
 	if err := g.transport.Reconfigure(next, g.options(s.TTL)); err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// command is what the command line says.
+// command holds the values of the command line.
 type command struct {
 	flags *flag.FlagSet
 	demoOptions
@@ -34,14 +34,14 @@ type command struct {
 	record    string
 }
 
-// defaultStateEvery bounds what a gateway that is killed forgets.
+// defaultStateEvery bounds what a gateway loses when it is killed.
 const defaultStateEvery = 30 * time.Second
 
 // parseCommand reads the command line. Its errors are usageErrors, or flag.ErrHelp.
 func parseCommand(args []string, stores Stores) (*command, error) {
 	c := &command{flags: flag.NewFlagSet("gateway", flag.ContinueOnError), source: source{getenv: os.Getenv}, prices: Prices{}}
 	f := c.flags
-	f.SetOutput(io.Discard) // an error is said once, by whoever gets it
+	f.SetOutput(io.Discard) // the caller prints the error, once
 	var upstreams upstreamFlag
 	f.Var(&upstreams, "upstream", "`name,api,url,ENV_OF_KEY[,ENV_OF_KEY…]`; api is anthropic, openai, gemini or any; repeat it for more")
 	f.StringVar(&c.source.config, "config", "", "JSON `file` with routing and upstreams, see below")
@@ -117,8 +117,8 @@ func parseCommand(args []string, stores Stores) (*command, error) {
 	return c, c.keep.check(stores, c.source.getenv)
 }
 
-// leftover is the error for arguments that belong to no flag. It does not show them:
-// one could be a key.
+// leftover returns the error for arguments that belong to no flag. The error does not show
+// them, because one could be a key.
 func leftover(f *flag.FlagSet, args []string) error {
 	n := len(args) - f.NArg()
 	if n > 0 {
@@ -162,7 +162,7 @@ file.unread from then on, and the gateway begins without sessions. Names of auth
 last: give keys a name, or leave them as they are.
 `
 
-// summary counts the decisions, all that there were.
+// summary counts all decisions.
 func summary(s affinity.Stats) string {
 	var parts []string
 	count := func(n uint64, what string) {
@@ -173,7 +173,7 @@ func summary(s affinity.Stats) string {
 	for o := range s.Picks {
 		count(s.Outcome(affinity.Outcome(o)), affinity.Outcome(o).String())
 	}
-	// Of the new ones, those whose past is not known, and what is seen of it.
+	// Of the new sessions, those whose past is not known, and what is seen of it.
 	for past, n := range s.Lost {
 		count(n, "lost "+sessionid.Past(past).String())
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// Config is what a configuration file says; configUsage shows one.
+// Config is the content of a configuration file; configUsage shows one.
 // "claude-code-session-affinity" is an old name of "session-affinity".
 type Config struct {
 	Strategy  string
@@ -30,12 +30,12 @@ type Upstream struct {
 	API  API    // anthropic, openai, gemini, any
 	URL  string // what stands before /v1/…
 	Keys []Key  // one an auth
-	// KeyFile is a file with one key a line, "name=key" or "key". Blank lines do not
-	// count, nor do those that begin with #.
+	// KeyFile is a file with one key a line, "name=key" or "key". Blank lines and lines that
+	// begin with # are ignored.
 	KeyFile string
-	Tier    int // upstreams of the highest tier go first
+	Tier    int // upstreams of the highest tier are used first
 
-	place string // where it stands, for errors
+	place string // its place in the configuration, for errors
 }
 
 // Key says where the key of an auth is.
@@ -47,15 +47,15 @@ type Key struct {
 // at is the place of a field, for errors.
 func (u *Upstream) at(field string) string { return u.place + "." + field }
 
-// usageError is an error of whoever has typed the command.
+// usageError is an error in the command line.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// upstreamFlag collects -upstream name,api,url,KEY_1,KEY_2. Set takes anything, since
-// package flag prints what Set refuses, and that may be a key in the wrong place.
+// upstreamFlag collects -upstream name,api,url,KEY_1,KEY_2. Set accepts anything: package flag
+// prints what Set refuses, and that may be a key in the wrong place.
 type upstreamFlag []string
 
 func (f *upstreamFlag) String() string { return fmt.Sprintf("%d upstreams", len(*f)) }
@@ -65,10 +65,10 @@ func (f *upstreamFlag) Set(s string) error {
 	return nil
 }
 
-// flagPlace begins the places of upstreams that come from the command line.
+// flagPlace is the beginning of the places of upstreams from the command line.
 const flagPlace = "-upstream["
 
-// upstreams reads what was collected.
+// upstreams parses the collected flags.
 func (f upstreamFlag) upstreams() (all []Upstream, err error) {
 	for i, s := range f {
 		place := fmt.Sprintf("%s%d]", flagPlace, i)
@@ -178,9 +178,9 @@ func (d *document) key(n *node, place string) Key {
 // errUnset is the error for an environment variable without a value.
 var errUnset = errors.New("is not set")
 
-// authsOf makes the auths of the upstreams. getenv gives the keys of variables, read
-// those of files. No error tells anything of a key: where one may stand by mistake only
-// the place is named.
+// authsOf makes the auths of the upstreams. getenv returns the keys in variables, and read
+// those in files. No error shows a part of a key: if a key may be in the wrong place, the
+// error names only the place.
 func authsOf(upstreams []Upstream, getenv func(string) string, read func(string) ([]byte, error)) ([]*Auth, error) {
 	var all authList
 	for i := range upstreams {
@@ -204,7 +204,7 @@ func poolOf(upstreams []Upstream, getenv func(string) string) (*Pool, error) {
 	return &Pool{auths: made}, nil
 }
 
-// authList is the auths that were made so far, and where they stand.
+// authList holds the auths that were made so far, and their places.
 type authList struct {
 	made   []*Auth
 	places []string
@@ -258,7 +258,7 @@ func (all *authList) add(u *Upstream, getenv func(string) string, read func(stri
 	return nil
 }
 
-// check looks at what the auths of an upstream have in common.
+// check checks what the auths of an upstream have in common.
 func (u *Upstream) check() (base *url.URL, err error) {
 	if !goodName(u.Name) {
 		return nil, fmt.Errorf("%s: %s", u.at("name"), wantName)
@@ -281,8 +281,8 @@ func (u *Upstream) check() (base *url.URL, err error) {
 	return base, nil
 }
 
-// one makes one auth. Two auths must not have one name. Nor may two auths be the same
-// one: they would have one prompt cache, and one quota.
+// one makes one auth. Two auths must not have one name. Nor may two auths be one key at one
+// provider: they would share a prompt cache and a quota.
 func (all *authList) one(u *Upstream, base *url.URL, name, key, place string) error {
 	if !goodKey(key) {
 		return fmt.Errorf("%s: the key has blanks or characters that are not ASCII", place)
@@ -308,8 +308,8 @@ func (all *authList) one(u *Upstream, base *url.URL, name, key, place string) er
 	return nil
 }
 
-// keyOf reads a line of a key file. key is empty if the line has none. A "=" ends the
-// name, also if it is meant to be a part of a key: such a key needs a name.
+// keyOf reads a line of a key file. key is empty if the line has none. A "=" ends the name,
+// even if it is meant to be a part of a key: such a key needs a name.
 func keyOf(line string) (name, key string, err error) {
 	line = strings.TrimSpace(line)
 	if line == "" || line[0] == '#' {

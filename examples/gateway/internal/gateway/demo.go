@@ -27,7 +27,7 @@ type demoOptions struct {
 
 var demoDefaults = demoOptions{auths: 8, conversations: 40, turns: 12}
 
-// run is one run of the demo and what came of it.
+// run is one run of the demo, with its results.
 type run struct {
 	name     string
 	affinity bool
@@ -65,7 +65,7 @@ func simulated(auths int, o simulator.Options) (*simulator.Server, []string, err
 	return sim, o.Credentials, err
 }
 
-// shutdownGrace is how long requests under way may take when serving stops.
+// shutdownGrace is how long requests under way may take after serving has stopped.
 const shutdownGrace = 5 * time.Second
 
 // serve runs a handler on a loopback port until stop is called.
@@ -105,7 +105,7 @@ func simulatedPool(auths int, o simulator.Options, with func(http.Handler) http.
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	// The keys are the names of their variables: getenv is the identity.
+	// The keys are the names of their variables: getenv returns its argument.
 	u := Upstream{Name: "sim", API: APIAny, URL: url}
 	for i, key := range keys {
 		u.Keys = append(u.Keys, Key{Env: key, Name: fmt.Sprintf("sim-%d", i+1)})
@@ -139,7 +139,7 @@ func (r *run) do(ctx context.Context, o demoOptions) error {
 	defer d.client.CloseIdleConnections()
 	total := o.conversations * o.turns
 	d.served = func(n int) {
-		switch { // in the middle of it; one auth at least stays whole
+		switch { // in the middle of the run; at least one auth does not fail
 		case r.faults && n == total/3 && o.auths > 1:
 			sim.SetFault(pool.All()[o.auths/4].Key, simulator.Fault{Status: http.StatusServiceUnavailable})
 		case r.faults && n == total/2 && o.auths > 2:
@@ -164,8 +164,8 @@ func (r *run) do(ctx context.Context, o demoOptions) error {
 	return nil
 }
 
-// driver plays the clients: eight at a time, each conversation in order, the
-// conversations interleaved.
+// driver plays the clients. It runs eight conversations at a time, interleaved, and each in
+// order.
 type driver struct {
 	run    *run
 	pool   *Pool
@@ -221,7 +221,7 @@ type errorOnce struct {
 
 func (e *errorOnce) set(err error) { e.once.Do(func() { e.err = err }) }
 
-// turn sends one request and takes the answer in.
+// turn sends one request and reads the answer.
 func (d *driver) turn(ctx context.Context, c *conversation) error {
 	path, header, body := c.ask()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url+path, bytes.NewReader(body))
@@ -253,7 +253,7 @@ func (d *driver) turn(ctx context.Context, c *conversation) error {
 	return nil
 }
 
-// note reads who served and, when that changed, why.
+// note notes which auth has served and, if that changed, why.
 func (d *driver) note(c *conversation, decision string) {
 	parts := map[string]string{}
 	for part := range strings.SplitSeq(decision, "; ") {
@@ -268,7 +268,7 @@ func (d *driver) note(c *conversation, decision string) {
 	c.auth = auth
 }
 
-// why is the reason of a switch, as an operator would put it.
+// why returns the reason of a change of auth in the operator's words.
 func (d *driver) why(from, to string, decision map[string]string) string {
 	was := d.pool.Named(from)
 	switch {

@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// document is a JSON file that is read strictly. The first thing that is wrong is kept
-// in err, with its line, its column, and its place in the document.
+// document is a JSON file that is read strictly. err holds the first thing that is wrong, with
+// its line, its column, and its place in the document.
 type document struct {
 	file string
 	text []byte
@@ -32,8 +32,8 @@ type member struct {
 	*node
 }
 
-// fail notes what is wrong at an offset of the text. Nothing of the text may be a part
-// of it, except by way of shown: somebody may have put a key there.
+// fail notes what is wrong at an offset of the text. The message must not contain any of the
+// text, except through shown: there may be a key in it.
 func (d *document) fail(at int, place, format string, args ...any) {
 	if d.err != nil {
 		return
@@ -47,15 +47,15 @@ func (d *document) fail(at int, place, format string, args ...any) {
 	d.err = fmt.Errorf("%s:%d:%d: %s", d.file, bytes.Count(before, []byte("\n"))+1, column, what)
 }
 
-// parse takes the text apart. It returns nil if that is not one JSON value.
+// parse parses the text. It returns nil if that is not one JSON value.
 func (d *document) parse() *node {
 	var all json.RawMessage
 	if err := json.Unmarshal(d.text, &all); err != nil {
 		at, what := len(d.text), err.Error()
 		var syntax *json.SyntaxError
 		if errors.As(err, &syntax) {
-			// "invalid character 'x' after …" counts x in and shows it. An x can be the
-			// first one of a key.
+			// "invalid character 'x' after …" counts x in and shows it. The x can be the first
+			// character of a key.
 			if rest, ok := strings.CutPrefix(what, "invalid character '"); ok && len(rest) > 1 {
 				_, after, _ := strings.Cut(rest[1:], "' ")
 				at, what = int(syntax.Offset)-1, "invalid character "+after
@@ -69,7 +69,7 @@ func (d *document) parse() *node {
 	return d.value(tokens)
 }
 
-// next is where the next token begins.
+// next returns the offset of the next token.
 func (d *document) next(tokens *json.Decoder) int {
 	at := int(tokens.InputOffset())
 	for at < len(d.text) && strings.IndexByte(" \t\r\n,:", d.text[at]) >= 0 {
@@ -78,7 +78,7 @@ func (d *document) next(tokens *json.Decoder) int {
 	return at
 }
 
-// value reads a value. The syntax has been checked, so that tokens do not fail.
+// value reads a value. The syntax was checked before, so tokens do not fail.
 func (d *document) value(tokens *json.Decoder) *node {
 	n := &node{at: d.next(tokens)}
 	n.value, _ = tokens.Token()
@@ -99,7 +99,7 @@ func (d *document) value(tokens *json.Decoder) *node {
 	return n
 }
 
-// object returns the members of an object. It may have those that are known, each once.
+// object returns the members of an object. Only known members are allowed, each once.
 func (d *document) object(n *node, place string, known ...string) map[string]*node {
 	members := map[string]*node{}
 	if n.value != json.Delim('{') {

@@ -1,11 +1,11 @@
 // Package gateway is a small LLM gateway with session affinity, as a command that a main
-// function can be: examples/gateway is one with what the root module has. A module that
-// has more, such as a client of a shared store, has another one.
+// function can call. An auth is what it chooses among: a key of a provider. examples/gateway
+// is the command with what the root module has. A module that has more, such as a client of a
+// shared store, has another one.
 //
 //	os.Exit(gateway.Main(ctx, os.Args[1:], os.Stdout, os.Stderr, gateway.With{}))
 //
-// What the command does, and what its flags mean, is said by -h and by the comment of
-// examples/gateway.
+// -h and the comment of examples/gateway describe the command and its flags.
 package gateway
 
 import (
@@ -28,9 +28,9 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/record"
 )
 
-// Main runs the command until ctx is done or it has nothing more to do, and returns the
-// code to exit with. args are those behind the program's name. What it has to say goes to
-// stdout. What goes wrong, and the log, goes to stderr.
+// Main runs the command until ctx is done or the command has finished, and returns the exit
+// code. args are the arguments after the program's name. The output is written to stdout,
+// errors and the log to stderr.
 //
 // with is what this program has besides.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer, with With) int {
@@ -41,23 +41,22 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer, with Wit
 type With struct {
 	// Stores are what -store offers besides the embedded one.
 	Stores Stores
-	// Metrics is what -admin serves as /metrics. nil is nothing.
+	// Metrics is served as /metrics with -admin. nil means no metrics.
 	Metrics func(from Numbers, saved *savings.Meter) (http.Handler, error)
-	// WebSockets makes a handler that serves WebSockets and hands all else to next. nil
-	// refuses them.
+	// WebSockets makes a handler that serves WebSockets and passes all other requests to next.
+	// nil refuses WebSockets.
 	WebSockets func(t *affinityhttp.Transport[*Auth], next http.Handler) (Sockets, error)
-	// Provider makes the simulated provider one that has more, such as WebSockets. nil
-	// leaves it as it is.
+	// Provider adds to the simulated provider, for example WebSockets. nil leaves it as it is.
 	Provider func(simulated http.Handler) http.Handler
 }
 
-// Sockets is a handler of WebSockets, which http.Server does not end.
+// Sockets is a handler of WebSockets, which http.Server does not close.
 type Sockets interface {
 	http.Handler
 	Shutdown(ctx context.Context) error
 }
 
-// handler is what serves the clients of a gateway, and what ends its WebSockets.
+// handler returns the handler for the clients of a gateway, and what ends its WebSockets.
 func (w With) handler(g *Gateway) (h http.Handler, stop func(), err error) {
 	if w.WebSockets == nil {
 		return g, func() {}, nil
@@ -69,11 +68,11 @@ func (w With) handler(g *Gateway) (h http.Handler, stop func(), err error) {
 	return s, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownGrace)
 		defer cancel()
-		_ = s.Shutdown(ctx) // what takes longer is cut off
+		_ = s.Shutdown(ctx) // requests that take longer are cut off
 	}, nil
 }
 
-// exitCode says what went wrong, and is the code to exit with.
+// exitCode prints what went wrong, and returns the exit code.
 func exitCode(err error, stderr io.Writer) int {
 	if err == nil {
 		return 0
@@ -168,7 +167,7 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer, with With
 	if err := g.Apply(s); err != nil {
 		return err
 	}
-	if err := c.keep.load(g, log); err != nil { // behind Apply, which knows the TTL
+	if err := c.keep.load(g, log); err != nil { // after Apply, which knows the TTL
 		return err
 	}
 	var hup chan os.Signal
@@ -221,7 +220,7 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer, with With
 	stop()
 	fmt.Fprintln(stdout, summary(g.Stats()))
 	fmt.Fprintln(stdout, g.Savings())
-	return c.keep.save(g) // behind the last request
+	return c.keep.save(g) // after the last request
 }
 
 const usage = `

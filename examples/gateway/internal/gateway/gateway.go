@@ -19,17 +19,18 @@ import (
 // GatewayOptions of a Gateway. Pool is required.
 type GatewayOptions struct {
 	Pool *Pool
-	// Affinity off: the plain balancer alone, as the control.
+	// Affinity says whether there is affinity. Without it the plain balancer chooses, for
+	// comparison.
 	Affinity bool
-	// DecisionHeader: answer with X-Llmaffinity, which names the decision, the opaque
+	// DecisionHeader adds the header X-Llmaffinity to answers. It has the decision, the opaque
 	// name of the auth, and the session's stable name.
 	DecisionHeader bool
 	// MaxBody and Attempts are those of affinityhttp.
 	MaxBody  int64
 	Attempts int
-	// Slow is when an auth is slow, by the time to the first token of its streams.
+	// Slow says when an auth is slow, by the time to the first token of its streams.
 	Slow affinity.SlowPolicy
-	// Balance is whether the load is evened out by what each auth was sent.
+	// Balance says whether the load is evened out, by what each auth was sent.
 	Balance affinity.Balance
 	// Patience is how long a request may wait for the auth where its prompt cache is warm.
 	Patience time.Duration
@@ -37,8 +38,8 @@ type GatewayOptions struct {
 	Prices Prices
 	// Store keeps the bindings, and its owner closes it. nil is the embedded store.
 	Store cache.Store
-	// TenantKey is what the names of callers are made of, see affinityhttp. It must last
-	// as long as the bindings.
+	// TenantKey is the key that the names of callers are made with, see affinityhttp. It must
+	// last as long as the bindings.
 	TenantKey []byte
 	// Base sends the requests; nil is affinityhttp's own.
 	Base http.RoundTripper
@@ -47,14 +48,14 @@ type GatewayOptions struct {
 	Log    *slog.Logger
 }
 
-// defaultPatience is the command's.
+// defaultPatience is the default of the command.
 const defaultPatience = 3 * time.Second
 
-// decisionHeader is where DecisionHeader puts it.
+// decisionHeader is the header of GatewayOptions.DecisionHeader.
 const decisionHeader = "X-Llmaffinity"
 
-// Gateway is a reverse proxy. Its transport chooses the auth; everything that a proxy
-// must do besides is httputil.ReverseProxy's.
+// Gateway is a reverse proxy. Its transport chooses the auth. httputil.ReverseProxy does
+// everything else that a proxy must do.
 type Gateway struct {
 	opts      GatewayOptions
 	transport *affinityhttp.Transport[*Auth]
@@ -63,7 +64,7 @@ type Gateway struct {
 	log       *affinityadmin.Log
 	recording *recording // nil: nothing is recorded
 
-	applied applied // what Apply has made of the settings
+	applied applied // the result of Apply
 }
 
 // NewGateway makes a Gateway.
@@ -106,8 +107,8 @@ func NewGateway(o GatewayOptions) (*Gateway, error) {
 	return g, nil
 }
 
-// options are those of the transport, with a TTL. Sessions whose prompt cache is cold
-// level the load.
+// options returns the options of the transport, with a TTL. Sessions whose prompt cache is
+// cold even out the load.
 func (g *Gateway) options(ttl time.Duration) *affinityhttp.Options[*Auth] {
 	o := &affinityhttp.Options[*Auth]{
 		Affinity: affinity.Options[*Auth]{
@@ -124,7 +125,7 @@ func (g *Gateway) options(ttl time.Duration) *affinityhttp.Options[*Auth] {
 		Base:      g.opts.Base,
 		OnAttempt: g.note,
 	}
-	if g.opts.Store == nil { // a shared one has a TTL of its own
+	if g.opts.Store == nil { // a shared store has a TTL of its own
 		o.Affinity.Memory.TTL = ttl
 	}
 	if g.opts.DecisionHeader {
@@ -133,7 +134,7 @@ func (g *Gateway) options(ttl time.Duration) *affinityhttp.Options[*Auth] {
 	return o
 }
 
-// observe is told of each pick and each report.
+// observe is called with each pick and each report.
 func (g *Gateway) observe(e affinity.Event) {
 	g.savings.Observe(e)
 	g.log.Observe(e)
@@ -142,8 +143,8 @@ func (g *Gateway) observe(e affinity.Event) {
 	}
 }
 
-// auths are those that serve the API of a request. A call that all APIs have goes to
-// whoever there is, if the client's headers do not tell.
+// auths returns the auths that serve the API of a request. If there are none and all APIs have
+// the call, it returns all auths.
 func (g *Gateway) auths(in *http.Request, _ affinity.Request) []*Auth {
 	api, anyone, _ := served(in)
 	auths := g.opts.Pool.Serving(api)
@@ -153,7 +154,7 @@ func (g *Gateway) auths(in *http.Request, _ affinity.Request) []*Auth {
 	return auths
 }
 
-// prepare makes a request out to an auth.
+// prepare makes a request one for an auth.
 func (g *Gateway) prepare(out *http.Request, a *Auth) error {
 	api := a.API
 	if api == APIAny {
@@ -164,7 +165,7 @@ func (g *Gateway) prepare(out *http.Request, a *Auth) error {
 	return nil
 }
 
-// note logs what came of a request at one auth.
+// note logs how a request to one auth ended.
 func (g *Gateway) note(t affinityhttp.Attempt) {
 	switch t.Result {
 	case affinity.Transient, affinity.Terminal:
@@ -178,7 +179,7 @@ func (g *Gateway) note(t affinityhttp.Attempt) {
 	}
 }
 
-// fail answers for a request that got no answer.
+// fail answers a request that no auth has answered.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var none *affinity.NoAuthError
 	if errors.As(err, &none) && none.Reason == affinity.ReasonGone {
@@ -191,17 +192,17 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	affinityhttp.WriteError(w, r, err)
 }
 
-// Close frees what the gateway holds; requests under way are not waited for.
+// Close frees what the gateway holds. It does not wait for requests under way.
 func (g *Gateway) Close() { g.transport.Close() }
 
-// Savings is what affinity has saved so far.
+// Savings returns what affinity has saved so far.
 func (g *Gateway) Savings() savings.Snapshot { return g.savings.Snapshot() }
 
-// Stats are the decisions so far.
+// Stats returns the decisions so far.
 func (g *Gateway) Stats() affinity.Stats { return g.transport.Stats() }
 
-// ServeHTTP serves the paths that a client needs, and no others: an auth may be able to
-// do more than the gateway's callers may.
+// ServeHTTP serves only the paths that a client needs: an auth may be allowed to do more than
+// the gateway's callers.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, _, ok := served(r); !ok {
 		affinityhttp.WriteStatus(w, r, http.StatusNotFound, "this gateway does not serve that path")
@@ -225,8 +226,8 @@ func rewrite(p *httputil.ProxyRequest) {
 	p.Out.URL.RawQuery = p.In.URL.RawQuery
 }
 
-// Reload makes auths the gateway's. Sessions stay where they are; those of an auth that
-// is gone are placed anew. An auth with a new key rests no more.
+// Reload makes auths the gateway's. Sessions stay where they are; those of a removed auth are
+// placed anew. An auth with a new key no longer rests.
 func (g *Gateway) Reload(auths []*Auth) {
 	gone, renewed := g.opts.Pool.Replace(auths)
 	for _, a := range renewed {

@@ -16,7 +16,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// keeping is where bindings are kept beyond the process: in a state file, or in a shared
+// keeping says where bindings are kept beyond the process: in a state file, or in a shared
 // store. The zero value keeps nothing.
 type keeping struct {
 	file  string        // -state
@@ -29,7 +29,7 @@ type keeping struct {
 // openWithin is how long it may take to open a store.
 const openWithin = 10 * time.Second
 
-// check says what makes no sense.
+// check returns what is wrong with the flags.
 func (k *keeping) check(stores Stores, getenv func(string) string) (err error) {
 	switch {
 	case k.file != "" && k.url != "":
@@ -44,16 +44,16 @@ func (k *keeping) check(stores Stores, getenv func(string) string) (err error) {
 	return err
 }
 
-// secret is what the names of tenants are made of: nil for something new in each
-// process. It must be the same wherever the same bindings are: after a restart, and in
-// all gateways of a shared store.
+// secret returns the key that the names of tenants are made with; nil means a new one in each
+// process. It must be the same wherever the same bindings are: after a restart, and in all
+// gateways of a shared store.
 func (k *keeping) secret(getenv func(string) string) ([]byte, error) {
 	switch {
 	case k.key != "":
 		return []byte(getenv(k.key)), nil
 	case k.file != "":
 		return keyFile(k.file + ".key")
-	case k.url != "": // all gateways have it, and whoever else has it can read the store
+	case k.url != "": // all gateways have the URL, and anyone else who has it can read the store
 		sum := sha256.Sum256([]byte("names of tenants, by the store " + k.url))
 		return sum[:], nil
 	}
@@ -74,12 +74,12 @@ func (k *keeping) store(ctx context.Context) (cache.Store, func() error, error) 
 	return s, stop, nil
 }
 
-// unread is what a state file is called from now on that could not be loaded.
+// unread is the new name of a state file that could not be loaded.
 const unread = ".unread"
 
-// load reads the state file, and writes it at once: a gateway that cannot write its
-// state says so before it serves. A file that cannot be loaded is kept aside, and the
-// gateway begins without sessions.
+// load reads the state file, and writes it at once: a gateway that cannot write its state must
+// say so before it serves. A file that cannot be loaded is renamed, and the gateway begins
+// without sessions.
 func (k *keeping) load(g *Gateway, log *slog.Logger) error {
 	if k.file == "" {
 		return nil
@@ -107,7 +107,7 @@ func (k *keeping) save(g *Gateway) error {
 	return g.transport.SaveFile(k.file)
 }
 
-// ticks tell when to save, until stop is called.
+// ticks returns a channel that says when to save, until stop is called.
 func (k *keeping) ticks() (at <-chan time.Time, stop func()) {
 	if k.file == "" {
 		return nil, func() {}
@@ -116,8 +116,8 @@ func (k *keeping) ticks() (at <-chan time.Time, stop func()) {
 	return t.C, t.Stop
 }
 
-// keyFile reads a random key from a file that only its owner may read, and makes it if it
-// is not there.
+// keyFile reads a random key from a file that only its owner may read. It makes the file if
+// there is none.
 func keyFile(name string) ([]byte, error) {
 	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -133,8 +133,8 @@ func keyFile(name string) ([]byte, error) {
 	return key, nil
 }
 
-// newKeyFile makes a key. The file has its name when it is whole, like the state itself.
-// If another process has been faster, its key counts.
+// newKeyFile makes a key. The file gets its name when it is complete, like the state file. If
+// another process was faster, its key counts.
 func newKeyFile(name string) (key []byte, err error) {
 	key = make([]byte, 32)
 	_, _ = rand.Read(key) // it never fails

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 )
 
-// Auth is one credential of one upstream.
+// Auth is one credential of one upstream. It is what the gateway chooses among.
 type Auth struct {
 	Name string // lasting and opaque: safe in logs and headers
 	API  API
@@ -24,7 +24,7 @@ func (a *Auth) name() string { return a.Name }
 // fail notes a failure. status is 0 if no answer came.
 func (a *Auth) fail(status int) { a.failed.Store(max(int64(status), 1)) }
 
-// Reason is what the auth has answered when it failed last, "" if it never did.
+// Reason returns what the auth answered when it failed last, "" if it never did.
 func (a *Auth) Reason() string {
 	switch status := a.failed.Load(); {
 	case status == 0:
@@ -36,22 +36,22 @@ func (a *Auth) Reason() string {
 	}
 }
 
-// Pool is all auths of the gateway.
+// Pool holds all auths of the gateway.
 type Pool struct {
 	mu    sync.RWMutex
 	auths []*Auth // replaced, never changed
 }
 
-// All are the auths that there are now.
+// All returns the present auths.
 func (p *Pool) All() []*Auth {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return p.auths
 }
 
-// Replace makes auths the pool's. It returns those that are gone, and those that have
-// another key. An auth is what its name says: with another key it is still the account
-// whose prompt caches it has. At another address it is another one.
+// Replace makes auths the pool's. It returns those that are gone, and those that have another
+// key. An auth is identified by its name: with another key it is still the account that has
+// its prompt caches. At another address it is another auth.
 func (p *Pool) Replace(auths []*Auth) (gone, renewed []*Auth) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -71,7 +71,7 @@ func (p *Pool) Replace(auths []*Auth) (gone, renewed []*Auth) {
 	return gone, renewed
 }
 
-// Named finds an auth.
+// Named returns the auth with a name.
 func (p *Pool) Named(name string) *Auth {
 	for _, a := range p.All() {
 		if a.Name == name {
@@ -81,8 +81,8 @@ func (p *Pool) Named(name string) *Auth {
 	return nil
 }
 
-// Serving are all auths of the API, resting or not: a session whose auth rests comes
-// back to it.
+// Serving returns all auths of the API, resting or not: a session whose auth rests comes back
+// to it.
 func (p *Pool) Serving(api API) (serving []*Auth) {
 	for _, a := range p.All() {
 		if a.API == api || a.API == APIAny {

@@ -13,8 +13,8 @@ import (
 // its end.
 type Prices map[string]savings.Prices
 
-// Of is the price of a model: the one of its name, or else that of the longest beginning.
-// A model without a price costs nothing.
+// Of returns the price of a model: the one of its name, or else that of the longest matching
+// beginning. A model without a price costs nothing.
 func (p Prices) Of(model string) savings.Prices {
 	if exact, ok := p[model]; ok {
 		return exact
@@ -28,7 +28,7 @@ func (p Prices) Of(model string) savings.Prices {
 	return price
 }
 
-// String is what the flag package asks for.
+// String implements flag.Value.
 func (p Prices) String() string { return fmt.Sprintf("%d prices", len(p)) }
 
 // Set takes model=prompt,cached,written,output.

@@ -13,16 +13,16 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/record"
 )
 
-// recording records requests, if somebody has asked for it. What was said is not in it, see
-// package record.
+// recording records requests, if -record is given. What was said is not in it, see package
+// record.
 type recording struct {
 	to      *record.Recorder
 	maxBody int64
-	failed  func(error) // is told of the first error
+	failed  func(error) // is called with the first error
 
 	mu sync.Mutex
-	// usages are what reports have said, until the request has ended. A request is known by
-	// its decision: reports have that, and nothing else of a request.
+	// usages are the usages that reports have given, until the request has ended. The key is
+	// the decision of the request: reports have that, and nothing else of a request.
 	usages map[affinity.Decision]affinity.Usage
 	once   sync.Once
 }
@@ -37,7 +37,7 @@ func newRecording(to *record.Recorder, maxBody int64, failed func(error)) *recor
 	return &recording{to: to, maxBody: maxBody, failed: failed, usages: map[affinity.Decision]affinity.Usage{}}
 }
 
-// observe is told of each pick and each report.
+// observe is called with each pick and each report.
 func (r *recording) observe(e affinity.Event) {
 	if !e.Reported || e.Report.Usage.IsZero() {
 		return
@@ -50,7 +50,7 @@ func (r *recording) observe(e affinity.Event) {
 	r.usages[e.Decision] = e.Report.Usage
 }
 
-// take returns what the report of a decision has said, and forgets it.
+// take returns the usage that the report of a decision has given, and forgets it.
 func (r *recording) take(d affinity.Decision) affinity.Usage {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -59,7 +59,7 @@ func (r *recording) take(d affinity.Decision) affinity.Usage {
 	return u
 }
 
-// serve lets next serve a request, and records it when its answer has ended.
+// serve lets next serve a request, and records the request when its answer has ended.
 func (r *recording) serve(w http.ResponseWriter, in *http.Request, next http.Handler) {
 	begun := time.Now()
 	header := in.Header.Clone() // next may change it
@@ -113,8 +113,8 @@ func (b *keptBody) text() []byte {
 	return bytes.Clone(b.kept.Bytes())
 }
 
-// openRecording begins a recording. The file must be a new one: two recordings have nothing
-// in common, because each has a key of its own.
+// openRecording begins a recording. The file must be a new one: two recordings cannot be one
+// file, because each has a key of its own.
 func openRecording(file string) (*record.Recorder, io.Closer, error) {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

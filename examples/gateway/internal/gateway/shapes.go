@@ -10,8 +10,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// shape is how one kind of client writes a conversation down. The members
-// follow what the captured clients send, reduced to what matters here.
+// shape is how one kind of client writes a conversation. The members are like those that
+// captured clients send, reduced to what matters here.
 type shape struct {
 	name   string
 	path   string
@@ -27,11 +27,10 @@ type conversation struct {
 	id    string // the client's session id
 	rng   *rand.Rand
 	turns []turn
-	auth  string // who served it last
+	auth  string // the auth that served it last
 }
 
-// turn is what the user said and the assistant answered; the last one is
-// still open.
+// turn is what the user said and the assistant answered. The last turn has no answer yet.
 type turn struct{ user, assistant string }
 
 type object = map[string]any
@@ -132,7 +131,7 @@ func chatBody(system string) func(*conversation) any {
 
 func chatDelta(e gjson.Result) string { return e.Get("choices.0.delta.content").String() }
 
-// newConversation makes the i-th conversation of a run: the same one in each.
+// newConversation makes the i-th conversation of a run: the same one in each run.
 func newConversation(i int) *conversation {
 	rng := rand.New(rand.NewPCG(uint64(i), 7))
 	return &conversation{
@@ -142,9 +141,9 @@ func newConversation(i int) *conversation {
 	}
 }
 
-// ask begins a turn and returns its request, less the address.
+// ask begins a turn and returns its request, without the address.
 func (c *conversation) ask() (path string, header http.Header, body []byte) {
-	// What a turn adds: a question, and now and then a file or a tool's output.
+	// A turn adds a question, and sometimes a file or a tool's output.
 	c.turns = append(c.turns, turn{user: prose(c.rng, 40+c.rng.IntN(600))})
 	body, err := json.Marshal(c.shape.body(c))
 	if err != nil {
@@ -172,7 +171,7 @@ the whole history again which costs money and time so keep it where it is warm
 until that account is away then move once and stay test error function return
 value file line package build result output found none changed added removed`)
 
-// prose is n words of it.
+// prose returns n words.
 func prose(rng *rand.Rand, n int) string {
 	var b strings.Builder
 	for range n {
@@ -182,7 +181,7 @@ func prose(rng *rand.Rand, n int) string {
 	return b.String()
 }
 
-// boilerplate is a client's system prompt: the same for all its sessions.
+// boilerplate returns a client's system prompt: the same for all its sessions.
 func boilerplate(client string) string {
 	seed := uint64(len(client))
 	for _, c := range client {

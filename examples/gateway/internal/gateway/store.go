@@ -14,18 +14,19 @@ import (
 // lower case.
 type Stores map[string]Opener
 
-// Opener opens the store at a URL. ctx bounds how long that may take. The store is then
-// used until the gateway has stopped, and closed by the function that comes with it.
+// Opener opens the store at a URL. ctx bounds how long that may take. The gateway uses the
+// store until it has stopped, and closes it with the function that is returned, too.
 type Opener func(ctx context.Context, url string) (cache.Store, func() error, error)
 
-// elsewhere are the commands that have stores which this module cannot have, because of
-// what they depend on.
+// elsewhere are the commands for stores that this module cannot have because of their
+// dependencies.
 var elsewhere = map[string]string{
 	"redis":  "go -C examples/gateway/full run . -store redis://…",
 	"rediss": "go -C examples/gateway/full run . -store rediss://…",
 }
 
-// find is the opener for a URL. Its errors do not show the URL: a password may be in it.
+// find returns the opener for a URL. Its errors do not show the URL, because it may have a
+// password.
 func (s Stores) find(store string) (Opener, error) {
 	u, err := url.Parse(store)
 	if err != nil || u.Scheme == "" {

@@ -21,11 +21,11 @@ func (r *run) dollars() float64 {
 
 func (r *run) share() float64 { return 100 * float64(r.cached) / float64(max(r.prompt, 1)) }
 
-// ratio is how many times more uncached tokens a has than b.
+// ratio returns how many times as many uncached tokens a has as b.
 func ratio(a, b *run) float64 { return float64(a.uncached()) / float64(max(b.uncached(), 1)) }
 
-// printTable prints the runs side by side; the first is the control, the
-// second is it with affinity.
+// printTable prints the runs side by side. The first is the control, and the second has
+// affinity.
 func printTable(w io.Writer, runs []*run, o demoOptions) {
 	fmt.Fprintf(w, "\n%d conversations of %d turns over %d auths (a simulated provider, one prompt cache per auth)\n\n", o.conversations, o.turns, o.auths)
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)

@@ -10,16 +10,15 @@ import (
 	"time"
 )
 
-// pollEvery is how often the files are looked at. A change counts when it has stayed
-// the same for that long, so that a file is not read while somebody writes it.
+// pollEvery is how often the files are checked. A change counts when the file has stayed the
+// same for that long, so that a file is not read while it is being written.
 const pollEvery = time.Second
 
-// seen is what files looked like just before they were read; nil is one that was not
-// there.
+// seen holds what files looked like just before they were read; nil stands for a missing file.
 type seen map[string]fs.FileInfo
 
-// read reads a file and notes what it looked like. Of a file that is read twice the
-// first look counts.
+// read reads a file and notes what it looked like. If a file is read twice, the first look
+// counts.
 func (s seen) read(file string) ([]byte, error) {
 	info, err := os.Stat(file)
 	if _, again := s[file]; !again {
@@ -43,7 +42,7 @@ func (s seen) again() seen {
 	return now
 }
 
-// same says that no file has changed.
+// same reports whether no file has changed.
 func (s seen) same(as seen) bool {
 	return maps.EqualFunc(s, as, func(a, b fs.FileInfo) bool {
 		if a == nil || b == nil {
@@ -53,13 +52,14 @@ func (s seen) same(as seen) bool {
 	})
 }
 
-// watch tells when files have to be read again.
+// watch says when files have to be read again.
 type watch struct {
 	read  seen // as they were when they were read
 	later seen // as the last check found them, if they have changed since
 }
 
-// check says that a file has changed since it was read, and not since the check before.
+// check reports whether a file has changed since it was read, and has not since the check
+// before.
 func (w *watch) check() bool {
 	now := w.read.again()
 	if now.same(w.read) {
@@ -79,7 +79,7 @@ type source struct {
 	getenv    func(string) string
 }
 
-// settings reads all of it, by way of read.
+// settings reads all of it with read.
 func (s *source) settings(read func(string) ([]byte, error)) (Settings, []string, error) {
 	var c Config
 	if s.config != "" {
@@ -106,7 +106,7 @@ func (s *source) settings(read func(string) ([]byte, error)) (Settings, []string
 	return out, c.Warnings, err
 }
 
-// reloader keeps a gateway at what its source says.
+// reloader keeps a gateway's settings as its source says.
 type reloader struct {
 	source source
 	apply  func(Settings) error
@@ -114,7 +114,7 @@ type reloader struct {
 	watch  watch
 }
 
-// settings reads the source. The files that were read are watched from now on, also if
+// settings reads the source. The files that were read are watched from now on, even if
 // something is wrong with them.
 func (r *reloader) settings() (Settings, error) {
 	now := seen{}
@@ -126,8 +126,8 @@ func (r *reloader) settings() (Settings, error) {
 	return s, err
 }
 
-// reload applies what the source says now. If something is wrong with that, all stays
-// as it was, and the log says why.
+// reload applies what the source says now. If something is wrong with that, nothing changes,
+// and the log says why.
 func (r *reloader) reload() {
 	s, err := r.settings()
 	if err == nil {

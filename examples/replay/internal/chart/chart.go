@@ -1,5 +1,6 @@
 // Package chart draws how policies did: quality against balance, and the load of each auth
-// over time. Each plot is written as an SVG and as a PNG.
+// over time. An auth is what the gateway chooses among. Each plot is written as an SVG and as
+// a PNG.
 package chart
 
 import (
@@ -23,8 +24,8 @@ const (
 	height = 13 * vg.Centimeter
 )
 
-// Balance draws quality against balance: a small point for each history of a policy, a large
-// one for the median. It returns the files that it has written.
+// Balance draws quality against balance, with a small point for each history of a policy and a
+// large one for the median. It returns the files that it has written.
 func Balance(dir, name, title string, policies []play.Policy, results [][]play.Result) ([]string, error) {
 	p := plot.New()
 	p.Title.Text = title
@@ -60,11 +61,11 @@ func Balance(dir, name, title string, policies []play.Policy, results [][]play.R
 	return save(p, dir, name+"-balance")
 }
 
-// mostPoints is how many points a line has at most. With more nobody can tell the lines apart.
+// mostPoints is how many points a line has at most. With more, lines cannot be told apart.
 const mostPoints = 40
 
-// bins makes means over some minutes of a load by minute, so that there are no more than
-// mostPoints, and says how many minutes each is.
+// bins replaces a load by minute by means over several minutes, so that there are no more than
+// mostPoints values. It returns how many minutes each mean covers.
 func bins(minutes [][]float64) (out [][]float64, each int) {
 	each = max(1, (len(minutes)+mostPoints-1)/mostPoints)
 	for part := range slices.Chunk(minutes, each) {
@@ -133,7 +134,7 @@ func save(p *plot.Plot, dir, name string) (files []string, err error) {
 	return files, nil
 }
 
-// fileName makes a name that every file system takes.
+// fileName returns a name that every file system accepts.
 func fileName(name string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -17,8 +17,8 @@ func newPromptCache(blocks int, ttl time.Duration) promptCache {
 	return promptCache{make([]int64, blocks), ttl}
 }
 
-// send returns how many tokens of a prompt are in the cache, which are those of its leading
-// blocks that are held, and puts the whole prompt into it.
+// send returns how many tokens of a prompt are cached, which are those of its leading blocks
+// that are held. Then it puts the whole prompt into the cache.
 func (c promptCache) send(r *trace.Request, now int64) (hit int) {
 	leading := true
 	for i, block := range r.Blocks {

@@ -10,10 +10,10 @@ import (
 // recently is how long a request counts for Host.Recent.
 const recently = 10 * time.Minute
 
-// AuthName is the name of an auth.
+// AuthName returns the name of an auth.
 func AuthName(auth int) string { return fmt.Sprintf("auth-%02d", auth) }
 
-// Host is what a host knows of its auths by itself, for policies that ask for it.
+// Host is what a host itself knows of its auths, for policies that use it.
 type Host struct {
 	Loads         selector.Loads // for policies that let the library measure
 	recent, total []float64
@@ -38,7 +38,7 @@ func (h *Host) send(auth, tokens int) {
 	h.sent = append(h.sent, sent{time.Now(), auth, n})
 }
 
-// forget takes off what is no longer recent.
+// forget drops what is no longer recent.
 func (h *Host) forget() {
 	i := 0
 	for now := time.Now(); i < len(h.sent) && now.Sub(h.sent[i].at) > recently; i++ {
@@ -47,8 +47,8 @@ func (h *Host) forget() {
 	h.sent = h.sent[i:]
 }
 
-// Recent is how many prompt tokens an auth was sent in the last ten minutes.
+// Recent returns how many prompt tokens an auth was sent in the last ten minutes.
 func (h *Host) Recent(auth int) float64 { return h.recent[auth] }
 
-// Total is how many prompt tokens an auth was sent since the begin.
+// Total returns how many prompt tokens an auth was sent since the beginning.
 func (h *Host) Total(auth int) float64 { return h.total[auth] }

@@ -6,32 +6,33 @@ import (
 	"time"
 )
 
-// window is how long the time is over which Result.Minute is measured.
+// window is the length of time over which Result.Minute is measured.
 const window = time.Minute
 
-// Result is how a policy did in one history.
+// Result is what a policy has achieved in one history.
 type Result struct {
 	History uint64
-	// Requests are those that an auth has served, Refused those for which there was none.
+	// Requests counts the requests that an auth has served, and Refused those for which there
+	// was none.
 	Requests, Refused int
 	// Quality is the cached tokens as a share of those that one cache for all auths has.
 	Quality float64
 	// Imbalance is the tokens of the most loaded auth, in multiples of its fair share, over
-	// the whole history; Minute is the median of the same in windows of 60 seconds.
+	// the whole history. Minute is the median of the same in windows of 60 seconds.
 	Imbalance, Minute float64
-	// Uncached is the uncached tokens in multiples of those that one cache for all has.
+	// Uncached is the uncached tokens, in multiples of those that one cache for all has.
 	Uncached float64
 	// Price is what the prompts cost.
 	Price float64
 	// Switches is how often a request of a session was at another auth than the one before.
 	Switches int
-	// Nanos is what a decision costs, with its report; 0 if that cannot be measured.
+	// Nanos is the cost of a decision with its report; 0 if that cannot be measured.
 	Nanos float64
 	// Load is how many prompt tokens each auth was sent in each window.
 	Load [][]float64
 }
 
-// measure counts what a policy does.
+// measure counts for a policy.
 type measure struct {
 	load, fair   []float64   // by auth, over the whole history
 	windows      [][]float64 // by window and auth
@@ -102,7 +103,7 @@ func (m *measure) result(history uint64) Result {
 	return r
 }
 
-// ratio is a/b, and 1 if both are nothing.
+// ratio returns a/b, and 1 if both are 0.
 func ratio(a, b float64) float64 {
 	if b == 0 && a == 0 {
 		return 1
@@ -110,8 +111,8 @@ func ratio(a, b float64) float64 {
 	return a / b
 }
 
-// most is the load of the most loaded auth in multiples of its fair share, 0 without load. If
-// all auths are there all the time, the fair share is the mean.
+// most returns the load of the most loaded auth in multiples of its fair share, 0 without
+// load. If all auths are there all the time, the fair share is the mean.
 func most(load, fair []float64) (v float64) {
 	var all float64
 	for _, f := range fair {
@@ -122,7 +123,7 @@ func most(load, fair []float64) (v float64) {
 		case fair[i] > 0:
 			v = max(v, l/fair[i])
 		case l > 0:
-			v = max(v, l/(all/float64(len(fair)))) // it had no share, and was sent something
+			v = max(v, l/(all/float64(len(fair)))) // it had no share, and was sent a prompt
 		}
 	}
 	return v
@@ -137,7 +138,7 @@ func (p Prices) of(tokens, hit float64) float64 {
 	return ((tokens-hit)*p.Uncached + hit*p.Cached) / 1e6
 }
 
-// Median is the median, NaN of nothing.
+// Median returns the median, NaN if there are no values.
 func Median(v []float64) float64 {
 	if len(v) == 0 {
 		return math.NaN()

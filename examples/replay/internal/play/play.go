@@ -1,5 +1,6 @@
-// Package play replays a trace against policies, through the real affinity and sessionid code,
-// on a virtual clock, with a prompt cache behind each auth.
+// Package play replays a trace with policies, through the real code of affinity and sessionid,
+// on a virtual clock, with a prompt cache behind each auth. An auth is what the gateway
+// chooses among.
 package play
 
 import (
@@ -19,14 +20,14 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// Identity is how a request says which session it is part of.
+// Identity is how a request names its session.
 type Identity string
 
 // The identities.
 const (
-	ByID       Identity = "id"       // in the header X-Session-Id
-	ByContent  Identity = "content"  // not at all: the messages alone
-	AsRecorded Identity = "recorded" // as the client has sent it
+	ByID       Identity = "id"       // by the header X-Session-Id
+	ByContent  Identity = "content"  // only by its messages
+	AsRecorded Identity = "recorded" // as the client has named it
 )
 
 // Config is how a trace is replayed.
@@ -37,18 +38,18 @@ type Config struct {
 	// TTL is how long a prompt cache holds a block after its last use.
 	TTL    time.Duration
 	Prices Prices
-	// Speed is how many tokens of an answer come in a second, where the trace does not say how
+	// Speed is how many tokens of an answer arrive in a second, if the trace does not say how
 	// long it took. With 0 an answer takes no time.
 	Speed float64
-	// Answers hands answers back, as affinityhttp does: conversations that begin with the same
-	// words are told apart by them.
+	// Answers says that answers are handed back, as affinityhttp does. They tell conversations
+	// apart that begin with the same words.
 	Answers bool
 	// Progress, if not nil, is called when a history is done, from any goroutine.
 	Progress func()
 }
 
-// Run replays the histories of a trace against all policies. The results are by policy and
-// then by history. Histories run side by side.
+// Run replays the histories of a trace with all policies. The results are by policy and then
+// by history. Histories run in parallel.
 func Run(t *testing.T, tr *trace.Trace, policies []Policy, c Config) ([][]Result, error) {
 	results := make([][]Result, len(policies))
 	for i := range results {
@@ -95,8 +96,8 @@ type open struct {
 	hit  int
 }
 
-// play plays one history against all policies at once: all see the same requests at the same
-// times.
+// play plays one history with all policies at once, so that all see the same requests at the
+// same times.
 func play(ctx context.Context, tr *trace.Trace, policies []Policy, c Config, history uint64, failed *error) (out []Result) {
 	p := player{tr: tr, c: c, begun: time.Now(), oracle: newPromptCache(tr.Blocks, c.TTL), there: make([]bool, c.Auths), fit: make([]bool, c.Auths), drained: make([]bool, c.Auths)}
 	for i := range p.there {
@@ -139,10 +140,10 @@ type player struct {
 	ends   ends
 	body   []byte
 
-	// there are the auths that the gateway knows, fit those that can serve, drained those
-	// that are to get nothing new.
+	// there are the auths that the gateway knows. fit are those that can serve, and drained
+	// those that get no new sessions.
 	there, fit, drained []bool
-	auths               []int // those that are there
+	auths               []int // the numbers of the auths that are there
 	serving             []int // those of them that are fit and not drained
 }
 
@@ -205,11 +206,11 @@ func (p *player) play(ctx context.Context, history []trace.Sent) error {
 	return nil
 }
 
-// until lets the time pass until so long after the begin.
+// until waits until so long after the beginning.
 func (p *player) until(at time.Duration) { time.Sleep(at - time.Since(p.begun)) }
 
-// endOf is when an answer ends: when its tokens have come, but not after the session's next
-// request, which is made of it.
+// endOf returns when an answer ends: when its tokens have arrived, but not after the session's
+// next request, which contains it.
 func (p *player) endOf(s trace.Sent, next time.Duration) time.Duration {
 	if p.c.Speed == 0 {
 		return s.At
@@ -270,7 +271,7 @@ func (p *player) seeAuths() {
 	}
 }
 
-// send sends a request through all policies.
+// send sends a request with all policies.
 func (p *player) send(ctx context.Context, s trace.Sent) error {
 	q := &p.tr.Requests[s.Request]
 	now := time.Now().UnixNano()
@@ -296,7 +297,7 @@ func (p *player) send(ctx context.Context, s trace.Sent) error {
 	return nil
 }
 
-// choose decides, and measures what that costs.
+// choose decides, and measures the cost of that.
 func (r *run) choose(ctx context.Context, q affinity.Request, auths []int) (int, affinity.Pick[int], error) {
 	var pick affinity.Pick[int]
 	var err error
@@ -350,7 +351,7 @@ func (r *run) end(ctx context.Context, request int, q *trace.Request, answer ses
 	return err
 }
 
-// header is what the request says of its session.
+// header returns the header that names the request's session.
 func (p *player) header(q *trace.Request) http.Header {
 	switch p.c.Identity {
 	case ByID:

@@ -16,11 +16,11 @@ type Policy struct {
 	Options func(*Host) *affinity.Options[int]
 	// Next is the host's balancer.
 	Next func(*Host) selector.Selector[int]
-	// Default says that the policy is tried if nobody says which.
+	// Default says that the policy is used if none is named.
 	Default bool
 }
 
-// Policies are all policies that can be tried. Adding one is adding a line here.
+// Policies returns all policies. A new one is a new line here.
 func Policies() []Policy {
 	return []Policy{
 		{"roundrobin", "round robin without affinity", nil, roundRobin, true},
@@ -43,7 +43,7 @@ func rendezvous(*Host) selector.Selector[int] { return selector.Rendezvous(AuthN
 
 func plain(*Host) *affinity.Options[int] { return &affinity.Options[int]{} }
 
-// loaded lets affinity see the tokens of the last ten minutes.
+// loaded shows affinity the tokens of the last ten minutes.
 func loaded(spill float64, anew bool) func(*Host) *affinity.Options[int] {
 	return func(h *Host) *affinity.Options[int] {
 		o := &affinity.Options[int]{ColdAnew: anew, State: func(auth int, _ affinity.Request) affinity.State {
@@ -61,7 +61,7 @@ func balanced(b affinity.Balance) func(*Host) *affinity.Options[int] {
 	return func(*Host) *affinity.Options[int] { return &affinity.Options[int]{Balance: b} }
 }
 
-// measured lets the library measure for a balancer that wants to know.
+// measured lets the library measure the load for a balancer that uses it.
 func measured(h *Host) *affinity.Options[int] { return &affinity.Options[int]{Loads: &h.Loads} }
 
 func leastMeasured(h *Host) selector.Selector[int] {

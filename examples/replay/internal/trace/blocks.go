@@ -16,13 +16,13 @@ type blockRequest struct {
 	Blocks  []int64 `json:"hash_ids"`
 }
 
-// Bounds of what a line may say: two hundred years, and a hundred million tokens.
+// The bounds of a line's values: two hundred years, and a hundred million tokens.
 const (
 	maxMillis = 200 * 365 * 24 * 3600 * 1000
 	maxTokens = 100_000_000
 )
 
-// check is what is wrong with a line.
+// check returns what is wrong with a line.
 func (r *blockRequest) check() error {
 	switch {
 	case !(r.Millis >= 0 && r.Millis <= maxMillis):
@@ -35,8 +35,8 @@ func (r *blockRequest) check() error {
 	return nil
 }
 
-// ofBlocks makes a trace of requests that have blocks. If they have no sessions, a request is
-// a conversation of its own unless its blocks go on where the prompt of an earlier one ended.
+// ofBlocks makes a trace of requests that have blocks. If they have no sessions, each request
+// is a conversation of its own, unless its blocks continue the prompt of an earlier one.
 func ofBlocks(name string, lines []blockRequest) *Trace {
 	slices.SortStableFunc(lines, func(a, b blockRequest) int { return cmp.Compare(a.Millis, b.Millis) })
 	t := &Trace{Name: name, Named: true, Requests: make([]Request, len(lines))}
@@ -73,11 +73,11 @@ func ofBlocks(name string, lines []blockRequest) *Trace {
 	return t
 }
 
-// full is how many blocks of a prompt are full.
+// full returns how many blocks of a prompt are full.
 func (r *Request) full() int { return min(r.Input/BlockTokens, len(r.Blocks)) }
 
-// continues is the least number of full blocks that a prompt must have for another one to be
-// its continuation: a first block that all share says nothing.
+// continues is the least number of full blocks that a prompt must have so that another one can
+// continue it: a first block that all prompts share is no evidence.
 const continues = 2
 
 // findConversations numbers the conversations of requests that have no sessions, and returns
@@ -87,7 +87,8 @@ func findConversations(all []Request) (n int) {
 	for i := range all {
 		r := &all[i]
 		r.Session = -1
-		// A block stands at one place of one path, so that its number says what stands before it.
+		// A block stands at one place of one path, so its number says which blocks are before
+		// it.
 		for j := len(r.Blocks) - 1; j >= continues-1 && r.Session < 0; j-- {
 			if s, ok := ends[r.Blocks[j]]; ok {
 				r.Session = s
@@ -104,8 +105,8 @@ func findConversations(all []Request) (n int) {
 	return n
 }
 
-// end is where a prompt ended: so many tokens behind its last full block, in a block with a
-// number of its own.
+// end is where a prompt ended: after so many tokens of a block with a number of its own, which
+// follows its last full block.
 type end struct {
 	rest   int32
 	tokens int
@@ -117,14 +118,14 @@ type ended struct {
 	by *Request
 }
 
-// cutBy is where a text is cut because an earlier prompt ended there.
+// cutBy is a place where a text is cut because an earlier prompt ended there.
 type cutBy struct {
 	at int
 	by *Request
 }
 
-// cut cuts the text where earlier prompts ended. The answer to such a prompt stands behind it,
-// and something else behind the answer.
+// cut cuts the text where earlier prompts ended. The answer to such a prompt follows it, and
+// after that comes something else.
 func (r *rendered) cut(all []cutBy) {
 	for i, c := range all {
 		to := r.bytes
@@ -139,7 +140,7 @@ func (r *rendered) cut(all []cutBy) {
 	}
 }
 
-// before names the place in the tree of prefixes in front of the i-th block of a prompt.
+// before names the place in the tree of prefixes before the i-th block of a prompt.
 func before(blocks []int32, i int) int32 {
 	if i == 0 {
 		return -1
@@ -147,7 +148,7 @@ func before(blocks []int32, i int) int32 {
 	return blocks[i-1]
 }
 
-// end returns where the prompt ended, and the place that the end is behind.
+// end returns where the prompt ended, and the place in the tree that this is behind.
 func (r *Request) end() (at int32, e end) {
 	f := r.full()
 	if f < len(r.Blocks) {
@@ -156,10 +157,10 @@ func (r *Request) end() (at int32, e end) {
 	return before(r.Blocks, f), e
 }
 
-// render gives each request its body. The text is cut into messages where earlier prompts of
-// the same session ended. A prompt seldom ends where a block does. The rest of it is a block
-// with a number of its own, although it is the beginning of a full block of the prompt that
-// goes on. So the rest takes its text from that block.
+// render gives each request its body. It cuts the text into messages where earlier prompts of
+// the same session ended. A prompt mostly ends inside a block. Its last part has a block
+// number of its own, although it is the beginning of a full block in the prompt that continues
+// it. So it takes its text from that full block.
 func render(t *Trace) {
 	texts := make(aliases, t.Blocks)
 	for i := range texts {
@@ -202,7 +203,7 @@ func render(t *Trace) {
 	}
 }
 
-// aliases say which block's text a block has.
+// aliases says which block's text each block has.
 type aliases []int32
 
 func (a aliases) of(block int32) int32 {
@@ -212,7 +213,8 @@ func (a aliases) of(block int32) int32 {
 	return block
 }
 
-// learn finds the rests in a session's prompts, and which blocks they are the beginning of.
+// learn finds the unfinished last blocks in a session's prompts, and the full blocks that
+// continue them.
 func (a aliases) learn(session []*Request) {
 	open := map[int32][]end{}
 	for _, r := range session {

@@ -18,8 +18,8 @@ type conversation struct {
 	Messages []json.RawMessage `json:"messages"`
 }
 
-// Such a trace has no times. A conversation begins every beginEvery, and the time from one
-// request to the next is turnFirst and what the answer takes to write and to read.
+// Such a trace has no times. A conversation begins every beginEvery. From one request to the
+// next it takes turnFirst, plus the time to write the answer and to read it.
 const (
 	beginEvery = 3 * time.Second
 	turnMean   = 10 * time.Second
@@ -48,7 +48,7 @@ func ofConversations(name string, all []conversation) (*Trace, error) {
 			}
 			r.Input, r.Blocks = len(text)/tokenBytes, h.blocks(text)
 			t.Requests = append(t.Requests, r)
-			// Pauses are exponential, as of people and tools that know nothing of each other.
+			// Pauses are exponential, as if people and tools were independent of each other.
 			at += time.Duration(math.Min(rng.ExpFloat64(), 12) * float64(turnMean))
 		}
 	}
@@ -57,7 +57,7 @@ func ofConversations(name string, all []conversation) (*Trace, error) {
 	return t, nil
 }
 
-// messages is the body of a request of the chat API, and its answer.
+// messages is the body of a request of the chat API, with its answer.
 type messages struct {
 	said   []json.RawMessage
 	answer json.RawMessage

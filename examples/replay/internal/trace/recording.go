@@ -49,15 +49,15 @@ func ofRecording(name string, lines [][]byte) (*Trace, error) {
 	return t, t.findSessions()
 }
 
-// digests are a body as the recording has it. Bodies are long; what is recorded of them is not.
+// digests is a body as the recording has it. Bodies are long, and their digests are not.
 type digests []byte
 
 func (d digests) appendTo(buf []byte, _ bool) []byte { return record.Expand(buf, d) }
 
 func (d digests) appendAnswer(buf []byte) []byte { return buf } // answers are not recorded
 
-// findSessions asks package affinity which requests are of one session: a recording does not
-// say.
+// findSessions uses package affinity to find which requests belong to one session: a recording
+// does not say so.
 func (t *Trace) findSessions() error {
 	s, err := affinity.Wrap(selector.FillFirst[string](), func(auth string) string { return auth }, nil)
 	if err != nil {
@@ -85,14 +85,15 @@ func (t *Trace) findSessions() error {
 	return nil
 }
 
-// prompt appends what a provider's prompt cache sees of a body.
+// prompt appends the part of a body that a provider's prompt cache depends on.
 func prompt(buf, body []byte) []byte {
 	all := gjson.ParseBytes(body)
 	if !all.IsObject() {
 		return buf
 	}
 	for _, name := range []string{"tools", "functions", "system", "instructions", "systemInstruction", "system_instruction", "messages", "contents", "input", "prompt", "request"} {
-		// Not Get: it takes some characters of a name for a pattern, and the first of duplicates.
+		// This does not use Get, which takes some characters of a name as a pattern, and takes
+		// the first of duplicates.
 		all.ForEach(func(k, v gjson.Result) bool {
 			if k.Str == name {
 				buf = said(buf, v)
@@ -103,7 +104,7 @@ func prompt(buf, body []byte) []byte {
 	return buf
 }
 
-// said appends the strings in a value, but for what clients change from turn to turn.
+// said appends the strings in a value, except those that clients change from turn to turn.
 func said(buf []byte, v gjson.Result) []byte {
 	switch {
 	case v.IsObject():

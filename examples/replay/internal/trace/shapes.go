@@ -14,7 +14,7 @@ type Shape struct {
 	make        func(auths int) *Trace
 }
 
-// Make makes the trace, for so many auths. It is the same each time.
+// Make makes the trace for the given number of auths. It makes the same one each time.
 func (s Shape) Make(auths int) *Trace { return s.make(auths) }
 
 // Shapes are all made-up traces.
@@ -40,7 +40,7 @@ type maker struct {
 
 func newMaker(seed uint64) *maker { return &maker{rng: rand.New(rand.NewPCG(seed, 0x73686170))} }
 
-// fresh returns n blocks that nobody has.
+// fresh returns n blocks that no prompt has had.
 func (m *maker) fresh(n int) []int64 {
 	out := make([]int64, n)
 	for i := range out {
@@ -50,12 +50,12 @@ func (m *maker) fresh(n int) []int64 {
 	return out
 }
 
-// spread is a number about median: two thirds lie within a factor of exp(sigma).
+// spread returns a random number around median: two thirds are within a factor of exp(sigma).
 func (m *maker) spread(median, sigma float64) float64 {
 	return median * math.Exp(sigma*m.rng.NormFloat64())
 }
 
-// between is a time in [from, to).
+// between returns a random time in [from, to).
 func (m *maker) between(from, to time.Duration) time.Duration {
 	return from + time.Duration(m.rng.Float64()*float64(to-from))
 }
@@ -81,7 +81,7 @@ func (t *talk) grow(tokens int) {
 	t.full = append(t.full, t.m.fresh(t.tokens/BlockTokens-len(t.full))...)
 }
 
-// ask sends the prompt. Its last block, if not full, has a number of its own.
+// ask sends the prompt. If its last block is not full, that block gets a number of its own.
 func (t *talk) ask(at time.Duration, output int) {
 	blocks := slices.Clone(t.full)
 	if t.tokens%BlockTokens > 0 {
@@ -148,7 +148,7 @@ func burst(int) *Trace {
 		}
 	}
 	t := m.trace("burst")
-	t.Shift = time.Second // with half a minute it would be none
+	t.Shift = time.Second // with half a minute there would be no burst
 	return t
 }
 
@@ -176,7 +176,7 @@ func wake(int) *Trace {
 		at := m.between(0, 5*time.Minute)
 		for turn := range 20 {
 			if turn == 10 {
-				at = 30 * time.Minute // each history makes a minute of it
+				at = 30 * time.Minute // each history spreads it over a minute
 			}
 			t.ask(at, int(m.spread(200, 0.7)))
 			t.grow(int(m.spread(600, 0.8)))
@@ -211,9 +211,10 @@ func changes(auths int) *Trace {
 	return t
 }
 
-// sample is a trace with statistics like those of real coding agents: a third of the sessions
-// shares each of three system prompts; prompts grow from 20,000 tokens to 100,000 and more; one
-// pause in twenty is longer than five minutes. It has nothing else in common with them.
+// sample makes a trace with statistics like those of real coding agents. A third of the
+// sessions shares each of three system prompts. Prompts grow from 20,000 tokens to 100,000 and
+// more. One pause in twenty is longer than five minutes. The trace has nothing else in common
+// with real ones.
 func sample() *maker {
 	m := newMaker(8)
 	systems := [][]int64{m.fresh(28), m.fresh(31), m.fresh(37)}

@@ -33,7 +33,7 @@ func appendText(buf []byte, block int32, n int) []byte {
 		return append(buf, head[:n]...)
 	}
 	buf = append(buf, head[:]...)
-	// The multiplier is odd and large, so that neighbours are cut from places far apart.
+	// The multiplier is odd and large, so that neighbours start at places far apart.
 	at := uint32(block) * 2654435761 % (1 << 20)
 	return append(buf, words()[at:int(at)+n-len(head)]...)
 }
@@ -41,18 +41,18 @@ func appendText(buf []byte, block int32, n int) []byte {
 // rendered is a body that is made of blocks, and cut into messages.
 type rendered struct {
 	texts []int32 // whose text each block has
-	bytes int     // of text, all in all
+	bytes int     // length of the text
 	cuts  []cut   // where a message ends and the next one begins
 
-	// Where the answer to the request stands in a later one; nil if nobody goes on.
+	// Where the answer to the request stands in a later one; nil if no request continues it.
 	goesOn   *rendered
 	from, to int
 }
 
 // cut is where an earlier prompt ended.
 type cut struct {
-	at     int // in the text
-	answer int // how long the answer to that prompt is, which stands behind it
+	at     int // its place in the text
+	answer int // length of the answer to that prompt, which follows it
 }
 
 func (r *rendered) appendTo(buf []byte, answers bool) []byte {
@@ -84,7 +84,7 @@ func (r *rendered) appendAnswer(buf []byte) []byte {
 	return append(buf, `"}`+answerEnd...)
 }
 
-// An answer of the chat API, around its message.
+// The text around the message in an answer of the chat API.
 const (
 	answerBegin = `{"object":"chat.completion","choices":[{"index":0,"finish_reason":"stop","message":`
 	answerEnd   = `}]}`

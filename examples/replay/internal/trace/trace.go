@@ -21,46 +21,47 @@ const tokenBytes = 4
 type Request struct {
 	// Session counts the trace's sessions from 0.
 	Session int
-	// At is when the request was sent, since the trace's begin.
+	// At is when the request was sent, counted from the beginning of the trace.
 	At time.Duration
 	// Input and Output are the tokens of the prompt and of the answer.
 	Input, Output int
-	// Took is how long the answer took, 0 if that is not known.
+	// Took is how long the answer took, or 0 if that is not known.
 	Took time.Duration
 	// Blocks are the blocks of the prompt, each counted from 0. Equal prefixes of prompts
 	// are equal prefixes of blocks.
 	Blocks []int32
-	// Header is what was recorded, nil if nothing was.
+	// Header is the recorded header, nil if there is none.
 	Header http.Header
-	// Path is the request's path, empty if it is not known. Model is what it asks for.
+	// Path is the request's path, empty if it is not known. Model is the model that it asks
+	// for.
 	Path, Model string
 
 	body body
 }
 
-// body is how a request's body is made, and its answer.
+// body makes a request's body, and its answer.
 type body interface {
 	appendTo(buf []byte, answers bool) []byte
 	appendAnswer(buf []byte) []byte
 }
 
-// AppendBody appends the request's body to buf. The same request always has the same body. With
-// answers, the messages of a body that is made of blocks are cut behind the answers, too.
+// AppendBody appends the request's body to buf. The same request always has the same body.
+// With answers, the messages of a body that is made of blocks are also cut after the answers.
 func (r *Request) AppendBody(buf []byte, answers bool) []byte { return r.body.appendTo(buf, answers) }
 
 // AppendAnswer appends the answer to the request, which its session's next request repeats. It
-// is nothing if the trace has no answers.
+// appends nothing if the trace has no answers.
 func (r *Request) AppendAnswer(buf []byte) []byte { return r.body.appendAnswer(buf) }
 
-// What happens to an auth.
+// The kinds of a Change.
 const (
-	Added   = "added"   // it can be chosen from now on, and could not before
-	Drained = "drained" // it gets no new sessions from now on
-	Leaves  = "leaves"  // it cannot serve from now on
-	Returns = "returns" // it can serve again
+	Added   = "added"   // the auth can be chosen from now on, and could not before
+	Drained = "drained" // the auth gets no new sessions from now on
+	Leaves  = "leaves"  // the auth cannot serve from now on
+	Returns = "returns" // the auth can serve again
 )
 
-// Change is what happens to an auth during a trace.
+// Change is a change of an auth during a trace.
 type Change struct {
 	At   time.Duration
 	Auth int
@@ -77,11 +78,12 @@ type Trace struct {
 	// Recorded says that the requests have headers and bodies that were recorded, so that
 	// their own signals name the session.
 	Recorded bool
-	// Named says that the trace itself says which session a request is part of.
+	// Named says that the trace itself says which session each request belongs to.
 	Named bool
 	// Changes are in the order of time.
 	Changes []Change
-	// Shift is by how much a session of a history begins earlier or later; 0 is 30 seconds.
+	// Shift is the most by which a session begins earlier or later in a history; 0 means 30
+	// seconds.
 	Shift time.Duration
 }
 
@@ -93,24 +95,24 @@ func (t *Trace) Tokens() (n int) {
 	return n
 }
 
-// earlierOrLater is by how much a session of a history begins earlier or later, if the trace
-// does not say.
+// earlierOrLater is the Shift of a trace that has none.
 const earlierOrLater = 30 * time.Second
 
-// Sent is when a request is sent in a history, and which one.
+// Sent is a request of a history, and when it is sent.
 type Sent struct {
 	At      time.Duration
 	Request int
 }
 
-// History is the trace with each session begun up to 30 seconds (or Shift) earlier or later, by a
-// seeded generator. One run of a trace is chance: with a hundred sessions one arrangement is even and
-// its neighbour is not.
+// History returns the trace with each session begun up to Shift earlier or later, by a seeded
+// generator. A single run depends on chance: with a hundred sessions one arrangement is even
+// and one almost like it is not.
 func (t *Trace) History(seed uint64) []Sent {
 	rng := rand.New(rand.NewPCG(seed, 0x7265706c6179))
 	shift := make([]time.Duration, t.Sessions)
 	for i := range shift {
-		// From 0 up instead of from -30 up: no request is sent before the clock begins.
+		// The shift counts from 0 and not from -Shift, so that no request is sent before the
+		// clock begins.
 		shift[i] = time.Duration(rng.Float64() * float64(2*t.Later()))
 	}
 	out := make([]Sent, len(t.Requests))
@@ -121,7 +123,7 @@ func (t *Trace) History(seed uint64) []Sent {
 	return out
 }
 
-// Later is by how much a history is later than its trace in the middle.
+// Later is how much later than its trace a history is on average.
 func (t *Trace) Later() time.Duration {
 	if t.Shift > 0 {
 		return t.Shift
@@ -129,5 +131,5 @@ func (t *Trace) Later() time.Duration {
 	return earlierOrLater
 }
 
-// model is what requests ask for in traces that do not say.
+// model is the model in traces that name none.
 const model = "replay"

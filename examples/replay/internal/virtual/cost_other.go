@@ -2,8 +2,8 @@
 
 package virtual
 
-// Cost runs f, and says that there is no way to measure how long that took: inside a bubble
-// time.Now does not tell.
+// Cost runs f. It reports that the time cannot be measured: inside a bubble time.Now is
+// virtual.
 func Cost(f func()) (nanos int64, ok bool) {
 	f()
 	return 0, false

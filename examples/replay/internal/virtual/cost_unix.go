@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Cost runs f and returns how long it has kept its processor busy, in nanoseconds. What others
-// do on the machine meanwhile does not count. ok is false where that cannot be measured.
+// Cost runs f and returns how long it has used its processor, in nanoseconds. Other work on
+// the machine does not count. ok is false where that cannot be measured.
 func Cost(f func()) (nanos int64, ok bool) {
-	// The time is the thread's, so the goroutine must stay on its thread.
+	// The time is that of the thread, so the goroutine must stay on its thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	begin := busy()
@@ -21,7 +21,7 @@ func Cost(f func()) (nanos int64, ok bool) {
 	return max(busy()-begin-overhead(), 0), begin > 0
 }
 
-// busy is how long the thread has been running, 0 if the system does not say.
+// busy returns how long the thread has been running, or 0 if the system does not say.
 func busy() int64 {
 	var at unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &at) != nil {
@@ -30,7 +30,7 @@ func busy() int64 {
 	return at.Nano()
 }
 
-// overhead is what measuring costs.
+// overhead returns the cost of measuring.
 var overhead = sync.OnceValue(func() int64 {
 	all := make([]int64, 1001)
 	for i := range all {

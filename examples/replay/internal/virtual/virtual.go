@@ -1,7 +1,7 @@
-// Package virtual gives a command a virtual clock: inside a bubble of testing/synctest
-// time.Now tells the bubble's own time, which goes on only when everybody in it sleeps. So
-// hours of a trace pass in a second, and the library that is measured is the real one, with
-// no hook for a clock.
+// Package virtual gives a command a virtual clock. Inside a bubble of testing/synctest,
+// time.Now returns the bubble's own time, which advances only when all its goroutines sleep.
+// So hours of a trace pass in a second. The library that is measured is the real one, with no
+// hook for a clock.
 //
 // A bubble needs a *testing.T. Main makes one in a command. It uses testing.Main, which Go
 // keeps for systems that run tests without "go test".
@@ -19,7 +19,7 @@ import (
 // returned an error, which is written to stderr. out is the process's stdout.
 func Main(work func(t *testing.T, out io.Writer) error) {
 	testing.Init()
-	// The command has read its arguments. The testing package must not read them as its own.
+	// The command has read its arguments. The testing package must not read them, too.
 	if err := flag.CommandLine.Parse(nil); err != nil {
 		panic(err) // there are no arguments
 	}
