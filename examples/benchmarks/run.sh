@@ -16,7 +16,8 @@ measure() {
 }
 for ((i = 1; i <= runs; i++)); do
   echo "run $i of $runs, $SECONDS s" >&2
-  measure 1 0.1s '^Benchmark(Pick|Place|Content|Conversation)$'
+  measure 1 0.1s '^Benchmark(Pick|Place|Decision)$'
+  measure 1 0.05s '^Benchmark(Content|Conversation|Identity)$'
   measure 1 0.1s '^BenchmarkNewInAFullStore$'
   measure 1,2 0.1s '^Benchmark(Hit|Cores)$'
   measure 2 20x '^BenchmarkInvalidateAuth$/./^who=llmaffinity$'
@@ -28,3 +29,4 @@ echo "the rest, $SECONDS s" >&2
 measure 2 1x '^BenchmarkInvalidateAuth$/./^who=[^l]'
 measure 2 1x '^BenchmarkSessions$/^key=one$/./././^who=[^lf]'
 measure 2 1x '^BenchmarkSessions$/^key=content$'
+measure 2 1x '^Benchmark(Held|Stay)$'
