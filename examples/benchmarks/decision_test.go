@@ -29,29 +29,30 @@ func decider(b *testing.B, w deciders.Way, sessions int) deciders.Decider {
 
 // client is a request of which set makes that of another session.
 type client struct {
-	r    *http.Request
-	body []byte
-	set  func(id string)
+	r     *http.Request
+	body  []byte
+	begin func(id string) // with messages of its own
+	set   func(id string) // with another id in its place
 }
 
 func newClient(kind string, size int) *client {
 	c := &client{r: httptest.NewRequest(http.MethodPost, "/v1/messages", nil)}
 	body := requests.Plain("chat", "code", size)
-	c.r.Header, c.set = requests.Header(), body.Set
+	c.r.Header = requests.Header()
 	switch kind {
 	case "claude-code":
 		body = requests.WithEnd("metadata.user_id", size)
 		h, value := requests.WithID(requests.OwnHeader)
 		c.r.Header = h
-		c.set = func(id string) {
-			value[0] = id
-			body.Set(id)
-		}
+		c.set = func(id string) { value[0] = id }
 	case "claude-code-proxied":
 		body = requests.WithEnd("metadata.user_id", size)
+		c.set = body.SetEnd
+	}
+	c.body, c.begin = body.Bytes, body.Set
+	if c.set == nil { // the messages are the place
 		c.set = body.Set
 	}
-	c.body = body.Bytes
 	return c
 }
 
@@ -81,6 +82,7 @@ func BenchmarkDecision(b *testing.B) {
 				if kind.name == "sdk" {
 					c = large // a body of another size is another conversation
 				}
+				c.begin(requests.SessionID(i))
 				c.set(requests.SessionID(i))
 				decide(c, out)
 				if set := out.header.Get("Set-Cookie"); set != "" {
@@ -123,6 +125,7 @@ func BenchmarkHeld(b *testing.B) {
 			weigh(b, n, func() any {
 				d, c := decider(b, w, n), newClient("claude-code", 2<<10)
 				for i := range n {
+					c.begin(requests.SessionID(i))
 					c.set(requests.SessionID(i))
 					if _, err := d.Decide(&answer{http.Header{}}, c.r, c.body); err != nil {
 						b.Fatal(err)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures everything, five times unless another number is given, each time in processes of
-# their own. It needs two cores with nothing else to do, 4 GB of memory, and some 12 minutes.
+# their own. It needs two cores with nothing else to do and 4 GB of memory.
 #
 #	bash run.sh >results.txt
 #	go run ./table README.md <results.txt
@@ -9,6 +9,7 @@ cd "$(dirname "$0")"
 runs=${1:-5}
 dir=$(mktemp -d)
 trap 'rm -r "$dir"' EXIT
+echo "machine: $(nproc) cores, $(go version | cut -d" " -f3)"
 go test -c -o "$dir/benchmarks.test" .
 # measure CORES TIME BENCHMARKS; a name that is not run at all is found by the command table.
 measure() {

@@ -133,6 +133,7 @@ var ends = map[string]string{
 type Body struct {
 	Bytes []byte
 	at    []int
+	lists int // where the tools end, behind which clients put their ids
 }
 
 // WithEnd is a body of about size bytes with an id behind its lists, in the member: of Claude
@@ -147,7 +148,7 @@ func WithEnd(member string, size int) *Body {
 }
 
 func holed(b []byte) *Body {
-	body := &Body{Bytes: b}
+	body := &Body{Bytes: b, lists: bytes.LastIndex(b, []byte(`],"max_tokens"`))}
 	for from := 0; ; {
 		i := bytes.Index(b[from:], []byte(hole))
 		if i < 0 {
@@ -162,5 +163,13 @@ func holed(b []byte) *Body {
 func (b *Body) Set(id string) {
 	for _, at := range b.at {
 		copy(b.Bytes[at:at+idLen], id)
+	}
+}
+
+// SetEnd puts it only where it stands behind the lists. A large body has hundreds of other
+// places, and to write these would be measured with what reads the end alone.
+func (b *Body) SetEnd(id string) {
+	for i := len(b.at) - 1; i >= 0 && b.at[i] > b.lists; i-- {
+		copy(b.Bytes[b.at[i]:b.at[i]+idLen], id)
 	}
 }

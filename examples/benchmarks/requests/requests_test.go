@@ -76,8 +76,14 @@ func TestTheIDIsWhereTheNameSays(t *testing.T) {
 				id := sessionid.Extract(Header(), body.Bytes)
 				require.Equal(t, kind, id.Signal().Kind, member)
 				seen[id.Primary()] = true
+
+				messages := bytes.Clone(body.Bytes[:body.lists])
+				body.SetEnd(SessionID(i + 3))
+				id = sessionid.Extract(Header(), body.Bytes)
+				seen[id.Primary()] = true
+				require.Equal(t, messages, body.Bytes[:body.lists])
 			}
-			require.Len(t, seen, 3)
+			require.Len(t, seen, 6)
 		}
 	}
 }
