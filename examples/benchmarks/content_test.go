@@ -18,20 +18,20 @@ func BenchmarkContent(b *testing.B) {
 		for _, size := range []int{2 << 10, 80 << 10, 400 << 10, 4 << 20} {
 			if format == "airline" {
 				if size >= 80<<10 { // its system prompt alone has 6 KB
-					identity(b, format, "short", requests.Airline(size), size)
+					ofContent(b, format, "short", requests.Airline(size), size)
 				}
 				continue
 			}
 			for _, text := range requests.Texts[:3] {
 				if text == "code" || size == 400<<10 {
-					identity(b, format, text, requests.Plain(format, text, size).Bytes, size)
+					ofContent(b, format, text, requests.Plain(format, text, size).Bytes, size)
 				}
 			}
 		}
 	}
 }
 
-func identity(b *testing.B, format, text string, body []byte, size int) {
+func ofContent(b *testing.B, format, text string, body []byte, size int) {
 	b.Run(fmt.Sprintf("format=%s/text=%s/body=%s", format, text, sizeName(size)), func(b *testing.B) {
 		b.Run("who=llmaffinity", func(b *testing.B) {
 			header := requests.Header()

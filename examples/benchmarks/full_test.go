@@ -57,16 +57,16 @@ func BenchmarkNewInAFullStore(b *testing.B) {
 					asked++
 					return auths[asked%len(auths)], nil
 				}
-				r, set := ownRequest(2 << 10)
+				r := ownRequest(2 << 10)
 				if body == "none" {
 					r.Body = nil
 				}
 				i := 0
 				pick := func() {
 					r.Tenant = tenantNames[i%tenants]
-					set(ids[i%len(ids)])
+					r.begin(ids[i%len(ids)])
 					i++
-					p, err := g.aff.Pick(ctx, *r, g.auths, next)
+					p, err := g.aff.Pick(ctx, *r.Request, g.auths, next)
 					if err != nil || asked != i {
 						b.Fatal("no new session", err)
 					}

@@ -25,12 +25,12 @@ func bind(b *testing.B, candidates, sessions int) *bound {
 		floor.New(requests.OwnHeader, nameOf, sessions, ttl),
 		floor.Scope{Tenant: tenant, Pool: pool, Model: model},
 	}
-	r, set := ownRequest(2 << 10)
+	r := ownRequest(2 << 10)
 	r.Body = nil // a new session with one would be looked up among others that begin alike
 	of := map[string]int{}
 	for i := range sessions {
-		set(requests.SessionID(i))
-		auth := s.serve(b, r).name
+		r.begin(requests.SessionID(i))
+		auth := s.serve(b, r.Request).name
 		of[auth]++
 		if err := s.floor.Bind(&s.scope, r.Header, auth); err != nil {
 			b.Fatal(err)
@@ -43,25 +43,37 @@ func bind(b *testing.B, candidates, sessions int) *bound {
 	return s
 }
 
-// ownRequest is a request with the client's own header and a body of some size. set makes it
-// the request of another session.
-func ownRequest(size int) (r *affinity.Request, set func(id string)) {
-	return headerRequest(requests.OwnHeader, "code", size)
+// request is a request that can be made that of another session.
+type request struct {
+	*affinity.Request
+	begin func(id string) // with messages of its own, as a session begins
+	set   func(id string) // with another id in its place, and nothing else
 }
 
-func headerRequest(name, text string, size int) (r *affinity.Request, set func(id string)) {
+// ownRequest has the client's own header, and a body of some size.
+func ownRequest(size int) request { return headerRequest(requests.OwnHeader, "code", size) }
+
+func headerRequest(name, text string, size int) request {
 	h, value := requests.WithID(name)
 	body := requests.Plain("claude", text, size)
-	r = &affinity.Request{Tenant: tenant, Pool: pool, Model: model, Header: h, Body: body.Bytes}
-	return r, func(id string) {
-		value[0] = id
+	set := func(id string) { value[0] = id }
+	begin := func(id string) {
+		set(id)
 		body.Set(id)
 	}
+	return request{&affinity.Request{Tenant: tenant, Pool: pool, Model: model, Header: h, Body: body.Bytes}, begin, set}
+}
+
+// endRequest has the id in a member at the end of its body.
+func endRequest(member string, size int) request {
+	body := requests.WithEnd(member, size)
+	r := &affinity.Request{Tenant: tenant, Pool: pool, Model: model, Header: requests.Header(), Body: body.Bytes}
+	return request{r, body.Set, body.SetEnd}
 }
 
 // library measures picks of this library. prepare makes the request number i.
-func (s *bound) library(b *testing.B, r *affinity.Request, report bool, prepare func(i int)) {
-	b.Run("who=llmaffinity", func(b *testing.B) {
+func (s *bound) library(b *testing.B, who string, r *affinity.Request, report bool, prepare func(i int)) {
+	b.Run("who="+who, func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
 			prepare(i)
@@ -91,8 +103,9 @@ func (s *bound) least(b *testing.B, r *affinity.Request, report bool, prepare fu
 }
 
 // BenchmarkPick: a bound session with the client's own header, beside the floor, by how many
-// sessions are alive and whose turn it is. Every session was reported once before. Run it
-// with -cpu 1.
+// sessions are alive and whose turn it is. Every session was reported once before. In
+// uniform order hardly a session was used lately, so most hits also move it to the front of
+// the order of use; in Zipf's order few do. Run it with -cpu 1.
 func BenchmarkPick(b *testing.B) {
 	const small, large = 2 << 10, 200 << 10
 	for _, candidates := range []int{8, 64} {
@@ -112,10 +125,10 @@ func BenchmarkPick(b *testing.B) {
 					}
 					for _, report := range []string{"no", "yes"} {
 						b.Run(fmt.Sprintf("candidates=%d/sessions=%d/draw=%s/body=%s/report=%s", candidates, sessions, draw, sizeName(size), report), func(b *testing.B) {
-							r, set := ownRequest(size)
-							prepare := func(i int) { set(ids.At(i)) }
-							s.library(b, r, report == "yes", prepare)
-							s.least(b, r, report == "yes", prepare)
+							r := ownRequest(size)
+							prepare := func(i int) { r.set(ids.At(i)) }
+							s.library(b, "llmaffinity", r.Request, report == "yes", prepare)
+							s.least(b, r.Request, report == "yes", prepare)
 						})
 					}
 				}
@@ -138,10 +151,10 @@ func BenchmarkCores(b *testing.B) {
 				b.ReportAllocs()
 				var from atomic.Int64
 				b.RunParallel(func(pb *testing.PB) {
-					r, set := ownRequest(2 << 10)
+					r := ownRequest(2 << 10)
 					for i := int(from.Add(1 << 18)); pb.Next(); i++ {
-						set(ids.At(i))
-						p, err := s.aff.Pick(ctx, *r, s.auths, none)
+						r.set(ids.At(i))
+						p, err := s.aff.Pick(ctx, *r.Request, s.auths, none)
 						if err != nil {
 							b.Error(err)
 							return

@@ -6,58 +6,49 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/examples/benchmarks/requests"
 )
 
-// BenchmarkPlace: a bound session by the place of its id, beside the client's own header and
-// the floor. 100,000 sessions in uniform order. A body is the same one each time, and so in
-// the CPU's cache as one that was just read; only the id in it is another.
+// BenchmarkPlace: a bound session by the place of its id, beside one with the client's own
+// header and a body of 2 KB. 100,000 sessions in uniform order. A body is the same one each
+// time, and so in the CPU's cache as one that was just read; only the id in it is another.
 func BenchmarkPlace(b *testing.B) {
 	sessions := min(100_000, *most)
 	ids := requests.NewIDs(requests.Order(sessions, false))
 	own := bind(b, 8, sessions)
-	b.Run("id=own/text=code/body=2KB", func(b *testing.B) {
-		r, set := ownRequest(2 << 10)
-		prepare := func(i int) { set(ids.At(i)) }
-		own.library(b, r, false, prepare)
-		own.least(b, r, false, prepare)
-	})
-	inBody := func(member string, size int) (*affinity.Request, func(id string)) {
-		body := requests.WithEnd(member, size)
-		return &affinity.Request{Tenant: tenant, Pool: pool, Model: model, Header: requests.Header(), Body: body.Bytes}, body.Set
-	}
 	// with binds the sessions by requests that have the id in the same place.
-	with := func(r *affinity.Request, set func(id string)) *bound {
+	with := func(r request) *bound {
 		s := &bound{gateway: newGateway(b, 8, sessions)}
 		for i := range sessions {
-			set(requests.SessionID(i))
-			s.serve(b, r)
+			r.begin(requests.SessionID(i))
+			s.serve(b, r.Request)
 		}
 		runtime.GC()
 		return s
 	}
-	run := func(s *bound, name string, r *affinity.Request, set func(id string)) {
-		b.Run(name, func(b *testing.B) { s.library(b, r, false, func(i int) { set(ids.At(i)) }) })
+	byHeader := ownRequest(2 << 10)
+	run := func(s *bound, name string, r request) {
+		b.Run(name, func(b *testing.B) {
+			s.library(b, "llmaffinity", r.Request, false, func(i int) { r.set(ids.At(i)) })
+			own.library(b, "own-header", byHeader.Request, false, func(i int) { byHeader.set(ids.At(i)) })
+		})
 	}
 	generic := with(headerRequest(requests.GenericHeader, "code", 2<<10))
 	for _, text := range requests.Texts {
 		for _, size := range []int{2 << 10, 200 << 10, 4 << 20} {
 			if text == "code" || size == 200<<10 {
-				r, set := headerRequest(requests.GenericHeader, text, size)
-				run(generic, fmt.Sprintf("id=generic/text=%s/body=%s", text, sizeName(size)), r, set)
+				run(generic, fmt.Sprintf("id=generic/text=%s/body=%s", text, sizeName(size)), headerRequest(requests.GenericHeader, text, size))
 			}
 		}
 	}
 	// A long text behind the last list has to be walked over.
-	r, set := headerRequest(requests.GenericHeader, "code", 180<<10)
-	r.Body = append(r.Body[:len(r.Body)-1], `,"system":"`+strings.Repeat("word ", 4<<10)+`"}`...)
-	run(generic, "id=generic/text=system-at-the-end/body=200KB", r, func(id string) { set(id) })
+	long := headerRequest(requests.GenericHeader, "code", 180<<10)
+	long.Body = append(long.Body[:len(long.Body)-1], `,"system":"`+strings.Repeat("word ", 4<<10)+`"}`...)
+	run(generic, "id=generic/text=system-at-the-end/body=200KB", long)
 	for _, member := range []string{"metadata.user_id", "prompt_cache_key", "client_metadata"} {
-		s := with(inBody(member, 2<<10))
+		s := with(endRequest(member, 2<<10))
 		for _, size := range []int{2 << 10, 80 << 10, 200 << 10, 4 << 20} {
-			r, set := inBody(member, size)
-			run(s, fmt.Sprintf("id=%s/text=code/body=%s", member, sizeName(size)), r, set)
+			run(s, fmt.Sprintf("id=%s/text=code/body=%s", member, sizeName(size)), endRequest(member, size))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -101,4 +102,8 @@ func TestAPickAllocatesNothing(t *testing.T) {
 			t.Error("lost")
 		}
 	}))
+}
+
+func TestAnEntryIsHalfACacheLine(t *testing.T) {
+	require.EqualValues(t, 32, unsafe.Sizeof(slot{}))
 }

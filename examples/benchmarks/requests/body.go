@@ -44,30 +44,31 @@ func said(rng *rand.Rand, kind string, n int) string {
 // turn is what one turn of a coding agent adds: what the user says, a tool call, and its
 // result.
 func turn(format string, i int, say, call, result string) []string {
+	id := fmt.Sprintf("%s_%d", hole, i) // machines make ids that nobody else has
 	switch format {
 	case "claude":
 		return []string{
 			fmt.Sprintf(`{"role":"user","content":[{"type":"text","text":%s}]}`, say),
-			fmt.Sprintf(`{"role":"assistant","content":[{"type":"tool_use","id":"toolu_%d","name":"Bash","input":{"command":%s}}]}`, i, call),
-			fmt.Sprintf(`{"role":"user","content":[{"tool_use_id":"toolu_%d","type":"tool_result","content":%s,"is_error":false}]}`, i, result),
+			fmt.Sprintf(`{"role":"assistant","content":[{"type":"tool_use","id":"toolu_%s","name":"Bash","input":{"command":%s}}]}`, id, call),
+			fmt.Sprintf(`{"role":"user","content":[{"tool_use_id":"toolu_%s","type":"tool_result","content":%s,"is_error":false}]}`, id, result),
 		}
 	case "chat":
 		return []string{
 			fmt.Sprintf(`{"role":"user","content":%s}`, say),
-			fmt.Sprintf(`{"role":"assistant","content":null,"tool_calls":[{"id":"call_%d","type":"function","function":{"name":"bash","arguments":%s}}]}`, i, call),
-			fmt.Sprintf(`{"role":"tool","tool_call_id":"call_%d","content":%s}`, i, result),
+			fmt.Sprintf(`{"role":"assistant","content":null,"tool_calls":[{"id":"call_%s","type":"function","function":{"name":"bash","arguments":%s}}]}`, id, call),
+			fmt.Sprintf(`{"role":"tool","tool_call_id":"call_%s","content":%s}`, id, result),
 		}
 	case "responses":
 		return []string{
 			fmt.Sprintf(`{"type":"message","role":"user","content":[{"type":"input_text","text":%s}]}`, say),
-			fmt.Sprintf(`{"type":"function_call","name":"bash","arguments":%s,"call_id":"call_%d"}`, call, i),
-			fmt.Sprintf(`{"type":"function_call_output","call_id":"call_%d","output":%s}`, i, result),
+			fmt.Sprintf(`{"type":"function_call","name":"bash","arguments":%s,"call_id":"call_%s"}`, call, id),
+			fmt.Sprintf(`{"type":"function_call_output","call_id":"call_%s","output":%s}`, id, result),
 		}
 	case "gemini":
 		return []string{
 			fmt.Sprintf(`{"parts":[{"text":%s}],"role":"user"}`, say),
-			fmt.Sprintf(`{"parts":[{"functionCall":{"id":"f_%d","name":"bash","args":{"command":%s}}}],"role":"model"}`, i, call),
-			fmt.Sprintf(`{"parts":[{"functionResponse":{"id":"f_%d","name":"bash","response":{"output":%s}}}],"role":"user"}`, i, result),
+			fmt.Sprintf(`{"parts":[{"functionCall":{"id":"f_%s","name":"bash","args":{"command":%s}}}],"role":"model"}`, id, call),
+			fmt.Sprintf(`{"parts":[{"functionResponse":{"id":"f_%s","name":"bash","response":{"output":%s}}}],"role":"user"}`, id, result),
 		}
 	}
 	panic("no such format: " + format)
@@ -76,7 +77,8 @@ func turn(format string, i int, say, call, result string) []string {
 var listOf = map[string]string{"claude": "messages", "chat": "messages", "responses": "input", "gemini": "contents"}
 
 // Plain is a body of about size bytes without an id: messages, 60 % of it, and tools, 30 %.
-// Set makes another conversation of it: the first message then has another id in its text.
+// Set makes another conversation of it: the first message then has another id in its text, and
+// so have the ids of its tool calls.
 func Plain(format, text string, size int) *Body { return holed(content(format, text, size, "")) }
 
 // content is such a body, with back behind its last member.
@@ -88,7 +90,7 @@ func content(format, text string, size int, back string) []byte {
 		if i == 0 {
 			say = begin(say)
 		}
-		for _, t := range turn(format, i, say, say, said(rng, text, min(size/8, 200+rng.IntN(4000)))) {
+		for _, t := range turn(format, i, say, said(rng, text, 80), said(rng, text, min(size/8, 200+rng.IntN(4000)))) {
 			n += len(t)
 			messages = append(messages, t)
 		}
@@ -131,6 +133,7 @@ var ends = map[string]string{
 type Body struct {
 	Bytes []byte
 	at    []int
+	lists int // where the tools end, behind which clients put their ids
 }
 
 // WithEnd is a body of about size bytes with an id behind its lists, in the member: of Claude
@@ -145,7 +148,7 @@ func WithEnd(member string, size int) *Body {
 }
 
 func holed(b []byte) *Body {
-	body := &Body{Bytes: b}
+	body := &Body{Bytes: b, lists: bytes.LastIndex(b, []byte(`],"max_tokens"`))}
 	for from := 0; ; {
 		i := bytes.Index(b[from:], []byte(hole))
 		if i < 0 {
@@ -160,5 +163,13 @@ func holed(b []byte) *Body {
 func (b *Body) Set(id string) {
 	for _, at := range b.at {
 		copy(b.Bytes[at:at+idLen], id)
+	}
+}
+
+// SetEnd puts it only where it stands behind the lists. A large body has hundreds of other
+// places, and to write these would be measured with what reads the end alone.
+func (b *Body) SetEnd(id string) {
+	for i := len(b.at) - 1; i >= 0 && b.at[i] > b.lists; i-- {
+		copy(b.Bytes[b.at[i]:b.at[i]+idLen], id)
 	}
 }

@@ -9,19 +9,26 @@ import (
 
 // Conversation are the bodies of the turns of one conversation, without an id. Each one
 // begins with all messages of the one before. The last one has about size bytes. Set makes
-// another conversation of it: the first message then has another id in its text.
+// another conversation of it, in which everything that the user says is something else.
 func Conversation(format string, turns, size int) []*Body {
+	return conversation(format, turns, size, 0, "")
+}
+
+// conversation is that, with only the last messages of each turn if window is not 0, and
+// with back behind the last member.
+func conversation(format string, turns, size, window int, back string) []*Body {
 	rng := rand.New(rand.NewPCG(uint64(size), 7))
 	list := tools(rng, "prose", size*3/10)
 	var messages []string
 	var bodies []*Body
 	for i := range turns {
-		say := said(rng, "prose", min(size/20+10, 50+rng.IntN(500)))
-		if i == 0 {
-			say = begin(say)
+		say := begin(said(rng, "prose", min(size/20+10, 50+rng.IntN(500))))
+		more := turn(format, i, say, said(rng, "code", 80), said(rng, "code", max(size*6/10/turns-500, 50)))
+		shown := append(messages[:len(messages):len(messages)], more[0])
+		if window > 0 {
+			shown = shown[max(0, len(shown)-window):]
 		}
-		more := turn(format, i, say, said(rng, "code", 80), said(rng, "code", max(size*6/10/turns-300, 50)))
-		bodies = append(bodies, holed(body(format, append(messages, more[0]), list, "")))
+		bodies = append(bodies, holed(body(format, shown, list, back)))
 		messages = append(messages, more...)
 	}
 	return bodies

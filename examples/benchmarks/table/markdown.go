@@ -15,8 +15,10 @@ import (
 //	…
 //	<!-- end -->
 //
-// The lines between are replaced. over adds by how much the library is slower than another,
+// The lines between are replaced. Behind <!-- machine --> they say where it was measured. over adds by how much the library is slower than another,
 // run by run. where takes only the rows with that value.
+var machine = regexp.MustCompile(`(?s)(<!-- machine -->\n).*?(<!-- end -->)`)
+
 var marker = regexp.MustCompile(`(?s)(<!-- table (\w+)([^>]*?) -->\n).*?(<!-- end -->)`)
 
 // renew returns a README with new tables.
@@ -50,7 +52,23 @@ func renew(readme string, res *results) (string, error) {
 	if n == 0 {
 		failed = errors.New("there is no table to renew")
 	}
+	out = machine.ReplaceAllString(out, "${1}"+strings.ReplaceAll(res.where(), "$", "$$")+"\n${2}")
 	return out, failed
+}
+
+// where is where and how often it was measured.
+func (res *results) where() string {
+	runs := 0
+	for _, rows := range res.rows {
+		for _, r := range rows {
+			for _, units := range r.of {
+				for _, v := range units {
+					runs = max(runs, len(v))
+				}
+			}
+		}
+	}
+	return fmt.Sprintf("Measured on: %s. Runs: %d.", strings.Join(res.machine, ", "), runs)
 }
 
 type table struct {

@@ -23,7 +23,9 @@ type param struct{ name, value string }
 // results are the rows of each benchmark, in the order in which they came.
 type results struct {
 	rows map[string][]*row
-	cpu  string // the line of the output that names the machine
+	// machine are the lines of the output that say where it was measured: the cores and the
+	// Go that run.sh tells, and the CPU.
+	machine []string
 }
 
 var (
@@ -38,8 +40,10 @@ func read(r io.Reader) (*results, error) {
 	in.Buffer(nil, 1<<20)
 	for in.Scan() {
 		text := in.Text()
-		if cpu, ok := strings.CutPrefix(text, "cpu: "); ok {
-			res.cpu = cpu
+		for _, prefix := range []string{"machine: ", "cpu: "} {
+			if v, ok := strings.CutPrefix(text, prefix); ok && !slices.Contains(res.machine, v) {
+				res.machine = append(res.machine, v)
+			}
 		}
 		if strings.HasPrefix(text, "--- FAIL") || strings.HasPrefix(text, "panic:") {
 			return nil, fmt.Errorf("a benchmark has failed: %s", text)
