@@ -7,10 +7,9 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// absence is how often an auth was away lately. An auth that is away for a
-// moment again and again would cost each of its sessions two switches every
-// time. So a session on a detour comes back at once after the first absence, and
-// later only to an auth that has been there for a while.
+// absence is how often an auth was away lately. If an auth is away often, each absence would
+// make each of its sessions switch twice. So a session on a detour comes back at once only
+// after the first absence. Later it comes back when the auth has been available for a while.
 type absence struct {
 	count int
 	until time.Time // reported to be away until then
@@ -18,16 +17,14 @@ type absence struct {
 }
 
 const (
-	// steadyFirst is how long an auth must have been there after its second
-	// absence. Each further absence doubles that, up to a prompt cache's life.
+	// steadyFirst is how long an auth must have been available after its second absence. Each
+	// further absence doubles that, up to the life of a prompt cache.
 	steadyFirst = 30 * time.Second
-	// maxAbsences bounds what is known. Beyond it the auth whose absence is the
-	// oldest is forgotten.
+	// maxAbsences bounds the absences that are kept. Beyond it the oldest is forgotten.
 	maxAbsences = 1024
 )
 
-// absences are those of all auths that were away lately. They are known in this
-// process only.
+// absences holds all auths that were away lately. It is known in this process only.
 type absences struct {
 	gone nameSet // were away and have not been seen since
 	mu   sync.Mutex
@@ -39,14 +36,14 @@ func (s *absences) init() {
 	s.lru, _ = simplelru.NewLRU(maxAbsences, func(old string, _ absence) { s.gone.set(old, false) }) // the size is positive: no error
 }
 
-// away says that an auth was away when a request came for it.
+// away records that an auth was away when a request came for it.
 func (s *absences) away(auth string, warm time.Duration) {
 	s.change(auth, warm, func(v *absence, now time.Time) {
 		v.last = now
 	})
 }
 
-// failed says that an auth has failed and is away for the next wait.
+// failed records that an auth has failed and is away for wait.
 func (s *absences) failed(auth string, wait, warm time.Duration) {
 	s.change(auth, warm, func(v *absence, now time.Time) {
 		if until := now.Add(wait); until.After(v.until) {
@@ -55,7 +52,7 @@ func (s *absences) failed(auth string, wait, warm time.Duration) {
 	})
 }
 
-// there says that an auth was there when a request came for it.
+// there records that an auth was available when a request came for it.
 func (s *absences) there(auth string) {
 	if !s.gone.has(auth) {
 		return
@@ -88,8 +85,8 @@ func (s *absences) change(auth string, warm time.Duration, do func(v *absence, n
 	}
 }
 
-// unsteady reports whether an auth that is there again was away too often to
-// come back to it already.
+// unsteady reports whether an auth that is available again was away so often that its sessions
+// do not come back yet.
 func (s *absences) unsteady(auth string, warm time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

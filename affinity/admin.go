@@ -9,7 +9,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// admin is the store as its administrator sees it.
+// admin returns the store as a cache.Admin.
 func (k *core) admin() (cache.Admin, error) {
 	if a, ok := k.store.(cache.Admin); ok {
 		return a, nil
@@ -17,7 +17,7 @@ func (k *core) admin() (cache.Admin, error) {
 	return nil, fmt.Errorf("affinity: the Store is no cache.Admin: %w", errors.ErrUnsupported)
 }
 
-// Look tells where a request's session is bound. It calls no balancer, renews no
+// Look returns the auth that a request's session is bound to. It calls no balancer, renews no
 // binding and changes nothing else.
 func (a *Affinity[T]) Look(ctx context.Context, r Request) (auth string, bound bool, err error) {
 	o := a.conf.Load()
@@ -49,12 +49,11 @@ func (a *Affinity[T]) InvalidateSession(ctx context.Context, r Request) (bool, e
 	return store.InvalidateSession(ctx, o.where(&r).scope, keysOf(&id))
 }
 
-// InvalidateAuth takes an auth, which was removed or has lost its credential,
-// from all sessions that are bound to it, and returns how many there were. Their
-// next requests move. All else that is known of the auth is forgotten: what Owns
-// has recorded, its speed, that it was drained, and that sessions were served there while
-// their own auth was away. What it was sent (Options.Loads) stays. That costs a look at all
-// sessions that are in trouble.
+// InvalidateAuth unbinds all sessions from an auth that was removed or has lost its
+// credential, and returns how many there were. Their next requests move. Everything else that
+// is known of the auth is forgotten: what Owns has recorded, its speed, that it was drained,
+// and that it is a detour of sessions. What it was sent (Options.Loads) stays. The call
+// examines all sessions that an auth has failed.
 func (k *core) InvalidateAuth(ctx context.Context, name string) (int, error) {
 	store, err := k.admin()
 	if err != nil {
@@ -71,11 +70,10 @@ func (k *core) InvalidateAuth(ctx context.Context, name string) (int, error) {
 	}))
 }
 
-// Drain says whether an auth is to run dry. Sessions that are bound to it stay,
-// and requests that name state of it still go there. All others go elsewhere,
-// unless there is no other auth. When [Affinity.Bound] says 0, or when it has
-// taken long enough, remove the auth from the candidates and call InvalidateAuth,
-// which also ends the draining.
+// Drain says whether an auth is to be drained. Sessions that are bound to it stay, and
+// requests that name state of it still go there. All others go elsewhere, unless there is no
+// other auth. When [Affinity.Bound] returns 0, or after a time of your choice, remove the auth
+// from the candidates and call InvalidateAuth, which also ends the draining.
 func (k *core) Drain(name string, on bool) { k.drained.set(name, on) }
 
 // Bound returns how many sessions are bound to an auth.
@@ -87,9 +85,9 @@ func (k *core) Bound(ctx context.Context, name string) (int, error) {
 	return store.CountAuth(ctx, name)
 }
 
-// Sessions returns how many sessions are bound to each auth that has any; expired ones
-// that were not freed yet count. A Store of the caller's must be a *cache.Memory or have
-// its method Counts, or else the error is errors.ErrUnsupported.
+// Sessions returns how many sessions are bound to each auth that has any. Expired ones that
+// were not freed yet count. Options.Store must be a *cache.Memory or have its method Counts,
+// or else the error is errors.ErrUnsupported.
 func (k *core) Sessions() (map[string]int, error) {
 	if s, ok := k.store.(interface{ Counts() map[string]int }); ok {
 		return s.Counts(), nil
@@ -97,11 +95,10 @@ func (k *core) Sessions() (map[string]int, error) {
 	return nil, fmt.Errorf("affinity: the Store does not count its sessions: %w", errors.ErrUnsupported)
 }
 
-// Back says that an auth can serve again, before the time is over for which it
-// wanted to be left alone: a quota was raised, a credential renewed. Sessions
-// that left the auth alone, because of what was reported, come back. It costs a
-// look at all sessions that are in trouble. What Options.State says of the auth
-// is the host's own matter.
+// Back says that an auth can serve again before the time is over for which it was to be
+// avoided, for example because a quota was raised or a credential renewed. Sessions that avoid
+// the auth because of reported results come back. The call examines all sessions that an auth
+// has failed. It does not change what Options.State returns for the auth.
 func (k *core) Back(ctx context.Context, name string) error {
 	k.speeds.forget(name)
 	k.absences.forget(name)
@@ -116,10 +113,10 @@ func (k *core) Back(ctx context.Context, name string) error {
 	})
 }
 
-// RenameAuth says that an auth has another name from now on. Its sessions stay,
-// and so does what is known of it. It returns how many bound sessions it has.
-// A pick that is under way may still bind a session to the old name. A pick of
-// before the rename reports on a detour, or on a speed, for the old name.
+// RenameAuth gives an auth another name. Its sessions stay, and so does what is known of it.
+// RenameAuth returns how many sessions are bound to the auth. A pick that is under way may
+// still bind a session to the old name. If a pick was made before the rename, its reports on a
+// detour or on a speed are for the old name.
 func (k *core) RenameAuth(ctx context.Context, from, to string) (int, error) {
 	if to == "" {
 		return 0, errors.New("affinity: RenameAuth to an empty name")

@@ -14,8 +14,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// Affinity holds the bindings of a gateway's sessions to auths of type T. Any
-// number of goroutines may use it.
+// Affinity binds the sessions of a gateway to auths of type T. Any number of goroutines may
+// use it.
 type Affinity[T any] struct {
 	core
 	name     func(T) string
@@ -24,9 +24,9 @@ type Affinity[T any] struct {
 	visits   sync.Pool  // of *visit[T]
 }
 
-// New makes an Affinity. name gives an auth its lasting name: unique over all
-// pools, not empty, the same after a restart or a reload, safe to log. Errors name
-// the option that is wrong.
+// New makes an Affinity. name returns the lasting name of an auth: unique over all pools, not
+// empty, the same after a restart or a reload, safe to log. An error names the option that is
+// wrong.
 func New[T any](name func(T) string, o *Options[T]) (*Affinity[T], error) {
 	if name == nil {
 		return nil, errors.New("affinity: no function that names an auth")
@@ -48,7 +48,7 @@ func New[T any](name func(T) string, o *Options[T]) (*Affinity[T], error) {
 	return a, nil
 }
 
-// use makes settings the ones in force.
+// use puts settings into force.
 func (a *Affinity[T]) use(s *settings[T]) {
 	if s.balance != BalanceOff && s.loads == nil {
 		s.loads = &a.loads
@@ -57,29 +57,30 @@ func (a *Affinity[T]) use(s *settings[T]) {
 	a.conf.Store(s)
 }
 
-// Pick chooses the auth for a request among candidates: all auths that serve this
-// kind of request, also those that are away for a moment. Options.State says who
-// may serve now.
+// Pick chooses the auth for a request among candidates. These are all auths that serve this
+// kind of request, even if they are away for a moment; Options.State says which of them may
+// serve now.
 //
-// A session whose auth may serve gets that auth, and next is not called. If the
-// auth is away the session takes a detour; if the auth is full or slow another
-// one serves this request; if the auth is unfit or no candidate the session moves.
-// A session that is not bound is bound to what next chooses, unless another
-// request of the session was faster: then to the auth of that one. A request
-// without a session gets what next chooses, and nothing is bound.
+// If the session's auth may serve, Pick chooses it and does not call next. If that auth is
+// away, the session takes a detour. If it is full or slow, another one serves this request. If
+// it is unfit or no candidate, the session moves. A session that is not bound is bound to the
+// auth that next chooses, or to the auth of another request of the session that was bound
+// first. For a request without a session next chooses, and nothing is bound.
 //
-// next is the host's balancer. It is called at most once, with no lock held, with
-// at least one candidate, and only with candidates that may serve. Its error is
-// Pick's error, and then nothing was bound; but a session that could have stayed
-// (Options.Failback, ColdAnew) stays. If nobody may serve, next is not called and
-// the error is a [NoAuthError]. What next returns is taken at its word, also if it
-// is no candidate. It is not taken if another request of the session was faster: the
-// pick has another Auth then, and a balancer that counts its choices is to be told.
-// Of 128 candidates or more a pick that has to look at others than the session's own looks
-// at 64 that it draws, and at all of them once in a second for each pool and model. So an
-// auth of a higher tier that is fit again may be overlooked for a second.
-// Two candidates of the same name are an error if next chooses one of them. With an
-// error the Pick is zero; Options.OnEvent is told why. If [WithRequest] or [WithPick] made
+// next is the host's balancer. It is called at most once, with no lock held, with at least one
+// candidate, and only with candidates that may serve. If next returns an error, Pick returns
+// that error and binds nothing; but a session that could have stayed (Options.Failback,
+// ColdAnew) stays. If no auth may serve, next is not called and the error is a [NoAuthError].
+// The auth that next returns is used, even if it is no candidate. It is not used if another
+// request of the session was bound first: Pick.Auth is then another one, and a balancer that
+// counts its choices has to be told.
+//
+// If there are 128 candidates or more, and the session's own auth does not decide, Pick
+// examines a random sample of 64. Once a second for each pool and model it examines all. So it
+// may overlook for a second that an auth of a higher tier is fit again.
+//
+// It is an error if next chooses a candidate that has the same name as another one. After an
+// error the Pick is zero, and Options.OnEvent is told why. If [WithRequest] or [WithPick] made
 // ctx, [PickFrom] returns the pick afterwards.
 func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next selector.Func[T]) (p Pick[T], err error) {
 	err = a.pick(ctx, &r, candidates, next, &p)
@@ -108,7 +109,7 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 		f.lane = id.Lane() != (sessionid.Key{})
 		f.known, f.err = a.find(ctx, r, &at.scope, &id, b)
 		if byContent(&id) {
-			f.session = *b // a side request's pick forgets it
+			f.session = *b // the pick of a side request drops it
 			a.doubt(&at.scope, &id, b.Shared)
 			if !r.Side && r.Force == "" && a.apart(ctx, &id, b) {
 				f.known, f.apart, f.session = false, true, *b
@@ -140,14 +141,14 @@ type found struct {
 	session cache.Binding
 	known   bool
 	apart   bool  // it is one of many that begin alike, and gets a session of its own
-	err     error // the store is away
+	err     error // the store has failed
 	lane    bool  // a subagent has sent the request
-	own     int   // the candidate that the session is bound to, -1 if the host was not asked about it
+	own     int   // the candidate that the session is bound to, -1 if State was not called for it
 	state   State // of that
 }
 
-// find looks the session up. A side request changes nothing by that, nor does a
-// request that names its auth.
+// find looks the session up. For a side request, and for one that names its auth, the lookup
+// changes nothing.
 func (a *Affinity[T]) find(ctx context.Context, r *Request, scope *cache.Scope, id *sessionid.ID, b *cache.Binding) (known bool, err error) {
 	switch {
 	case a.closed.Load():
@@ -165,8 +166,8 @@ func (a *Affinity[T]) find(ctx context.Context, r *Request, scope *cache.Scope, 
 	return a.findBySummary(ctx, r, scope, id, b)
 }
 
-// shortest serves the usual case: a session without any trouble, bound to an auth
-// that is fit. In all other cases it notes what it has learned of that auth.
+// shortest serves the usual case: a session that no auth has failed, bound to an auth that is
+// fit. In all other cases it records in f what it has learned of that auth.
 func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *where, f *found, candidates []T, p *Pick[T]) bool {
 	b := &p.visitor.binding
 	own := 0
@@ -242,7 +243,8 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 	return made, err
 }
 
-// arrive notes what a decision says of the request and of the session that was found.
+// arrive records in the decision what is known of the request and of the session that was
+// found.
 func (v *visit[T]) arrive(f *found) {
 	d := &v.p.Decision
 	d.Age, d.Idle, d.Candidates = f.session.Age, f.session.Idle, len(v.auths)
@@ -251,7 +253,7 @@ func (v *visit[T]) arrive(f *found) {
 	}
 }
 
-// decide chooses the way of a request.
+// decide chooses the auth of a request.
 func (v *visit[T]) decide(f *found) error {
 	if byContent(&v.id) {
 		v.asked = &asked{id: v.id, end: v.id.End(), opening: !f.known || f.session.Opening}
@@ -294,8 +296,8 @@ func (v *visit[T]) decide(f *found) error {
 	return v.place(why)
 }
 
-// alone serves a request that has no session, or whose session cannot be looked up
-// because the store is away.
+// alone serves a request that has no session, or whose session cannot be looked up because the
+// store has failed.
 func (v *visit[T]) alone() error {
 	if i := v.began(); i >= 0 {
 		v.serve(v.at(i), OutcomeNone, ReasonPrefix, cache.Binding{}, false)
@@ -309,9 +311,9 @@ func (v *visit[T]) alone() error {
 	return nil
 }
 
-// Close frees the bindings, unless they are in a Store of the caller's. After it
-// the balancer chooses for every request and nothing is bound. Close may be called
-// any number of times. It returns nil.
+// Close frees the bindings, unless they are in Options.Store. After Close the balancer chooses
+// for every request and nothing is bound. Close may be called any number of times. It returns
+// nil.
 func (a *Affinity[T]) Close() error {
 	a.closed.Store(true)
 	if a.memory != nil {

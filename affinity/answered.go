@@ -12,7 +12,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// asked is a request whose session only its content names, until its answer is
+// asked is a request whose session is identified only by its content, until its answer is
 // known.
 type asked struct {
 	id  sessionid.ID
@@ -23,15 +23,15 @@ type asked struct {
 	opening bool          // nothing before this request is known of that session
 }
 
-// mostTries is how often one opening is taken for one that was sent again, while no
-// answer to it is known. A host that hands answers back can tell the sessions apart
-// later, so the next ones are conversations of their own: a thousand that begin alike
-// at one moment are spread.
+// mostTries is how many requests with the same opening count as repetitions of one, while no
+// answer to it is known. A host that calls Answered can tell the sessions apart later, so each
+// further one is a conversation of its own: a thousand that begin alike at one moment are
+// spread.
 const mostTries = 8
 
-// apart makes a request that is one of many equal openings one of a new session. That
-// is found by nothing but the answers. A session in trouble is sent again for that
-// reason.
+// apart gives a request that is one of many equal openings a new session, which is found only
+// by its answers. It does not if an auth has failed the session: then its requests are
+// repeated for that reason.
 func (k *core) apart(ctx context.Context, id *sessionid.ID, b *cache.Binding) bool {
 	if !b.Opening || b.Asked <= mostTries || !b.Bound() || b.Memo != "" || !k.answers.Load() || !byContent(id) {
 		return false
@@ -44,35 +44,34 @@ func (k *core) apart(ctx context.Context, id *sessionid.ID, b *cache.Binding) bo
 	return true
 }
 
-// anyKey is a key that nothing else has.
+// anyKey returns a random key, which nothing else has.
 func anyKey() (k cache.Key) {
 	binary.LittleEndian.PutUint64(k[:8], rand.Uint64())
 	binary.LittleEndian.PutUint64(k[8:], rand.Uint64()|1)
 	return k
 }
 
-// byContent reports whether only the content names the session.
+// byContent reports whether only the content identifies the session.
 func byContent(id *sessionid.ID) bool {
 	return len(id.Names()) == 0 && id.End() != sessionid.Key{}
 }
 
-// Answered says what the upstream has answered, as [sessionid.ReadAnswer] or a
-// [sessionid.AnswerWriter] has read it. Call it when the answer has ended, before or
-// after Report, from any goroutine, with a context that outlives the request. Call it
-// for every answer or for none. A second answer of one pick belongs to the session of
-// the first.
+// Answered records the upstream's answer, as [sessionid.ReadAnswer] or a
+// [sessionid.AnswerWriter] has read it. Call it when the answer has ended, before or after
+// Report, from any goroutine, with a context that outlives the request. Call it for every
+// answer or for none. A second answer of one pick belongs to the session of the first.
 //
-// Two conversations that begin with the same words are one request; their answers
-// differ. With the answers, each of them goes on in a session of its own, and an
-// equal first request whose answer is known is a new conversation. Without them both
-// share a session until they part. A history that the client has rewritten is found
-// by what an answer said, too, also if the client has put a summary that was answered
-// inside a text of its own. It costs a session of content a few keys. A session with an
-// id of its own needs none.
+// Two conversations that begin with the same words have equal first requests, but their
+// answers differ. With Answered each of them continues in a session of its own, and a first
+// request is a new conversation if an equal one was answered already. Without it both share a
+// session until they differ. A history that the client has rewritten is found by its answers,
+// too, even if the client has put a summary that was answered inside a text of its own. A
+// session that is identified by its content needs a few more keys for this, and a session with
+// an id needs none.
 //
-// Answered also does what Owns does for the state that the answer names. An answer that
-// is not whole does nothing else, because the client may ask again. Nor does the answer
-// to a Force, or to a Side request that begins a conversation.
+// Answered also calls Owns for the state that the answer names. It does nothing else for an
+// incomplete answer, because the client may repeat the request, for the answer to a request
+// with Force, and for the answer to a Side request that begins a conversation.
 func (p Pick[T]) Answered(ctx context.Context, a sessionid.Answer) error {
 	v := &p.visitor
 	if v.core == nil || p.Decision.Auth == "" {
@@ -98,14 +97,14 @@ func (p Pick[T]) Answered(ctx context.Context, a sessionid.Answer) error {
 	return errors.Join(failed, v.core.answered(ctx, v, p.Decision.Auth, keys, ids, passages))
 }
 
-// answered binds the keys of an answer to the session of its request. If that is an
-// opening which had another answer already, the answer is another conversation's,
-// which gets a session without an auth: its next request is placed by the balancer.
+// answered binds the keys of an answer to the session of its request. If the request is an
+// opening that had another answer already, the answer is of another conversation. That one
+// gets a session without an auth, and the balancer chooses for its next request.
 func (k *core) answered(ctx context.Context, v *visitor, auth string, keys, ids, passages []cache.Key) error {
 	q := v.asked
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	side := v.binding.Gen == 0 // results of it concern nobody
+	side := v.binding.Gen == 0 // its results change no session
 	if q.session.Gen == 0 || side && q.opening {
 		return nil
 	}
@@ -147,17 +146,16 @@ func (k *core) answered(ctx context.Context, v *visitor, auth string, keys, ids,
 	return err
 }
 
-// Owns records that the auth of this pick holds state that a later request may
-// name. name and id are those of sessionid.OwnerKey, for example
-// "previous_response_id" and the id of the response that came back. The record
-// lives as long as an idle session does. It takes no room from sessions. An id
-// that is none is ignored; so, in effect, is a name that no request has. State that
-// stands for the messages before it, as a response does, also leads to the session. A
-// host that calls Answered need not call Owns.
+// Owns records that the auth of this pick has state that a later request may name. name and id
+// are those of sessionid.OwnerKey, for example "previous_response_id" and the id of the
+// response that came back. The record expires as an idle session does. It does not count
+// against the limit of sessions. An invalid id is ignored, and a name that no request uses has
+// no effect. State that represents the messages before it, as a response does, also identifies
+// the session. A host that calls Answered need not call Owns.
 func (p Pick[T]) Owns(ctx context.Context, name, id string) error {
 	return p.Answered(ctx, sessionid.StateAnswer(name, id))
 }
 
-// ownerScope is where owners are noted. State belongs to a tenant and a pool, not
-// to a model.
+// ownerScope is the scope in which owners are recorded. State belongs to a tenant and a pool,
+// not to a model.
 func ownerScope(s cache.Scope) cache.Scope { return cache.Scope{Tenant: s.Tenant, Pool: s.Pool} }

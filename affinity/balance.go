@@ -12,50 +12,49 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// Balance says whether an Affinity evens out the load of its auths, by what it measures
-// itself: the tokens of the prompts that each was sent (Options.Loads). The host's balancer
-// is then called with the one auth that is to be chosen. It is not called for a session that
-// is moved for load, nor where a prompt goes that begins like another one.
+// Balance says whether an Affinity evens out the load of its auths. It measures the load
+// itself: the prompt tokens that each auth was sent (Options.Loads). The host's balancer is
+// then called with the one auth that is to be chosen. It is not called if a session is moved
+// for load, or if the auth is chosen because it was sent a prompt with the same beginning.
 //
-// An auth that is new has been sent nothing, so most new sessions go there until it has
-// caught up with what the others were sent in the last half hour. To begin slowly, give it
-// a small State.Share. What it costs for each request is in the benchmarks: go test ./affinity
-// -run '^$' -bench ManyAuths.
+// A new auth has been sent nothing, so it gets most new sessions until it has been sent as
+// much as the others in the last half hour. To begin slowly, give it a small State.Share. The
+// benchmarks measure the cost for each request: go test ./affinity -run '^$' -bench ManyAuths.
 type Balance uint8
 
 const (
-	// BalanceOff: the host's balancer places sessions.
+	// BalanceOff: the host's balancer chooses for new sessions.
 	BalanceOff Balance = iota
 	// BalanceNew: a new session goes to the auth that was sent the least, and so does one
-	// whose prompt cache is cold. Before that, it goes where a prompt that begins alike was
-	// sent lately, if no more than two auths have had such a one, and that auth has not much
-	// more to do than others. A host need not set ColdAnew. None of this costs a prompt
-	// cache.
+	// whose prompt cache is cold. If an auth was lately sent a prompt with the same beginning,
+	// the session goes there instead, provided that at most two auths were sent such prompts
+	// and that auth has not much more load than others. A host need not set ColdAnew. No
+	// session loses a warm prompt cache.
 	BalanceNew
-	// BalanceMoving: besides, sessions are moved whose prompt is still short and whose auth
-	// was sent more than its share, with ReasonLoad. Each such move costs one uncached
-	// prompt. All of them together cost at most two of a hundred prompt tokens; on real
-	// traffic over 8 auths it was 0.1 to 0.4 of a hundred (examples/replay). Of 25 requests
-	// of a pool and model one moves its session, at most. A session that is nearly all that
-	// its auth has to do stays, and so does every session with a request of a subagent, or
-	// with one that names state of an auth.
+	// BalanceMoving: as BalanceNew, and sessions with a short prompt are moved, with
+	// ReasonLoad, if their auth was sent more than its share. Each such move costs one
+	// uncached prompt. All of them together cost at most 2 % of the prompt tokens; on real
+	// traffic over 8 auths it was 0.1 % to 0.4 % (examples/replay). Of 25 requests of a pool
+	// and model at most one moves its session. A session stays if it is nearly all of its
+	// auth's load. It is not moved with a request of a subagent, or with one that names state
+	// of an auth.
 	BalanceMoving
 )
 
 var balanceNames = [...]string{"off", "new", "moving"}
 
-// String is the balance in lower case.
+// String returns the balance in lower case.
 func (b Balance) String() string { return nameOf(balanceNames[:], int(b)) }
 
 const (
 	nearWeighs = 1.0 // tokens of the last seconds, against
 	longWeighs = 4.0 // those of the last hour
-	prefixLoad = 1.2 // times the mean that an auth may have where a prompt that begins alike is drawn
+	prefixLoad = 1.2 // times the mean that an auth may have to get a prompt with the same beginning
 	coldStays  = 0.8 // times the mean up to which a cold session stays
 	leastShare = 1e-6
 )
 
-// load is what a candidate was sent, in relation to its share.
+// load returns what a candidate was sent, relative to its share.
 func (c *candidates[T]) load(i int) selector.Load {
 	s := c.judge(i)
 	if !s.weighed {
@@ -68,7 +67,7 @@ func (c *candidates[T]) load(i int) selector.Load {
 	return s.sent
 }
 
-// share is State.Share, 1 if that is no share.
+// share returns State.Share, or 1 if that is no positive number.
 func (s *State) share() float64 {
 	if s.Share > 0 && isLoad(s.Share) {
 		return max(s.Share, leastShare)
@@ -76,7 +75,7 @@ func (s *State) share() float64 {
 	return 1
 }
 
-// field are the auths of a level, and what they were sent.
+// field sums up the auths of a level and what they were sent.
 type field struct {
 	level
 	auths        int
@@ -84,7 +83,7 @@ type field struct {
 	least        float64 // the least recent
 }
 
-// weigh looks at the candidates of a level, but for one, that may be chosen.
+// weigh sums up the candidates of a level that may be chosen, except one.
 func (c *candidates[T]) weigh(l level, without int) (f field) {
 	f = field{level: l, least: math.Inf(1)}
 	shares := 0.0
@@ -106,27 +105,28 @@ func (c *candidates[T]) weigh(l level, without int) (f field) {
 	return f
 }
 
-// score is how much an auth has to do, as selector.LeastRecentTokens measures it, with so many tokens more. They do not count as of
-// the last seconds: for an auth of a small share one prompt is much in so short a time.
+// score is the load of an auth with more tokens added, as selector.LeastRecentTokens measures
+// it. The added tokens do not count as those of the last seconds: for an auth with a small
+// share one prompt is much in so short a time.
 func (f *field) score(l selector.Load, more float64) (score float64) {
 	if f.near > 0 {
 		score += nearWeighs * l.Near / f.near
 	}
 	if f.recent > 0 {
 		score += longWeighs * (l.Recent + more) / f.recent
-	} else { // nobody was sent anything
+	} else { // no auth was sent anything
 		score += more
 	}
 	return score
 }
 
-// scoreWith is the score of a candidate if it gets this request.
+// scoreWith returns the score of a candidate if it gets this request.
 func (c *candidates[T]) scoreWith(f *field, i int) float64 {
 	return f.score(c.load(i), c.tokens/c.candidate(i).state.share())
 }
 
-// lightest is the candidate of a level that has the least to do, -1 if none may be
-// chosen. Of equals a number of the request's draws one.
+// lightest returns the candidate of a level with the least load, -1 if none may be chosen. Of
+// equal ones it takes one that depends on the request's tie.
 func (c *candidates[T]) lightest(l level, without int, below float64) int {
 	if l.rank == rankNone || !c.spread {
 		return -1
@@ -149,8 +149,8 @@ func (c *candidates[T]) lightest(l level, without int, below float64) int {
 	return best
 }
 
-// lighter is the candidate to which a session is to be moved, that could stay where it
-// is, or -1. It takes what the move costs from what may be spent.
+// lighter returns the candidate to which a session that could stay is to be moved, or -1. It
+// charges the cost of the move to the budget for moves.
 func (v *visit[T]) lighter(bound int) int {
 	if v.o.balance != BalanceMoving || v.r.Side || !v.movable() {
 		return -1
@@ -169,24 +169,24 @@ func (v *visit[T]) lighter(bound int) int {
 	return i
 }
 
-// light reports whether an auth has so little to do that a cold session stays.
+// light reports whether an auth has so little load that a cold session stays.
 func (v *visit[T]) light(bound int, all *level) bool {
 	f := v.weigh(*all, -1)
 	return all.has(v.candidate(bound)) && v.load(bound).Recent <= coldStays*f.recent
 }
 
-// alone reports whether a session is what its auth has to do: it would take the load along.
+// alone reports whether a session is nearly all of its auth's load: a move would move the load
+// with it.
 func alone(here *selector.Load, b *cache.Binding) bool {
 	return here.Main == number(b.Session) && here.MainShare > moveAlone
 }
 
-// movable reports whether a session can be moved with this request. A subagent's prompt
-// says nothing of what the session's costs, and what one auth holds stays where it is.
+// movable reports whether a session can be moved with this request. A subagent's prompt does
+// not show the cost of the session's prompt, and state stays at its auth.
 func (v *visit[T]) movable() bool { return v.id.Lane() == (sessionid.Key{}) && len(v.id.Owners()) == 0 }
 
-// uneven reports whether a session that is bound to an auth that can serve may have to
-// leave it, for what Options.Balance says: because its prompt cache is cold, or for load.
-// It looks at no other auth.
+// uneven reports whether Options.Balance may move a session whose auth can serve: because its
+// prompt cache is cold, or for load. It examines no other auth.
 func (a *Affinity[T]) uneven(o *settings[T], r *Request, at *where, f *found, b *cache.Binding) bool {
 	own := &f.state
 	if r.Side {
@@ -209,8 +209,8 @@ func (a *Affinity[T]) uneven(o *settings[T], r *Request, at *where, f *found, b 
 	return t.worth(here.Recent/own.share(), t.size(r.Tokens, len(r.Body)))
 }
 
-// began is the candidate that was sent a prompt lately that begins as this one does. It is
-// -1 if there is none, or all of them have enough to do.
+// began returns the candidate that was lately sent a prompt with the same beginning. It is -1
+// if there is none, or if all of them have too much load.
 func (v *visit[T]) began() int {
 	if !v.spread || v.r.Side {
 		return -1
@@ -239,8 +239,8 @@ func (v *visit[T]) began() int {
 	return -1
 }
 
-// draw makes the number by which one of several auths is drawn that have the same to do,
-// and notes what there is to do.
+// draw sets what Options.Balance needs: the tokens of the request, and the tie that decides
+// between auths with equal loads.
 func (v *visit[T]) draw(f *found) {
 	if v.tokens = float64(v.r.Tokens); v.o.loads != nil {
 		v.tokens = v.traffics.at(v.scope.Pool, v.model).size(v.r.Tokens, len(v.r.Body))
@@ -248,7 +248,7 @@ func (v *visit[T]) draw(f *found) {
 	if v.o.balance == BalanceOff {
 		return
 	}
-	v.spread = !v.lookedUp.Away && f.err == nil // or else replicas must agree, and each knows only what it has sent itself
+	v.spread = !v.lookedUp.Away && f.err == nil // otherwise replicas must agree, but each knows only what it has sent itself
 	switch {
 	case v.id.IsZero() || v.r.Off:
 		v.tie = uint64(v.now)
@@ -257,13 +257,14 @@ func (v *visit[T]) draw(f *found) {
 	}
 }
 
-// prefixes are how this request's prompt begins, in its scope, the shortest first.
+// prefixes returns digests of the beginnings of this request's prompt, in its scope, the
+// shortest first.
 func (v *visit[T]) prefixes() []uint64 {
 	if !v.cut {
 		v.cut = true
 		v.begins = sessionid.Prefixes(nil, v.r.Body)
 		in := v.scope
-		in.Model = v.model // that the prompt cache belongs to, whatever the session is bound for
+		in.Model = v.model // a prompt cache belongs to a model, whatever the session's scope is
 		scope := placement(&in, cache.Key{})
 		for i := range v.begins {
 			v.begins[i] ^= scope
@@ -272,7 +273,7 @@ func (v *visit[T]) prefixes() []uint64 {
 	return v.begins
 }
 
-// noteBegin remembers where a prompt was sent, for others that begin alike.
+// noteBegin records where a prompt was sent, for others with the same beginning.
 func (v *visit[T]) noteBegin() {
 	d, t := &v.p.Decision, v.p.visitor.ticket
 	if v.o.balance == BalanceOff || v.r.Side || t == nil || t.sent == nil {

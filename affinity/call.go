@@ -5,11 +5,10 @@ import (
 	"sync"
 )
 
-// call is one request on its way through a host that hands on a context and
-// nothing else.
+// call is one request in a host that passes on a context and nothing else.
 type call struct {
 	request Request
-	bare    bool // it has no request, and only takes the pick
+	bare    bool // it has no request, and only stores the pick
 
 	mu   sync.Mutex
 	pick any // *Pick[T], the last one
@@ -17,13 +16,13 @@ type call struct {
 
 type callKey struct{}
 
-// callOf is the call in a context, nil if there is none.
+// callOf returns the call in a context, nil if there is none.
 func callOf(ctx context.Context) *call {
 	c, _ := ctx.Value(callKey{}).(*call)
 	return c
 }
 
-// made notes a pick, or that the last one was refused.
+// made stores a pick in the call of ctx, or nothing if the pick was refused.
 func made[T any](ctx context.Context, p *Pick[T], err error) {
 	c := callOf(ctx)
 	if c == nil {
@@ -37,23 +36,22 @@ func made[T any](ctx context.Context, p *Pick[T], err error) {
 	}
 }
 
-// WithRequest puts a request into a context, for hosts whose balancer gets a
-// context and nothing else: [Selector.Select] finds the request there, and
-// [PickFrom] the pick.
+// WithRequest returns a context with a request, for hosts whose balancer gets a context and
+// nothing else. [Selector.Select] takes the request from the context, and [PickFrom] returns
+// the pick.
 func WithRequest(ctx context.Context, r Request) context.Context {
 	return context.WithValue(ctx, callKey{}, &call{request: r})
 }
 
-// WithPick makes a context that takes the pick: [PickFrom] returns it later, with this
-// context or one made of it. It is for hosts that hand the request to Pick themselves, and
-// report where nothing but a context comes along.
+// WithPick returns a context in which Pick stores its pick. [PickFrom] returns it for this
+// context and for those derived from it. It is for hosts that pass the request to Pick
+// themselves, and report where they have nothing but a context.
 func WithPick(ctx context.Context) context.Context {
 	return context.WithValue(ctx, callKey{}, &call{bare: true})
 }
 
-// PickFrom returns the last pick that was made with this context, in whatever way,
-// to report how the request went. ok is false if there is none of this type, or if
-// the last one was refused.
+// PickFrom returns the last pick that was made with this context, for reporting the result of
+// the request. ok is false if there is none of this type, or if the last one was refused.
 func PickFrom[T any](ctx context.Context) (p Pick[T], ok bool) {
 	c := callOf(ctx)
 	if c == nil {

@@ -2,7 +2,7 @@ package affinity
 
 import "github.com/llmaffinity/llmaffinity/selector"
 
-// rank is how much an auth is wanted for a request, the best first.
+// rank is how suitable an auth is for a request, the best first.
 type rank uint8
 
 const (
@@ -10,15 +10,15 @@ const (
 	rankBusy
 	rankSlow
 	rankDrained
-	rankFailed // has failed the session lately: better than nobody
+	rankFailed // has failed the session lately: better than no auth
 	rankNone   // may not serve
 )
 
-// candidate is what one pick knows of one auth.
+// candidate is one auth as one pick sees it.
 type candidate struct {
 	name   string
 	state  State
-	asked  bool // state is what the host says
+	asked  bool // state was set by Options.State
 	judged bool // rank is known
 	rank   rank
 
@@ -26,22 +26,22 @@ type candidate struct {
 	sent    selector.Load
 }
 
-// level is where new sessions are placed: the best rank that there is among the
-// candidates, in it the highest tier, and the mean load of those.
+// level describes the candidates among which new sessions are placed: those of the best rank,
+// and of these the ones of the highest tier. mean is their mean load.
 type level struct {
 	rank rank
 	tier int
 	mean float64
 
-	sample *sample // that the level was found in; nil: all candidates
+	sample *sample // the candidates that were examined; nil if all were
 }
 
 func (l *level) has(s *candidate) bool { return s.rank == l.rank && s.state.Tier == l.tier }
 
-// sampled is how many of many candidates are looked at.
+// sampled is how many candidates a pick examines if there are many.
 const sampled = 64
 
-// sample are the indices of candidates that are looked at.
+// sample holds the indices of the candidates that are examined.
 type sample struct {
 	n  int
 	at [sampled]int32

@@ -7,24 +7,24 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// candidates are what one pick knows of all of them. The host is asked about each
-// of them at most once.
+// candidates is what one pick knows of all candidates. Options.State is called at most once
+// for each of them.
 type candidates[T any] struct {
 	*core
-	store cache.Store // the core's, or one that changes nothing
+	store cache.Store // the core's, or a rehearsal
 	o     *settings[T]
 	name  func(T) string
 	r     Request
 	where
 	auths   []T
-	few     [12]candidate // of each auth, or else many
+	few     [12]candidate // one for each auth; if there are more, many is used
 	many    *crowd
 	trouble trouble // the session's, zero for none
 	now     int64
-	all     bool    // look at all candidates, however many there are
-	spread  bool    // Options.Balance places the session
+	all     bool    // examine all candidates, however many there are
+	spread  bool    // Options.Balance chooses for the session
 	tokens  float64 // of the prompt, for Options.Balance
-	tie     uint64  // draws one of the auths that have the same to do
+	tie     uint64  // decides between auths with equal loads
 }
 
 func (c *candidates[T]) candidate(i int) *candidate {
@@ -37,10 +37,10 @@ func (c *candidates[T]) candidate(i int) *candidate {
 	return c.many.at(i)
 }
 
-// find is the candidate of a name, -1 if there is none.
+// find returns the candidate with a name, -1 if there is none.
 func (c *candidates[T]) find(name string) int {
 	for i, auth := range c.auths {
-		if c.name(auth) == name { // nameOf would look at all candidates, when there are many
+		if c.name(auth) == name { // nameOf would store all candidates, when there are many
 			return i
 		}
 	}
@@ -55,7 +55,7 @@ func (c *candidates[T]) nameOf(i int) string {
 	return s.name
 }
 
-// judge is a candidate, with what the host says of it.
+// judge returns a candidate with its state and its rank.
 func (c *candidates[T]) judge(i int) *candidate {
 	s := c.candidate(i)
 	if !s.judged {
@@ -93,7 +93,7 @@ func (c *candidates[T]) rank(s *candidate) rank {
 	return rankFit
 }
 
-// fitness is what a candidate can do for a session that is bound to it.
+// fitness returns the Fitness of a candidate for a session that is bound to it.
 func (c *candidates[T]) fitness(i int) Fitness {
 	s := c.judge(i)
 	switch {
@@ -111,7 +111,7 @@ func (c *candidates[T]) fitness(i int) Fitness {
 	return s.state.Fitness
 }
 
-// warm is how long the prompt cache of a candidate lives.
+// warm returns how long the prompt cache of a candidate lives.
 func (c *candidates[T]) warm(i int) time.Duration {
 	if i < 0 {
 		return c.o.warm
@@ -120,8 +120,7 @@ func (c *candidates[T]) warm(i int) time.Duration {
 	return c.o.warmAt(s.name, s.state.Warm)
 }
 
-// warmAt is how long the prompt cache of an auth lives, of which the host has said that,
-// or 0.
+// warmAt returns how long the prompt cache of an auth lives. said is the host's State.Warm.
 func (p *policy) warmAt(auth string, said time.Duration) time.Duration {
 	if said > 0 {
 		return said
@@ -134,8 +133,7 @@ func (p *policy) warmAt(auth string, said time.Duration) time.Duration {
 	return p.warm
 }
 
-// serving is the candidate of a name, if it can serve and is wanted so much at
-// least; otherwise -1.
+// serving returns the candidate with a name, if its rank is least or better; otherwise -1.
 func (c *candidates[T]) serving(name string, least rank) int {
 	if name == "" {
 		return -1
@@ -146,13 +144,13 @@ func (c *candidates[T]) serving(name string, least rank) int {
 	return -1
 }
 
-// indifferent reports whether there is nothing that tells the candidates apart.
-// The balancer then gets the caller's slice as it is.
+// indifferent reports whether nothing distinguishes the candidates. The balancer then gets the
+// caller's slice as it is.
 func (c *candidates[T]) indifferent() bool {
 	return c.o.balance == BalanceOff && c.o.state == nil && c.trouble.isZero() && len(c.r.Tried) == 0 && c.o.slow.Above == 0 && c.drained.empty()
 }
 
-// nobody is the error when no candidate may serve.
+// nobody returns the error for the case that no candidate may serve.
 func (c *candidates[T]) nobody() *NoAuthError {
 	e := &NoAuthError{Reason: ReasonGone}
 	for i := range c.auths {
@@ -172,7 +170,7 @@ func (c *candidates[T]) nobody() *NoAuthError {
 	return e
 }
 
-// back is when a candidate is back that is away, the zero time if nobody has said.
+// back returns when a candidate that is away is back, the zero time if that is not known.
 func (c *candidates[T]) back(i int) time.Time {
 	s := c.judge(i)
 	until := int64(0)

@@ -13,9 +13,9 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Classify makes a Result of an upstream's answer, or of the error of sending if
-// there was no answer; resp is then nil. away is for how long the auth wants to be
-// left alone, 0 if it does not say. It is what [Pick.ReportAway] takes.
+// Classify returns the Result of an upstream's answer, or of the error of sending if there was
+// no answer; resp is then nil. away is for how long the auth asks to be avoided, 0 if it does
+// not say. [Pick.ReportAway] takes both.
 //
 //	2xx, 3xx                                   Served
 //	401, 402, 403, 404                         Terminal (404: the model or path is not there)
@@ -26,13 +26,13 @@ import (
 //	any other error, or status 0               Transient
 //	any other status                           Unlisted
 //
-// A 403 with Cf-Mitigated is Cloudflare's challenge and Transient. For some errors
-// the status says something else than the body:
+// A 403 with Cf-Mitigated is Cloudflare's challenge and Transient. For some errors the body
+// decides, not the status:
 //
 //	OAuth: error "invalid_grant" (RFC 6749, 5.2: a 400)                    Terminal
 //	OpenAI: code "insufficient_quota" (a 429), "invalid_api_key",
 //	  "account_deactivated"                                                Terminal
-//	state is gone that the request names, and the client sends everything again:
+//	the state that the request names is gone; the client then sends everything again:
 //	  Anthropic's error_code "thread_not_found" (a 404, message threads),
 //	  OpenAI's code "previous_response_not_found", its "… with id '…' not found."
 //	  of a response, conversation or container (a 404), Google's "CachedContent
@@ -41,14 +41,13 @@ import (
 //	  (a 400)                                                              Terminal
 //	Google: reason "API_KEY_INVALID" (a 400)                               Terminal
 //
-// away is what Retry-After says, in seconds or as a date, or Retry-After-Ms
-// (OpenAI). Where neither stands in the header it is the retryDelay of Google's
-// RetryInfo, or resets_in_seconds of Codex's usage_limit_reached. It is at most an
-// hour.
+// away is the value of Retry-After, in seconds or as a date, or of Retry-After-Ms (OpenAI). If
+// the header has neither, it is the retryDelay of Google's RetryInfo, or resets_in_seconds of
+// Codex's usage_limit_reached. It is at most an hour.
 //
-// Classify reads the first 64 KiB of an error whose Content-Type is JSON, waiting
-// for them if need be, and puts them back. It does not touch any other body. A
-// host without an http.Response makes one: StatusCode is enough.
+// If an error's Content-Type is JSON, Classify reads the first 64 KiB of its body, which may
+// block, and puts them back. It does not touch any other body. A host without an http.Response
+// can make one: StatusCode is enough.
 func Classify(resp *http.Response, err error) (r Result, away time.Duration) {
 	if err != nil || resp == nil {
 		return byError(err), 0
@@ -134,8 +133,8 @@ func byBody(r Result, away time.Duration, body []byte) (Result, time.Duration) {
 	return r, away
 }
 
-// stateGone reports whether an error says that the state is not there which the
-// request names. That is no fault of the auth.
+// stateGone reports whether an error says that the state which the request names does not
+// exist. The auth is not at fault.
 func stateGone(e gjson.Result) bool {
 	if e.Get("details.error_code").String() == "thread_not_found" || e.Get("code").String() == "previous_response_not_found" {
 		return true
@@ -155,7 +154,7 @@ func stateGone(e gjson.Result) bool {
 	return false
 }
 
-// maxError is how much of an error is read.
+// maxError is how much of an error's body is read.
 const maxError = 64 << 10
 
 // begin reads the beginning of a body and puts it back.
@@ -172,19 +171,19 @@ func begin(resp *http.Response) []byte {
 	return body
 }
 
-// brokenReader is the rest of a body that broke.
+// brokenReader is the rest of a body whose reading has failed.
 type brokenReader struct{ error }
 
 func (b brokenReader) Read([]byte) (int, error) { return 0, b.error }
 
-// mostAway is the longest time that an upstream is believed.
+// mostAway is the longest time that is accepted from an upstream.
 const mostAway = time.Hour
 
 func seconds(s float64) time.Duration {
 	return time.Duration(min(s, mostAway.Seconds()) * float64(time.Second))
 }
 
-// retryAfter is 0 if the header has none that makes sense.
+// retryAfter returns 0 if the header has no valid value.
 func retryAfter(h http.Header) time.Duration {
 	if ms, err := strconv.ParseFloat(h.Get("Retry-After-Ms"), 64); err == nil && ms > 0 {
 		return seconds(ms / 1000)

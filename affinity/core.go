@@ -9,8 +9,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// core is what picks and their reports share, whatever an auth is: where
-// bindings are, and what this process remembers.
+// core is the part of an Affinity that does not depend on the type of an auth: the store of
+// bindings, and what this process remembers.
 type core struct {
 	store    cache.Store
 	memory   *cache.Memory // the store, if the Affinity has made it
@@ -20,7 +20,7 @@ type core struct {
 	speeds   speeds
 	absences absences
 	doubts   doubts
-	answers  atomic.Bool // the host hands answers back
+	answers  atomic.Bool // the host calls Answered
 	loads    selector.Loads
 	traffics traffics
 	begun    begun
@@ -30,13 +30,13 @@ type core struct {
 	counts counters
 }
 
-// storeTimeout is how long a report waits for a store. A request that is over
-// has no deadline of its own.
+// storeTimeout is how long a report waits for a store. A request that has ended has no
+// deadline of its own.
 const storeTimeout = time.Second
 
-// background is the context of a report's operations. The request may be over,
-// and its context done: what it has shown is true all the same. Memory waits for
-// nothing and needs no deadline.
+// background returns the context of a report's operations. It does not depend on the request's
+// context, which may be done, because the result is still valid. Memory never waits and needs
+// no deadline.
 func (k *core) background() (context.Context, context.CancelFunc) {
 	if k.memory != nil {
 		return context.Background(), func() {}
@@ -44,7 +44,7 @@ func (k *core) background() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), storeTimeout)
 }
 
-// check counts an operation that the store could not do.
+// check counts an operation of the store that has failed.
 func (k *core) check(err error) bool {
 	if err != nil {
 		k.counts.failed.Add(1)
@@ -52,28 +52,26 @@ func (k *core) check(err error) bool {
 	return err == nil
 }
 
-// current says that a binding has not changed hands since the caller saw it.
+// current reports whether a binding is of the generation that the caller saw.
 func current(saw, now *cache.Binding) bool { return now.Gen == saw.Gen }
 
-// departed says that the session is not bound any more to the auth that the
-// caller saw.
+// departed reports whether the session is no longer bound to the auth that the caller saw.
 func departed(saw, now *cache.Binding) bool { return now.Lost != 0 || now.Auth != saw.Auth }
 
-// amendments bounds how often amend tries again because others amend the same
-// memo. One of them succeeds at each try.
+// amendments bounds how often amend tries again because other goroutines amend the same memo.
+// At each try one of them succeeds.
 const amendments = 256
 
-// amend changes what a session remembers, as long as still holds between the
-// binding that the caller saw and the one that there is. edit gets the binding as
-// it is; the auth may have another name by now. amend returns the binding and what
-// the session remembers then. If nothing could be changed these are what the caller
-// saw.
+// amend changes the trouble of a session, as long as still is true for the binding that the
+// caller saw and the current one. edit gets the current binding, whose auth may have been
+// renamed. amend returns the binding and its trouble after the change, or those that the
+// caller saw if nothing could be changed.
 func (k *core) amend(ctx context.Context, saw cache.Binding, still func(saw, now *cache.Binding) bool, edit func(b *cache.Binding, t *trouble)) (cache.Binding, trouble) {
 	b := saw
 	for range amendments {
 		t := troubleOf(&b)
 		edit(&b, &t)
-		// Also if nothing seems to change: the memo that the caller saw may be old.
+		// Amend even if nothing seems to change: the memo that the caller saw may be old.
 		memo := t.encode()
 		now, amended, err := k.store.Amend(ctx, b, memo)
 		switch {

@@ -2,18 +2,18 @@ package affinity
 
 import "sync"
 
-// crowd are the candidates of a pick that has many. It is used again for other picks, so
-// that none of them pays for those that it does not look at.
+// crowd holds the candidates of a pick that has many. It is reused, so that a pick does no
+// work for candidates that it does not examine.
 type crowd struct {
 	of    []candidate
-	pick  []uint32 // for which pick each was last used
+	pick  []uint32 // the round in which each was last used
 	round uint32
 }
 
-// crowds are those that no pick uses.
+// crowds holds those that no pick uses.
 type crowds struct{ pool sync.Pool }
 
-// take returns one for n candidates. It is given back with give.
+// take returns a crowd for n candidates. Return it with give.
 func (s *crowds) take(n int) *crowd {
 	c, _ := s.pool.Get().(*crowd)
 	if c == nil || len(c.of) < n {
@@ -26,7 +26,7 @@ func (s *crowds) take(n int) *crowd {
 	return c
 }
 
-// at is a candidate, of which nothing is known if this pick has not asked for it before.
+// at returns a candidate. It is zero if this pick has not used it before.
 func (c *crowd) at(i int) *candidate {
 	s := &c.of[i]
 	if c.pick[i] != c.round {
@@ -36,7 +36,7 @@ func (c *crowd) at(i int) *candidate {
 	return s
 }
 
-// give gives a crowd back. Nothing of it may be used any more.
+// give returns a crowd, which may no longer be used.
 func (s *crowds) give(c *crowd) {
 	if c != nil {
 		s.pool.Put(c)

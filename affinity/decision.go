@@ -8,25 +8,25 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// Outcome is what a pick was.
+// Outcome is the kind of a decision.
 type Outcome uint8
 
 const (
-	// OutcomeNone: nothing in the request names a session, or it is a side
-	// request of a session that is not bound, or the store is away. The balancer
-	// chose, and nothing was bound.
+	// OutcomeNone: nothing in the request names a session, or it is a side request of a
+	// session that is not bound, or the Store has failed. The balancer chose, and nothing was
+	// bound.
 	OutcomeNone Outcome = iota
-	// OutcomeNew: the session was not bound, or has lost its auth before that ever
+	// OutcomeNew: the session was not bound, or it lost its auth before that auth had ever
 	// served it. It is bound now.
 	OutcomeNew
 	// OutcomeHit: the session went to its auth.
 	OutcomeHit
-	// OutcomeMoved: the session has left its auth for good, for the Reason, and is
-	// bound to the auth that serves this request. If there was no other, that can be
-	// the same auth again.
+	// OutcomeMoved: the session has left its auth for good, and Reason says why. It is bound
+	// to the auth that serves this request. That can be the same auth again if there was no
+	// other.
 	OutcomeMoved
-	// OutcomeDetour: the session's auth is away for a moment. Another auth serves
-	// all of its requests meanwhile; the session stays bound.
+	// OutcomeDetour: the session's auth is away for a moment. Meanwhile another auth serves
+	// all requests of the session, which stays bound.
 	OutcomeDetour
 	// OutcomeSpill: the session's auth is full, slow or loaded. Another auth serves
 	// this request; the session stays bound.
@@ -35,10 +35,10 @@ const (
 	OutcomeForced
 	// OutcomeOwner: the request names state that this auth has.
 	OutcomeOwner
-	// OutcomeInherited: the session of a subagent or a fork is new, and bound where
-	// the session is that it came from.
+	// OutcomeInherited: the session of a subagent or a fork is new. It is bound to the auth of
+	// the session that it came from.
 	OutcomeInherited
-	// OutcomeRefused: Pick returned an error and nobody serves the request.
+	// OutcomeRefused: Pick returned an error, and no auth serves the request.
 	OutcomeRefused
 	// OutcomeWaits: the session's auth is back within Request.Patience. Pick returned
 	// an error that says when.
@@ -49,11 +49,10 @@ const (
 
 var outcomeNames = [outcomes]string{"none", "new", "hit", "moved", "detour", "spill", "forced", "owner", "inherited", "refused", "waits"}
 
-// String is the outcome in lower case, fit for a metric label.
+// String returns the outcome in lower case, fit for a metric label.
 func (o Outcome) String() string { return nameOf(outcomeNames[:], int(o)) }
 
-// Reason is why a session is not served by the auth that it was bound to, or why
-// nobody serves a request.
+// Reason is why another auth than its own serves a session, or why no auth serves a request.
 type Reason uint8
 
 const (
@@ -62,71 +61,72 @@ const (
 	ReasonUnfit              // the host says that the auth cannot serve the request at all
 	ReasonAway               // the auth is away for a moment, or this request has tried it
 	ReasonCold               // the prompt cache is cold
-	ReasonFull               // the auth has no room
-	ReasonSlow               // others are faster
-	ReasonLoad               // the auth has much more to do than others
+	ReasonFull               // the auth has no capacity
+	ReasonSlow               // other auths are faster
+	ReasonLoad               // the auth has much more load than others
 	ReasonTier               // an auth of a higher tier is fit again
-	ReasonRefused            // the auth has answered that it cannot serve the session any more
+	ReasonRefused            // the auth has answered that it can no longer serve the session
 	ReasonInvalidated        // InvalidateAuth was called for the auth
 	ReasonForced             // the auth that the request names is no candidate
-	ReasonOwner              // the auth that holds what the request names cannot serve
-	ReasonPrefix             // a new session, whose prompt begins as one that the auth was sent lately
+	ReasonOwner              // the auth that has the state which the request names cannot serve
+	ReasonPrefix             // the prompt of a new session begins like one that the auth was sent lately
 )
 
 var reasonNames = [...]string{
 	"", "gone", "unfit", "away", "cold", "full", "slow", "load", "tier", "refused", "invalidated", "forced", "owner", "prefix",
 }
 
-// String is the reason in lower case, fit for a metric label; empty for none.
+// String returns the reason in lower case, fit for a metric label; it is empty for ReasonNone.
 func (r Reason) String() string { return nameOf(reasonNames[:], int(r)) }
 
-// Decision says what a pick was and why. All of it is safe to log.
+// Decision says what a pick has decided and why. All of it is safe to log.
 type Decision struct {
 	Outcome Outcome
-	// Reason is why a bound session was no OutcomeHit, why the pick was refused, or why a
-	// new session is where it is (ReasonPrefix). The balancer's own error has no Reason.
+	// Reason is why the outcome of a bound session is not OutcomeHit, why the pick was
+	// refused, or why this auth was chosen for a new session (ReasonPrefix). An error of the
+	// balancer has no Reason.
 	Reason Reason
-	// Signal is the place in the request that named the session.
+	// Signal is the place in the request that identifies the session.
 	Signal sessionid.Signal
 	// Auth is the name of the chosen auth, empty if the pick was refused.
 	Auth string
-	// Before is the name of the auth that an OutcomeMoved has left.
+	// Before is the name of the auth that the session has left, for OutcomeMoved.
 	Before string
-	// Session is the session's stable name: random, and the same for as long as the
-	// session lives. It is zero if the session is not known.
+	// Session is the session's stable name: random, and constant as long as the session lives.
+	// It is zero if the session is not known.
 	Session sessionid.Key
-	// Age is how old the session's binding is, as the request found it: a session that was
-	// placed anew, if only at the same auth, or that has lost its auth, has a new one. Idle is
-	// how long it was not used before this request. Candidates is how many auths the
-	// pick was given.
+	// Age is the age of the binding that the request found. A session gets a new binding after
+	// it has lost its auth, and when its auth is chosen anew, even if that is the same one.
+	// Idle is how long the session was not used before this request. Candidates is how many
+	// auths the pick was given.
 	Age, Idle  time.Duration
 	Candidates int
-	// LostHistory says that a new session's content has a history of which nothing is
-	// known: it was not sent through this gateway, or not lately, or the client has
+	// LostHistory says that the content of a new session has a history, and that nothing is
+	// known of it: it was not sent through this gateway, or not lately, or the client has
 	// rewritten it. Past says what the content shows of that history.
 	LostHistory bool
 	Past        sessionid.Past
 }
 
-// NoAuthError is the error of a pick when nobody may serve the request: all
-// candidates are away, full or unfit, or the one auth that had to serve cannot.
-// The balancer was not called. It is a selector.ErrNoCandidates to errors.Is.
+// NoAuthError is the error of a pick when no auth may serve the request: all candidates are
+// away, full or unfit, or the request had to go to one auth that cannot serve. The balancer
+// was not called. errors.Is(err, selector.ErrNoCandidates) is true.
 type NoAuthError struct {
 	// Reason is ReasonAway if a candidate is away or was tried, otherwise ReasonFull,
 	// ReasonUnfit, or ReasonGone if there are no candidates. It is ReasonForced or
 	// ReasonOwner if the request had to go to one auth.
 	Reason Reason
-	// Auth is the name of that one auth. With ReasonAway it is the session's own auth,
-	// see Request.Patience. Otherwise it is empty.
+	// Auth is the name of that one auth. With ReasonAway it is the session's own auth if the
+	// request is to wait for it, see Request.Patience. Otherwise it is empty.
 	Auth string
-	// Until is when the first of the auths that are away comes back. It is the zero
-	// time if nobody has said.
+	// Until is when the first of the auths that are away comes back. It is the zero time if
+	// that is not known.
 	Until time.Time
 
-	waits bool // the request has the patience
+	waits bool // Request.Patience is long enough
 }
 
-// Error says why nobody serves, and until when.
+// Error says why no auth serves, and until when.
 func (e *NoAuthError) Error() string {
 	s := "affinity: no auth can serve this request: "
 	switch e.Reason {
@@ -151,14 +151,14 @@ func (e *NoAuthError) Error() string {
 	return s
 }
 
-// Waits reports whether the request has the Patience to wait until Until, and is to be
-// picked for again then.
+// Waits reports whether the host should wait until Until and pick again, because that is
+// within the request's Patience.
 func (e *NoAuthError) Waits() bool { return e.waits }
 
-// Unwrap is selector.ErrNoCandidates.
+// Unwrap returns selector.ErrNoCandidates.
 func (e *NoAuthError) Unwrap() error { return selector.ErrNoCandidates }
 
-// because takes the reason of one candidate, if it says more than those before.
+// because sets the reason to that of one candidate, if it says more than the reason so far.
 func (e *NoAuthError) because(r Reason) {
 	weight := map[Reason]int{ReasonGone: 0, ReasonUnfit: 1, ReasonFull: 2, ReasonAway: 3}
 	if weight[r] > weight[e.Reason] {

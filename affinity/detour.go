@@ -1,10 +1,9 @@
 package affinity
 
-// elsewhere finds an auth for a session that stays bound to another one: all of
-// its requests go to the same auth, which the first of them has chosen. l is where the
-// balancer may choose, without the session's own auth, and below is the load from which on
-// an auth is no better. away says that the session's auth is away, and not only full, slow
-// or loaded.
+// elsewhere finds an auth for a session that stays bound to another one: all of its requests
+// go to the one that was chosen for the first of them. The balancer chooses in the level l,
+// without the session's own auth, and among loads less than below. away says that the
+// session's auth is away, and not only full, slow or loaded.
 func (v *visit[T]) elsewhere(bound int, l level, away bool, below float64) (c chosen[T], err error) {
 	t := v.trouble
 	least := max(l.rank, rankBusy)
@@ -33,14 +32,14 @@ func (v *visit[T]) elsewhere(bound int, l level, away bool, below float64) (c ch
 			t.away = t.away || away
 		}
 	})
-	// Another request of the session may have been faster.
+	// Another request of the session may have chosen first.
 	if i := v.serving(v.trouble.detour, least); i >= 0 && i != bound {
 		return v.at(i), nil
 	}
 	return c, nil
 }
 
-// around serves this request as a guest of another auth.
+// around serves this request by another auth than the session's own, as its guest.
 func (v *visit[T]) around(c chosen[T], why Reason, what Outcome) {
 	if t := v.trouble; t.detour == c.name && t.served != 0 {
 		v.p.visitor.warm = v.now-t.served <= int64(v.warm(v.find(c.name)))
@@ -53,7 +52,7 @@ func (v *visit[T]) around(c chosen[T], why Reason, what Outcome) {
 func (v *visit[T]) spill(bound int, why Reason) error {
 	l := v.level(bound)
 	below := anyLoad
-	if why == ReasonLoad { // there is no sense in going where there is as much to do
+	if why == ReasonLoad { // another auth must have less load
 		below = v.judge(bound).state.Load
 	}
 	if why != ReasonFull && (l.rank > rankBusy || len(v.choices(l, bound, below)) == 0) {
@@ -72,12 +71,12 @@ func (v *visit[T]) spill(bound int, why Reason) error {
 	return nil
 }
 
-// detour serves the session elsewhere until its auth is back. If that has been
-// away for so long that its prompt cache is cold, the session moves to the detour.
+// detour serves the session elsewhere until its auth is back. If its auth has been away for so
+// long that the prompt cache there is cold, the session moves to the detour.
 func (v *visit[T]) detour(bound int) error {
 	l := v.level(bound)
 	if own := v.judge(bound); own.rank < l.rank || own.rank == rankFailed && l.rank == rankFailed {
-		v.hit(bound) // nobody else: its own auth, which failed a moment ago, may answer
+		v.hit(bound) // there is no other: its own auth, which has just failed, may answer
 		return nil
 	}
 	if l.rank == rankNone {
@@ -99,8 +98,8 @@ func (v *visit[T]) detour(bound int) error {
 	return nil
 }
 
-// settle binds the session to its detour. The auth that it leaves is left alone
-// for as long as that has said.
+// settle binds the session to its detour. The session avoids the auth that it leaves for as
+// long as was reported.
 func (v *visit[T]) settle(c chosen[T]) {
 	t := v.trouble
 	left := v.session

@@ -9,9 +9,9 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// doubts are the scopes in which ids inside conversations are no marks, because
-// several conversations have the same ones. A set of data that is replayed is like
-// that. Who believes such ids takes strangers for one session.
+// doubts holds the scopes in which ids inside conversations are ignored, because several
+// conversations have the same ones, as in a data set that is replayed. If such ids were used,
+// different conversations would become one session.
 type doubts struct {
 	n  atomic.Int64
 	mu sync.Mutex
@@ -24,25 +24,25 @@ type doubt struct {
 }
 
 const (
-	// doubtAfter is how many marks were shared until all are doubted. One may be a
-	// conversation's that the client has copied.
+	// doubtAfter is the number of shared marks from which on all are ignored. A single one may
+	// be of a conversation that the client has copied.
 	doubtAfter = 2
-	// doubtTime is for how long a scope is doubted. Data that is replayed for longer
-	// is noticed again.
+	// doubtTime is how long a scope is doubted. A data set that is replayed for longer is
+	// noticed again.
 	doubtTime = time.Hour
-	// maxDoubts bounds the scopes. With more the oldest are forgotten.
+	// maxDoubts bounds the scopes. Beyond it the oldest are forgotten.
 	maxDoubts = 1024
 )
 
-// doubt notes which marks of a request the store has found to be two sessions'.
-// Words that are equal tell nothing of ids.
+// doubt records that the store has found marks of a request in two sessions. Only marks that
+// are ids count: equal words are no sign of equal ids.
 func (k *core) doubt(scope *cache.Scope, id *sessionid.ID, shared uint8) {
 	if shared&(1<<id.IDMarks()-1) != 0 {
 		k.doubts.shared(*scope)
 	}
 }
 
-// shared notes that a mark of a scope was found to be two sessions'.
+// shared records that a mark of a scope was found in two sessions.
 func (d *doubts) shared(scope cache.Scope) {
 	scope = short(scope)
 	now := time.Now()
@@ -65,7 +65,7 @@ func (d *doubts) shared(scope cache.Scope) {
 	d.n.Store(int64(len(d.of)))
 }
 
-// forget makes room: for what is over, or for the oldest half.
+// forget removes the doubts that are over, or else the oldest half.
 func (d *doubts) forget(now time.Time) {
 	for age := doubtTime; len(d.of) > maxDoubts/2 && age > time.Second; age /= 2 {
 		for s, it := range d.of {
@@ -79,7 +79,7 @@ func (d *doubts) forget(now time.Time) {
 	}
 }
 
-// has reports whether ids are doubted in a scope.
+// has reports whether ids are ignored in a scope.
 func (d *doubts) has(scope cache.Scope) bool {
 	if d.n.Load() == 0 {
 		return false
@@ -90,7 +90,7 @@ func (d *doubts) has(scope cache.Scope) bool {
 	return it.seen >= doubtAfter && time.Since(it.since) <= doubtTime
 }
 
-// short is a scope whose names are kept.
+// short returns the scope with names that are short enough to be kept.
 func short(s cache.Scope) cache.Scope {
 	if len(s.Tenant) > longModel || len(s.Pool) > longModel || len(s.Model) > longModel {
 		return s.Short()

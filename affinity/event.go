@@ -10,59 +10,60 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// Usage is what an answer says that it has cost, in tokens. The zero Usage says nothing.
+// Usage is what an answer has cost, in tokens, as the answer says. The zero Usage means that
+// it does not say.
 type Usage struct {
-	// Prompt are all tokens of the prompt, those of the prompt cache included.
+	// Prompt is the number of all tokens of the prompt, including those of the prompt cache.
 	Prompt int
-	// Cached are those of Prompt that were read from the prompt cache.
+	// Cached is the part of Prompt that was read from the prompt cache.
 	Cached int
-	// CacheWritten are those of Prompt that were written to it, where the provider says
-	// so: Anthropic does.
+	// CacheWritten is the part of Prompt that was written to the prompt cache, if the provider
+	// says so: Anthropic does.
 	CacheWritten int
-	// Output are the tokens of the answer, with what the model has thought.
+	// Output is the number of tokens of the answer, including the model's reasoning.
 	Output int
 }
 
 // IsZero reports whether nothing is known.
 func (u Usage) IsZero() bool { return u == Usage{} }
 
-// Report is how a request went.
+// Report says how a request went.
 type Report struct {
 	Result Result
-	// Away is for how long the auth wants to be left alone, see Classify. With 0 it has
-	// not said, and Options.Away counts. What the auth itself says holds; Options.Away is a
-	// guess, which ends when no other auth is left.
+	// Away is for how long the auth has asked to be avoided, see Classify. 0 means that it has
+	// not asked, and Options.Away is used. A time that the auth has asked for is always kept.
+	// Options.Away is a guess, which is ignored when no other auth is left.
 	Away time.Duration
-	// FirstToken is how long it took to the first token of the answer, 0 if nobody knows.
-	// It is for Options.OnEvent alone. What Options.Slow knows is what Pick.FirstToken says,
-	// as soon as it is known, so that the next pick can count with it.
+	// FirstToken is how long the first token of the answer took, 0 if that is not known. It is
+	// for Options.OnEvent only. For Options.Slow call Pick.FirstToken as soon as the token is
+	// there, so that the next pick can use it.
 	FirstToken time.Duration
-	// Usage is what the answer says that it has cost.
+	// Usage is what the answer has cost, as it says.
 	Usage Usage
 }
 
-// Event is one half of a request: its pick, or how it went. Both have the same Decision.
-// All of it is safe to log.
+// Event is the pick of a request, or a report on it. Both have the same Decision. All of it is
+// safe to log.
 type Event struct {
 	Decision Decision
-	// Pool and Model are the request's, as Options.Scope and Request say. One that is long,
-	// or has other characters than such names have, is "sha256:" and a digest: clients can
-	// send any text.
+	// Pool and Model are those of the request, as Options.Scope and Request say. If a name is
+	// long, or has characters that such names do not have, it is "sha256:" and a digest,
+	// because clients can send any text.
 	Pool, Model string
-	// Reported says that this is how the request went, which Report says. Otherwise it is
-	// the pick.
+	// Reported says that the event is a report, which is in Report. Otherwise it is a pick.
 	Reported bool
 	Report   Report
-	// Again says that the pick was reported before: a stream that began well, and broke.
+	// Again says that the pick was reported before, for example for a stream that began well
+	// and then broke.
 	Again bool
 
 	at    cache.Key // where the store has the session
 	found bool      // at is known
-	where where     // as the request has said, for ExplainSession
+	where where     // of the request, for ExplainSession
 }
 
-// Clone is the event with names of its own, for whoever keeps it: the name of a model may be
-// a small part of a large body, which would be kept with it.
+// Clone returns the event with copies of its names, for a host that keeps it. Without the
+// copies, the name of a model may keep the large body alive that it is a part of.
 func (e Event) Clone() Event {
 	w := &e.where
 	w.model = strings.Clone(w.model)
@@ -71,7 +72,7 @@ func (e Event) Clone() Event {
 	return e
 }
 
-// plain is the name of a pool or a model as an Event has it.
+// plain returns the name of a pool or a model as it is written in an Event.
 func plain(name string) string {
 	for i := range len(name) {
 		switch c := name[i]; {
@@ -84,12 +85,11 @@ func plain(name string) string {
 	return name // a long one is its digest already
 }
 
-// Locates reports whether the event says where the store has the session, as
-// Affinity.ExplainSession and SendAway need it. Those of side requests and of sessions that
-// are not known do not.
+// Locates reports whether the session can be found by the event, as Affinity.ExplainSession
+// and SendAway need it. It is false for side requests and for sessions that are not known.
 func (e Event) Locates() bool { return e.found }
 
-// LogValue groups the decision's parts, those that say something.
+// LogValue returns the decision's fields as a group, without the empty ones.
 func (d Decision) LogValue() slog.Value {
 	all := append(make([]slog.Attr, 0, 10), slog.String("outcome", d.Outcome.String()))
 	text := func(name, value string) {
@@ -112,14 +112,14 @@ func (d Decision) LogValue() slog.Value {
 	return slog.GroupValue(all...)
 }
 
-// String is the decision as the value of a header: auth=…; outcome=…; reason=…; signal=…;
-// session=…. The session is its stable name.
+// String returns the decision as the value of a header: auth=…; outcome=…; reason=…; signal=…;
+// session=…. The session is [Decision.SessionName].
 func (d Decision) String() string {
 	return "auth=" + d.Auth + "; outcome=" + d.Outcome.String() + "; reason=" + d.Reason.String() +
 		"; signal=" + d.Signal.Kind.String() + "; session=" + d.SessionName(false)
 }
 
-// LogValue groups the event's parts, those that say something.
+// LogValue returns the event's fields as a group, without the empty ones.
 func (e Event) LogValue() slog.Value {
 	all := e.Decision.LogValue().Group()
 	for _, s := range [...]struct{ name, value string }{{"pool", e.Pool}, {"model", e.Model}} {

@@ -9,21 +9,21 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// Explanation says where a request would go now, and why.
+// Explanation says which auth would serve a request now, and why.
 type Explanation struct {
-	// Decision is what a pick would say. Where the balancer would choose, Auth is empty,
-	// and the Outcome is OutcomeNew, OutcomeMoved or OutcomeNone. Err is why nobody would
-	// serve the request.
+	// Decision is the decision of a pick. If the balancer would choose, Auth is empty, and the
+	// Outcome is OutcomeNew, OutcomeMoved or OutcomeNone. Err is why no auth would serve the
+	// request.
 	Decision Decision
 	Err      error
-	// Bound is the auth that the session is bound to, empty if there is none. Served says
-	// that it has served the session, SinceServed how long ago.
+	// Bound is the auth that the session is bound to, empty if there is none. Served says that
+	// this auth has served the session, and SinceServed how long ago.
 	Bound       string
 	Served      bool
 	SinceServed time.Duration
-	// Detour is where requests of the session go, or went lately, while its auth is away.
+	// Detour is the auth that serves the session while its own is away, or did so lately.
 	Detour string
-	// Candidates are those that the pick would be given, in their order.
+	// Candidates are the auths that Explain was given, in their order.
 	Candidates []Candidate
 }
 
@@ -31,23 +31,25 @@ type Explanation struct {
 type Candidate struct {
 	Name  string
 	State State // what Options.State says
-	// Drained says that Drain was called for it, Slow that it is slow by its first tokens.
+	// Drained says that Drain was called for the auth, and Slow that it is slow by its times
+	// to the first token.
 	Drained, Slow bool
-	// LeftUntil is until when the session leaves it alone, the zero time if it does not.
+	// LeftUntil is until when the session avoids the auth, the zero time if it does not.
 	LeftUntil time.Time
-	// MayServe says that it can serve the request. Place says that a balancer could choose
-	// it for a new session.
+	// MayServe says that the auth can serve the request. Place says that a balancer could
+	// choose it for a new session.
 	MayServe, Place bool
 }
 
-// Explain says what Pick would do with a request. It calls no balancer, counts nothing,
-// renews no binding and changes nothing else; but a note of who owns an earlier response,
-// or has served a model (Options.AllModels), lives on when it is read. A balancer may
-// choose the auth that a session has; the session then stays, although the Outcome is
-// OutcomeMoved.
+// Explain says what Pick would do with a request. It calls no balancer, counts nothing, renews
+// no binding and changes nothing else. One exception: reading renews the record of which auth
+// has the state of an earlier response, or has served a model (Options.AllModels). If the
+// Outcome is OutcomeMoved, the balancer may still choose the auth that the session has; the
+// session then stays.
 //
-// It does not foresee that a request is told apart from others that began with the same
-// words, when many did and none was answered, nor that two candidates have one name.
+// Explain does not foresee two things: that Pick makes a new session because many requests
+// began with the same words and none was answered, and that Pick fails because two candidates
+// have one name.
 func (a *Affinity[T]) Explain(ctx context.Context, r Request, auths []T) (x Explanation) {
 	o := a.conf.Load()
 	var id sessionid.ID
@@ -74,9 +76,9 @@ func (a *Affinity[T]) Explain(ctx context.Context, r Request, auths []T) (x Expl
 	return a.explain(ctx, o, r, at, id, &f, auths)
 }
 
-// ExplainSession is Explain for the session of an event, as it is now, and for a request
-// that has nothing besides the event's tenant, pool and model, as Options.Scope says them.
-// The event must be one of this Affinity's, and have a session.
+// ExplainSession is Explain for the session of an event, as the session is now. The request
+// has only the event's tenant, pool and model, as Options.Scope has returned them. The event
+// must be one of this Affinity's, and have a session.
 func (a *Affinity[T]) ExplainSession(ctx context.Context, e Event, auths []T) Explanation {
 	o, f := a.conf.Load(), found{own: -1}
 	if a.closed.Load() {
@@ -91,8 +93,9 @@ func (a *Affinity[T]) ExplainSession(ctx context.Context, e Event, auths []T) Ex
 	return x
 }
 
-// sessionOf is the binding of an event's session as it is now, the zero one if the session
-// is gone. Nothing changes: an Amend of a generation that is none only says what is there.
+// sessionOf returns the binding of an event's session as it is now, the zero one if the
+// session is gone. Nothing changes: an Amend of a generation that no binding has only returns
+// the current binding.
 func (k *core) sessionOf(ctx context.Context, e *Event) (cache.Binding, error) {
 	if e.Decision.Session == (sessionid.Key{}) {
 		return cache.Binding{}, nil
@@ -101,9 +104,9 @@ func (k *core) sessionOf(ctx context.Context, e *Event) (cache.Binding, error) {
 	return now, err
 }
 
-// SendAway takes the auth from the session of an event, as a Terminal report does: its
-// next request moves, and leaves that auth alone for Options.Warm. It returns whether the
-// session had an auth. The event must be one of this Affinity's.
+// SendAway unbinds the session of an event from its auth, as a Terminal report does: its next
+// request moves, and the session avoids that auth for Options.Warm. It returns whether the
+// session was bound. The event must be one of this Affinity's.
 func (k *core) SendAway(ctx context.Context, e Event) (bool, error) {
 	if k.closed.Load() {
 		return false, cache.ErrClosed
@@ -120,7 +123,7 @@ func (k *core) SendAway(ctx context.Context, e Event) (bool, error) {
 	return unbound, err
 }
 
-// explain is Explain for what was found.
+// explain is Explain for a session that was looked up.
 func (a *Affinity[T]) explain(ctx context.Context, o *settings[T], r Request, at where, id sessionid.ID, f *found, auths []T) (x Explanation) {
 	v := visit[T]{
 		candidates: candidates[T]{core: &a.core, store: rehearsal{a.store}, o: o, name: a.name, r: r, where: at, auths: auths, now: time.Now().UnixNano()},

@@ -13,16 +13,14 @@ import (
 )
 
 // SaveFile writes a snapshot, see [Affinity.Save], to a file that only its owner may read
-// (mode 0600). Whenever the process, or the machine, ends: under that name there is the
-// whole old snapshot or the whole new one. For that the snapshot is written to another
-// file in the same directory, which is synced and then takes the name. After an error the
-// old snapshot is still there.
+// (mode 0600). Even if the process or the machine stops, the file has the whole old snapshot
+// or the whole new one. For that the snapshot is written to a temporary file in the same
+// directory, which is synced and then renamed. After an error the old snapshot is still there.
 //
-// Such other files are called like the file, with a dot before and .tmp behind. SaveFile
-// also removes those that processes have left which were killed while they wrote, when they
-// are a minute old. So give the file a directory where nobody else calls his files like
-// that. Do not call SaveFile for one name from several processes all the time: it does no
-// harm to the file, but the last one wins.
+// A temporary file is named after the file, with a dot before the name and .tmp at its end.
+// SaveFile also removes those that killed processes have left, when they are a minute old. So
+// use a directory in which no other program has files of such names. If several processes call
+// SaveFile for one name, the file is not damaged, but the last one wins.
 func (a *Affinity[T]) SaveFile(name string) error {
 	removeLeft(name)
 	if err := writeFile(name, a); err != nil {
@@ -31,10 +29,10 @@ func (a *Affinity[T]) SaveFile(name string) error {
 	return nil
 }
 
-// LoadFile loads what SaveFile has written, see [Affinity.Load]. If there is no file the
-// error is fs.ErrNotExist, which is how every gateway begins. It does not touch the file.
-// If the error says that the snapshot cannot be loaded, give the file another name before
-// the next SaveFile, if somebody is to look at it.
+// LoadFile loads a snapshot that SaveFile has written, see [Affinity.Load]. If there is no
+// file, as before the first SaveFile, the error is fs.ErrNotExist. LoadFile does not change
+// the file. If the snapshot cannot be loaded and you want to examine it, rename the file
+// before the next SaveFile.
 func (a *Affinity[T]) LoadFile(name string) error {
 	info, err := os.Stat(name)
 	if err == nil && !info.Mode().IsRegular() { // a pipe would block
@@ -51,7 +49,7 @@ func (a *Affinity[T]) LoadFile(name string) error {
 	return a.load(bufio.NewReaderSize(f, 64<<10), true)
 }
 
-// writeFile makes what from saves the content of a file, all of it or nothing.
+// writeFile saves from to a file, completely or not at all.
 func writeFile[T any](name string, from *Affinity[T]) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), temporary(name, "*")) // with mode 0600
 	if err != nil {
@@ -78,7 +76,7 @@ func writeFile[T any](name string, from *Affinity[T]) (err error) {
 	return syncDirectory(filepath.Dir(name))
 }
 
-// syncDirectory makes a rename last. Windows does that by itself, and cannot open a
+// syncDirectory makes a rename durable. Windows does that by itself, and cannot open a
 // directory.
 func syncDirectory(name string) error {
 	if runtime.GOOS == "windows" {
@@ -91,13 +89,13 @@ func syncDirectory(name string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// temporary is what the other file is called while it is written.
+// temporary returns the name of a temporary file.
 func temporary(name, random string) string {
 	return "." + filepath.Base(name) + "." + random + ".tmp"
 }
 
-// leftAfter is when nobody writes a temporary file any more: whoever does changes it all
-// the time.
+// leftAfter is the age after which a temporary file is no longer being written, because
+// writing changes its time.
 const leftAfter = time.Minute
 
 // removeLeft removes temporary files that were left behind.

@@ -7,17 +7,17 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// A fork of a conversation has an id of its own and the history of another session,
-// whose prompt cache lives at one auth. By the content the fork finds that session,
-// for its place only: the two stay two sessions.
+// A fork of a conversation has an id of its own and the history of another session, whose
+// prompt cache is at one auth. That session is found by the fork's content, but only for its
+// auth: the two stay two sessions.
 //
-// What a session leaves for its forks is the end of its first request, as a mark: if a
-// second session comes with the same beginning it leads nowhere. So many sessions that
-// share a prompt, and come with their history after a restart, are no forks of the
-// first one but once.
+// A session is found by its forks through the end of its first request, which is bound as a
+// mark. If a second session has the same beginning, the mark finds neither of them. So of many
+// sessions that share a prompt, and return with their histories after a restart, at most one
+// counts as a fork of the first.
 
-// originKey is the key by which a session with an id is found by forks of it. It is
-// no key by which requests find their session.
+// originKey returns the key by which forks find a session with an id. No request finds its own
+// session by this key.
 func originKey(k sessionid.Key) cache.Key {
 	const mask = 0x5bf03635dca90c1d
 	binary.LittleEndian.PutUint64(k[:8], binary.LittleEndian.Uint64(k[:8])^mask)
@@ -25,9 +25,9 @@ func originKey(k sessionid.Key) cache.Key {
 	return k
 }
 
-// origin is the candidate to which the session is bound from which this new session
-// may have been forked, if that is fit; otherwise -1. The end of the new session's
-// first request is bound with it, so that its forks find it.
+// origin returns the candidate that the session is bound to from which this new session may
+// have been forked, if that candidate is fit; otherwise -1. The end of the new session's first
+// request is bound, too, so that its own forks find it.
 func (v *visit[T]) origin() int {
 	id := sessionid.Conversation(v.r.Body)
 	if id.IsZero() {
@@ -51,7 +51,7 @@ func (v *visit[T]) origin() int {
 	if i < 0 {
 		return -1
 	}
-	if v.open(v.candidate(i), v.level(-1), anyLoad) { // it must not have much more to do than others
+	if v.open(v.candidate(i), v.level(-1), anyLoad) { // it must not have much more load than others
 		return i
 	}
 	return -1

@@ -5,14 +5,14 @@ import (
 	"math/rand/v2"
 )
 
-// A pick that is given many candidates looks at some of them.
+// A pick that is given many candidates examines some of them.
 const (
-	manyAuths = 128 // so many are many
-	fewOfMany = 16  // if less than so many of these may be chosen, all are looked at
+	manyAuths = 128 // from so many candidates on a pick draws a sample
+	fewOfMany = 16  // if fewer of the sample may be chosen, all are examined
 )
 
-// draw draws a sample of n candidates, without one of them: one of each run of
-// neighbours, so that none is drawn twice.
+// draw returns a random sample of n candidates, without one of them. It draws one from each
+// run of neighbours, so that none is drawn twice.
 func draw(n, without int) *sample {
 	s := new(sample)
 	for k := range sampled {
@@ -25,7 +25,7 @@ func draw(n, without int) *sample {
 	return s
 }
 
-// members calls do for each candidate that a level was found in, but for one.
+// members calls do for each candidate that a level was found in, except one.
 func (c *candidates[T]) members(l *level, without int, do func(i int)) {
 	if l.sample != nil {
 		for _, i := range l.sample.at[:l.sample.n] {
@@ -42,10 +42,10 @@ func (c *candidates[T]) members(l *level, without int, do func(i int)) {
 	}
 }
 
-// level looks at all candidates but one; without is -1 for all. Of many candidates it
-// looks at some. It looks at all if these are not as good as somebody has seen a moment ago
-// that candidates are. So an auth of a higher tier that is fit again may be overlooked for
-// as long as that.
+// level returns the level of all candidates except one; without is -1 for all. If there are
+// many candidates it examines a sample. It examines all if the sample is not as good as the
+// level that was found last, at most seenFor ago. So it may overlook for as long as that that
+// an auth of a higher tier is fit again.
 func (c *candidates[T]) level(without int) level {
 	if len(c.auths) < manyAuths || c.all {
 		return c.levelOf(nil, without)
@@ -67,13 +67,13 @@ func (c *candidates[T]) level(without int) level {
 		}
 	}
 	l := c.levelOf(nil, without)
-	if without < 0 && c.trouble.isZero() && len(c.r.Tried) == 0 { // what one session leaves alone others do not
+	if without < 0 && c.trouble.isZero() && len(c.r.Tried) == 0 { // auths that this session avoids are not away for others
 		t.found(l, c.now)
 	}
 	return l
 }
 
-// levelOf is the level of a sample, of all candidates if it is nil.
+// levelOf returns the level of a sample, or of all candidates if it is nil.
 func (c *candidates[T]) levelOf(s *sample, without int) level {
 	l := level{rank: rankNone, sample: s}
 	c.members(&l, without, func(i int) {
@@ -98,10 +98,9 @@ func (c *candidates[T]) levelOf(s *sample, without int) level {
 // anyLoad is more than every load.
 var anyLoad = math.Inf(1)
 
-// choices are the auths that a balancer may choose from: those of the level that
-// are not loaded too much, and whose load is below a limit. Without a limit there
-// is always one if the level has one. With Options.Balance it is the one that has the
-// least to do.
+// choices returns the auths that a balancer may choose from: those of the level that have not
+// too much load, and less than below. With anyLoad there is always one if the level has one.
+// With Options.Balance it is the one with the least load.
 func (c *candidates[T]) choices(l level, without int, below float64) (from []T) {
 	if l.rank == rankNone {
 		return nil

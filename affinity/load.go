@@ -7,20 +7,19 @@ import (
 	"sync/atomic"
 )
 
-// LoadPolicy says what State.Load does. It is compared with the mean load of
-// the auths among which new sessions are placed: the fit ones of the highest
-// tier.
+// LoadPolicy says which loads (State.Load) are too much. A load is compared with the mean load
+// of the auths that new sessions may go to: the fit ones of the highest tier.
 type LoadPolicy struct {
-	// Bound is how many times the mean an auth may have and still get new
+	// Bound is the highest load, as a multiple of the mean, with which an auth gets new
 	// sessions. 0 is 1.25. It must be at least 1.
 	Bound float64
-	// Spill is how many times the mean an auth may have and still serve its bound
-	// sessions. Above it, single requests go elsewhere, which costs their prompt
-	// cache each time. 0 disables spilling. It must be at least Bound; between
-	// the two an auth gets no new sessions but keeps its own.
+	// Spill is the highest load, as a multiple of the mean, with which an auth serves all
+	// requests of its bound sessions. Above it single requests go elsewhere, each without its
+	// prompt cache. 0 disables spilling. It must be at least Bound; between the two an auth
+	// gets no new sessions but keeps its own.
 	Spill float64
-	// Least is a load that is never too much, whatever the mean is. With few
-	// requests a mean says nothing: for loads in requests in flight take some.
+	// Least is a load that is never too much, whatever the mean is. Set it to a few requests
+	// if loads are requests in flight, because a mean of few requests says nothing.
 	Least float64
 }
 
@@ -43,15 +42,15 @@ func (p *LoadPolicy) complete() error {
 
 func isLoad(f float64) bool { return f >= 0 && !math.IsInf(f, 1) }
 
-// exceeds compares a load with so many times the mean. Sums of equal loads may
-// differ in the last digits.
+// exceeds reports whether a load is above times the mean. Sums of equal loads may differ in
+// the last digits.
 func (p *LoadPolicy) exceeds(load, times, mean float64) bool {
 	return load > p.Least && load > times*mean*(1+1e-9)
 }
 
-// InFlight counts the requests under way at each auth. It is a load for hosts
-// that have no other number. With Options.Loads nobody has to count: the Affinity does, from
-// picks and reports.
+// InFlight counts the requests under way at each auth. It is a load for hosts that have no
+// other number. It is not needed with Options.Loads, where the Affinity counts picks and
+// reports.
 //
 //	var flying affinity.InFlight
 //	... State{Load: flying.Load(account.ID)}
@@ -63,8 +62,8 @@ type InFlight struct {
 	of sync.Map // name -> *atomic.Int64
 }
 
-// Begin counts a request in. It returns the function that counts the request
-// out: once, however often it is called.
+// Begin adds a request to those of an auth. It returns the function that removes the request:
+// once, however often it is called.
 func (f *InFlight) Begin(auth string) (end func()) {
 	n, ok := f.of.Load(auth)
 	if !ok {
@@ -74,7 +73,7 @@ func (f *InFlight) Begin(auth string) (end func()) {
 	return sync.OnceFunc(func() { n.(*atomic.Int64).Add(-1) })
 }
 
-// Load is how many requests are under way at an auth, for State.Load.
+// Load returns how many requests are under way at an auth, for State.Load.
 func (f *InFlight) Load(auth string) float64 {
 	n, ok := f.of.Load(auth)
 	if !ok {

@@ -7,8 +7,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// place finds an auth for a session that has none, or that has to leave its own,
-// and binds the session there.
+// place finds an auth for a session that has none, or that has to leave its own, and binds the
+// session to it.
 func (v *visit[T]) place(why Reason) error {
 	if v.would, v.why = OutcomeNew, ReasonNone; v.session.Gen != 0 && v.session.Lost != cache.Released {
 		v.would, v.why = OutcomeMoved, why
@@ -38,8 +38,8 @@ func (v *visit[T]) place(why Reason) error {
 	return v.move(c, v.would, v.why)
 }
 
-// follow is the auth where other requests of a session are that has lost its own.
-// Otherwise the balancer chooses.
+// follow returns the detour of a session that has lost its auth, because other requests of the
+// session are there. If there is none, the balancer chooses.
 func (v *visit[T]) follow() (chosen[T], error) {
 	if v.session.Lost != 0 && v.trouble.detour != "" {
 		l := v.level(-1)
@@ -56,8 +56,8 @@ func (v *visit[T]) follow() (chosen[T], error) {
 	return v.anybody(-1)
 }
 
-// move binds the session to an auth and serves the request there. If another
-// request of the session was faster, its choice counts.
+// move binds the session to an auth and serves the request by it. If another request of the
+// session was bound first, its choice counts.
 func (v *visit[T]) move(c chosen[T], what Outcome, why Reason) error {
 	if v.r.Side {
 		v.serve(c, OutcomeNone, why, v.session, false)
@@ -80,8 +80,8 @@ func (v *visit[T]) move(c chosen[T], what Outcome, why Reason) error {
 		v.serve(v.at(i), OutcomeHit, ReasonNone, b, true)
 		return nil
 	}
-	// The faster one went where this request cannot go: move the session, and if even
-	// that is too late, be a guest.
+	// The other request has bound the session to an auth that this request cannot use: move
+	// the session. If that is too late, too, the auth serves this request as a guest.
 	now, won, err := v.store.Move(v.ctx, b, c.name)
 	if v.check(err) && won {
 		v.hold(now)
@@ -118,7 +118,7 @@ func (v *visit[T]) bind(name string) (b cache.Binding, won bool, err error) {
 	return b, !existed, err
 }
 
-// parent is the candidate to which a subagent's parent is bound, if that is fit;
+// parent returns the candidate to which a subagent's parent is bound, if that is fit;
 // otherwise -1.
 func (v *visit[T]) parent(key sessionid.Key) int {
 	b, ok, err := v.store.Peek(v.ctx, v.scope, cache.Keys{Names: [cache.MaxNames]cache.Key{key}})
@@ -128,7 +128,7 @@ func (v *visit[T]) parent(key sessionid.Key) int {
 	return v.serving(b.Auth, rankFit)
 }
 
-// modelNote is, with AllModels, the key of a note: which auth last served this
+// modelNote returns, with AllModels, the key of the record of which auth last served this
 // model of the session.
 func (v *visit[T]) modelNote(session cache.Key) (k cache.Key) {
 	h := sha256.New()
@@ -139,9 +139,9 @@ func (v *visit[T]) modelNote(session cache.Key) (k cache.Key) {
 	return k
 }
 
-// recall is the candidate that served this model of the session last, if it is
-// fit; otherwise -1. The session has to leave the auth that it is bound to, and
-// the reason may be that the auth serves only other models.
+// recall returns the candidate that served this model of the session last, if it is fit;
+// otherwise -1. The session has to leave the auth that it is bound to, and the reason may be
+// that the auth serves only other models.
 func (v *visit[T]) recall() int {
 	auth, ok, err := v.store.Recall(v.ctx, v.scope, v.modelNote(v.session.Session))
 	if !v.check(err) || !ok {
@@ -150,7 +150,7 @@ func (v *visit[T]) recall() int {
 	return v.serving(auth, rankBusy)
 }
 
-// note remembers, with AllModels, which auth serves this model of the session.
+// note records, with AllModels, which auth serves this model of the session.
 func (v *visit[T]) note(b cache.Binding) {
 	if v.o.allModels {
 		v.check(v.store.Remember(v.ctx, v.scope, v.modelNote(b.Session), b.Auth))

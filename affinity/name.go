@@ -5,13 +5,12 @@ import (
 	"encoding/hex"
 )
 
-// SessionName is a name of the session for the provider, for prompt_cache_key,
-// session_id and the like, in the form of a uuid: the same over the session's
-// turns and moves, nothing that the client sent and nothing it can be traced
-// to. With perAuth it differs from auth to auth, so that providers cannot tell
-// that two accounts serve one session. Empty if the pick has no session. A value
-// that the client has set itself is better left alone: it may be counting on
-// it.
+// SessionName returns a name of the session for the provider, for prompt_cache_key, session_id
+// and the like, in the form of a UUID. It is the same over the session's turns and moves. It
+// contains nothing that the client sent, and cannot be traced to it. With perAuth it differs
+// from auth to auth, so that providers cannot tell that two accounts serve one session. It is
+// empty if the pick has no session. Do not replace a value that the client has set: the client
+// may depend on it.
 func (d Decision) SessionName(perAuth bool) string {
 	if d.Session == [16]byte{} {
 		return ""

@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// nameSet is a small set of auths that picks ask all the time and that seldom
-// changes. The map is replaced, never changed, so that nobody waits to read it.
+// nameSet is a small set of auths that each pick reads and that seldom changes. The map is
+// replaced, never changed, so that reading needs no lock.
 type nameSet struct {
 	mu sync.Mutex
 	of atomic.Pointer[map[string]bool] // nil when empty
@@ -47,7 +47,7 @@ func (s *nameSet) rename(from, to string) {
 	}
 }
 
-// names are those in the set, in order.
+// names returns the names in the set, sorted.
 func (s *nameSet) names() []string {
 	if of := s.of.Load(); of != nil {
 		return slices.Sorted(maps.Keys(*of))
@@ -55,7 +55,7 @@ func (s *nameSet) names() []string {
 	return nil
 }
 
-// become makes names the set.
+// become sets the set to names.
 func (s *nameSet) become(names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,105 +10,102 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// Options of an Affinity. nil is the zero value, which works. Functions are
-// called on the goroutine of a pick or a report, with no lock held, from many
+// Options configure an Affinity. The zero value is ready to use, and nil means the zero value.
+// Functions are called on the goroutine of a pick or a report, with no lock held, from many
 // goroutines at once. They must be quick and must not call the Affinity.
 type Options[T any] struct {
 	// Where bindings are kept.
 
-	// Memory are the options of the cache.Memory that the Affinity makes: how long
-	// a session may be idle, how many sessions there may be, and how many of one
-	// tenant.
+	// Memory configures the cache.Memory that the Affinity makes: how long a session may be
+	// idle, how many sessions there may be, and how many of one tenant.
 	Memory cache.Options
-	// Store, if not nil, keeps the bindings instead, and Memory must be zero. The
-	// caller closes the store. When the store fails, the balancer chooses and
-	// nothing is bound. A pick waits for the store as long as the pick's context
-	// allows. A report gives the store one second.
+	// Store, if not nil, keeps the bindings instead, and Memory must be zero. The caller
+	// closes the Store. While the Store fails, the balancer chooses and nothing is bound. A
+	// pick waits for the Store as long as the pick's context allows, a report for at most one
+	// second.
 	Store cache.Store
 
 	// Which session a request is part of.
 
-	// Extract finds the session. nil is sessionid.Extract.
+	// Extract finds the session in a header and a body. nil is sessionid.Extract.
 	Extract func(http.Header, []byte) sessionid.ID
-	// Scope says which pool and model a session belongs to, for hosts with several
-	// names for one, such as "m" and "m(high)". nil takes those of the request.
-	// The same id in two pools or two models is two sessions.
+	// Scope returns the pool and the model that a session belongs to, for hosts with several
+	// names for one model, such as "m" and "m(high)". nil returns those of the request. The
+	// same id in two pools or two models is two sessions.
 	Scope func(Request) (pool, model string)
-	// AllModels keeps a session on one auth over all models, as long as that auth
-	// can serve them. By default each model of a session has its own auth. If no
-	// auth can serve two models of a session, each request goes to the auth that
-	// the session had for its model. It costs one note in the Store for each model
-	// of a session.
+	// AllModels keeps a session on one auth for all models, as long as that auth can serve
+	// them. By default a session has one auth for each model. If no auth can serve two models
+	// of a session, each request goes to the auth that the session had for its model. The
+	// Store holds one more entry for each model of a session.
 	AllModels bool
-	// RequireOwner makes Pick fail if a request names state that only one auth
-	// has (previous_response_id, a container …), Pick.Owns has told which auth that
-	// is, and that auth cannot serve. The error says until when. An auth that has
-	// failed a moment ago is asked all the same, because no other can help. By default
-	// such a request goes on as if it named nothing.
+	// RequireOwner is for requests that name state of one auth (previous_response_id, a
+	// container …), if Pick.Owns has recorded which auth that is. If that auth cannot serve,
+	// Pick fails, and the error says until when. An auth that has just failed is picked all
+	// the same, because no other has the state. By default such a request is treated as if it
+	// named no state.
 	RequireOwner bool
 
 	// What the host knows of its auths.
 
-	// State says what is known of a candidate. nil says that every candidate is
-	// fit. Pick asks at most once for each candidate, and only for the session's own
-	// auth if that settles the matter.
+	// State returns what the host knows of a candidate. With nil every candidate is fit. Pick
+	// calls it at most once for each candidate, and only for the session's own auth if that
+	// decides.
 	State func(auth T, r Request) State
 
-	// When a session leaves an auth that could serve. All of it is off by default.
+	// When a session leaves an auth that could serve. By default it never does.
 
 	// Failback says when a bound session goes to a higher tier.
 	Failback Failback
-	// ColdAnew lets the balancer place a session anew when its prompt cache is
-	// cold. That costs nothing and levels the load. If State gives loads, only
-	// sessions leave whose auth has more than the mean. If the balancer returns an
-	// error, the session stays.
+	// ColdAnew lets the balancer choose anew for a session whose prompt cache is cold. That
+	// costs nothing and levels the load. If State returns loads, a session leaves only if the
+	// load of its auth is above the mean. If the balancer returns an error, the session stays.
 	ColdAnew bool
-	// Warm is how long a provider's prompt cache lives after its last use, where
-	// State does not say. 0 is 5 minutes, which Anthropic and OpenAI document as
-	// the least. A session leaves an auth that is away for longer.
+	// Warm is how long a provider's prompt cache lives after its last use, if State does not
+	// say. 0 is 5 minutes, the least that Anthropic and OpenAI document. A session leaves an
+	// auth that is away for longer.
 	Warm time.Duration
-	// WarmOf, if not nil, says the same for an auth where State does not, by what was
-	// measured: savings.Meter.Warm does. ok is false if it does not know. It is called for
-	// each pick of a session that is bound, and must be quick.
+	// WarmOf, if not nil, returns the same for one auth, as it was measured, if State does not
+	// say: savings.Meter.Warm can be used. ok is false if it does not know. It is called for
+	// each pick of a bound session, and must be quick.
 	WarmOf func(auth string) (warm time.Duration, ok bool)
-	// Load says how much load an auth may have, by what State says.
+	// Load says how much load, as State returns it, an auth may have.
 	Load LoadPolicy
-	// Balance says whether the Affinity evens out the load, by what it measures itself.
+	// Balance says whether the Affinity evens out the load that it measures itself.
 	Balance Balance
-	// Loads, if not nil, is told what each auth is sent, for State, for selectors and for
-	// other Affinities that use the same auths. With Balance nil is one of its own.
+	// Loads, if not nil, counts what each auth is sent, for State, for selectors and for other
+	// Affinities that use the same auths. With Balance, nil means that the Affinity makes its
+	// own.
 	Loads *selector.Loads
-	// Slow says when an auth is slow, by what Pick.FirstToken is told.
+	// Slow says when an auth is slow, by the times that Pick.FirstToken was given.
 	Slow SlowPolicy
 
 	// What results mean.
 
-	// Classify makes a Result of an answer for Pick.ReportResponse. nil is the
-	// function Classify. An operator's own function calls that for all answers
-	// about which it has nothing to say.
+	// Classify returns the Result of an answer, for Pick.ReportResponse. nil is the function
+	// Classify. A function of your own should call that one for answers that it does not know.
 	Classify func(resp *http.Response, err error) (r Result, away time.Duration)
-	// Away is how long a session leaves an auth alone after a Transient result that
-	// does not say for how long. 0 is 5 seconds. A host that knows better says so
-	// with the result, or in State.
+	// Away is how long a session avoids an auth after a Transient result that does not say for
+	// how long. 0 is 5 seconds. A host that knows better says so with the result, or in State.
 	Away time.Duration
-	// Unlisted is after how many Unlisted results in a row a session leaves its
+	// Unlisted is the number of Unlisted results in a row after which a session leaves its
 	// auth. 0 is 3.
 	Unlisted int
 
-	// OnEvent, if not nil, is called for each pick, refused ones too, and for each report.
+	// OnEvent, if not nil, is called for each pick, even if it was refused, and for each
+	// report.
 	OnEvent func(Event)
 }
 
-// Failback says when a session that is bound in a lower tier, because the higher
-// ones were not fit, goes up again.
+// Failback says when a session goes back to a higher tier, after it was bound in a lower one
+// because no auth of a higher tier was fit.
 type Failback uint8
 
 const (
 	// FailbackNever: the session stays where it is until it has to leave.
 	FailbackNever Failback = iota
-	// FailbackAtOnce: with its next request, at the price of its prompt cache.
+	// FailbackAtOnce: it goes back with its next request, and loses its prompt cache.
 	FailbackAtOnce
-	// FailbackCold: when its prompt cache is cold, see Options.Warm.
+	// FailbackCold: it goes back when its prompt cache is cold, see Options.Warm.
 	FailbackCold
 )
 
@@ -139,7 +136,7 @@ type policy struct {
 	warm         time.Duration
 	load         LoadPolicy
 	balance      Balance
-	loads        *selector.Loads // nil if nobody wants to know
+	loads        *selector.Loads // nil if nothing is to be counted
 	slow         SlowPolicy
 	classify     func(*http.Response, error) (Result, time.Duration)
 	away         time.Duration
@@ -228,11 +225,11 @@ func (p *policy) by(r *Request, extract func(http.Header, []byte) sessionid.ID, 
 	}
 }
 
-// longModel is how long the name of a model may be that is used as it is. The store
-// bounds the names of a scope by itself.
+// longModel is the length up to which the name of a model is used as it is. The store bounds
+// the names of a scope by itself.
 const longModel = 128
 
-// where puts a request into its scope.
+// where returns where a request belongs.
 func (p *policy) where(r *Request) where {
 	scope := cache.Scope{Tenant: r.Tenant, Pool: r.Pool, Model: r.Model}
 	if p.scopeOf != nil {

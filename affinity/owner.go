@@ -2,9 +2,9 @@ package affinity
 
 import "slices"
 
-// owner serves a request by the auth that holds what the request names. It
-// returns false if nobody is known to hold it, or if that auth cannot serve and
-// the request may go on without.
+// owner serves a request by the auth that has the state which the request names. It returns
+// false if no such auth is known, or if it cannot serve and the request may be served without
+// the state.
 //
 // A session that is not bound is bound to the owner. A session that is bound
 // elsewhere stays there.
@@ -14,7 +14,7 @@ func (v *visit[T]) owner() (done bool, err error) {
 	}
 	least := rankDrained
 	if v.o.requireOwner {
-		least = rankFailed // better than nobody
+		least = rankFailed // better than no auth
 	}
 	for _, state := range v.id.Owners() {
 		auth, ok, err := v.store.Recall(v.ctx, ownerScope(v.scope), state.Key)

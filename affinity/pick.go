@@ -8,13 +8,13 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// Pick is a choice that was made for one request. Report how it went. A pick that
-// is never reported keeps a session bound that was never served. The zero Pick is
-// no choice: Report and the other methods do nothing then.
+// Pick is the auth that was chosen for one request. Report the request's result. If a new
+// session's pick is never reported, the session stays bound though it was never served. On the
+// zero Pick, Report and the other methods do nothing.
 type Pick[T any] struct {
 	// Auth is the auth to send the request to.
 	Auth T
-	// Decision says how the choice came about.
+	// Decision says how the auth was chosen.
 	Decision Decision
 
 	visitor visitor
@@ -25,42 +25,43 @@ type visitor struct {
 	core    *core
 	scope   cache.Scope
 	model   string        // the request's
-	binding cache.Binding // the session's; zero if results concern nobody
-	guest   bool          // the session is bound elsewhere or was not asked
+	binding cache.Binding // the session's; zero if results change no session
+	guest   bool          // the auth is not the session's own, or the request was forced to it
 	warm    bool          // its prompt cache can be warm at this auth
 	ticket  *ticket
 	asked   *asked // nil unless the content names the session
 }
 
-// Report says how the request went. The result is about the binding that this
-// pick made or used: if the session was moved or invalidated since, nothing
-// happens. Report may be called from any goroutine, also more than once, for
-// example for a stream that begins well and breaks.
+// Report tells the Affinity the result of the request. The result applies to the binding that
+// this pick made or used: if the session was moved or invalidated since, nothing changes.
+// Report may be called from any goroutine. It may be called more than once, for example for a
+// stream that begins well and then breaks.
 func (p Pick[T]) Report(r Result) { p.Done(Report{Result: r}) }
 
-// ReportAway is Report for an auth that said for how long it wants to be left
-// alone, see [Report].
+// ReportAway is Report for an auth that has said for how long it is to be avoided, see
+// [Report.Away].
 func (p Pick[T]) ReportAway(r Result, away time.Duration) { p.Done(Report{Result: r, Away: away}) }
 
-// ReportResponse is ReportAway with what Options.Classify makes of an answer, or
-// of the error of sending. It returns the result, for a host that tries another
-// auth after Transient and Terminal.
+// ReportResponse classifies an answer, or the error of sending, with Options.Classify and
+// calls ReportAway. It returns the result, for a host that tries another auth after Transient
+// and Terminal.
 func (p Pick[T]) ReportResponse(resp *http.Response, err error) Result {
 	r, away := p.Classify(resp, err)
 	p.ReportAway(r, away)
 	return r
 }
 
-// Begun says that the auth has begun to answer, for a host that reports when the answer
-// has ended: the session is served from now on, as after Report(Served), and requests that
-// come meanwhile count with it. Nothing is counted, and Options.OnEvent is not called.
+// Begun says that the auth has begun to answer, for a host that reports when the answer has
+// ended. From now on the auth has served the session, as after Report(Served), also for
+// requests that come before the report. Nothing is counted in Stats, and Options.OnEvent is
+// not called.
 func (p Pick[T]) Begun() {
 	if v := &p.visitor; v.core != nil && v.ticket != nil && !v.ticket.begun.Swap(true) {
 		v.happened(p.Decision.Auth, &Report{Result: Served})
 	}
 }
 
-// Done is Report with all that is known.
+// Done is Report with everything that the host knows of the result.
 func (p Pick[T]) Done(r Report) {
 	v := &p.visitor
 	if v.core == nil {
@@ -72,7 +73,7 @@ func (p Pick[T]) Done(r Report) {
 	v.core.reported(v, &p.Decision, &r)
 }
 
-// happened makes what follows from a report.
+// happened changes the session as a report asks for.
 func (v *visitor) happened(auth string, r *Report) {
 	if v.binding.Gen == 0 {
 		return
@@ -91,8 +92,8 @@ func (v *visitor) happened(auth string, r *Report) {
 	}
 }
 
-// Classify is Options.Classify, or else the function Classify, for a host that looks
-// at a result before it reports it.
+// Classify calls Options.Classify, or the function Classify if that is nil. It is for a host
+// that needs the result before it reports it.
 func (p Pick[T]) Classify(resp *http.Response, err error) (r Result, away time.Duration) {
 	if p.visitor.core == nil {
 		return Classify(resp, err)
@@ -100,8 +101,8 @@ func (p Pick[T]) Classify(resp *http.Response, err error) (r Result, away time.D
 	return p.visitor.core.policy.Load().classify(resp, err)
 }
 
-// FirstToken says how long the auth took to the first token of its answer, for
-// Options.Slow. Any goroutine may call it.
+// FirstToken says how long the first token of the answer took, for Options.Slow. Any goroutine
+// may call it.
 func (p Pick[T]) FirstToken(took time.Duration) {
 	v := &p.visitor
 	if v.core == nil || p.Decision.Auth == "" {
@@ -112,11 +113,11 @@ func (p Pick[T]) FirstToken(took time.Duration) {
 	}
 }
 
-// maxWait bounds what a host can say, so that times can be added.
+// maxWait bounds the times that a host gives, so that sums of times do not overflow.
 const maxWait = 10 * 365 * 24 * time.Hour
 
-// wait is how long to leave an auth alone after a result, and whether the auth
-// itself has said so.
+// wait returns how long a session avoids an auth after a result, and whether the auth itself
+// has asked for that.
 func (p *policy) wait(r Result, away time.Duration) (wait time.Duration, asked bool) {
 	switch {
 	case away > 0:
@@ -127,8 +128,7 @@ func (p *policy) wait(r Result, away time.Duration) (wait time.Duration, asked b
 	return p.away, false
 }
 
-// resident takes the result of a session that was served by the auth that it is
-// bound to.
+// resident applies a result of the auth that the session is bound to.
 func (k *core) resident(ctx context.Context, v *visitor, r Result, away time.Duration) {
 	b, p := v.binding, k.policy.Load()
 	wait, asked := p.wait(r, away)
@@ -170,7 +170,7 @@ func (k *core) resident(ctx context.Context, v *visitor, r Result, away time.Dur
 			return // late
 		}
 		if first && !asked {
-			return // other requests of the session's first burst show what the auth can do
+			return // other requests of the session's first burst show whether the auth can serve
 		}
 		b, _ = k.amend(ctx, b, current, func(b *cache.Binding, t *trouble) {
 			now := time.Now().UnixNano()
@@ -199,14 +199,13 @@ func (k *core) resident(ctx context.Context, v *visitor, r Result, away time.Dur
 	}
 }
 
-// blame makes a session that has just lost its auth leave that auth alone for a
-// while.
+// blame makes a session that has just lost its auth avoid that auth for a while.
 func (k *core) blame(ctx context.Context, b cache.Binding, wait time.Duration, asked bool) {
 	k.part(ctx, b, func(t *trouble, auth string, now int64) { t.leave(auth, now+int64(wait), asked) })
 }
 
-// part changes what a session remembers that has just lost its auth. If other
-// requests of the session are on a detour, the session is to follow them.
+// part changes the memo of a session that has just lost its auth. If other requests of the
+// session are on a detour, the session is to move to the auth of the detour.
 func (k *core) part(ctx context.Context, b cache.Binding, edit func(t *trouble, auth string, now int64)) {
 	k.amend(ctx, b, departed, func(is *cache.Binding, t *trouble) {
 		now := time.Now().UnixNano()
@@ -220,21 +219,20 @@ func (k *core) part(ctx context.Context, b cache.Binding, edit func(t *trouble, 
 	})
 }
 
-// relieve forgets what has failed before an auth served. A result that comes while
-// the auth is away does not end that: it may be of an older request.
+// relieve forgets the failures before an auth has served. A result that comes while the auth
+// is away does not end its absence: it may be of an older request.
 func (k *core) relieve(ctx context.Context, b cache.Binding) {
 	warm := int64(k.policy.Load().warm)
 	edit := func(b *cache.Binding, t *trouble) { t.relieve(b, time.Now().UnixNano(), warm) }
 	t := troubleOf(&b)
-	if edit(&b, &t); t.encode() == b.Memo { // which the store has just said
+	if edit(&b, &t); t.encode() == b.Memo { // as the store has just returned it
 		return
 	}
 	k.amend(ctx, b, current, edit)
 }
 
-// guest takes the result of a session that was served by another auth than its
-// own. An auth that fails is left alone by the session, and is its detour no
-// more.
+// guest applies a result of an auth that the session is not bound to. If that auth has failed,
+// the session avoids it and no longer uses it as its detour.
 func (k *core) guest(ctx context.Context, v *visitor, auth string, r Result, away time.Duration) {
 	b, p := v.binding, k.policy.Load()
 	now := time.Now().UnixNano()

@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// maxBegun bounds how many prefixes are known. Beyond it those are forgotten that were
-	// sent least recently.
+	// maxBegun bounds the prefixes that are kept. Beyond it those that were sent least
+	// recently are forgotten.
 	maxBegun = 10_000
-	// fewAuths is how many auths may have had a prefix that says where a prompt belongs.
-	// One that many have had is a part of all prompts.
+	// fewAuths is the number of auths up to which a prefix is used to choose an auth. A prefix
+	// that more auths were sent is a part of all prompts.
 	fewAuths = 2
 )
 
-// begun are prefixes of prompts, and the auths that were sent them lately.
+// begun holds prefixes of prompts, and the auths that were sent them lately.
 type begun struct {
 	mu  sync.Mutex
 	lru *simplelru.LRU[uint64, beginning]
@@ -28,7 +28,7 @@ type beginning struct {
 	at    int64 // when it was sent last, UnixNano
 }
 
-// lately reports whether a prefix was sent lately. A clock that was set back ends it.
+// lately reports whether a prefix was sent lately. It is false if the clock was set back.
 func (e *beginning) lately(now, lately int64) bool { return e.at <= now && now-e.at <= lately }
 
 // rename gives an auth another name.
@@ -49,7 +49,7 @@ func (b *begun) rename(from, to string) {
 	}
 }
 
-// of are the auths that a prefix was sent to lately, none if there are too many.
+// of returns the auths that a prefix was sent to lately, none if there are too many.
 func (b *begun) of(prefix uint64, now, lately int64) []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -63,7 +63,7 @@ func (b *begun) of(prefix uint64, now, lately int64) []string {
 	return slices.Clone(e.auths[:e.n])
 }
 
-// note remembers that prefixes were sent to an auth.
+// note records that prefixes were sent to an auth.
 func (b *begun) note(prefixes []uint64, auth string, now, lately int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

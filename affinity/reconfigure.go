@@ -8,14 +8,13 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// Reconfigure makes o the options from now on. Bindings and all that is known of
-// sessions and auths stay. So do requests under way: their results count for the
-// bindings as before. Options.Store must be the same one as before. Without a
-// Store, the memory takes the new limits, see [cache.Memory.SetOptions]. After an
-// error nothing has changed.
+// Reconfigure replaces the options by o. Bindings and everything that is known of sessions and
+// auths stay. Results of requests under way apply to their bindings as before. Options.Store
+// must be the same one as before. Without a Store, the memory takes the new limits, see
+// [cache.Memory.SetOptions]. After an error nothing has changed.
 //
-// An auth that was added needs nothing. Call InvalidateAuth for one that was
-// removed, and RenameAuth for one that has another name.
+// An auth that was added needs no call. Call InvalidateAuth for one that was removed, and
+// RenameAuth for one that has another name.
 func (a *Affinity[T]) Reconfigure(o *Options[T]) error {
 	s, err := check(o)
 	if err != nil {
@@ -36,7 +35,7 @@ func (a *Affinity[T]) Reconfigure(o *Options[T]) error {
 	return nil
 }
 
-// sameStore compares stores of any type, also of one that == cannot compare.
+// sameStore compares stores of any type, even of a type that == cannot compare.
 func sameStore(a, b cache.Store) bool {
 	return a != nil && b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// rehearsal is a store for a pick that only Explain asks for. It says what is there, and
-// takes every change without making it.
+// rehearsal is a store for the pick of Explain. It reads the real store, and accepts every
+// change without making it.
 type rehearsal struct{ cache.Store }
 
 func (s rehearsal) Bind(_ context.Context, _ cache.Scope, _ cache.Keys, auth string) (b cache.Binding, existed bool, err error) {
@@ -25,7 +25,7 @@ func (s rehearsal) Release(context.Context, cache.Binding, bool) (unbound bool, 
 
 func (s rehearsal) Remember(context.Context, cache.Scope, cache.Key, string) error { return nil }
 
-// noGeneration is no binding's.
+// noGeneration is a generation that no binding has.
 const noGeneration = 1<<63 - 1
 
 // errChoice stands for what a balancer would choose.

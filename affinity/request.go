@@ -11,13 +11,12 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// Request is what Pick needs to know of a request. Pick changes nothing in it
-// and keeps nothing of it. Tenant, Pool and Model are the scope of a session:
-// the same id in two scopes is two sessions.
+// Request describes a request to Pick, which neither changes nor keeps any of it. Tenant, Pool
+// and Model are the scope of a session: the same id in two scopes is two sessions.
 type Request struct {
-	// Tenant is who is calling, as the gateway has authenticated the caller.
-	// Leave it empty only if all callers trust each other: inside one tenant,
-	// whoever knows a session's id can use the session's binding and move it.
+	// Tenant names the caller, as the gateway has authenticated it. Leave it empty only if all
+	// callers trust each other: any caller of a tenant that knows a session's id can use and
+	// move the session's binding.
 	Tenant string
 	// Pool names the set of auths, such as the provider. Sessions of two pools
 	// are bound independently.
@@ -28,36 +27,37 @@ type Request struct {
 	// compressed body names no session.
 	Header http.Header
 	Body   []byte
-	// Path, if not empty, is the path of the request. Some requests name a
-	// conversation only there, see sessionid.ID.WithPath.
+	// Path, if not empty, is the path of the request's URL. Some requests name a conversation
+	// only there, see sessionid.ID.WithPath.
 	Path string
-	// Tokens is how long the prompt is, for Options.Loads. With 0 the Affinity takes the
-	// length of Body for it, and what earlier answers have said of theirs (Report.Usage).
+	// Tokens is the length of the prompt, for Options.Loads. If it is 0, the Affinity
+	// estimates it from the length of Body and from what earlier answers have reported
+	// (Report.Usage).
 	Tokens int
-	// ID, if not nil, is the session. Header, Body and Path are then not looked at.
+	// ID, if not nil, is the session. Header, Body and Path are then not read to find it.
 	ID *sessionid.ID
-	// Side says that the request stands beside the conversation: a token count,
-	// a title, a quota probe. It goes where its session is bound. It makes,
-	// moves and renews no binding, and what is reported of it changes nothing.
+	// Side says that the request is no turn of the conversation but, for example, a token
+	// count, a title or a quota probe. It goes to the auth of its session. It makes, moves and
+	// renews no binding, and its reports change nothing.
 	Side bool
-	// Ownerless says that the request goes on as if it named no state: the auth that has
-	// it is gone.
+	// Ownerless says that Pick ignores the state that the request names, because the auth that
+	// has the state is gone.
 	Ownerless bool
-	// Off says that this request has no session: the balancer chooses, and
-	// nothing is looked up or bound.
+	// Off says that Pick treats the request as one without a session: the balancer chooses,
+	// and nothing is looked up or bound.
 	Off bool
-	// Force names the auth that serves this request, whatever State says. If it is
-	// no candidate, or among Tried, Pick returns a NoAuthError. Nothing is bound.
+	// Force names the auth that must serve this request, whatever State says. If that auth is
+	// no candidate, or is among Tried, Pick returns a NoAuthError. Nothing is bound.
 	Force string
-	// Patience is how long this request may wait instead of paying for a cold prompt
-	// elsewhere. If the prompt cache of the session's auth is warm, and the auth has said
-	// that it is back within Patience, Pick chooses nobody and returns a NoAuthError that
-	// Waits. Then wait until its Until, and pick again. The same holds for an auth that
-	// has state which the request names. 0 never waits.
+	// Patience is how long this request may wait for a warm prompt cache. If the prompt cache
+	// of the session's auth is warm, and the auth has said that it is back within Patience,
+	// Pick chooses no auth and returns a NoAuthError whose Waits is true. Wait until its
+	// Until, then pick again. The same holds for an auth that has state which the request
+	// names. With 0 no request waits.
 	Patience time.Duration
-	// Tried names the auths that this request was sent to already and that could
-	// not serve it. Pick chooses none of them. A session that is bound to one of
-	// them takes a detour. Report how each of them went before the next Pick.
+	// Tried names the auths that this request was sent to already and that could not serve it.
+	// Pick chooses none of them. A session that is bound to one of them takes a detour. Report
+	// the result of each before the next Pick.
 	Tried []string
 }
 
@@ -73,13 +73,13 @@ func named(id *sessionid.ID) bool {
 	return len(id.Names()) == 1 && id.Leading() == 1 && id.Weak() == none && id.End() == none && id.Tail() == none && len(id.Marks()) == 0
 }
 
-// keysOf are the keys that the store knows a session by.
+// keysOf returns the keys by which the store knows a session.
 func keysOf(id *sessionid.ID) (k cache.Keys) {
 	weak := id.Weak()
 	n := id.Leading()
 	copy(k.Names[:], id.Names()[:n])
-	// The others are bound and do not find the session: a proxy may stamp one on
-	// everybody.
+	// The others are bound, but do not find the session: a proxy may set the same one on every
+	// request.
 	also := copy(k.Also[:], id.Names()[n:])
 	switch {
 	case n == 0: // prompt_cache_key names the session only if nothing better does
@@ -98,8 +98,8 @@ func keysOf(id *sessionid.ID) (k cache.Keys) {
 	return k
 }
 
-// placement is a number for balancers that place by a hash. A session with an
-// explicit id that comes back after its binding has expired has the same number.
+// placement is a number for balancers that choose by a hash. A session with an explicit id
+// that returns after its binding has expired has the same number.
 func placement(s *cache.Scope, primary sessionid.Key) uint64 {
 	var buf [256]byte
 	b := buf[:0]

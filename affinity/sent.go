@@ -8,14 +8,14 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// sent is what a pick remembers of what it has added to Options.Loads.
+// sent is what a pick has added to Options.Loads.
 type sent struct {
 	loads    *selector.Loads
 	traffic  *traffic
 	tokens   float64
 	bytes    int
 	session  uint64   // its number
-	prefixes []uint64 // that were noted
+	prefixes []uint64 // that noteBegin has recorded
 }
 
 // sent counts a request that goes to an auth.
@@ -33,14 +33,13 @@ func (k *core) sent(p *policy, r *Request, v *visitor, d *Decision) {
 // mostUsage is more tokens than any prompt has.
 const mostUsage = 1e8
 
-// ended takes a request out again that was counted, and corrects what was counted by what
-// is known now.
+// ended removes a request from those in flight, and corrects its tokens by what is known now.
 func (k *core) ended(s *sent, auth string, r *Report) {
 	s.loads.End(auth)
 	switch r.Result {
 	case Transient, Terminal, Unlisted, Rejected:
-		// It has not worked on the prompt. But it counts as a usual one: an auth that fails
-		// would be the one with the least to do, and get them all.
+		// The auth has not worked on the prompt. But the request counts as one of usual
+		// length: otherwise an auth that fails would have the least load and get all requests.
 		s.loads.Add(auth, -s.traffic.failed(s.tokens), s.session)
 		k.begun.drop(s.prefixes, auth)
 		return
@@ -51,5 +50,5 @@ func (k *core) ended(s *sent, auth string, r *Report) {
 	}
 }
 
-// number is a number of a session, 0 for none.
+// number returns a number for a session, 0 for none.
 func number(session cache.Key) uint64 { return binary.LittleEndian.Uint64(session[:8]) }

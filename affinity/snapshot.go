@@ -13,21 +13,19 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// Save writes a snapshot of all that the Affinity knows, for a process that goes on
-// where this one ends: see [Affinity.Load], and [Affinity.SaveFile] for a file. Any
-// number of goroutines may use the Affinity meanwhile; they do not wait for w. What of a
-// request is reported after Save has come to its session is not in the snapshot: save
-// after the last request, too.
+// Save writes a snapshot of the Affinity, with which another process can continue: see
+// [Affinity.Load], and [Affinity.SaveFile] for a file. Any number of goroutines may use the
+// Affinity meanwhile; they do not wait for w. A report that comes after Save has written its
+// session is not in the snapshot, so save after the last request, too.
 //
-// A snapshot has the sessions with their bindings, detours and the auths that they avoid,
+// A snapshot contains the sessions with their bindings, detours and the auths that they avoid,
 // what Owns and Answered have recorded, which auths are drained, slow, or were away lately,
-// and in which scopes ids are not believed. It does not have the Options, the Stats, or
-// what a host knows besides, such as which auths rest in an affinityhttp.Transport. It is
-// a secret of whoever runs the gateway: see [cache.Memory.Save], which says what is in it.
+// and in which scopes ids in messages are ignored. It does not contain the Options, the Stats,
+// or the state of other packages, such as the cooldowns of an affinityhttp.Transport. Keep it
+// secret: [cache.Memory.Save] says what it contains.
 //
-// With Options.Store the error is errors.ErrUnsupported: then sessions outlive the
-// process anyway. After Close it is cache.ErrClosed. After any error what was written is
-// no snapshot.
+// With Options.Store the error is errors.ErrUnsupported, because the Store keeps the sessions.
+// After Close it is cache.ErrClosed. After any error w has no usable snapshot.
 func (a *Affinity[T]) Save(w io.Writer) error {
 	switch {
 	case a.memory == nil:
@@ -47,17 +45,17 @@ func (a *Affinity[T]) Save(w io.Writer) error {
 	return a.memory.Save(w)
 }
 
-// Load takes what another Affinity has saved in place of what this one knows. Call it
-// before the first Pick, while nobody else uses the Affinity: it is an error if there are
-// sessions already. It reads r up to the snapshot's end and no further.
+// Load restores a snapshot that another Affinity has saved. Call it before the first Pick,
+// while no other goroutine uses the Affinity: it is an error if there are sessions already. It
+// reads r up to the snapshot's end and no further.
 //
-// Sessions go on as [cache.Load] says: idle times have gone on by the wall clock, and
-// Options.Memory bounds what is loaded.
+// Sessions continue as [cache.Load] says: idle times include the time since Save, by the wall
+// clock, and Options.Memory bounds what is loaded.
 //
-// The snapshot means auths, tenants, pools and models by their names. So these must be
-// lasting. An auth that is not among the candidates any more is gone: its sessions move. A
-// tenant that is called otherwise has none of its sessions: a TenantKey of affinityhttp
-// that is random for each process makes a snapshot worthless.
+// The snapshot refers to auths, tenants, pools and models by their names, so these must be
+// lasting. If an auth is no longer among the candidates, its sessions move. A tenant with
+// another name has lost its sessions: an affinityhttp TenantKey that is random for each
+// process makes a snapshot useless.
 //
 // If the snapshot cannot be loaded, the error is one of cache.ErrForeign,
 // cache.ErrNewer, cache.ErrTruncated and cache.ErrDamaged, or that of r, and the Affinity
@@ -65,7 +63,7 @@ func (a *Affinity[T]) Save(w io.Writer) error {
 // errors.ErrUnsupported.
 func (a *Affinity[T]) Load(r io.Reader) error { return a.load(r, false) }
 
-// load is Load. With alone there must be nothing behind the snapshot.
+// load is Load. With alone, r must end with the snapshot.
 func (a *Affinity[T]) load(r io.Reader, alone bool) error {
 	a.changing.Lock()
 	defer a.changing.Unlock()
@@ -98,7 +96,7 @@ func (a *Affinity[T]) load(r io.Reader, alone bool) error {
 	return nil
 }
 
-// ended is an error if there is more to read.
+// ended returns an error if there is more to read.
 func ended(r io.Reader) error {
 	switch _, err := io.ReadFull(r, make([]byte, 1)); err {
 	case io.EOF:
@@ -112,13 +110,13 @@ func ended(r io.Reader) error {
 
 var errOwnStore = fmt.Errorf("affinity: a snapshot is of the memory that an Affinity makes, and there is Options.Store: %w", errors.ErrUnsupported)
 
-// A snapshot is the magic, a byte for the version, the length of what the Affinity knows
-// besides its sessions (4 bytes), a checksum of that (4 bytes), what it knows, and a
-// snapshot of the memory. Times are in nanoseconds of the wall clock.
+// A snapshot is the magic, a version (1 byte), the length of the part that known encodes (4
+// bytes), its checksum (4 bytes), that part, and a snapshot of the memory. Times are in
+// nanoseconds of the wall clock.
 const (
 	snapshotMagic   = "llmaffinity affinity snapshot\n"
 	snapshotVersion = 1
-	// maxKnown is more than all bounds together allow, if names are not absurd.
+	// maxKnown is more than all bounds together allow with names of usual length.
 	maxKnown = 1 << 28
 )
 
@@ -149,7 +147,7 @@ type knownDoubt struct {
 	doubt
 }
 
-// known writes down what is known now.
+// known encodes what is known now.
 func (k *core) known(now time.Time) []byte {
 	b := []byte{flag(k.answers.Load())}
 	b = binary.AppendVarint(b, now.UnixNano())
@@ -207,7 +205,7 @@ func appendTime(b []byte, t time.Time) []byte {
 	return binary.AppendVarint(b, t.UnixNano())
 }
 
-// readKnown reads what known has written, and what comes before it.
+// readKnown reads the part that known has encoded, and what precedes it.
 func readKnown(r io.Reader, now time.Time) (k known, err error) {
 	head := make([]byte, len(snapshotMagic)+9)
 	n, err := io.ReadFull(r, head)
@@ -228,7 +226,7 @@ func readKnown(r io.Reader, now time.Time) (k known, err error) {
 		return k, cache.ErrDamaged
 	}
 	var b bytes.Buffer
-	if _, err := io.CopyN(&b, r, int64(size)); err != nil { // it grows by what there is
+	if _, err := io.CopyN(&b, r, int64(size)); err != nil { // it grows by what is read
 		return k, early(err)
 	}
 	if crc32.Checksum(b.Bytes(), castagnoli) != sum {
@@ -237,7 +235,7 @@ func readKnown(r io.Reader, now time.Time) (k known, err error) {
 	return decodeKnown(b.String(), now)
 }
 
-// early makes the end of what is read an error of the snapshot.
+// early turns the end of the input into an error of the snapshot.
 func early(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return cache.ErrTruncated
@@ -248,7 +246,7 @@ func early(err error) error {
 func decodeKnown(text string, now time.Time) (k known, err error) {
 	m := memoReader{s: text}
 	k.answers = m.byte()&1 != 0
-	// If the wall clock was set back since, what was a minute ago is a minute ago still.
+	// If the wall clock was set back since, all times are set back with it.
 	back := max(m.varint()-now.UnixNano(), 0)
 	when := func() (t time.Time) {
 		if n := m.varint(); n != 0 {
@@ -287,10 +285,10 @@ func decodeKnown(text string, now time.Time) (k known, err error) {
 	return k, nil
 }
 
-// count is a number of things that happened.
+// count reads a number of things that happened.
 func (m *memoReader) count() int { return int(min(m.uvarint(), 1<<20)) }
 
-// learn takes over what was known.
+// learn restores what was known.
 func (k *core) learn(from known) {
 	k.answers.Store(from.answers)
 	k.drained.become(from.drained)

@@ -10,26 +10,26 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// SlowPolicy says when an auth counts as slow. The zero value is never.
+// SlowPolicy says when an auth counts as slow. With the zero value none does.
 //
-// An auth becomes slow after Samples times to the first token in a row above
-// Above. Its sessions then go elsewhere, as if the host had said [Slow]. Every
-// Probe one of their requests goes to the slow auth all the same. After Samples
-// probes in a row of Below or less the auth is fast again. If no probe was
-// reported for ten times Probe, the auth counts as fast, and one more slow
-// answer makes it slow.
+// An auth becomes slow when Samples times to the first token in a row were above Above. Its
+// sessions then go elsewhere, as if State had returned [Slow]. Once every Probe one of their
+// requests still goes to the slow auth. When Samples of these probes in a row took Below or
+// less, the auth is fast again. If no probe was reported for ten times Probe, the auth counts
+// as fast, and one more slow answer makes it slow.
 //
-// Only requests count whose prompt cache can be warm: other times say how long
-// the prompt is. A probe with a cold prompt cache counts if it is fast.
+// Only requests with a warm prompt cache count, because the times of others depend on the
+// length of the prompt. A probe with a cold prompt cache counts if it is fast.
 //
 // Speeds are kept for each auth and model, in this process only.
 type SlowPolicy struct {
-	// Above is what is slow. 0 is never; the other fields must then be 0, too.
+	// Above is the time to the first token above which an answer is slow. With 0 no auth is
+	// slow, and the other fields must be 0, too.
 	Above time.Duration
-	// Below is what is fast enough to come back, so that an auth with times
-	// about Above does not go to and fro. 0 is three quarters of Above.
+	// Below is the time up to which an answer of a slow auth is fast, so that an auth with
+	// times about Above does not change all the time. 0 is three quarters of Above.
 	Below time.Duration
-	// Samples is how many times in a row it takes. 0 is 3.
+	// Samples is how many such answers in a row make an auth slow or fast. 0 is 3.
 	Samples int
 	// Probe is how often a slow auth is tried. 0 is 30 seconds.
 	Probe time.Duration
@@ -38,7 +38,7 @@ type SlowPolicy struct {
 const (
 	defaultSlowSamples = 3
 	defaultProbe       = 30 * time.Second
-	silence            = 10 // times Probe without a sample, and a slow auth is given a chance
+	silence            = 10 // after so many times Probe without a sample a slow auth counts as fast
 )
 
 func (p *SlowPolicy) complete() error {
@@ -65,7 +65,7 @@ func (p *SlowPolicy) complete() error {
 // speedKey is an auth that serves a model.
 type speedKey struct{ auth, model string }
 
-// speed is what is known of one.
+// speed is what is known of a speedKey.
 type speed struct {
 	slow  bool
 	run   int       // samples in a row that contradict slow
@@ -73,13 +73,13 @@ type speed struct {
 	heard time.Time // when a sample counted last
 }
 
-// maxSpeeds bounds what is known, because clients choose the names of models.
+// maxSpeeds bounds the speeds that are kept, because clients choose the names of models.
 // Beyond it the speed that was reported least recently is forgotten.
 const maxSpeeds = 4096
 
-// speeds are the auths that are slow, or that have begun to be.
+// speeds holds the auths that are slow, or that have begun to be slow.
 type speeds struct {
-	known atomic.Int64 // so that nobody takes the lock while all are fast
+	known atomic.Int64 // so that no pick takes the lock while all are fast
 	mu    sync.RWMutex
 	lru   *simplelru.LRU[speedKey, speed]
 }
@@ -95,7 +95,7 @@ func (s *speeds) slow(p *SlowPolicy, k speedKey) bool {
 	return ok && v.slow && time.Since(v.heard)/silence <= p.Probe
 }
 
-// at is what is known of one, after what time has done to it.
+// at returns what is known of a speedKey, with old samples dropped.
 func (s *speeds) at(p *SlowPolicy, k speedKey) speed {
 	if s.lru == nil {
 		return speed{}
@@ -103,7 +103,7 @@ func (s *speeds) at(p *SlowPolicy, k speedKey) speed {
 	v, ok := s.lru.Peek(k)
 	if ok && time.Since(v.heard)/silence > p.Probe {
 		if !v.slow {
-			return speed{} // old samples that came to nothing
+			return speed{} // old samples that did not make it slow
 		}
 		v = speed{run: p.Samples - 1, heard: time.Now()}
 	}
@@ -125,8 +125,8 @@ func (s *speeds) put(k speedKey, v speed) {
 	s.known.Store(int64(s.lru.Len()))
 }
 
-// due reports whether a request is to probe a slow auth. If it is, and takes the probe,
-// the next one is not, for as long as the policy says.
+// due reports whether a request is to probe a slow auth. With take the probe is taken, and the
+// next one is due after SlowPolicy.Probe.
 func (s *speeds) due(p *SlowPolicy, k speedKey, take bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,7 +142,7 @@ func (s *speeds) due(p *SlowPolicy, k speedKey, take bool) bool {
 	return true
 }
 
-// sample takes a time to the first token.
+// sample records a time to the first token.
 func (s *speeds) sample(p *SlowPolicy, k speedKey, took time.Duration, warm bool) {
 	if took <= p.Above && s.known.Load() == 0 {
 		return // all are fast, and so is this one
@@ -174,7 +174,7 @@ func (s *speeds) sample(p *SlowPolicy, k speedKey, took time.Duration, warm bool
 	s.put(k, v)
 }
 
-// each replaces what is known of an auth, for all models.
+// each removes the speeds of an auth, and calls do for each of its models.
 func (s *speeds) each(auth string, do func(k speedKey, v speed)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

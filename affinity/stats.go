@@ -15,28 +15,27 @@ const (
 	causes  = int(cache.AuthInvalidated) + 1
 )
 
-// Stats counts what an Affinity has done since it was made.
+// Stats are the counters of an Affinity since it was made.
 type Stats struct {
-	// Picks are by Outcome, and by the Kind of the signal that named the session.
+	// Picks are counted by Outcome, and by the Kind of the signal that named the session.
 	Picks [outcomes][kinds]uint64
-	// Reasons are the picks that have one.
+	// Reasons counts the picks that have a Reason.
 	Reasons [reasons]uint64
-	// Results are the first reports of picks.
+	// Results counts the first report of each pick.
 	Results [results]uint64
-	// Again are the reports of picks that had been reported.
+	// Again counts the further reports of picks that had been reported.
 	Again uint64
-	// Lost are the new sessions whose Decision says LostHistory, by what their content
-	// shows of it.
+	// Lost counts the new sessions whose Decision says LostHistory, by Decision.Past.
 	Lost [pasts]uint64
-	// Removed are the sessions that the Affinity's own memory has removed, by cause. With
-	// a Store of the caller's they are zero.
+	// Removed counts the sessions that the Affinity's own memory has removed, by cause. With
+	// Options.Store it stays zero.
 	Removed [causes]uint64
-	// StoreFailed counts operations that the Store could not do, also after Close. The
-	// requests went on without it.
+	// StoreFailed counts the operations of the Store that have failed, including those after
+	// Close. The requests were served without it.
 	StoreFailed uint64
 }
 
-// Outcome counts the picks of an outcome.
+// Outcome returns the number of picks with an outcome.
 func (s Stats) Outcome(o Outcome) (n uint64) {
 	for _, one := range s.Picks[o] {
 		n += one
@@ -44,8 +43,8 @@ func (s Stats) Outcome(o Outcome) (n uint64) {
 	return n
 }
 
-// Signal counts the picks whose session was named by a kind of signal. KindNone are those
-// of requests without a session.
+// Signal returns the number of picks whose session was named by a kind of signal. For KindNone
+// these are the requests without a session.
 func (s Stats) Signal(k sessionid.Kind) (n uint64) {
 	for o := range s.Picks {
 		n += s.Picks[o][k]
@@ -53,7 +52,7 @@ func (s Stats) Signal(k sessionid.Kind) (n uint64) {
 	return n
 }
 
-// Total counts all picks, refused ones too.
+// Total returns the number of all picks, including the refused ones.
 func (s Stats) Total() (n uint64) {
 	for o := range s.Picks {
 		n += s.Outcome(Outcome(o))
@@ -61,7 +60,7 @@ func (s Stats) Total() (n uint64) {
 	return n
 }
 
-// Reported counts the picks that were reported.
+// Reported returns the number of picks that were reported.
 func (s Stats) Reported() (n uint64) {
 	for _, one := range s.Results {
 		n += one
@@ -69,14 +68,14 @@ func (s Stats) Reported() (n uint64) {
 	return n
 }
 
-// Unreported counts the picks that have chosen an auth and were not reported: those under
-// way, and those that the host has forgotten. A host that forgets Report looks healthy
-// otherwise, because no auth ever fails. There this number grows for ever.
+// Unreported returns the number of picks that have chosen an auth and were not reported: those
+// under way, and those that the host has forgotten. If a host forgets Report, this number
+// grows for ever. Nothing else shows it, because no auth ever fails.
 func (s Stats) Unreported() uint64 {
 	return s.Total() - s.Outcome(OutcomeRefused) - s.Outcome(OutcomeWaits) - s.Reported()
 }
 
-// LostHistory counts all of Lost.
+// LostHistory returns the sum of Lost.
 func (s Stats) LostHistory() (n uint64) {
 	for _, one := range s.Lost {
 		n += one
@@ -84,7 +83,7 @@ func (s Stats) LostHistory() (n uint64) {
 	return n
 }
 
-// counters are what Stats is a snapshot of.
+// counters hold the numbers of Stats.
 type counters struct {
 	picks   [outcomes][kinds]atomic.Uint64
 	reasons [reasons]atomic.Uint64
@@ -95,7 +94,7 @@ type counters struct {
 	failed  atomic.Uint64
 }
 
-// decided counts a decision and tells the hook.
+// decided counts a decision and calls Options.OnEvent.
 func (k *core) decided(p *policy, d *Decision, v *visitor) {
 	kind := int(d.Signal.Kind)
 	if kind >= kinds { // of a host's own Extract
@@ -113,7 +112,7 @@ func (k *core) decided(p *policy, d *Decision, v *visitor) {
 	}
 }
 
-// reported counts a report and tells the hook.
+// reported counts a report and calls Options.OnEvent.
 func (k *core) reported(v *visitor, d *Decision, r *Report) {
 	again := v.ticket != nil && v.ticket.told.Swap(true)
 	if again {
@@ -135,7 +134,7 @@ func (k *core) reported(v *visitor, d *Decision, r *Report) {
 	}
 }
 
-// event is what both halves of a request have in common.
+// event returns the fields that the events of a pick and of its reports have in common.
 func (v *visitor) event(d *Decision) Event {
 	scope := short(v.scope)
 	return Event{
@@ -144,10 +143,11 @@ func (v *visitor) event(d *Decision) Event {
 	}
 }
 
-// Stats is a snapshot. Each number is exact; together they may be a few picks apart.
+// Stats returns the counters. Each number is exact, but they are not read at one moment: they
+// may be a few picks apart.
 func (k *core) Stats() (s Stats) {
 	c := &k.counts
-	// What is counted last is read first, so that nothing is reported before it is picked.
+	// Results are read before picks, so that no report is counted without its pick.
 	read(s.Results[:], c.results[:])
 	s.Again = c.again.Load()
 	for o := range s.Picks {
@@ -166,7 +166,8 @@ func read(to []uint64, from []atomic.Uint64) {
 	}
 }
 
-// counting is how the Affinity's own memory is made: what it removes is counted.
+// counting returns the options for the Affinity's own memory: it counts the sessions that are
+// removed.
 func (k *core) counting(o cache.Options) cache.Options {
 	tell := o.OnRemove
 	o.OnRemove = func(scope cache.Scope, b cache.Binding, why cache.Cause) {

@@ -2,8 +2,8 @@ package affinity
 
 import "time"
 
-// stay serves a session that is bound, by what its auth can do. It returns
-// false, with the reason, if the session has to leave its auth for good.
+// stay serves a bound session, according to the fitness of its auth. It returns false, with
+// the reason, if the session has to leave its auth for good.
 func (v *visit[T]) stay() (done bool, why Reason, err error) {
 	bound := v.find(v.session.Auth)
 	if bound < 0 {
@@ -46,19 +46,18 @@ func (v *visit[T]) stay() (done bool, why Reason, err error) {
 	return true, ReasonNone, nil
 }
 
-// hit serves the session where it is bound.
+// hit serves the session by the auth that it is bound to.
 func (v *visit[T]) hit(bound int) {
 	v.p.visitor.warm = v.session.Served && !v.cold(bound)
 	v.serve(v.at(bound), OutcomeHit, ReasonNone, v.session, true)
 }
 
-// comeBack decides whether a session whose auth is there again goes on with its
-// detour all the same. It returns false if the session goes to its auth.
+// comeBack decides whether a session whose auth is available again stays on its detour. It
+// returns false if the session goes back to its auth.
 //
-// As long as the prompt cache at its auth can be warm, the session comes back.
-// If both caches are cold the session's own auth wins, unless it was away longer
-// than a cache lives. A session that must leave again soon goes where it has been (see
-// relieve).
+// The session goes back as long as the prompt cache of its auth can be warm. If both caches
+// are cold it goes back, too, unless its auth was away for longer than a cache lives. If its
+// auth is soon away again, the session takes the same detour (see relieve).
 func (v *visit[T]) comeBack(bound int) bool {
 	t := v.trouble
 	if !t.away {
@@ -83,7 +82,7 @@ func (v *visit[T]) comeBack(bound int) bool {
 	return false
 }
 
-// reconsider serves a session whose auth is fit but that may have a better place.
+// reconsider serves a session whose auth is fit, but for which another auth may be better.
 func (v *visit[T]) reconsider(bound int) error {
 	all := v.level(-1)
 	if s := v.judge(bound); v.o.load.Spill != 0 && v.o.load.exceeds(s.state.Load, v.o.load.Spill, all.mean) {
@@ -116,7 +115,7 @@ func (v *visit[T]) reconsider(bound int) error {
 	return nil
 }
 
-// better is why a session whose auth is fit may leave it for a better place.
+// better returns why a session whose auth is fit may leave it for a better one.
 func (v *visit[T]) better(bound int, cold bool, all *level) Reason {
 	here := v.judge(bound).state
 	if back := v.o.failback; back == FailbackAtOnce || back == FailbackCold && cold {
@@ -133,9 +132,8 @@ func (v *visit[T]) better(bound int, cold bool, all *level) Reason {
 	return ReasonCold
 }
 
-// stayAnew lets a cold session stay, for reasons that may be others a moment
-// later. Of a burst only the first request decides that: it makes a generation
-// of its own, as a move does.
+// stayAnew lets a cold session stay. A moment later the decision could be another one, so only
+// the first request of a burst makes it: it starts a new generation, as a move does.
 func (v *visit[T]) stayAnew(bound int) error {
 	now, moved, err := v.store.Move(v.ctx, v.session, v.session.Auth)
 	if !v.check(err) || now.Gen == 0 {

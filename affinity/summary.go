@@ -7,19 +7,20 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// A client that compacts its conversation may put the summary that the model has
-// answered inside a message of its own. What that message says is new, and so is the
-// conversation for all that its keys tell. But the answer has left keys of passages of
-// it, and the message has these passages. Only a request that is known by nothing else,
-// and says that it begins with a summary, is searched for them.
+// A client that compacts its conversation may put the summary that the model has answered
+// inside a message of its own. That message is new text, so the keys of the conversation are
+// new, too. But when the summary was answered, keys of its passages were bound, and the
+// message has the same passages. They are looked up only if no other key is known and the
+// request says that it begins with a summary.
 
-// bySummary reports whether a request that is not known may be found by the summary in it.
+// bySummary reports whether the session of an unknown request may be found by the summary in
+// the request.
 func bySummary(r *Request, id *sessionid.ID) bool {
 	return r.ID == nil && byContent(id) && id.Past() == sessionid.PastSummary
 }
 
-// summaryKeys are the keys of such a request, with the passages of its summary as what
-// finds the session.
+// summaryKeys returns the keys of such a request, in which the passages of its summary find
+// the session.
 func summaryKeys(r *Request, id *sessionid.ID) cache.Keys {
 	k := keysOf(id)
 	k.Past = sessionid.Passages(r.Body)
@@ -27,7 +28,7 @@ func summaryKeys(r *Request, id *sessionid.ID) cache.Keys {
 	return k
 }
 
-// findBySummary looks a session up by the summary in the request, as find does.
+// findBySummary looks a session up, as find does, by the summary in the request.
 func (a *Affinity[T]) findBySummary(ctx context.Context, r *Request, scope *cache.Scope, id *sessionid.ID, b *cache.Binding) (known bool, err error) {
 	keys := summaryKeys(r, id)
 	switch {

@@ -5,15 +5,15 @@ import (
 	"sync/atomic"
 )
 
-// ticket is what all copies of a pick share.
+// ticket is the part of a pick that all of its copies share.
 type ticket struct {
 	use   atomic.Uint32
 	begun atomic.Bool // the auth has begun to answer
 	told  atomic.Bool // it was reported
-	sent  *sent       // nil if Options.Loads does not know of it
+	sent  *sent       // nil if it is not counted in Options.Loads
 }
 
-// States of a ticket's use. A pick of a binding that has never served has one.
+// States of a ticket's use. Only a pick of a binding that has never served opens a use.
 const (
 	useNone uint32 = iota
 	useOpen
@@ -21,7 +21,7 @@ const (
 	useServed
 )
 
-// tickets makes some at a time. A pick that is kept keeps those beside it.
+// tickets allocates several tickets at a time. A pick that is kept keeps all of them alive.
 type tickets struct{ pool sync.Pool }
 
 type someTickets struct {

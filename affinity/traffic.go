@@ -16,8 +16,8 @@ type traffic struct {
 	at      int64   // UnixNano, of prompts and tokens
 	prompts float64 // lately, as selector.Load counts
 	tokens  float64 // … of these
-	perByte float64 // tokens of a body's byte, 0 before an answer has said how many
-	budget  float64 // tokens that moves may cost
+	perByte float64 // tokens for each byte of a body, 0 before an answer has said how many
+	budget  float64 // uncached tokens that moves may still cost
 	since   int     // requests since a session was moved
 	came    float64 // sessions that came lately, as selector.Load counts
 	cold    float64 // … and that were placed anew because they were cold
@@ -25,48 +25,49 @@ type traffic struct {
 	level   level // of all auths, when there are many
 	leveled int64 // when it was found
 
-	seen        int64 // when somebody has looked at what all auths were sent
+	seen        int64 // when mean, least and auths were found
 	mean, least float64
 	auths       float64
 }
 
-// What moves a session under BalanceMoving. A move costs one prompt and takes all further
-// ones away from the auth. So short prompts are the ones to move: sessions begin with them,
-// and have most of their requests still before them. The more an auth has above the mean,
-// the longer a prompt may be. The more sessions come, the less is each of them, and the
-// sooner is one moved. The more go away for nothing, because they are cold, the later.
+// When BalanceMoving moves a session. A move costs one prompt, and takes all further prompts
+// of the session away from the auth. So sessions with short prompts are moved: they have just
+// begun, and most of their requests are still to come. The more load an auth has above the
+// mean, the longer a prompt may be. The more sessions come, the longer it may be, because each
+// of them is a smaller part of the load. The more sessions leave at no cost, because they are
+// cold, the shorter it must be.
 //
 // The numbers are the middle of a plateau: examples/replay measures them on real traces.
 const (
-	moveAbove  = 1.04 // times the mean an auth has at least that a session leaves for load
-	moveGap    = 20   // such prompts that it has more than the least loaded, at least
-	moveShort  = 2.7  // times the mean a prompt may have, if the auth has twice the mean
-	moveExcess = 0.6  // how that grows with what the auth has above the mean: the exponent
+	moveAbove  = 1.04 // a session leaves an auth for load only above so many times the mean
+	moveGap    = 20   // … and with so many of its prompts more than the least loaded auth
+	moveShort  = 2.7  // a prompt may have so many times the mean, if the load of its auth is twice the mean
+	moveExcess = 0.6  // the exponent with which that grows with the load above the mean
 	moveNew    = 0.09 // … for each session that came lately, over the square root of the auths, if that is more than moveShort
-	moveCold   = 2.0  // how that shrinks, for each cold session of an auth
+	moveCold   = 2.0  // how that shrinks, for each cold session per auth
 	moveEvery  = 25   // requests of a pool and model between two moves
-	moveBudget = 0.02 // of the tokens that moves may cost
+	moveBudget = 0.02 // of all tokens: what moves may cost
 	moveSaved  = 5    // mean prompts that may be saved for a move
-	moveAlone  = 0.9  // a session is its auth's load that is ahead of all others there by so much of it
+	moveAlone  = 0.9  // a session that leads all others by so much of its auth's load is alone there
 
-	seenFor = time.Second // how long what was seen of all auths holds
+	seenFor = time.Second // how long a look at all auths is used
 )
 
 const (
 	usualPerByte = 0.25 // before an answer has said how many tokens a body has
-	usualPrompt  = 4096 // tokens of a prompt of which nothing is known, before any other
+	usualPrompt  = 4096 // tokens of the first prompt, if nothing is known of it
 
-	// Of other answers the body does not say how long the prompt was: a part of it is at
-	// the provider.
+	// Outside of these bounds the body is not the whole prompt: a part of it is at the
+	// provider.
 	leastPerByte, mostPerByte = 1.0 / 16, 1.0
-	// A prompt of which only the body's length is known counts as no more, so that nobody
-	// keeps an auth from work with one body: as so many times the mean of at least so many
-	// prompts, or as a large prompt.
+	// A prompt of which only the body's length is known counts as at most mostMeans times the
+	// mean, or as mostPrompt tokens if fewer than mostMeans prompts came. So no client can
+	// keep an auth idle with one body.
 	mostMeans, mostPrompt = 32, 200_000
 )
 
-// size is how many tokens a prompt has, of which the host may have said that, or 0, in a
-// body of so many bytes, or 0.
+// size returns how many tokens a prompt has. said is what the host has said and body is the
+// length in bytes; each may be 0 for unknown.
 func (t *traffic) size(said, body int) float64 {
 	if said > 0 {
 		return float64(said)
@@ -86,8 +87,8 @@ func (t *traffic) size(said, body int) float64 {
 	return min(float64(body)*usualPerByte, most)
 }
 
-// failed takes back what a request was counted for that nobody has worked on, and returns
-// how much that is. It counts as a usual one.
+// failed corrects the tokens of a request that no auth has worked on to those of a usual one,
+// and returns the difference.
 func (t *traffic) failed(tokens float64) (back float64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -100,7 +101,7 @@ func (t *traffic) failed(tokens float64) (back float64) {
 	return back
 }
 
-// usual is how many tokens a prompt has in the mean.
+// usual returns the mean number of tokens of a prompt.
 func (t *traffic) usual() float64 {
 	if t.prompts == 0 {
 		return usualPrompt
@@ -108,8 +109,8 @@ func (t *traffic) usual() float64 {
 	return t.tokens / t.prompts
 }
 
-// sent counts a request: of a session that is new, or that was placed anew because it was
-// cold, or of neither.
+// sent counts a request. came says that its session is new, cold that it was placed anew
+// because it was cold.
 func (t *traffic) sent(tokens float64, came, cold bool, now int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -129,8 +130,8 @@ func (t *traffic) sent(tokens float64, came, cold bool, now int64) {
 	t.budget = min(t.budget+moveBudget*tokens, moveSaved*t.tokens/t.prompts)
 }
 
-// measured takes what an answer says of the prompt's size, which was taken to be so many
-// tokens.
+// measured corrects the size of a prompt, which was taken to be taken tokens, by what its
+// answer says.
 func (t *traffic) measured(bytes int, taken, tokens float64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -145,46 +146,46 @@ func (t *traffic) measured(bytes int, taken, tokens float64) {
 	}
 }
 
-// best is the level that all auths had a moment ago.
+// best returns the level of all auths, if it was found a moment ago.
 func (t *traffic) best(now int64) (l level, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.level, justNow(t.leveled, now)
 }
 
-// found notes the level of all auths.
+// found records the level of all auths.
 func (t *traffic) found(l level, now int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.level, t.leveled = l, now
 }
 
-// see notes what all auths were sent.
+// see records what all auths were sent.
 func (t *traffic) see(mean, least float64, auths int, now int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.seen, t.mean, t.least, t.auths = now, mean, least, float64(auths)
 }
 
-// saw reports whether somebody has looked at all auths a moment ago.
+// saw reports whether see was called a moment ago.
 func (t *traffic) saw(now int64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return justNow(t.seen, now)
 }
 
-// justNow reports whether something was a moment ago. A clock that was set back ends it.
+// justNow reports whether at is less than seenFor ago. It is false if the clock was set back.
 func justNow(at, now int64) bool { return at <= now && now-at < int64(seenFor) }
 
-// worth reports whether a session is to leave an auth that was sent so much, if its prompt
-// has so many tokens.
+// worth reports whether a session is to leave an auth with a load, if its prompt has so many
+// tokens.
 func (t *traffic) worth(load, tokens float64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.pays(load, tokens)
 }
 
-// spend reports the same, and takes the price of the move.
+// spend reports the same, and charges the move to the budget.
 func (t *traffic) spend(load, tokens float64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -205,11 +206,11 @@ func (t *traffic) pays(load, tokens float64) bool {
 	return tokens <= t.tokens/t.prompts*short*math.Pow(load/t.mean-1, moveExcess)
 }
 
-// maxTraffics bounds what is known, because clients choose the names of models. Beyond it
-// all is forgotten but what is asked for.
+// maxTraffics bounds the traffics that are kept, because clients choose the names of models.
+// Beyond it all are forgotten except the one that is asked for.
 const maxTraffics = 256
 
-// traffics are those of all pools and models. They are read without a lock.
+// traffics holds the traffic of all pools and models. It is read without a lock.
 type traffics struct {
 	mu sync.Mutex // held to add one
 	of atomic.Pointer[map[poolModel]*traffic]
@@ -217,7 +218,7 @@ type traffics struct {
 
 type poolModel struct{ pool, model string }
 
-// at is the one of a pool and model.
+// at returns the traffic of a pool and model.
 func (s *traffics) at(pool, model string) *traffic {
 	key := poolModel{pool, model}
 	if known := s.of.Load(); known != nil {

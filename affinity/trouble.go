@@ -7,23 +7,23 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// trouble is what a session remembers of auths that were away or have failed
-// it. The store keeps it in the binding's memo, so that it lives and is bounded
-// as the session is, and so that all processes on one store know it. Times are
-// in nanoseconds of the wall clock, because other processes read them.
+// trouble records which auths were away or have failed a session. The store keeps it in the
+// binding's memo, so that it lives and is bounded as the session is, and so that all processes
+// with the same store know it. Times are in nanoseconds of the wall clock, because other
+// processes read them.
 type trouble struct {
 	// These are about one generation of the binding.
 	gen    uint64
-	auth   string // where the session is bound; not in the memo
+	auth   string // the auth that the session is bound to; not in the memo
 	since  int64  // when the trouble began; 0 if it is over and only the detour is left
 	until  int64  // auth is away until then, by what was reported
-	asked  bool   // auth itself has said so, by Retry-After
+	asked  bool   // auth itself has asked for that, by Retry-After
 	away   bool   // auth was away, and not only full or slow
 	failed int    // Unlisted results in a row
-	detour string // where the session's requests go meanwhile
+	detour string // the auth that serves the session meanwhile
 	served int64  // when the detour served the session last
-	// former is the detour whose prompt cache can be warm, while single requests go
-	// somewhere else because it is full, too. Likewise formerServed.
+	// former is the detour whose prompt cache can be warm, while single requests go to a third
+	// auth because the detour is full, too. formerServed is when it served last.
 	former       string
 	formerServed int64
 
@@ -40,12 +40,11 @@ type avoided struct {
 	asked bool
 }
 
-// maxAvoid is how many a session remembers. Beyond it the one whose time is over
-// first is forgotten.
+// maxAvoid bounds avoid. Beyond it the one whose time is over first is forgotten.
 const maxAvoid = 64
 
-// troubleOf reads a binding's memo. What it says of an older generation of the
-// binding is over.
+// troubleOf reads a binding's memo. Fields about an older generation of the binding are
+// dropped.
 func troubleOf(b *cache.Binding) trouble {
 	if b.Memo == "" {
 		return trouble{}
@@ -58,7 +57,7 @@ func troubleOf(b *cache.Binding) trouble {
 	return t
 }
 
-// begin makes t about a binding, if it is not yet.
+// begin makes t describe the binding b, if it describes another one.
 func (t *trouble) begin(b *cache.Binding, now int64) {
 	if t.gen != b.Gen {
 		*t = trouble{gen: b.Gen, auth: b.Auth, since: now, avoid: t.avoid}
@@ -67,8 +66,8 @@ func (t *trouble) begin(b *cache.Binding, now int64) {
 	}
 }
 
-// leave says until when to leave an auth alone, and whether the auth itself has
-// asked for that.
+// leave records until when the session avoids an auth, and whether the auth itself has asked
+// for that.
 func (t *trouble) leave(auth string, until int64, asked bool) {
 	if auth == t.auth {
 		t.away, t.failed = true, 0
@@ -107,8 +106,8 @@ func (t *trouble) abandon(auth string) {
 	}
 }
 
-// visit makes an auth the detour, for a session that is away from its own or for one
-// request. In that case a detour that can be warm is kept.
+// visit makes an auth the detour: for a session whose auth is away, or for one request. For
+// one request a detour that can be warm is kept as former.
 func (t *trouble) visit(b *cache.Binding, auth string, away bool, now, warm int64) {
 	switch {
 	case away:
@@ -121,7 +120,7 @@ func (t *trouble) visit(b *cache.Binding, auth string, away bool, now, warm int6
 	t.detour, t.served = auth, 0
 }
 
-// resume makes the detour that was kept the detour again, if there is one.
+// resume makes former the detour again, if there is one.
 func (t *trouble) resume() {
 	if t.former != "" {
 		t.detour, t.served, t.away = t.former, t.formerServed, true
@@ -129,7 +128,7 @@ func (t *trouble) resume() {
 	}
 }
 
-// host is told that an auth has served the session that is not its own.
+// host records that an auth has served the session that is not its own.
 func (t *trouble) host(auth string, now int64) {
 	switch auth {
 	case t.detour:
@@ -139,13 +138,13 @@ func (t *trouble) host(auth string, now int64) {
 	}
 }
 
-// find is the place of an auth that is to be avoided, -1 if it is not.
+// find returns the index of an auth in avoid, -1 if it is not there.
 func (t *trouble) find(auth string) int {
 	return slices.IndexFunc(t.avoid, func(a avoided) bool { return a.auth == auth })
 }
 
-// left reports until when an auth is to be left alone, 0 if it is not, and
-// whether the auth itself said so.
+// left returns until when the session avoids an auth, 0 if it does not, and whether the auth
+// itself has asked for that.
 func (t *trouble) left(auth string, now int64) (until int64, asked bool) {
 	if auth == t.auth && now < t.until {
 		return t.until, t.asked
@@ -156,8 +155,7 @@ func (t *trouble) left(auth string, now int64) (until int64, asked bool) {
 	return 0, false
 }
 
-// calm drops what has been over by now. The trouble of the binding itself is
-// kept if keep says so.
+// calm drops what is over. With keep the fields about the binding itself are kept.
 func (t *trouble) calm(now int64, keep bool) {
 	if !keep {
 		*t = trouble{avoid: t.avoid}
@@ -165,9 +163,9 @@ func (t *trouble) calm(now int64, keep bool) {
 	t.avoid = slices.DeleteFunc(t.avoid, func(a avoided) bool { return now >= a.until })
 }
 
-// relieve is told that the auth has served. The detour is remembered for as long as the
-// prompt cache there can be warm: other processes may know later that the auth is back,
-// and an auth that is away again is left for the same one.
+// relieve records that the auth has served. The detour is kept for as long as the prompt cache
+// there can be warm: other processes may learn later that the auth is back, and if the auth is
+// soon away again, the session takes the same detour.
 func (t *trouble) relieve(b *cache.Binding, now, warm int64) {
 	was := *t
 	t.failed = 0
@@ -180,8 +178,8 @@ func (t *trouble) relieve(b *cache.Binding, now, warm int64) {
 	}
 }
 
-// isWarm reports whether there was a detour whose prompt cache can be warm. Where one
-// request was served elsewhere, because the auth was full or slow, was none.
+// isWarm reports whether there was a detour whose prompt cache can be warm. An auth that
+// served a single request, because the session's own was full or slow, is no detour here.
 func (t *trouble) isWarm(now, warm int64) bool {
 	return t.detour != "" && (t.away || t.since == 0) && t.served != 0 && now-t.served <= warm
 }
@@ -198,7 +196,7 @@ func (t *trouble) rename(from, to string) {
 	switch {
 	case old < 0 || from == to:
 		return
-	case have >= 0 && t.avoid[have].until < t.avoid[old].until: // what lasts longer counts
+	case have >= 0 && t.avoid[have].until < t.avoid[old].until: // the longer time counts
 		t.avoid[have].until, t.avoid[have].asked = t.avoid[old].until, t.avoid[old].asked
 		fallthrough
 	case have >= 0:
@@ -208,7 +206,7 @@ func (t *trouble) rename(from, to string) {
 	}
 }
 
-// forgive forgets that an auth is to be left alone.
+// forgive forgets that the session avoids an auth.
 func (t *trouble) forgive(auth string) {
 	if t.auth == auth {
 		t.until, t.asked, t.failed = 0, false, 0
@@ -218,8 +216,8 @@ func (t *trouble) forgive(auth string) {
 	}
 }
 
-// carry takes over, for a session that has lost its auth, the detour that it had on
-// the generation before: its other requests are there.
+// carry keeps, for a session that has lost its auth, the detour of the previous generation,
+// because the session's other requests are there.
 func (t *trouble) carry(b *cache.Binding, before uint64, now int64) {
 	if old := decodeTrouble(b.Memo); old.gen == before && old.detour != "" {
 		t.begin(b, now)
@@ -227,8 +225,8 @@ func (t *trouble) carry(b *cache.Binding, before uint64, now int64) {
 	}
 }
 
-// The memo's format: a version, then the fields in their order. A memo of another
-// version, or a damaged one, says nothing: the session has no trouble then.
+// The memo's format: a version, then the fields in their order. A memo of another version, or
+// a damaged one, is treated as empty.
 const troubleVersion = 2
 
 func (t *trouble) encode() string {
@@ -295,8 +293,8 @@ func decodeTrouble(memo string) (t trouble) {
 	return t
 }
 
-// memoReader takes values from the front of a memo. After the first one that is
-// not there it is bad and returns zeros.
+// memoReader takes values from the front of a memo. After the first value that is missing it
+// is bad and returns zeros.
 type memoReader struct {
 	s   string
 	bad bool

@@ -11,7 +11,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// visit is one pick on its way, after the shortest way was not enough.
+// visit is one pick that shortest could not serve.
 type visit[T any] struct {
 	candidates[T]
 	ctx  context.Context
@@ -21,13 +21,13 @@ type visit[T any] struct {
 
 	found    found
 	session  cache.Binding  // the session's binding; zero if the session is not known
-	lookedUp *cache.Binding // what the store has said of the session
-	held     cache.Binding  // the provisional binding on which this pick has a use
+	lookedUp *cache.Binding // the binding as the store has returned it
+	held     cache.Binding  // the provisional binding that this pick has opened a use of
 	asked    *asked         // nil unless the content names the session
 	p        Pick[T]
 
-	dry   bool    // Explain asks: nothing is to be noted or counted
-	would Outcome // what it will be, should the balancer choose
+	dry   bool    // the pick of Explain: nothing is to be recorded or counted
+	would Outcome // the outcome if the balancer chooses
 	why   Reason  // … and why
 
 	cut    bool     // begins are known
@@ -40,22 +40,22 @@ type chosen[T any] struct {
 	name string
 }
 
-// at is a candidate as the choice.
+// at returns a candidate as the chosen auth.
 func (v *visit[T]) at(i int) chosen[T] { return chosen[T]{v.auths[i], v.nameOf(i)} }
 
-// hold takes over the use that the store has opened with a binding.
+// hold stores the binding whose use the store has opened for this pick.
 func (v *visit[T]) hold(b cache.Binding) {
 	if b.Bound() && !b.Served {
 		v.held = b
 	}
 }
 
-// know takes the session that the store has found, and what it remembers.
+// know sets the session that the store has found, and its trouble.
 func (v *visit[T]) know(b cache.Binding) {
 	v.session, v.trouble = b, troubleOf(&b)
 }
 
-// amend changes what the session remembers.
+// amend changes the session's trouble.
 func (v *visit[T]) amend(edit func(*trouble)) {
 	if v.dry {
 		edit(&v.trouble)
@@ -77,7 +77,7 @@ func (v *visit[T]) cold(bound int) bool {
 	return since > v.warm(bound)
 }
 
-// number is what the session is placed by.
+// number returns the number for balancers that choose by a hash, see placement.
 func (v *visit[T]) number() uint64 {
 	key := v.id.Primary()
 	if opening := v.id.Opening(); key == v.id.End() && opening != (sessionid.Key{}) {
@@ -86,18 +86,18 @@ func (v *visit[T]) number() uint64 {
 	return placement(&v.scope, key)
 }
 
-// choose asks the balancer.
+// choose calls the balancer.
 func (v *visit[T]) choose(from []T) (c chosen[T], err error) {
 	hint := selector.Hint{Pool: v.scope.Pool, Model: v.model, Tokens: v.tokens}
 	if hint.HasKey = !v.id.IsZero() && !v.r.Off; hint.HasKey {
-		// The key goes along in every case: without a store it is what replicas agree
-		// by. The end of a conversation is another one with each turn.
+		// The key is always given: without a store replicas agree by it. It is not the end of
+		// a conversation, which changes with each turn.
 		hint.Key = v.number()
 	}
 	ctx := selector.WithHint(v.ctx, hint)
 	next := v.next
-	if v.lookedUp.Away && !(v.dry && v.id.IsZero()) { // without its id nobody knows where a session is placed
-		// Each replica has a balancer of its own, and none knows what the others do.
+	if v.lookedUp.Away && !(v.dry && v.id.IsZero()) { // without its id the session's number is not known
+		// Each replica has a balancer of its own, and they would not choose the same auth.
 		next = selector.Rendezvous(v.name, nil).Select
 	}
 	if c.auth, err = next(ctx, from); err != nil {
@@ -118,8 +118,8 @@ func (v *visit[T]) choose(from []T) (c chosen[T], err error) {
 	return c, nil
 }
 
-// anybody asks the balancer among all candidates that may serve but one; without
-// is -1 for all.
+// anybody lets the balancer choose among all candidates that may serve, except one; without is
+// -1 for all.
 func (v *visit[T]) anybody(without int) (c chosen[T], err error) {
 	if without < 0 && len(v.auths) > 0 && v.indifferent() {
 		return v.choose(v.auths)
@@ -131,8 +131,8 @@ func (v *visit[T]) anybody(without int) (c chosen[T], err error) {
 	return v.choose(v.choices(l, without, anyLoad))
 }
 
-// serve completes the pick. With resident the results of this request are about
-// b; otherwise they are a guest's.
+// serve completes the pick. With resident the results of this request apply to b; otherwise
+// they are those of a guest.
 func (v *visit[T]) serve(c chosen[T], what Outcome, why Reason, b cache.Binding, resident bool) {
 	p := &v.p
 	p.Auth = c.auth
@@ -153,7 +153,7 @@ func (v *visit[T]) serve(c chosen[T], what Outcome, why Reason, b cache.Binding,
 	}
 }
 
-// check counts an operation that the store could not do.
+// check counts an operation of the store that has failed, unless the pick is that of Explain.
 func (v *visit[T]) check(err error) bool {
 	if v.dry {
 		return err == nil
@@ -161,7 +161,7 @@ func (v *visit[T]) check(err error) bool {
 	return v.core.check(err)
 }
 
-// letGo ends the use of a pick that does not serve the session at its auth.
+// letGo ends the use of a binding by a pick that chose another auth.
 func (v *visit[T]) letGo() {
 	if v.held.Gen != 0 {
 		_, err := v.store.Release(v.ctx, v.held, false)

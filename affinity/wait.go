@@ -5,24 +5,22 @@ import (
 	"time"
 )
 
-// worthWaiting is the error for a request that has the patience to wait for the
-// session's own auth, whose prompt cache is warm. It is nil if there is nothing to
-// wait for.
+// worthWaiting returns the error for a request whose Patience is long enough to wait for the
+// session's own auth, whose prompt cache is warm. It is nil if the request is not to wait.
 func (v *visit[T]) worthWaiting(bound int) *NoAuthError {
 	if v.r.Side || !v.session.Served || v.cold(bound) {
 		return nil
 	}
 	t := v.trouble
-	t.resume() // of this copy: where it would go
+	t.resume() // of this copy, to see which auth would serve
 	if i := v.serving(t.detour, rankBusy); i >= 0 && t.served != 0 && v.now-t.served <= int64(v.warm(i)) {
-		return nil // it is warm where its requests go meanwhile
+		return nil // the prompt cache of the detour is warm
 	}
 	return v.backSoon(bound, ReasonAway)
 }
 
-// backSoon is the error that says when a candidate is back, if it has said that and
-// the request has the patience. A guess does not count: it may be wrong, and then the
-// wait was for nothing.
+// backSoon returns the error that says when a candidate is back, if the auth itself has said
+// so and it is within the request's Patience. A guess does not count, because it may be wrong.
 func (v *visit[T]) backSoon(i int, why Reason) *NoAuthError {
 	name := v.nameOf(i)
 	if v.r.Patience <= 0 || slices.Contains(v.r.Tried, name) {

@@ -10,14 +10,14 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// Selector is a [selector.Selector] with affinity. Wrap makes it.
+// Selector is a [selector.Selector] with session affinity. [Wrap] makes it.
 type Selector[T any] struct {
 	*Affinity[T]
 	next    atomic.Pointer[wrapped[T]]
 	closing sync.Once
 }
 
-// wrapped is a selector, and its method made a function once.
+// wrapped is a selector and its Select method as a function, which is made once.
 type wrapped[T any] struct {
 	selector.Selector[T]
 	choose selector.Func[T]
@@ -25,8 +25,8 @@ type wrapped[T any] struct {
 
 func wrapping[T any](s selector.Selector[T]) *wrapped[T] { return &wrapped[T]{s, s.Select} }
 
-// Wrap makes a Selector with affinity of a Selector without: sessions that are
-// bound stay, and next chooses for the rest. name and o are those of [New].
+// Wrap adds session affinity to a balancer: bound sessions stay on their auth, and next
+// chooses for all other requests. name and o are those of [New].
 func Wrap[T any](next selector.Selector[T], name func(T) string, o *Options[T]) (*Selector[T], error) {
 	if next == nil {
 		return nil, errNoSelector
@@ -42,8 +42,8 @@ func Wrap[T any](next selector.Selector[T], name func(T) string, o *Options[T]) 
 
 var errNoSelector = errors.New("affinity: no selector to wrap")
 
-// Select chooses one of the candidates for the request that [WithRequest] has put
-// into ctx. Without a request the wrapped selector chooses.
+// Select chooses one of the candidates for the request that [WithRequest] has put into ctx. If
+// ctx has no request, the wrapped selector chooses.
 func (s *Selector[T]) Select(ctx context.Context, candidates []T) (T, error) {
 	c := callOf(ctx)
 	if c == nil || c.bare {
@@ -59,9 +59,9 @@ func (s *Selector[T]) Pick(ctx context.Context, r Request, candidates []T) (p Pi
 	return p, err
 }
 
-// Reconfigure makes next the balancer and o the options from now on, see
-// [Affinity.Reconfigure]. It does not close the balancer that there was: requests
-// may still use it. After an error nothing has changed.
+// Reconfigure replaces the balancer by next and the options by o, see [Affinity.Reconfigure].
+// It does not close the old balancer, because requests may still use it. After an error
+// nothing has changed.
 func (s *Selector[T]) Reconfigure(next selector.Selector[T], o *Options[T]) error {
 	if next == nil {
 		return errNoSelector
@@ -73,8 +73,8 @@ func (s *Selector[T]) Reconfigure(next selector.Selector[T], o *Options[T]) erro
 	return nil
 }
 
-// Close is [Affinity.Close]. The first Close also closes the wrapped selector, if
-// that is an [io.Closer], and returns its error.
+// Close calls [Affinity.Close]. The first Close also closes the wrapped selector, if that is
+// an [io.Closer], and returns its error.
 func (s *Selector[T]) Close() error {
 	err := s.Affinity.Close()
 	s.closing.Do(func() {

@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// Tiers lets next choose among the candidates of the first tier that has any: those for
-// which tier returns the least number. The others are what is left when those are away.
-// tier is called once for each candidate.
+// Tiers lets next choose among the candidates for which tier returns the least number. The
+// other candidates are a reserve for when those are away. tier is called once for each
+// candidate.
 func Tiers[T any](tier func(T) int, next Selector[T]) Selector[T] {
 	need(tier != nil, "Tiers without tiers")
 	need(next != nil, "Tiers over no Selector")
@@ -29,15 +29,15 @@ func Tiers[T any](tier func(T) int, next Selector[T]) Selector[T] {
 	})
 }
 
-// Filter lets next choose among the candidates for which keep is true. If there are none,
-// next is asked with an empty list: the Selectors of this package return ErrNoCandidates.
-// keep is called once for each candidate. What is known of the request is in its context
-// (HintOf).
+// Filter lets next choose among the candidates for which keep is true. If there are none, next
+// is called with an empty list: the Selectors of this package then return ErrNoCandidates.
+// keep is called once for each candidate. HintOf returns what its context knows of the
+// request.
 func Filter[T any](keep func(ctx context.Context, auth T) bool, next Selector[T]) Selector[T] {
 	return filter(keep, next, false)
 }
 
-// Prefer is Filter for a wish: if keep is true for none, next chooses among all.
+// Prefer is like Filter, but if keep is true for none, next chooses among all.
 func Prefer[T any](keep func(ctx context.Context, auth T) bool, next Selector[T]) Selector[T] {
 	return filter(keep, next, true)
 }
@@ -61,7 +61,7 @@ func filter[T any](keep func(context.Context, T) bool, next Selector[T], orAll b
 	})
 }
 
-// lists are slices to use again. No Selector keeps the one that it was given.
+// lists holds slices for reuse. No Selector keeps a slice that it was given.
 type lists[T any] struct{ pool sync.Pool }
 
 func (l *lists[T]) get() *[]T {

@@ -2,16 +2,15 @@ package selector
 
 import "context"
 
-// Hint is what a caller knows of the request that a Selector is to choose for. Package
-// affinity gives one with every call. The zero Hint says nothing.
+// Hint is what a Selector may know of a request. Package affinity passes one with every call.
+// In the zero Hint nothing is known.
 type Hint struct {
-	// Key is the same number for the same session. HasKey says that there is one.
+	// Key is a number that is the same for the same session. HasKey says that there is one.
 	Key    uint64
 	HasKey bool
-	// Pool and Model are what the candidates are chosen for. A Selector that takes turns
-	// does so for each pool and model.
+	// Pool and Model are those of the request. A round robin keeps one turn for each of them.
 	Pool, Model string
-	// Tokens is how long the prompt is, 0 if nobody knows. It may be an estimate.
+	// Tokens is the length of the prompt, 0 if it is not known. It may be an estimate.
 	Tokens float64
 }
 
@@ -30,10 +29,10 @@ func (h *hinted) Value(of any) any {
 	return h.Context.Value(of)
 }
 
-// WithHint puts a Hint into a context, in place of one that is there.
+// WithHint returns a context with a Hint, which replaces the Hint of ctx.
 func WithHint(ctx context.Context, h Hint) context.Context { return &hinted{ctx, h} }
 
-// HintOf returns the Hint that is in a context.
+// HintOf returns the Hint of a context.
 func HintOf(ctx context.Context) (h Hint) {
 	if there, ok := ctx.Value(hintKey{}).(*Hint); ok {
 		h = *there
@@ -41,9 +40,8 @@ func HintOf(ctx context.Context) (h Hint) {
 	return h
 }
 
-// WithKey puts a key into a context: the same number for the same session.
-// Selectors that place equal keys on equal auths find the key there. The rest of a Hint
-// that is there stays.
+// WithKey returns a context with a key: a number that is the same for the same session.
+// Selectors that choose by the key take it from there. The rest of ctx's Hint stays.
 func WithKey(ctx context.Context, key uint64) context.Context {
 	h := HintOf(ctx)
 	h.Key, h.HasKey = key, true

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// maxLooks is how many candidates are looked at to find one of least load. Of 64 that are
-// drawn at random, one is among the best 5 % of all but once in 26 calls.
+// maxLooks is how many candidates are examined to find one with a small load. Of 64 that are
+// drawn at random, one is among the best 5 % of all, except once in 26 calls.
 const maxLooks = 64
 
-// looks draws the candidates to look at: all of a short list, and of a long one 64
-// different ones, each candidate with the same probability. The list is cut into 64
-// parts at a place drawn at random, and one is drawn from each part.
+// looks is the choice of the candidates to examine: all of a short list, and 64 different ones
+// of a long list, each with the same probability. The list is rotated by a random number and
+// cut into 64 parts, and one candidate is drawn from each part.
 type looks struct{ n, count, at int }
 
 func look(n int) looks {
@@ -23,7 +23,7 @@ func look(n int) looks {
 	return looks{n, maxLooks, rand.IntN(n)}
 }
 
-// index is the place in the list of look i.
+// index returns the index in the list of the i-th candidate to examine.
 func (l looks) index(i int) int {
 	if l.n <= maxLooks {
 		return i
@@ -32,13 +32,13 @@ func (l looks) index(i int) int {
 	return (l.at + from + rand.IntN(to-from)) % l.n
 }
 
-// TwoChoices draws two candidates at random and takes the one of less load (Mitzenmacher
-// 2001). It looks at two candidates, however many there are. Callers that come at the same
-// time draw different pairs, so they do not all run to the auth that had the least: take
-// it if loads are some seconds old, or if several replicas choose.
+// TwoChoices draws two candidates at random and takes the one with less load (Mitzenmacher
+// 2001). It examines two candidates, however many there are. Calls at the same time draw
+// different pairs, so they do not all choose the auth that had the least load. Use it if loads
+// are some seconds old, or if several replicas choose.
 //
-// load is called once for each of the two, and for none if there is one candidate only.
-// What it returns means what it means for [LeastLoad].
+// load is called once for each of the two, and not at all if there is only one candidate. Its
+// values have the same meaning as for [LeastLoad].
 func TwoChoices[T any](load func(T) float64) Selector[T] {
 	need(load != nil, "TwoChoices without loads")
 	return Func[T](func(_ context.Context, candidates []T) (T, error) {
@@ -60,15 +60,15 @@ func TwoChoices[T any](load func(T) float64) Selector[T] {
 	})
 }
 
-// LeastLoad takes the candidate of least load, one at random of those that have the same.
-// Beyond 64 candidates it takes the least of 64 that are drawn at random: one of the best
-// 5 % of all in 96 of 100 calls.
+// LeastLoad takes the candidate with the least load, and of equal ones a random one. If there
+// are more than 64 candidates it takes the least of 64 that are drawn at random: one of the
+// best 5 % of all in 96 of 100 calls.
 //
-// load is called once for each candidate that is looked at. Only its order counts, so it
-// may be negative. NaN is as much as infinity: such an auth is taken only if the others
-// looked at have infinite loads, too.
+// load is called once for each candidate that is examined. Only the order of the loads counts,
+// so they may be negative. NaN counts as infinity: such an auth is taken only if the others
+// examined have infinite loads, too.
 //
-// Loads that are not up to date send all callers to the same auth until they are: see
+// If loads are not up to date, all calls choose the same auth until they are: see
 // [TwoChoices]. For requests under way, as Loads counts them:
 //
 //	selector.LeastLoad(func(a *Account) float64 { return loads.Of(a.Name).InFlight })
@@ -95,7 +95,7 @@ func LeastLoad[T any](load func(T) float64) Selector[T] {
 	})
 }
 
-// known makes a load of what has none.
+// known returns a load that can be compared: infinity for NaN.
 func known(load float64) float64 {
 	if load != load {
 		return math.Inf(1)
@@ -103,17 +103,16 @@ func known(load float64) float64 {
 	return load
 }
 
-// LeastRecentTokens takes the candidate that was sent the fewest tokens lately, which
-// loads knows. Two things count: its share of what was sent in the last seconds, and,
-// four times, its share of what was sent in the last hour, each in proportion to the mean
-// of the candidates (Load.Near and Load.Recent). Candidates that are equal, such as those
-// that were sent nothing, are told apart by the key of the Hint, as Rendezvous does it, and
-// at random if there is none.
+// LeastRecentTokens takes the candidate that was sent the fewest tokens lately, as loads has
+// counted. It compares the sum of two ratios: the tokens of the last seconds (Load.Near) to
+// their mean over the candidates, and, with a weight of four, those of the last hour
+// (Load.Recent) to their mean. Between equal candidates, such as those that were sent nothing,
+// the key of the Hint decides as in Rendezvous, or chance if there is no key.
 //
-// Beyond 64 candidates it takes the best of 64 that are drawn at random, and the means are
-// those of the 64.
+// If there are more than 64 candidates, it takes the best of 64 that are drawn at random, and
+// the means are those of the 64.
 //
-// name is the name that loads knows an auth by.
+// name returns the name of an auth in loads.
 func LeastRecentTokens[T any](name func(T) string, loads *Loads) Selector[T] {
 	need(name != nil, "LeastRecentTokens without names")
 	need(loads != nil, "LeastRecentTokens without loads")
@@ -161,7 +160,7 @@ func LeastRecentTokens[T any](name func(T) string, loads *Loads) Selector[T] {
 	})
 }
 
-// began is a moment, to measure time from. A clock that is set has no effect on it.
+// began is the origin of clock. Setting the system's clock has no effect on it.
 var began = time.Now()
 
 func clock() int64 { return int64(time.Since(began)) }

@@ -9,42 +9,43 @@ import (
 	"time"
 )
 
-// Loads measures what was sent to each auth: requests under way, and tokens of prompts in
-// the last while. Package affinity fills it (affinity.Options.Loads); a host without that
-// calls Begin, End and Add itself. Selectors and affinity.Options.State read it.
+// Loads counts what was sent to each auth: requests under way, and prompt tokens of the last
+// seconds and of the last hour. Package affinity fills it (affinity.Options.Loads). A host
+// without that package calls Begin, End and Add itself. Selectors and affinity.Options.State
+// read it.
 //
-// It knows at most 8,192 auths: then it forgets those that were sent nothing lately, and if
-// that is no help all of them. The zero Loads is ready. Any number of goroutines may use
-// it. A Loads must not be copied.
+// It holds at most 8,192 auths. When there are more, it forgets those that were sent nothing
+// lately, or all of them if most were sent something. The zero Loads is ready to use. Any
+// number of goroutines may use it. A Loads must not be copied.
 type Loads struct {
 	cells atomic.Pointer[map[string]*cell] // never changed, so that it is read without a lock
-	newer atomic.Bool                      // mu guards some that cells lacks
+	newer atomic.Bool                      // fresh has some that cells lacks
 	mu    sync.Mutex
-	fresh map[string]*cell // these
-	asked int              // how often fresh was looked at since they were put into cells
+	fresh map[string]*cell // those that cells lacks
+	asked int              // how often fresh was searched since it was last put into cells
 }
 
-// Load is what is known of one auth. The zero Load is that of an auth that was sent
-// nothing lately.
+// Load is what was sent to one auth. The zero Load is that of an auth that was sent nothing
+// lately.
 type Load struct {
-	// InFlight is how many requests are under way. One that is never ended counts less
-	// and less, by half in RecentHalf.
+	// InFlight is how many requests are under way. It halves every RecentHalf, so that
+	// requests that are never ended are forgotten.
 	InFlight float64
-	// Near and Recent are tokens of prompts. What was sent NearHalf ago counts half in
-	// Near, and what was sent RecentHalf ago counts half in Recent.
+	// Near and Recent are prompt tokens. Tokens that were sent NearHalf ago count half in
+	// Near, and tokens that were sent RecentHalf ago count half in Recent.
 	Near, Recent float64
-	// Main is the key of the session that is known to have more than half of Recent, and
-	// MainShare is by how much its share is larger than that of all others together, at
-	// least: above 0.9 the session has more than 95 % of Recent, and 1 says that there
-	// are no others. Both are 0 if no session is known to have more than half, which is
-	// so for a while after one has become the largest.
+	// Main is the key of the session that is known to have more than half of Recent. MainShare
+	// is a lower bound of the difference between its share and that of all others together:
+	// above 0.9 the session has more than 95 % of Recent, and 1 means that there are no
+	// others. Both are 0 if no session is known to have more than half. After a session has
+	// become the largest, it takes a while until that is known.
 	Main      uint64
 	MainShare float64
 }
 
-// Half-lives of what a Load counts. A short one alone forgets what an auth was given a
-// minute ago. A long one alone sends everybody who comes in a minute to the auth that had
-// the least in the last hour.
+// The half-lives of Near and of Recent. Near alone would forget what an auth was sent a minute
+// ago. Recent alone would give all new sessions of a minute to the auth that was sent the
+// least in the last hour.
 const (
 	NearHalf   = 10 * time.Second
 	RecentHalf = 20 * time.Minute
@@ -52,22 +53,23 @@ const (
 
 const maxCells = 1 << 13
 
-// cell is the Load of one auth as it was at a moment.
+// cell is the Load of one auth at the time at.
 type cell struct {
 	mu     sync.Mutex
-	at     int64 // as clock has it
+	at     int64 // by clock
 	flying float64
 	near   float64
 	recent float64
 	main   uint64  // a majority vote, in which tokens are the votes (Boyer and Moore 1981)
-	ahead  float64 // the votes by which main is ahead: it has these at least
-	own    float64 // the tokens of main that were counted since it is main, part of recent
+	ahead  float64 // the votes by which main is ahead: a lower bound of its tokens
+	own    float64 // the tokens of main that were counted since it became main, part of recent
 }
 
-// mostTokens is more than anybody sends.
+// mostTokens is more than any auth is sent.
 const mostTokens = 1e15
 
-// fade brings a cell to a moment. One that another goroutine has overtaken changes nothing.
+// fade brings a cell to the time now. It does nothing if another goroutine has brought the
+// cell to a later time.
 func (c *cell) fade(now int64) {
 	d := float64(now - c.at)
 	if d <= 0 {
@@ -82,8 +84,8 @@ func (c *cell) fade(now int64) {
 	c.near *= math.Exp2(-d / float64(NearHalf))
 }
 
-// Begin says that a request is sent to an auth: its prompt has so many tokens, 0 if nobody
-// knows, and it is part of the session with this key, 0 if of none.
+// Begin counts a request that is sent to an auth. tokens is the length of its prompt, 0 if
+// that is not known. key is the key of its session, 0 for none.
 func (l *Loads) Begin(auth string, tokens float64, key uint64) {
 	c := l.cell(auth)
 	now := clock()
@@ -94,7 +96,7 @@ func (l *Loads) Begin(auth string, tokens float64, key uint64) {
 	c.add(tokens, key)
 }
 
-// End says that a request has ended that was begun at an auth.
+// End says that a request that Begin has counted has ended.
 func (l *Loads) End(auth string) {
 	c := l.known(auth)
 	if c == nil {
@@ -107,8 +109,8 @@ func (l *Loads) End(auth string) {
 	c.flying = max(0, c.flying-1)
 }
 
-// Add adds tokens to those that Begin was told of, or takes some away: of a request that
-// was longer or shorter than that, or that was not served.
+// Add corrects the tokens of a request that Begin has counted: if it was longer, if it was
+// shorter, or if it was not served. tokens may be negative.
 func (l *Loads) Add(auth string, tokens float64, key uint64) {
 	c := l.cell(auth)
 	now := clock()
@@ -135,7 +137,7 @@ func (c *cell) add(tokens float64, key uint64) {
 		c.own += tokens
 	case tokens <= c.ahead:
 		c.ahead -= tokens
-	case key == 0: // of no session: against main, and for nobody
+	case key == 0: // of no session: votes against main, and for none
 		c.main, c.ahead, c.own = 0, 0, 0
 	default:
 		c.main, c.ahead = key, tokens-c.ahead
@@ -143,19 +145,19 @@ func (c *cell) add(tokens float64, key uint64) {
 	}
 }
 
-// sub takes tokens away. What another session than main loses may be what main's votes
-// were set off against, or not: so main wins nothing by it.
+// sub subtracts tokens. If another session than main loses tokens, main gains no votes,
+// because it is not known whether these tokens have reduced its votes.
 func (c *cell) sub(tokens float64, key uint64) {
 	c.near = max(0, c.near-tokens)
 	if key == c.main && key != 0 {
 		c.ahead = max(0, c.ahead-tokens)
 		c.own = max(0, c.own-tokens)
 	}
-	c.recent = max(c.own, c.recent-tokens) // others lose no more than they have
+	c.recent = max(c.own, c.recent-tokens) // the others lose no more than they have
 }
 
-// Rename gives an auth another name. What was begun under the old name may be ended under
-// it.
+// Rename gives an auth another name. Requests that were begun under the old name may be ended
+// under the old name.
 func (l *Loads) Rename(from, to string) {
 	if from == to || l.known(from) == nil {
 		return
@@ -190,7 +192,7 @@ func (l *Loads) Of(auth string) (load Load) {
 	return load
 }
 
-// sent is Near and Recent of an auth at a moment.
+// sent returns Near and Recent of an auth at the time now.
 func (l *Loads) sent(auth string, now int64) (near, recent float64) {
 	c := l.known(auth)
 	if c == nil {
@@ -202,7 +204,7 @@ func (l *Loads) sent(auth string, now int64) (near, recent float64) {
 	return c.near, c.recent
 }
 
-// known is the cell of an auth, nil if there is none.
+// known returns the cell of an auth, nil if there is none.
 func (l *Loads) known(auth string) *cell {
 	if c := l.settled()[auth]; c != nil {
 		return c
@@ -222,8 +224,8 @@ func (l *Loads) settled() map[string]*cell {
 	return nil
 }
 
-// find is known with the lock held. As soon as fresh was looked at as often as there are
-// cells, they are all put together: the copy costs no more than the looks did.
+// find is known with the lock held. When fresh was searched as often as there are cells, all
+// cells are put into one map: the copy costs no more than the searches did.
 func (l *Loads) find(auth string) *cell {
 	cells := l.settled()
 	l.asked++
@@ -240,14 +242,14 @@ func (l *Loads) find(auth string) *cell {
 	return l.fresh[auth]
 }
 
-// settle makes these the cells.
+// settle sets the cells.
 func (l *Loads) settle(cells map[string]*cell) {
 	l.cells.Store(&cells)
 	l.newer.Store(false)
 	l.fresh, l.asked = nil, 0
 }
 
-// cell is the one of an auth, a new one if need be.
+// cell returns the cell of an auth, a new one if there is none.
 func (l *Loads) cell(auth string) *cell {
 	if c := l.settled()[auth]; c != nil {
 		return c
@@ -270,8 +272,9 @@ func (l *Loads) cell(auth string) *cell {
 	return c
 }
 
-// makeRoom drops the auths that were sent nothing lately. If most of so many were, that is
-// no list of auths, and all are dropped: room must last for a while, since making it costs.
+// makeRoom drops the auths that were sent nothing lately. If most of them were sent something,
+// these are not the auths of a gateway, and all are dropped: makeRoom is expensive, and must
+// not be needed again soon.
 func (l *Loads) makeRoom(now int64) {
 	busy := map[string]*cell{}
 	for _, cells := range []map[string]*cell{l.settled(), l.fresh} {
@@ -287,7 +290,7 @@ func (l *Loads) makeRoom(now int64) {
 	l.settle(busy)
 }
 
-// idle reports whether a cell says nothing any more.
+// idle reports whether the auth of a cell was sent nothing lately.
 func (c *cell) idle(now int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

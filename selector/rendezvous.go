@@ -8,16 +8,16 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Rendezvous places by the key in the context (highest random weight, Thaler and
-// Ravishankar 1998): each candidate draws a number that depends on the key and the
-// candidate's name, and the highest number wins. So replicas that share nothing
-// agree. If an auth goes, only its own keys change their place. If an auth comes, it
-// takes its share of the keys, and no others change.
+// Rendezvous chooses by the key in the context (highest random weight, Thaler and Ravishankar
+// 1998). Each candidate gets a number that depends on the key and the candidate's name, and
+// the highest number wins. So replicas that share nothing agree. If an auth is removed, only
+// its own keys move. If an auth is added, it gets its share of the keys, and no other keys
+// move.
 //
-// name is the auth's lasting name. weight is the auth's share relative to the
-// others, a finite number; nil is 1 for all. An auth of weight 0 or less is taken
-// only if there is no other. Without a key, Rendezvous draws one at random, so that
-// weights count there, too.
+// name returns the lasting name of an auth. weight returns its share relative to the others, a
+// finite number; nil is 1 for all. An auth with a weight of 0 or less is taken only if there
+// is no other. Without a key in the context Rendezvous uses a random one, so that the weights
+// still count.
 func Rendezvous[T any](name func(T) string, weight func(T) float64) Selector[T] {
 	need(name != nil, "Rendezvous without names")
 	return Func[T](func(ctx context.Context, candidates []T) (T, error) {
@@ -42,8 +42,8 @@ func Rendezvous[T any](name func(T) string, weight func(T) float64) Selector[T] 
 	})
 }
 
-// draw is the number that an auth draws for a key. An auth of more weight is likely
-// to draw a larger number.
+// draw returns the number of an auth for a key. An auth with more weight is likely to get a
+// larger number.
 func draw(key uint64, name string, weight float64) float64 {
 	h := (xxhash.Sum64String(name) ^ key) * 0x9e3779b97f4a7c15
 	h ^= h >> 32

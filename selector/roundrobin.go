@@ -8,17 +8,18 @@ import (
 	"sync"
 )
 
-// RoundRobin takes the candidates in turn, in the order of the list, for each pool and
-// model on its own (Hint). The turn goes on behind the auth that was taken last, wherever
-// in the list that auth now is. If it is not in the list, the turn goes on at its place.
+// RoundRobin takes the candidates in turn, in the order of the list, separately for each pool
+// and model (Hint). The next candidate is the one after the auth that was taken last, wherever
+// in the list that auth now is. If that auth is not in the list, it is the one that now has
+// its index.
 //
-// RoundRobin has no names, so it knows an auth by its value, as == does. That is enough for
-// names and for pointers that stay the same. If a reload makes new pointers, or if the order
-// of the list changes often, use [WeightedRoundRobin] with a name and without weights. It
-// costs more, because it looks at every candidate.
+// RoundRobin has no names, so it compares auths with ==. That is enough for strings and for
+// pointers that stay the same. If a reload makes new pointers, or if the order of the list
+// changes often, use [WeightedRoundRobin] with a name and without weights. It costs more,
+// because it examines every candidate.
 //
-// The first pool and model begins at the first candidate, the next one at the second, and
-// so on: many models of one request each are spread, too.
+// The first pool and model begins at the first candidate, the next one at the second, and so
+// on, so that many models with one request each are spread, too.
 func RoundRobin[T any]() Selector[T] {
 	turns := newScopes[place[T]]()
 	values := reflect.TypeFor[T]().Comparable()
@@ -55,35 +56,36 @@ func RoundRobin[T any]() Selector[T] {
 	})
 }
 
-// place is whose turn it was.
+// place is the candidate that was taken last.
 type place[T any] struct {
 	begun bool
 	at    int
 	last  T
 }
 
-// same is ==. An interface may hold what == panics at: such values are not the same.
+// same compares with ==. An interface may hold values for which == panics: such values are not
+// the same.
 func same[T any](a, b T) (yes bool) {
 	defer func() { _ = recover() }()
 	return any(a) == any(b)
 }
 
 // WeightedRoundRobin takes the candidates in turn, each as often as its weight says, and
-// spread out in time: of weights 2, 1 and 1, the first one gets every other request. It
-// does so for each pool and model on its own (Hint). As long as candidates and weights are
-// the same, an auth gets its share of any run of requests, give or take less than two.
+// spread over time: with weights 2, 1 and 1 the first one gets every other request. It does so
+// separately for each pool and model (Hint). As long as candidates and weights are the same,
+// an auth gets its share of any sequence of requests, with a difference of less than two.
 //
-// name is the auth's lasting name. The order of the list has no meaning. An auth that is
-// loaded anew as another value with the same name keeps its place. One that was away goes
-// on where it was, and does not make up for the time.
+// name returns the lasting name of an auth. The order of the list does not matter. If a reload
+// makes a new value with the same name, it is the same auth. An auth that was away continues
+// where it was, and does not catch up.
 //
-// weight is the auth's share relative to the others, and may change at any time. An auth
-// whose weight is 0, negative or NaN is taken only if there is no other. A weight above
-// 1e12 counts as 1e12. A nil weight is 1 for all, and then the law is stricter: that
-// candidate is taken that was not taken for the longest time, one that was never taken
-// first. So this is the round robin for lists that are filtered, shuffled or reloaded.
+// weight returns the auth's share relative to the others, which may change at any time. An
+// auth whose weight is 0, negative or NaN is taken only if there is no other. A weight above
+// 1e12 counts as 1e12. If weight is nil, all weights are 1, and the order is stricter: the
+// candidate that was not taken for the longest time is next, and candidates that were never
+// taken come first. Use this for lists that are filtered, shuffled or reloaded.
 //
-// A call costs time for each candidate, and allocates nothing for those that are known.
+// A call takes time for each candidate, and allocates nothing for candidates that are known.
 func WeightedRoundRobin[T any](name func(T) string, weight func(T) float64) Selector[T] {
 	need(name != nil, "WeightedRoundRobin without names")
 	turns := newScopes[turn]()
@@ -121,15 +123,15 @@ type entrant struct {
 	weight float64
 }
 
-// turn is the turn of one pool and model.
+// turn is the state of one pool and model.
 type turn struct {
 	known map[string]*runner
 	order []*runner // those of the last call, so that an unchanged list needs no look-ups
 	calls int64
-	limit int // how many may be known before those that are gone are looked for
+	limit int // how many may be known before forget is called
 }
 
-// runner is an auth that takes turns.
+// runner is the state of one auth.
 type runner struct {
 	name   string
 	last   int64   // the call that took it, below 0 if none did
@@ -159,7 +161,7 @@ func (t *turn) take(all []entrant, nth uint64, weighted bool) int {
 	return best
 }
 
-// meet finds the runner of each entrant.
+// meet sets order to the runners of all entrants.
 func (t *turn) meet(all []entrant, nth uint64, first bool) {
 	n := len(all)
 	if cap(t.order) < n {
@@ -191,8 +193,8 @@ func (t *turn) meet(all []entrant, nth uint64, first bool) {
 	}
 }
 
-// forget drops the auths that were no candidates lately, and if that is not enough all that
-// are none now. It is not done again before there are twice as many as it leaves.
+// forget drops the auths that were no candidates lately, and if too many remain all that are
+// no candidates now. It is called again when there are twice as many as it has left.
 func (t *turn) forget() {
 	for _, lately := range []int64{1000, 1} {
 		for name, r := range t.known {
@@ -207,7 +209,7 @@ func (t *turn) forget() {
 	t.limit = 2 * len(t.known)
 }
 
-// total is the sum of the weights, each made a number that can be reckoned with.
+// total returns the sum of the weights, after it has made each a number between 0 and 1e12.
 func total(all []entrant) (sum float64) {
 	for i := range all {
 		w := &all[i].weight
@@ -220,10 +222,10 @@ func total(all []entrant) (sum float64) {
 	return sum
 }
 
-// due gives each runner its share of one request, and takes one that it owes something
-// already, of these the one whose share will have grown to a whole request first. With
-// constant shares, no credit ever reaches 1 or -1 (Tijdeman 1980). If nothing is owed to
-// any, because those that it is owed to have gone, all of them come into question.
+// due gives each runner its share of one request as credit, and takes one of those with a
+// positive credit: the one whose credit would first reach a whole request. With constant
+// shares, no credit ever reaches 1 or -1 (Tijdeman 1980). If no credit is positive, because
+// the auths with credit are gone, it takes one of all.
 func (t *turn) due(all []entrant, sum float64, nth uint64, first bool) int {
 	for i, r := range t.order {
 		r.credit += all[i].weight / sum
@@ -233,8 +235,8 @@ func (t *turn) due(all []entrant, sum float64, nth uint64, first bool) int {
 		best = t.soonest(all, sum, math.Inf(-1))
 	}
 	if first && nth > 0 {
-		// A new model begins somewhere, in proportion to the weights: many models of one
-		// request each are spread, too.
+		// A new model begins at a candidate in proportion to the weights, so that many models
+		// with one request each are spread, too.
 		_, u := math.Modf(float64(nth%(1<<32)) * 0.6180339887498949)
 		u *= sum
 		for i := range all {
@@ -250,8 +252,8 @@ func (t *turn) due(all []entrant, sum float64, nth uint64, first bool) int {
 	return best
 }
 
-// soonest is whose credit will be 1 first, of those who have at least so much of it. Of
-// equal ones it is the one that has waited longest.
+// soonest returns the runner whose credit would first reach 1, of those with a credit of at
+// least least. Of equal ones it is the one that has waited longest.
 func (t *turn) soonest(all []entrant, sum, least float64) int {
 	best, soon := -1, 0.0
 	for i, r := range t.order {
@@ -270,7 +272,7 @@ func (t *turn) soonest(all []entrant, sum, least float64) int {
 	return best
 }
 
-// need panics with what is wrong with a call of a constructor.
+// need panics with a message unless ok.
 func need(ok bool, what string) {
 	if !ok {
 		panic("selector: " + what)

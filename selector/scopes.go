@@ -7,19 +7,19 @@ import (
 	"sync"
 )
 
-// Clients can name models, so the number of pools and models that are remembered is
-// bounded. What one costs grows with its auths, so these are bounded, too.
+// Clients choose the names of models, so the number of pools and models that are remembered is
+// bounded. The memory for each grows with its auths, so their number is bounded, too.
 const (
 	maxScopes     = 256
 	maxScopeAuths = 1 << 16
 )
 
-// scopes holds what a Selector remembers for each pool and model.
+// scopes holds the state of a Selector for each pool and model.
 //
-// There are two generations. A scope that is used is in the young one. If the young one
-// is full, it becomes the old one, and the old one is dropped. So a call costs the same
-// whatever number of names there are, and a scope stays that is used again before 256
-// others are.
+// There are two generations. A scope that is used is in the young one. If the young one is
+// full, it becomes the old one, and the old one is dropped. So the cost of a call does not
+// depend on the number of names, and a scope is kept if it is used again before 256 others
+// are.
 type scopes[S any] struct {
 	seed  maphash.Seed
 	mu    sync.Mutex
@@ -39,10 +39,10 @@ func newScopes[S any]() *scopes[S] {
 	return &scopes[S]{seed: maphash.MakeSeed(), young: map[uint64]*scope[S]{}}
 }
 
-// of is the scope of a request. auths is how many auths it has to remember.
+// of returns the scope of a request. auths is how many auths it has to remember.
 //
-// The key is a digest: the names may be parts of a large body, and that must not stay in
-// memory with them. Two names with one digest share a turn, which hurts nobody.
+// The key is a digest, because the names may be parts of a large body, which they would keep
+// in memory. Two names with one digest share a turn, which does no harm.
 func (s *scopes[S]) of(ctx context.Context, auths int) *scope[S] {
 	h := HintOf(ctx)
 	key := bits.RotateLeft64(maphash.String(s.seed, h.Pool), 1) ^ maphash.String(s.seed, h.Model)

@@ -1,15 +1,15 @@
-// Package selector answers one question: which auth would a plain balancer take?
-// An auth is whatever a gateway chooses among: a credential, an account, a
-// deployment, a replica. The package knows nothing of sessions.
+// Package selector has load balancers that choose an auth for a request. An auth is what the
+// gateway chooses among: a credential, an account, a deployment, a replica. The package knows
+// nothing of sessions.
 //
-// [Selector] is the interface that package affinity wraps. [Func] makes a Selector
-// of a function: a host's own balancer stays what it is. For hosts without one there are
-// strategies. Which one to take:
+// [Selector] is the interface that package affinity wraps. [Func] makes a Selector of a
+// function, so that a gateway can keep its own balancer. For gateways without one there are
+// these strategies:
 //
 //   - [RoundRobin]: all auths are alike. Each gets the same number of requests.
 //     With names, for lists that are reloaded or shuffled: [WeightedRoundRobin].
 //   - [WeightedRoundRobin]: some auths can take more than others.
-//   - [Random]: the same as round robin without anything to remember.
+//   - [Random]: as RoundRobin, but without state.
 //   - [FillFirst]: use up one auth before the next, in the order of the list.
 //   - [LeastRecentTokens]: each gets the same number of tokens, not of requests. This is
 //     the one for sessions, which differ much in length. It needs a [Loads].
@@ -17,17 +17,17 @@
 //   - [TwoChoices]: you have such a number, and it is old, or there are very many auths.
 //   - [Rendezvous]: replicas that share nothing have to agree on the auth of a session.
 //
-// They can be put together: [Tiers] keeps some auths for when the others are away, and
-// [Filter] and [Prefer] choose who comes into question.
+// They can be combined: [Tiers] keeps some auths in reserve for when the others are away, and
+// [Filter] and [Prefer] restrict the candidates.
 //
 //	next := selector.Tiers(tier, selector.WeightedRoundRobin(name, weight))
 //	account, err := next.Select(ctx, candidates)
 //
-// What a strategy knows of a request is the [Hint] in the context. Those that take turns
-// do so for each pool and model. They remember some hundred pools and models, those that
-// were used last: a client that makes up names of models costs no memory.
+// A strategy knows of a request only the [Hint] in the context. The round robins keep one turn
+// for each pool and model. They remember the few hundred pools and models that were used last,
+// so that a client that invents names of models costs no memory.
 //
-// A constructor that is given nil where it needs a function, a Selector or a Loads panics.
+// A constructor panics if it is given nil for a function, a Selector or a Loads that it needs.
 package selector
 
 import (
@@ -36,8 +36,7 @@ import (
 	"math/rand/v2"
 )
 
-// ErrNoCandidates is returned by the selectors of this package when there is
-// nothing to choose from.
+// ErrNoCandidates is returned by the selectors of this package when there are no candidates.
 var ErrNoCandidates = errors.New("selector: no candidates")
 
 // Selector chooses one of the candidates, or returns an error. The candidates are
@@ -48,7 +47,7 @@ type Selector[T any] interface {
 	Select(ctx context.Context, candidates []T) (T, error)
 }
 
-// Func is a function as a Selector.
+// Func is a function that is a Selector.
 type Func[T any] func(ctx context.Context, candidates []T) (T, error)
 
 // Select calls f.
@@ -56,8 +55,8 @@ func (f Func[T]) Select(ctx context.Context, candidates []T) (T, error) {
 	return f(ctx, candidates)
 }
 
-// FillFirst takes the first candidate. The host's order is the preference: an auth
-// is used when none before it is a candidate.
+// FillFirst takes the first candidate. So the order of the candidates is the order of
+// preference.
 func FillFirst[T any]() Selector[T] {
 	return Func[T](func(_ context.Context, candidates []T) (T, error) {
 		if len(candidates) == 0 {

@@ -9,7 +9,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// The chart's measures, in its own units.
+// The dimensions of the chart, in its own units.
 const (
 	chartHeight = 140
 	chartStep   = 12
@@ -17,7 +17,7 @@ const (
 )
 
 // chart draws the picks of some minutes as bars, one part for each outcome. most is the
-// highest bar, and at least 1. All that goes into it are numbers and the names of outcomes.
+// highest bar, and at least 1. The chart contains only numbers and the names of outcomes.
 func chart(all []minute) (drawn template.HTML, most uint64) {
 	most = 1
 	for _, m := range all {

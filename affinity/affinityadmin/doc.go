@@ -1,6 +1,7 @@
-// Package affinityadmin is a page that shows what an Affinity does and why: the auths with
-// their sessions, what picks were over the last hour, what was saved, where a session
-// would go now. It can let an operator drain an auth, or send a session away from one.
+// Package affinityadmin is a web page that shows what an Affinity does and why: the auths with
+// their sessions, the picks of the last hour, what was saved, and which auth would serve a
+// session now. An operator can also drain an auth, or move a session away from one. An auth
+// is what the gateway chooses among: a credential, an account, a replica.
 //
 //	log := affinityadmin.NewLog(0)
 //	meter, err := savings.New(nil)
@@ -11,25 +12,25 @@
 //	if err != nil { ... }
 //	page, err := affinityadmin.New(lb, &affinityadmin.Options[*Account]{Auths: pool.All, Log: log, Savings: meter})
 //	if err != nil { ... }
-//	http.Handle("/debug/affinity/", page) // with the slash: what belongs to it is below
+//	http.Handle("/debug/affinity/", page) // with the slash: its parts are below that path
 //
-// The page is for operators. It has no login: serve it where only they can reach it, such
-// as on a port of its own on 127.0.0.1. It answers only for addresses, for localhost and
-// for Options.Hosts, so that no web site can make an operator's browser ask it under
-// another name.
+// The page is for operators. It has no login: serve it where only they can reach it, for
+// example on a port of its own on 127.0.0.1. It answers only requests whose host is an IP
+// address, localhost or one of Options.Hosts, so that no web site can make an operator's
+// browser read it under another name.
 //
-// It needs no JavaScript and nothing from elsewhere. Nothing that a client has sent is on
-// it, but for a request that the operator has pasted.
+// It needs no JavaScript and nothing from other servers. It shows nothing that a client has
+// sent, except for a request that the operator has pasted.
 //
 // # Paths
 //
 //	.                 the overview
 //	session?name=     one session, by its stable name
-//	explain           POST request=: where a request would go, given as headers, an empty line, and the body
+//	explain           POST request=: which auth would serve a request, given as headers, an empty line, and the body
 //	drain             POST auth=, on=1 or 0
 //	invalidate-auth   POST auth=: its sessions move
 //	send-away         POST name=: the session moves
 //
-// With "Accept: application/json" each of them answers in JSON. The last three are there
-// only with Options.Write, and never for a page of another origin.
+// With "Accept: application/json" each of them answers in JSON. The last three exist only
+// with Options.Write, and refuse requests from pages of another origin.
 package affinityadmin

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// functions are those of the templates.
+// functions are the functions of the templates.
 var functions = template.FuncMap{
 	"percent": func(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) },
 	"money":   func(cost float64) string { return fmt.Sprintf("%.2f", cost) },

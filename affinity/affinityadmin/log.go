@@ -21,18 +21,18 @@ const (
 	minutes    = 60
 )
 
-// Log remembers what was decided lately, for a Page. Any number of goroutines may use it.
+// Log keeps the latest events for a Page. Any number of goroutines may use it.
 type Log struct {
 	mu       sync.Mutex
 	sessions *simplelru.LRU[sessionid.Key, *history]
 	hour     [minutes]minute
 }
 
-// history is what has happened to a session lately.
+// history holds the latest events of a session.
 type history struct {
 	events [perSession]entry // a ring
 	n      int
-	known  affinity.Event // the latest that says where the store has the session
+	known  affinity.Event // the latest event by which the session can be found
 }
 
 type entry struct {
@@ -46,7 +46,7 @@ type minute struct {
 	picks  [outcomes]uint64
 }
 
-// NewLog makes a Log of so many sessions. 0 is 10,000. A session needs about 7 KB. It
+// NewLog makes a Log for a number of sessions. 0 is 10,000. A session needs about 7 KB. NewLog
 // panics if the number is negative.
 func NewLog(sessions int) *Log {
 	if sessions == 0 {
@@ -60,7 +60,7 @@ func NewLog(sessions int) *Log {
 	return l
 }
 
-// Observe remembers an event, for affinity.Options.OnEvent.
+// Observe adds an event, for affinity.Options.OnEvent.
 func (l *Log) Observe(e affinity.Event) {
 	now := time.Now()
 	l.mu.Lock()
@@ -85,12 +85,12 @@ func (l *Log) Observe(e affinity.Event) {
 	if e.Locates() {
 		h.known = e.Clone()
 	}
-	// What is shown, and nothing that could be a part of a large body.
+	// Keep only the fields that are shown, and no string that could be a part of a large body.
 	h.events[h.n%perSession] = entry{now, affinity.Event{Decision: e.Decision, Reported: e.Reported, Report: e.Report, Again: e.Again}}
 	h.n++
 }
 
-// lately are the counts of the last hour, the oldest minute first.
+// lately returns the counts of the last hour, the oldest minute first.
 func (l *Log) lately() (all [minutes]minute) {
 	now := time.Now().Unix() / 60
 	l.mu.Lock()
@@ -104,7 +104,7 @@ func (l *Log) lately() (all [minutes]minute) {
 	return all
 }
 
-// latest are the last events of the sessions that were seen last, the latest first.
+// latest returns the last event of each of the sessions that were seen last, the latest first.
 func (l *Log) latest() (all []entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,12 +116,12 @@ func (l *Log) latest() (all []entry) {
 	return all
 }
 
-// find is what is known of a session by its stable name, the latest event first.
+// find returns the events of the session with a stable name, the latest first.
 func (l *Log) find(name string) (known affinity.Event, all []entry) {
 	l.mu.Lock()
 	keys := l.sessions.Keys()
 	l.mu.Unlock()
-	at := slices.IndexFunc(keys, func(key sessionid.Key) bool { // with no lock held: picks wait for it
+	at := slices.IndexFunc(keys, func(key sessionid.Key) bool { // with no lock held, because picks would wait for it
 		return (affinity.Decision{Session: key}).SessionName(false) == name
 	})
 	if at < 0 {

@@ -21,8 +21,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity/savings"
 )
 
-// Affinity is what a Page shows: an affinity.Affinity, an affinity.Selector or an
-// affinityhttp.Transport.
+// Affinity is implemented by affinity.Affinity, affinity.Selector and affinityhttp.Transport,
+// which a Page can show.
 type Affinity[T any] interface {
 	Stats() affinity.Stats
 	Sessions() (map[string]int, error)
@@ -34,28 +34,28 @@ type Affinity[T any] interface {
 	Drain(auth string, on bool)
 }
 
-// Options of a Page.
+// Options configure a Page.
 type Options[T any] struct {
-	// Auths are all that there are, in the order in which they are shown. It is called for
-	// each request of the page and must not be nil.
+	// Auths returns all auths, in the order in which they are shown. It is called for each
+	// request of the page and must not be nil.
 	Auths func() []T
-	// Request is what the gateway would hand to Pick for a request of a client, which an
-	// operator has pasted. nil takes its headers and body, and all Auths.
+	// Request returns what the gateway would pass to Pick for a client's request that an
+	// operator has pasted. nil returns its headers and body, and all Auths.
 	Request func(r *http.Request) (affinity.Request, []T, error)
-	// Candidates are those that the gateway would hand to Pick for a request as that of an
-	// event. nil is all Auths.
+	// Candidates returns the candidates that the gateway would pass to Pick for a request like
+	// that of an event. nil returns all Auths.
 	Candidates func(e affinity.Event) []T
-	// Log and Savings are what the page shows of the last hour, of sessions, and of what
-	// was saved. What is nil is not shown.
+	// Log is shown as the last hour and the sessions, and Savings as what was saved. If one is
+	// nil, its part is not shown.
 	Log     *Log
 	Savings *savings.Meter
-	// InFlight is how many requests an auth has now, such as affinityhttp.Transport.InFlight.
-	// nil is not shown.
+	// InFlight returns how many requests are under way at an auth, for example
+	// affinityhttp.Transport.InFlight. With nil the number is not shown.
 	InFlight func(auth string) int
-	// Write lets the page drain and invalidate auths, and send sessions away.
+	// Write allows the page to drain and invalidate auths, and to send sessions away.
 	Write bool
-	// Hosts are the names of this server, besides localhost, under which the page is asked
-	// for. Addresses need no name here.
+	// Hosts are the host names of this server, besides localhost, for which the page answers.
+	// IP addresses are always accepted.
 	Hosts []string
 }
 
@@ -71,7 +71,7 @@ var files embed.FS
 
 var pages = template.Must(template.New("").Funcs(functions).ParseFS(files, "page.html"))
 
-// New makes a Page. An error says what is missing.
+// New makes a Page. An error names what is missing.
 func New[T any](from Affinity[T], o *Options[T]) (*Page[T], error) {
 	switch {
 	case from == nil:
@@ -86,10 +86,10 @@ func New[T any](from Affinity[T], o *Options[T]) (*Page[T], error) {
 	return p, nil
 }
 
-// maxPasted bounds a request that is pasted, with its form.
+// maxPasted bounds the size of a form with a pasted request.
 const maxPasted = 16 << 20
 
-// ServeHTTP answers by the last part of the path.
+// ServeHTTP serves the page that the last part of the path names.
 func (p *Page[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
@@ -136,8 +136,8 @@ func (p *Page[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	serve(w, r)
 }
 
-// isHost reports whether the page is asked for by a name that is this server's. A foreign
-// name that leads here is an attack on the operator's browser.
+// isHost reports whether a request names this server as its host. A request with a foreign
+// name for this server is an attack on the operator's browser (DNS rebinding).
 func (p *Page[T]) isHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -147,7 +147,7 @@ func (p *Page[T]) isHost(host string) bool {
 		slices.ContainsFunc(p.o.Hosts, func(name string) bool { return strings.EqualFold(name, host) })
 }
 
-// style is the page's style sheet.
+// style serves the page's style sheet.
 func style(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, files, "style.css") }
 
 // isJSON reports whether the caller wants JSON.
@@ -159,7 +159,7 @@ func isJSON(r *http.Request) bool {
 func (p *Page[T]) answer(w http.ResponseWriter, r *http.Request, status int, name string, view any) {
 	if isJSON(r) {
 		text, err := json.Marshal(view)
-		if err != nil { // a host's number that is none
+		if err != nil { // a number of the host that is not finite
 			text, status = []byte(`{"error":"this cannot be said in JSON"}`), http.StatusInternalServerError
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -203,7 +203,7 @@ func (p *Page[T]) session(w http.ResponseWriter, r *http.Request) {
 	p.answer(w, r, status, "session", v)
 }
 
-// explain says where a request would go that was pasted.
+// explain shows which auth would serve a pasted request.
 func (p *Page[T]) explain(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
 		p.fail(w, r, http.StatusBadRequest, "this is no form, or too long")
@@ -237,8 +237,8 @@ func (p *Page[T]) explain(w http.ResponseWriter, r *http.Request) {
 	p.answer(w, r, status, "request", v)
 }
 
-// parse reads a request as operators have them: perhaps a first line, headers, an empty
-// line, the body. Line ends may be those of a form.
+// parse reads a pasted request: an optional first line, headers, an empty line, the body. Line
+// ends may be those of a form.
 func parse(ctx context.Context, text string) (*http.Request, error) {
 	method, target := http.MethodPost, "/"
 	text = strings.TrimLeft(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
@@ -262,7 +262,7 @@ func parse(ctx context.Context, text string) (*http.Request, error) {
 	return r, nil
 }
 
-// writing lets only those through who may write.
+// writing serves only requests that are allowed to change something.
 func (p *Page[T]) writing(serve func(http.ResponseWriter, *http.Request)) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -276,7 +276,7 @@ func (p *Page[T]) writing(serve func(http.ResponseWriter, *http.Request)) func(h
 	}
 }
 
-// notices are what the page says when something was done, by the codes that lead there.
+// notices are the messages after an action, by their codes in the address.
 var notices = map[string]string{
 	"drained":     "The auth gets no new sessions from now on.",
 	"undrained":   "The auth gets new sessions again.",
@@ -285,7 +285,7 @@ var notices = map[string]string{
 	"no-auth":     "The session had no auth.",
 }
 
-// done leads back to a page, or says what was done in JSON.
+// done redirects to a page, or answers in JSON what was done.
 func (p *Page[T]) done(w http.ResponseWriter, r *http.Request, to string, query url.Values, result any) {
 	if isJSON(r) {
 		p.answer(w, r, http.StatusOK, "", result)
@@ -314,7 +314,8 @@ func (p *Page[T]) drain(w http.ResponseWriter, r *http.Request) {
 	p.done(w, r, "./", url.Values{"done": {code}}, map[string]bool{"drained": on})
 }
 
-// has reports whether there is an auth of a name. Nobody fills a table with others.
+// has reports whether there is an auth with a name, so that no request fills a table with
+// other names.
 func (p *Page[T]) has(ctx context.Context, auth string) bool {
 	x := p.from.Explain(ctx, affinity.Request{}, p.o.Auths())
 	return slices.ContainsFunc(x.Candidates, func(c affinity.Candidate) bool { return c.Name == auth })

@@ -15,7 +15,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// What the page shows, and what its JSON has.
+// The content of the page and of its JSON.
 
 type overviewView struct {
 	Notice string `json:"-"`
@@ -36,7 +36,7 @@ type overviewView struct {
 	Removed  []count `json:"removed"`
 
 	Auths   []authView    `json:"auths"`
-	Flying  bool          `json:"-"` // they have an InFlight
+	Flying  bool          `json:"-"` // the number of requests in flight is known
 	Savings *savingsView  `json:"savings,omitempty"`
 	Hour    []minuteView  `json:"hour,omitempty"`
 	Chart   template.HTML `json:"-"`
@@ -49,7 +49,7 @@ type count struct {
 	N    uint64 `json:"n"`
 }
 
-// counts are those that are not zero, the largest first.
+// counts returns those that are not zero, the largest first.
 func counts[N ~uint8](all []uint64, name func(N) string) (some []count) {
 	for i, n := range all {
 		if n > 0 {
@@ -84,12 +84,12 @@ type savingsView struct {
 	Outcomes     []tokensView `json:"outcomes"`
 }
 
-// SavedTokens are those that came from a cache and would not have without affinity.
+// SavedTokens returns the tokens that came from a cache only because of affinity.
 func (s *savingsView) SavedTokens() float64 {
 	return (s.Share - s.ShareWithout) * float64(s.Prompt)
 }
 
-// SavedCost is what was saved of the cost.
+// SavedCost returns the cost that was saved.
 func (s *savingsView) SavedCost() float64 { return s.CostWithout - s.Cost }
 
 type tokensView struct {
@@ -197,13 +197,13 @@ func candidateOf(c affinity.Candidate) candidateView {
 }
 
 func moment(t time.Time) *time.Time {
-	if t.IsZero() || t.Year() > 9999 { // that is never, and JSON has no such time
+	if t.IsZero() || t.Year() > 9999 { // that means never, and JSON has no such time
 		return nil
 	}
 	return &t
 }
 
-// view is the overview.
+// view returns the overview.
 func (p *Page[T]) view(ctx context.Context, notice string) overviewView {
 	s := p.from.Stats()
 	v := overviewView{
@@ -244,7 +244,7 @@ func (p *Page[T]) view(ctx context.Context, notice string) overviewView {
 	return v
 }
 
-// auths are those that there are, and those that have sessions all the same.
+// auths returns all auths of the host, and other auths that still have sessions.
 func (p *Page[T]) auths(ctx context.Context, saved *savings.Snapshot) (all []authView) {
 	bound, err := p.from.Sessions()
 	x := p.from.Explain(ctx, affinity.Request{}, p.o.Auths())
@@ -252,7 +252,7 @@ func (p *Page[T]) auths(ctx context.Context, saved *savings.Snapshot) (all []aut
 	for _, c := range x.Candidates {
 		seen[c.Name] = true
 		n := bound[c.Name]
-		if err != nil { // a store that does not count all at once
+		if err != nil { // a store that does not count the sessions of all auths at once
 			n, _ = p.from.Bound(ctx, c.Name)
 		}
 		all = append(all, p.authOf(candidateOf(c), n, saved))
@@ -267,7 +267,7 @@ func (p *Page[T]) auths(ctx context.Context, saved *savings.Snapshot) (all []aut
 	return all
 }
 
-// leastExpected is how many requests say that a cache is not there.
+// leastExpected is how many requests are needed to say that a cache is not there.
 const leastExpected = 20
 
 func (p *Page[T]) authOf(c candidateView, sessions int, saved *savings.Snapshot) authView {
@@ -292,7 +292,7 @@ func (p *Page[T]) authOf(c candidateView, sessions int, saved *savings.Snapshot)
 	return v
 }
 
-// finite is 0 for what an operator's prices have made that is no number.
+// finite returns 0 for a value that the operator's prices have made infinite or NaN.
 func finite(x float64) float64 {
 	if math.IsNaN(x) || math.IsInf(x, 0) {
 		return 0

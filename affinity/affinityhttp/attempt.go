@@ -22,27 +22,27 @@ type attempt[T any] struct {
 	number int
 	sent   time.Time
 	cancel context.CancelFunc
-	landed func() // counts it out of those in flight
+	landed func() // removes it from those in flight
 
 	resp   *http.Response // nil without an answer
 	came   io.Closer      // its body, as the auth sends it
 	err    error          // why there is none
-	watch  *watch         // of an answer that is none of an error
-	inside *inflater      // opens it for watch, if it is compressed
-	first  []byte         // what was read of it already …
-	broken error          // … and what ended that: io.EOF, or that it broke off
+	watch  *watch         // of an answer that is no error
+	inside *inflater      // decompresses it for watch, if it is compressed
+	first  []byte         // the beginning that was read already …
+	broken error          // … and the error of reading it, or io.EOF
 
 	result affinity.Result
 	away   time.Duration
 	idle   bool // the auth has done nothing with the request
 
-	tokenAt  time.Duration // when the answer has said something
-	answered bool          // what it has told was handed back
-	started  bool          // it was said that the auth answers
+	tokenAt  time.Duration // when the first token came
+	answered bool          // Answered was called for it
+	started  bool          // Begun was called for it
 	told     bool
 }
 
-// attempt sends the request to the auth of a pick, up to the first byte of an answer.
+// attempt sends the request to the auth of a pick, and reads the answer up to its first byte.
 func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
 	a := &attempt[T]{call: c, pick: pick, number: number, sent: time.Now()}
 	ctx, cancel := context.WithCancelCause(c.in.Context())
@@ -51,7 +51,7 @@ func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
 	a.landed = c.flying.Begin(pick.Decision.Auth)
 	sent := false
 	defer func() {
-		if !sent { // a function of the host's has panicked
+		if !sent { // a function of the host has panicked
 			a.close()
 		}
 	}()
@@ -65,7 +65,7 @@ func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
 		a.resp = nil
 		switch {
 		case c.in.Context().Err() != nil:
-			a.err = c.in.Context().Err() // the client went away: not the auth's fault
+			a.err = c.in.Context().Err() // the client has left: not the auth's fault
 		case errors.Is(context.Cause(ctx), errTooLong):
 			a.err = &tooLong{fmt.Sprint(c.conf.Within)}
 		}
@@ -78,7 +78,7 @@ func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
 	return a
 }
 
-// send makes the request out to the auth and sends it.
+// send makes the request to the auth and sends it.
 func (a *attempt[T]) send(ctx context.Context) (*http.Response, error) {
 	out := a.conf.outgoing(ctx, a.in)
 	b := a.body
@@ -110,9 +110,9 @@ func (a *attempt[T]) send(ctx context.Context) (*http.Response, error) {
 // chunk is how much of an answer is read at once before it is passed on.
 const chunk = 4 << 10
 
-// begin reads the beginning of an answer. One that breaks before its first byte is an
-// error, so that another auth can be asked. The beginning of a stream may say that the
-// auth has failed after all.
+// begin reads the beginning of an answer. If reading fails before the first byte, that is an
+// error, so that another auth can be tried. The beginning of a stream may say that the auth
+// has failed after all.
 func (a *attempt[T]) begin() {
 	if a.resp.StatusCode >= 300 {
 		return
@@ -122,7 +122,7 @@ func (a *attempt[T]) begin() {
 	if open := a.conf.http.Decoder(encoding); open != nil {
 		a.inside = newInflater(open, a.watch)
 	} else if encoding != "" && !strings.EqualFold(encoding, "identity") {
-		a.watch.over, a.watch.form = true, formWhole // nobody can read it
+		a.watch.over, a.watch.form = true, formWhole // it cannot be read
 	}
 	buf := make([]byte, chunk)
 	for len(a.first) == 0 && a.broken == nil {
@@ -136,7 +136,7 @@ func (a *attempt[T]) begin() {
 	a.look(a.first)
 }
 
-// look shows bytes of the answer to who watches it.
+// look gives bytes of the answer to the watch.
 func (a *attempt[T]) look(p []byte) {
 	if a.inside != nil {
 		_, _ = a.inside.Write(p)
@@ -149,10 +149,10 @@ func (a *attempt[T]) look(p []byte) {
 	}
 }
 
-// maxError is how much of an error is held while another auth is asked.
+// maxError is how much of an error's body is held while another auth is tried.
 const maxError = 64 << 10
 
-// classify says what the attempt has come to.
+// classify sets the result of the attempt.
 func (a *attempt[T]) classify() {
 	if a.resp == nil {
 		if a.in.Context().Err() != nil || a.body.rest.isTheClients(a.err) {
@@ -185,7 +185,7 @@ func (a *attempt[T]) classify() {
 	a.result, a.away = a.pick.Classify(&shown, nil)
 }
 
-// openedError is the body of an error, decompressed as far as it is there.
+// openedError returns the body of an error, decompressed as far as it was read.
 func (s *settings[T]) openedError(h http.Header, body []byte) []byte {
 	open := s.http.Decoder(h.Get("Content-Encoding"))
 	if open == nil {
@@ -205,8 +205,8 @@ func (a *attempt[T]) isMissing() bool {
 	return a.resp != nil && a.resp.StatusCode == http.StatusNotFound && a.result == affinity.Terminal
 }
 
-// another reports whether another auth can help, and may be asked. asked is how many
-// were asked so far.
+// another reports whether another auth can help and may be tried. asked is how many were tried
+// so far.
 func (a *attempt[T]) another(asked int) bool {
 	switch a.result {
 	case affinity.Terminal:
@@ -228,7 +228,7 @@ func (a *attempt[T]) isRefused() bool {
 	return a.resp != nil && a.result == affinity.Terminal && a.resp.StatusCode >= 400 && a.resp.StatusCode <= 403
 }
 
-// refused reports whether the answer says that nothing was done.
+// refused reports whether the answer says that the request had no effect.
 func (a *attempt[T]) refused() bool {
 	if a.resp == nil {
 		return false
@@ -244,16 +244,16 @@ func (a *attempt[T]) refused() bool {
 	return false
 }
 
-// begun says that the auth answers. How the attempt went is reported when the answer has
-// ended.
+// begun tells the Affinity that the auth has begun to answer. The result is reported when the
+// answer has ended.
 func (a *attempt[T]) begun() {
 	a.pick.Begun()
 	a.note()
 }
 
-// report says how the attempt went.
+// report reports the result of the attempt.
 func (a *attempt[T]) report(r affinity.Result) {
-	again := a.result == r && r == affinity.Served && a.watch != nil // begun has told
+	again := a.result == r && r == affinity.Served && a.watch != nil // begun has reported it
 	a.result = r
 	a.pick.Done(affinity.Report{Result: r, Away: a.away, FirstToken: a.tokenAt, Usage: a.usage()})
 	if !again {
@@ -261,7 +261,7 @@ func (a *attempt[T]) report(r affinity.Result) {
 	}
 }
 
-// note tells all other requests what the attempt has shown of the auth.
+// note records in rests how the auth has done, for all other requests.
 func (a *attempt[T]) note() {
 	status := 0
 	if a.resp != nil {
@@ -270,7 +270,7 @@ func (a *attempt[T]) note() {
 	a.rests.note(a.pick.Decision.Auth, a.r.Model, a.sent, a.result, a.away, status)
 }
 
-// usage is what the answer has said so far that it has cost.
+// usage returns what the answer has cost, as far as it has said.
 func (a *attempt[T]) usage() affinity.Usage {
 	if a.watch == nil {
 		return affinity.Usage{}
@@ -278,7 +278,7 @@ func (a *attempt[T]) usage() affinity.Usage {
 	return a.watch.usage.Usage
 }
 
-// tell tells the host's hook, once.
+// tell calls Options.OnAttempt, once.
 func (a *attempt[T]) tell() {
 	a.landed()
 	if a.told || a.conf.OnAttempt == nil {
@@ -292,7 +292,7 @@ func (a *attempt[T]) tell() {
 	a.conf.OnAttempt(t)
 }
 
-// close frees what the attempt holds.
+// close frees the resources of the attempt.
 func (a *attempt[T]) close() {
 	if a.inside != nil {
 		a.inside.Close()

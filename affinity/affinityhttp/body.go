@@ -8,24 +8,24 @@ import (
 	"sync/atomic"
 )
 
-// BodyError is the error of a request whose body could not be read: the client has
-// broken off, or has sent too much. No auth was asked.
+// BodyError is the error of a request whose body could not be read: the client has stopped
+// sending, or has sent too much. No auth was tried.
 type BodyError struct{ Err error }
 
-// Error says what reading gave.
+// Error returns the message of the error of reading.
 func (e *BodyError) Error() string { return "affinityhttp: the request's body: " + e.Err.Error() }
 
-// Unwrap is the error of reading.
+// Unwrap returns the error of reading.
 func (e *BodyError) Unwrap() error { return e.Err }
 
-// body is a request's, as it was sent.
+// body is the body of a request, as it was sent.
 type body struct {
 	held   []byte  // all of it, or else its beginning …
-	rest   *upload // … and this is what comes behind it
+	rest   *upload // … and the rest of it
 	closer io.Closer
 }
 
-// upload is what a client still sends.
+// upload is the rest of a body, which the client still sends.
 type upload struct {
 	io.Reader
 	whole, broken atomic.Bool
@@ -41,12 +41,13 @@ func (u *upload) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// isTheClients reports whether an error can be the client's: it has not sent all.
+// isTheClients reports whether an error can be the client's fault: it has not sent the whole
+// body.
 func (u *upload) isTheClients(err error) bool {
 	return u != nil && (u.broken.Load() || errors.As(err, new(*tooLong)) && !u.whole.Load())
 }
 
-// readBody reads up to a limit. What is held completely is closed.
+// readBody reads a body up to a limit. If that is the whole body, it is closed.
 func readBody(r *http.Request, limit int64) (b body, err error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return b, nil
@@ -56,7 +57,7 @@ func readBody(r *http.Request, limit int64) (b body, err error) {
 	}
 	var buf bytes.Buffer
 	if n := r.ContentLength; n > 0 {
-		// A length is a claim: of a large body no more is reserved than comes.
+		// Content-Length is a claim: for a large body no more memory is reserved than is read.
 		buf.Grow(int(min(n, 1<<20)) + bytes.MinRead)
 	}
 	if _, err = io.Copy(&buf, io.LimitReader(r.Body, limit+1)); err != nil {
@@ -71,9 +72,8 @@ func readBody(r *http.Request, limit int64) (b body, err error) {
 	return b, r.Body.Close()
 }
 
-// opened is a body that was sent, decompressed; nil if it cannot be looked into. A small
-// body that becomes a large one is not: JSON shrinks to a tenth, and seldom to less than
-// a thirtieth.
+// opened returns a body decompressed, nil if it cannot be. A small body that decompresses to a
+// very large one is refused: JSON shrinks to a tenth, and seldom to less than a thirtieth.
 func (s *settings[T]) opened(h http.Header, sent []byte) []byte {
 	o := s.http
 	o.MaxBody = min(o.MaxBody, 1<<20+32*int64(len(sent)))

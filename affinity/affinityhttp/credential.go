@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// credentialHeaders are where clients put what they have for the gateway.
+// credentialHeaders are the headers in which clients send their credential for the gateway.
 var credentialHeaders = [...]string{"Authorization", "X-Api-Key", "X-Goog-Api-Key", "Api-Key", "Proxy-Authorization"}
 
-// credentialOf is what the client presented, "" for nothing.
+// credentialOf returns the client's credential, "" for none.
 func credentialOf(r *http.Request) string {
 	for _, h := range credentialHeaders {
 		if v := r.Header.Get(h); v != "" {
-			// The same key is the same tenant, in whatever form it comes.
+			// The same key is the same tenant, in whatever header it comes.
 			if scheme, key, ok := strings.Cut(v, " "); ok && strings.EqualFold(scheme, "bearer") {
 				return strings.TrimSpace(key)
 			}
@@ -29,7 +29,7 @@ func credentialOf(r *http.Request) string {
 	return ""
 }
 
-// dropCredential takes the client's credential out of a request.
+// dropCredential removes the client's credential from a request.
 func dropCredential(r *http.Request) {
 	for _, h := range credentialHeaders {
 		r.Header.Del(h)
@@ -42,8 +42,8 @@ func dropCredential(r *http.Request) {
 	}
 }
 
-// tenant is who is calling: a digest of the credential, because a credential has no
-// business in a store.
+// tenant returns the tenant of a request: a digest of the credential, because a credential
+// must not be in a store.
 func (s *settings[T]) tenant(r *http.Request) string {
 	credential := credentialOf(r)
 	if credential == "" {

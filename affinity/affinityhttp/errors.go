@@ -14,8 +14,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// WriteError answers for an error of a Transport, in the form of the API that was
-// called. It is the ErrorHandler of an httputil.ReverseProxy.
+// WriteError answers a request whose RoundTrip has returned err, in the error format of the
+// API that was called. Use it as the ErrorHandler of an httputil.ReverseProxy.
 //
 //	*affinity.NoAuthError      503, with Retry-After if it is known
 //	*BodyError                 400, or 413 behind an http.MaxBytesReader
@@ -23,10 +23,10 @@ import (
 //	the client has gone away   nothing
 //	anything else              502
 //
-// The message says nothing of auths and addresses.
+// The message contains no auth and no address.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() == context.Canceled {
-		return // nobody is listening
+		return // the client is gone
 	}
 	status, message := http.StatusBadGateway, "the provider could not be reached"
 	var none *affinity.NoAuthError
@@ -49,7 +49,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	WriteStatus(w, r, status, message)
 }
 
-// WriteStatus answers with an error of the gateway's own, in the form of the API that
+// WriteStatus answers with an error of the gateway's own, in the error format of the API that
 // was called.
 func WriteStatus(w http.ResponseWriter, r *http.Request, status int, message string) {
 	w.Header().Set("Content-Type", "application/json")
@@ -57,7 +57,7 @@ func WriteStatus(w http.ResponseWriter, r *http.Request, status int, message str
 	_, _ = w.Write(errorOf(targetOf(r).api, status, message))
 }
 
-// errorOf is an error as an API writes it.
+// errorOf returns an error in the format of an API.
 func errorOf(api string, status int, message string) []byte {
 	type object = map[string]any
 	var v any
@@ -71,12 +71,12 @@ func errorOf(api string, status int, message string) []byte {
 	}
 	text, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // texts and numbers can be written
+		panic(err) // strings and numbers can always be encoded
 	}
 	return text
 }
 
-// errorType is the type of an error as Anthropic and OpenAI name it.
+// errorType returns the type of an error as Anthropic and OpenAI name it.
 func errorType(status int) string {
 	switch status {
 	case http.StatusNotFound:
@@ -96,7 +96,7 @@ func errorType(status int) string {
 	return "api_error"
 }
 
-// googleStatus is the code of a google.rpc.Status.
+// googleStatus returns the code of a google.rpc.Status.
 func googleStatus(status int) string {
 	switch status {
 	case http.StatusNotFound:
@@ -114,7 +114,7 @@ func googleStatus(status int) string {
 	return "INTERNAL"
 }
 
-// errTooLong is why an attempt was cut off.
+// errTooLong is why an attempt was cancelled.
 var errTooLong = errors.New("no auth has answered in time")
 
 // tooLong is the error when Options.Within is over.
@@ -124,8 +124,8 @@ func (e *tooLong) Error() string {
 	return fmt.Sprintf("affinityhttp: %v, within %s", errTooLong, e.after)
 }
 
-// Timeout makes it one to net.Error.
+// Timeout is true: the error is a timeout as net.Error defines it.
 func (e *tooLong) Timeout() bool { return true }
 
-// Temporary is false: a request that has taken so long is not to be sent again.
+// Temporary is false: a request that has taken so long should not be sent again.
 func (e *tooLong) Temporary() bool { return false }

@@ -2,15 +2,15 @@ package affinityhttp
 
 import "io"
 
-// inflater opens a compressed answer as it passes: what is written to it comes out at
-// to, decompressed, before Write returns. Decoders want to read and answers are written,
-// so each answer has a goroutine. Close ends it. Only one goroutine may use an inflater.
+// inflater decompresses an answer while it is passed on: Write writes the decompressed bytes
+// to to before it returns. Decoders read, but answers are written, so each answer has a
+// goroutine. Close ends it. Only one goroutine may use an inflater.
 type inflater struct {
-	in     chan []byte   // what was written; closed at the end
-	hungry chan struct{} // all of it has been read, and more is wanted
+	in     chan []byte   // the bytes of Write; closed at the end
+	hungry chan struct{} // all of them were read, and more are wanted
 	done   chan struct{} // the decoder has ended
-	left   []byte        // the reader's: what it has not handed out yet
-	fed    bool          // the reader's: it has got something since it was hungry
+	left   []byte        // the reader's: bytes that it has not returned yet
+	fed    bool          // the reader's: it has got bytes since it was hungry
 }
 
 func newInflater(open func(io.Reader) (io.ReadCloser, error), to io.Writer) *inflater {
@@ -22,13 +22,13 @@ func newInflater(open func(io.Reader) (io.ReadCloser, error), to io.Writer) *inf
 			return
 		}
 		defer d.Close()
-		// What cannot be read ends the looking, and not the answer.
+		// If decompressing fails, the answer is no longer watched, but still passed on.
 		_, _ = io.Copy(to, d)
 	}()
 	return f
 }
 
-// Read is the decoder's.
+// Read is called by the decoder.
 func (f *inflater) Read(p []byte) (int, error) {
 	for len(f.left) == 0 {
 		if f.fed {
@@ -46,7 +46,7 @@ func (f *inflater) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Write returns when all of p has come out. It never fails.
+// Write returns when all of p was decompressed. It never fails.
 func (f *inflater) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -63,7 +63,7 @@ func (f *inflater) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close says that nothing comes any more, and waits until all has come out.
+// Close ends the input, and waits until all of it was decompressed.
 func (f *inflater) Close() error {
 	close(f.in)
 	<-f.done

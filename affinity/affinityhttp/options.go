@@ -12,84 +12,86 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// Options of a Transport. nil is the zero value, which works. Functions are called on
-// the goroutine of the request, from many goroutines at once. They must be quick.
+// Options configure a Transport. The zero value is ready to use, and nil means the zero value.
+// Functions are called on the goroutine of the request, from many goroutines at once. They
+// must be quick.
 type Options[T any] struct {
-	// Affinity are the options of the affinity. Its State is asked first; the Transport
-	// adds which auths rest and, where State gives no Load, how many requests are in
-	// flight. If Load is the zero value, up to 8 requests are never too much.
-	// RequireOwner is always on: a request that names state waits for the auth that has
-	// it, as 503 says, unless that auth is gone.
+	// Affinity are the options of the Affinity that the Transport makes. The Transport calls
+	// its State first, and then adds which auths rest and, if State returns no Load, how many
+	// requests are in flight. If Affinity.Load is the zero value, up to 8 requests are never
+	// too much. RequireOwner is always on: a request that names state goes only to the auth
+	// that has it, and is answered with 503 while that auth cannot serve, unless that auth is
+	// gone.
 	Affinity affinity.Options[T]
 
-	// Describe changes what the Transport has found out about a request: Tenant, Pool,
-	// Model, Side, Off and the like. in is the request as it came. Tenant is a digest of
-	// the client's credential (see the package), Pool the API by the path, Model that of
-	// the body or the path. Off is what belongs to no conversation, such as embeddings.
-	// nil changes nothing.
+	// Describe changes what the Transport has found out about a request: Tenant, Pool, Model,
+	// Side, Off and the like. in is the request as it came. Tenant is a digest of the client's
+	// credential (see the package), Pool is the API that the path names, and Model is that of
+	// the body or the path. Off is set for requests that belong to no conversation, such as
+	// embeddings. nil changes nothing.
 	Describe func(in *http.Request, r *affinity.Request)
-	// TenantKey keys the digest of a client's credential that is its Tenant. Give it if
-	// bindings outlive the process: with a Store that others share, and with SaveFile.
-	// Keep it as secret as the bindings. nil is a random key for this process.
+	// TenantKey is the key of the digest that makes a Tenant of a client's credential. Set it
+	// if bindings outlive the process: with a shared Store, and with SaveFile. Keep it as
+	// secret as the bindings. nil is a random key for this process.
 	TenantKey []byte
 
 	// Base sends the requests. nil is a transport of the Transport's own, like
 	// http.DefaultTransport, with more idle connections for each host and without
-	// decompression. How long one auth may take is its matter.
+	// decompression. To limit the time of one auth, set a timeout in Base.
 	Base http.RoundTripper
-	// MaxBody is how many bytes of a request's body are held, to look into it and to
-	// send it again. A larger body is passed on as it streams: it is known by its header
-	// alone and tried once. 0 is 64 MiB.
+	// MaxBody is the largest body of a request, in bytes, that is held, to read it and to send
+	// it again. A larger body is streamed: its session is found by its header alone, and it is
+	// sent once. 0 is 64 MiB.
 	MaxBody int64
-	// Zstd opens bodies with Content-Encoding zstd. This module has no decoder of its
-	// own. nil leaves them alone.
+	// Zstd decompresses bodies with Content-Encoding zstd. This module has no decoder of its
+	// own. With nil such bodies are not read.
 	Zstd func(io.Reader) (io.ReadCloser, error)
 
-	// Attempts is how many auths one request may try. Asking the same one again after
-	// having waited for it does not count. 0 is 4.
+	// Attempts is how many auths one request may try. Trying the same one again after a wait
+	// does not count. 0 is 4.
 	Attempts int
-	// Within is how long a request may take until the first byte of its answer, over all
-	// attempts and waits, from when its body is there. What is under way then is
-	// cancelled. How long a client may take to send its body is the server's matter. 0 is
-	// 10 minutes.
+	// Within is how long a request may take from the end of its body to the first byte of its
+	// answer, over all attempts and waits. After that the attempt under way is cancelled. The
+	// time in which the client sends its body does not count; limit it in the http.Server. 0
+	// is 10 minutes.
 	Within time.Duration
-	// Patience is how long one request may wait, in all and at most three times, for an
-	// auth where its prompt cache is warm and that has asked to be left alone for a
-	// moment, see affinity.Request. Then another one is asked. 0 never waits. It ends with
-	// the client's context.
+	// Patience is how long one request may wait, in total and at most three times, for an auth
+	// with a warm prompt cache that has asked to be avoided for a moment, see
+	// affinity.Request. After that another auth is tried. With 0 no request waits. A wait ends
+	// with the client's context.
 	Patience time.Duration
 	// Repeat says whether a request may be sent to another auth after it may have had an
-	// effect at the first one: a connection that broke, a 500. A request that was refused
-	// (401, 429, 503 …) or could not be sent had none. nil is [Repeatable].
+	// effect at the first one, for example before a connection broke or a 500 came. A request
+	// that was refused (401, 429, 503 …) or could not be sent had none. nil is [Repeatable].
 	Repeat func(in *http.Request, r affinity.Request) bool
 
-	// DecisionHeader, if not empty, is the name of a header of each answer of an auth that
-	// says what was decided: "auth=…; outcome=…; reason=…; signal=…; session=…". The session is its
-	// stable name.
+	// DecisionHeader, if not empty, is the name of a header that is added to each answer of an
+	// auth. Its value is affinity.Decision.String: "auth=…; outcome=…; reason=…; signal=…;
+	// session=…".
 	DecisionHeader string
-	// OnAttempt, if not nil, is called once for each attempt when it has ended: a stream
-	// ends with its last byte.
+	// OnAttempt, if not nil, is called once for each attempt when it has ended. A stream ends
+	// with its last byte.
 	OnAttempt func(Attempt)
 }
 
-// Attempt is what came of sending a request to one auth. All of it but Err is safe to
-// log: the error of a host's own function is the host's.
+// Attempt describes how sending a request to one auth has ended. Everything except Err is safe
+// to log: Err may be the error of a function of the host.
 type Attempt struct {
 	Decision affinity.Decision
 	// Number counts the attempts of one request from 1.
 	Number int
 	// Status is the answer's. It is 0 if there was no answer.
 	Status int
-	// Err is why there was no answer, or why its body broke off.
+	// Err is why there was no answer, or why reading its body failed.
 	Err error
-	// Result is what was reported, at last.
+	// Result is what was reported to the Affinity in the end.
 	Result affinity.Result
-	// Away is for how long the auth has asked to be left alone, 0 for nothing.
+	// Away is for how long the auth has asked to be avoided, 0 if it has not asked.
 	Away time.Duration
-	// FirstToken is how long it took until the answer said something. It is 0 unless the
-	// answer was streamed.
+	// FirstToken is how long the first token of the answer took. It is 0 unless the answer was
+	// streamed.
 	FirstToken time.Duration
-	// Usage is what the answer says that it has cost.
+	// Usage is what the answer has cost, as it says.
 	Usage affinity.Usage
 }
 
@@ -97,8 +99,8 @@ const (
 	defaultMaxBody  = 64 << 20
 	defaultAttempts = 4
 	defaultWithin   = 10 * time.Minute
-	// defaultLeast are requests in flight that are never too much: a few more or less are
-	// chance.
+	// defaultLeast is a number of requests in flight that is never too much: a difference of a
+	// few is chance.
 	defaultLeast = 8
 )
 

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// SetURL makes base the place where a request goes: its scheme and host, and its path
-// before the request's own. It is for a function that prepares a request.
+// SetURL directs a request to base: it sets the scheme and the host, and puts the path of base
+// before the request's own. It is for the prepare function of [New].
 func SetURL(out *http.Request, base *url.URL) {
 	u := *out.URL
 	u.Scheme, u.Host, u.User = base.Scheme, base.Host, base.User
@@ -19,8 +19,8 @@ func SetURL(out *http.Request, base *url.URL) {
 	out.URL = &u
 }
 
-// outgoing is a request as it goes on, without what belongs to the client or to the
-// connection that it came by.
+// outgoing returns the request to an auth, without the client's credential and without headers
+// of the client's connection.
 func (s *settings[T]) outgoing(ctx context.Context, in *http.Request) *http.Request {
 	out := in.Clone(ctx)
 	out.Host, out.RequestURI = "", ""
@@ -32,7 +32,7 @@ func (s *settings[T]) outgoing(ctx context.Context, in *http.Request) *http.Requ
 	return out
 }
 
-// narrow leaves those encodings in Accept-Encoding that can be read in passing.
+// narrow reduces Accept-Encoding to the encodings that a watch can read.
 func (s *settings[T]) narrow(h http.Header) {
 	accepted := h.Values("Accept-Encoding")
 	if len(accepted) == 0 {

@@ -13,7 +13,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// pass is the answer for the client. How it went is reported when it has ended.
+// pass returns the answer for the client. The result is reported when the answer has ended.
 func (a *attempt[T]) pass() *http.Response {
 	if a.watch == nil {
 		a.report(a.result)
@@ -26,7 +26,7 @@ func (a *attempt[T]) pass() *http.Response {
 	}
 	if v := a.resp.Header.Get("X-Codex-Turn-State"); v != "" {
 		ctx, end := a.afterwards()
-		_ = a.pick.Owns(ctx, "X-Codex-Turn-State", v) // Stats counts what the store cannot do
+		_ = a.pick.Owns(ctx, "X-Codex-Turn-State", v) // Stats counts failures of the store
 		end()
 	}
 	a.sign()
@@ -34,7 +34,7 @@ func (a *attempt[T]) pass() *http.Response {
 	return a.resp
 }
 
-// passUnwatched is an answer of which everything is known that has to be reported.
+// passUnwatched returns an answer whose result is already known.
 func (a *attempt[T]) passUnwatched() *http.Response {
 	a.tell()
 	a.sign()
@@ -42,7 +42,7 @@ func (a *attempt[T]) passUnwatched() *http.Response {
 	return a.resp
 }
 
-// sign writes what was decided into the answer's header, if the host wants that.
+// sign adds Options.DecisionHeader to the answer.
 func (a *attempt[T]) sign() {
 	a.resp.Request = a.in
 	if name := a.conf.DecisionHeader; name != "" {
@@ -50,15 +50,15 @@ func (a *attempt[T]) sign() {
 	}
 }
 
-// afterwards is a context for what is still to be told when the request may be over.
+// afterwards returns a context for reports after the request may have ended.
 func (a *attempt[T]) afterwards() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(a.in.Context()), storeTimeout)
 }
 
-// storeTimeout is how long a store may take to learn of an answer.
+// storeTimeout is how long a store may take to record an answer.
 const storeTimeout = time.Second
 
-// unwatched is the body of an answer that nobody watches.
+// unwatched is the body of an answer that is not watched.
 type unwatched struct {
 	io.Reader
 	once  sync.Once
@@ -70,7 +70,7 @@ func (p *unwatched) Close() error {
 	return nil
 }
 
-// after is what comes behind what was read already.
+// after returns a body after the part that was read already.
 type after struct {
 	ended error
 	from  io.Reader
@@ -83,19 +83,18 @@ func (r after) Read(p []byte) (int, error) {
 	return r.from.Read(p)
 }
 
-// passing is the body of an answer on its way to the client. What the answer tells is
-// known to the affinity before the client has its last byte: the client's next request
-// may come at once.
+// passing is the body of an answer on its way to the client. The Affinity knows the answer
+// before the client has its last byte, because the client's next request may come at once.
 type passing[T any] struct {
 	a    *attempt[T]
 	from io.ReadCloser
 
-	mu       sync.Mutex // of what follows, and of what the attempt knows of its answer
+	mu       sync.Mutex // guards the fields that follow, and the attempt's fields about its answer
 	passed   int64
 	finished bool
 }
 
-// Read passes on what comes, as it comes.
+// Read passes on the answer as it comes.
 func (p *passing[T]) Read(b []byte) (n int, err error) {
 	a := p.a
 	p.mu.Lock()
@@ -119,7 +118,7 @@ func (p *passing[T]) Read(b []byte) (n int, err error) {
 	return n, err
 }
 
-// took is told what is about to be passed on, and how reading it has ended.
+// took processes the bytes that are about to be passed on, and the error of reading them.
 func (p *passing[T]) took(n int, err error) {
 	a := p.a
 	p.passed += int64(n)
@@ -133,11 +132,11 @@ func (p *passing[T]) took(n int, err error) {
 		a.tellAnswer()
 	}
 	if err != nil {
-		a.cancel() // not before: trailers come behind the last byte
+		a.cancel() // not before: trailers follow the last byte
 	}
 }
 
-// Close ends the answer. A client that closes it before its end has left.
+// Close ends the answer. If it is called before the end, the client has left.
 func (p *passing[T]) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -153,7 +152,7 @@ func (p *passing[T]) Close() error {
 	return p.from.Close()
 }
 
-// finish takes how the answer has ended: io.EOF, or why it broke off.
+// finish ends the answer. err is io.EOF, or why reading it failed.
 func (p *passing[T]) finish(err error) {
 	p.finished = true
 	a := p.a
@@ -164,7 +163,7 @@ func (p *passing[T]) finish(err error) {
 	a.end(err)
 }
 
-// end takes how an answer has ended.
+// end reports how an answer has ended.
 func (a *attempt[T]) end(err error) {
 	a.watch.end()
 	a.tellAnswer()
@@ -179,7 +178,7 @@ func (a *attempt[T]) end(err error) {
 		result, away = a.pick.Classify(&http.Response{StatusCode: w.status(), Header: http.Header{}}, nil)
 		a.err = fmt.Errorf("affinityhttp: the stream has ended with an error (%s)", statusText(w.status()))
 	case w.begun && !w.ended && !w.over:
-		result, a.err = affinity.Transient, io.ErrUnexpectedEOF // a proxy on the way has hidden that
+		result, a.err = affinity.Transient, io.ErrUnexpectedEOF // a proxy on the way has hidden the error
 	default:
 		result = a.result
 	}
@@ -194,7 +193,7 @@ func (a *attempt[T]) end(err error) {
 
 func statusText(status int) string { return fmt.Sprint(status, " ", http.StatusText(status)) }
 
-// tellAnswer hands back what the answer has told, once.
+// tellAnswer calls Answered for the answer, once.
 func (a *attempt[T]) tellAnswer() {
 	if a.answered {
 		return
@@ -202,7 +201,7 @@ func (a *attempt[T]) tellAnswer() {
 	a.answered = true
 	ctx, end := a.afterwards()
 	defer end()
-	// What the store cannot do is counted by Stats.
+	// Stats counts failures of the store.
 	if answer := a.watch.answer.Answer(); !answer.IsZero() {
 		_ = a.pick.Answered(ctx, answer)
 	}
@@ -211,8 +210,8 @@ func (a *attempt[T]) tellAnswer() {
 	}
 }
 
-// hasThread reports whether the request is part of a message thread of Anthropic's
-// (beta message-threads-2026-08-12), so that its answer's id names state.
+// hasThread reports whether the request is part of a message thread of Anthropic (beta
+// message-threads-2026-08-12). The id of its answer then names state.
 func (a *attempt[T]) hasThread() bool {
 	for _, beta := range a.in.Header["Anthropic-Beta"] {
 		if strings.Contains(beta, "message-threads") {

@@ -9,11 +9,11 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// Repeatable reports whether a request may be sent to another auth although the first
-// one may have done something with it. A turn of a conversation costs its tokens again,
-// and that is all, unless it goes on in state at the provider's (a conversation, a
-// container), runs in the background, or calls tools that the provider runs and that may
-// change something (MCP). Nothing else may be sent again but what only reads.
+// Repeatable reports whether a request may be sent to another auth although it may have had an
+// effect at the first one. It is true for requests that only read, and for most turns of a
+// conversation, which only cost their tokens again. It is false for a turn that uses state at
+// the provider (a conversation, a container), that runs in the background, or that calls tools
+// which the provider runs and which may change something (MCP).
 func Repeatable(in *http.Request, r affinity.Request) bool {
 	switch t := targetOf(in); t.kind {
 	case kindTurn:
@@ -25,10 +25,10 @@ func Repeatable(in *http.Request, r affinity.Request) bool {
 		return in.Method == http.MethodGet || in.Method == http.MethodHead || isAnswerOnly(in.URL.Path)
 	}
 	if len(r.Body) == 0 {
-		return false // nobody knows what it asks for
+		return false // its effects are not known
 	}
 	harmless := true
-	gjson.ParseBytes(r.Body).ForEach(func(name, v gjson.Result) bool { // of duplicate members any may count
+	gjson.ParseBytes(r.Body).ForEach(func(name, v gjson.Result) bool { // the provider may use any of duplicate members
 		switch name.Str {
 		case "background":
 			harmless = v.Type == gjson.False || v.Type == gjson.Null
@@ -49,7 +49,7 @@ func isSet(v gjson.Result) bool {
 	return v.Exists() && v.Type != gjson.Null && v.Raw != "[]" && v.Raw != "{}"
 }
 
-// isAnswerOnly reports whether a POST only asks.
+// isAnswerOnly reports whether a POST changes nothing.
 func isAnswerOnly(path string) bool {
 	for _, end := range [...]string{"/embeddings", "/moderations", "/rerank", ":embedContent", ":batchEmbedContents"} {
 		if strings.HasSuffix(path, end) {

@@ -10,7 +10,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// describe says what a request is. plain is its body, decompressed, or nil.
+// describe returns the affinity.Request of a request. plain is its body, decompressed, or nil.
 func (s *settings[T]) describe(in *http.Request, to target, plain []byte) affinity.Request {
 	r := affinity.Request{
 		Tenant: s.tenant(in), Pool: to.api, Model: to.model, Header: in.Header, Body: plain, Path: in.URL.Path,
@@ -30,8 +30,8 @@ func (s *settings[T]) describe(in *http.Request, to target, plain []byte) affini
 	return r
 }
 
-// withContainers is the session of a request with tools that may name containers of
-// OpenAI's. sessionid does not look at tools.
+// withContainers returns the session of a request whose tools may name containers of OpenAI.
+// sessionid does not read tools.
 func (s *settings[T]) withContainers(in *http.Request, plain []byte) *sessionid.ID {
 	extract := s.Affinity.Extract
 	if extract == nil {

@@ -12,32 +12,32 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// How long an auth rests that has not said for how long.
+// How long an auth rests if it has not said for how long.
 const (
-	// restRefused is after it has refused its credential twice in a row, restForbidden
-	// after it has refused a model so.
+	// restRefused applies after it has refused its credential twice in a row, restForbidden
+	// after it has refused a model twice in a row.
 	restRefused   = 10 * time.Minute
 	restForbidden = 30 * time.Second
-	// restFirst is after its second failure. It doubles with each further one.
+	// restFirst applies after its second failure. It doubles with each further one.
 	restFirst = 2 * time.Second
 	restMost  = 30 * time.Second
 )
 
 const (
-	// halfLife is how long it takes until a failure counts half.
+	// halfLife is the time after which a failure counts half.
 	halfLife = 30 * time.Second
-	// failuresLeast is how many failures make an auth rest: a single one that says nothing
-	// is only the session's matter. For all others a rest would be a cold prompt each.
+	// failuresLeast is how many failures make an auth rest. A single one without Retry-After
+	// matters only to its session: a rest would cost all other sessions a cold prompt.
 	failuresLeast = 1.5
-	// shakyLeast is how many failures, faded, make an auth no place to begin at, if others
+	// shakyLeast is how many failures, faded, keep new sessions away from an auth if others
 	// are fit.
 	shakyLeast = 0.4
-	// failureShare is the share of requests that must have failed.
+	// failureShare is the share of requests that must have failed for a rest.
 	failureShare = 0.05
 )
 
-// maxRests bounds what is known, because clients choose the names of models. Beyond it
-// what was reported least recently is forgotten.
+// maxRests bounds the rests that are kept, because clients choose the names of models. Beyond
+// it the one that was reported least recently is forgotten.
 const maxRests = 4096
 
 // restKey is an auth that serves a model, or the auth for all models with "".
@@ -45,33 +45,33 @@ type restKey struct{ auth, model string }
 
 type rest struct {
 	until   time.Time
-	asked   bool      // the auth has said so
+	asked   bool      // the auth has asked for it
 	failed  time.Time // when it failed last
 	refused int       // in a row
 
-	// What has come of requests lately, since the first failure.
+	// The results of requests lately, since the first failure.
 	failures, all float64
-	at            time.Time // when these were counted
+	at            time.Time // when the counts were last changed
 }
 
-// count counts a request.
+// count counts a request's result.
 func (r *rest) count(failed float64, now time.Time) {
 	faded := r.faded(now)
 	r.failures, r.all, r.at = r.failures*faded+failed, r.all*faded+1, now
 }
 
-// faded is how much the counts have faded since they were made.
+// faded returns the factor by which the counts have faded.
 func (r *rest) faded(now time.Time) float64 {
 	return math.Exp2(-float64(now.Sub(r.at)) / float64(halfLife))
 }
 
-// shaky reports whether the auth has failed so often lately that it is no place to begin
-// at.
+// shaky reports whether the auth has failed so often lately that it should get no new
+// sessions.
 func (r *rest) shaky(now time.Time) bool {
 	return r.failures >= failureShare*r.all && r.failures*r.faded(now) >= shakyLeast
 }
 
-// served takes an answer to a request that was sent then.
+// served records an answer to a request that was sent at the given time.
 func (r *rest) served(sent, now time.Time) {
 	if *r == (rest{}) {
 		return
@@ -87,15 +87,15 @@ func (r *rest) served(sent, now time.Time) {
 	}
 }
 
-// rests are the auths that all requests leave alone for a while.
+// rests holds the auths that all requests avoid for a while.
 type rests struct {
-	known atomic.Int64 // so that nobody takes the lock while all are well
+	known atomic.Int64 // so that no request takes the lock while no auth has failed
 	mu    sync.Mutex
 	lru   *simplelru.LRU[restKey, rest]
 }
 
-// of tells what is known of an auth for a model: until when it rests, the zero time if it
-// does not, and whether it has said so itself. shaky says that it has failed lately.
+// of returns what is known of an auth for a model: until when it rests, the zero time if it
+// does not, and whether it has asked for that itself. shaky says that it has failed lately.
 func (s *rests) of(auth, model string) (until time.Time, asked, shaky bool) {
 	if s.known.Load() == 0 {
 		return until, false, false
@@ -113,8 +113,8 @@ func (s *rests) of(auth, model string) (until time.Time, asked, shaky bool) {
 	return until, asked, shaky
 }
 
-// note takes what an attempt that began at sent has shown of an auth. status is 0
-// without an answer.
+// note records the result of an attempt at an auth that began at sent. status is 0 without an
+// answer.
 func (s *rests) note(auth, model string, sent time.Time, r affinity.Result, away time.Duration, status int) {
 	one, all := restKey{auth, model}, restKey{auth, ""}
 	switch r {
@@ -128,9 +128,9 @@ func (s *rests) note(auth, model string, sent time.Time, r affinity.Result, away
 	case affinity.Terminal:
 		k, d := all, restRefused
 		switch status {
-		case 404: // the model is not there, and others may be
+		case 404: // the auth does not have this model, but may have others
 			return
-		case 403: // perhaps only this model's: a client must not be able to stop an auth
+		case 403: // perhaps only for this model: a client must not be able to stop an auth
 			k, d = one, restForbidden
 		}
 		s.change(k, func(v *rest, now time.Time) {
@@ -183,7 +183,7 @@ func (s *rests) change(k restKey, do func(v *rest, now time.Time)) {
 	s.known.Store(int64(s.lru.Len()))
 }
 
-// forget forgets all of an auth.
+// forget removes everything about an auth.
 func (s *rests) forget(auth string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

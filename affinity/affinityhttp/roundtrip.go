@@ -12,7 +12,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// call is one request on its way.
+// call is one request during RoundTrip.
 type call[T any] struct {
 	*Transport[T]
 	conf  *settings[T]
@@ -20,11 +20,11 @@ type call[T any] struct {
 	r     affinity.Request
 	body  body
 	began time.Time
-	reads bool // it looks at state, which any auth may have
+	reads bool // it reads state, which any auth may have
 
 	patience time.Duration // what is left of Options.Patience
 	waits    int           // how often it has waited
-	returns  int           // how often it went back to an auth, also where the wait was over before it began
+	returns  int           // how often it went back to an auth, even if the wait was over before it began
 }
 
 func (t *Transport[T]) call(in *http.Request) *call[T] {
@@ -32,15 +32,15 @@ func (t *Transport[T]) call(in *http.Request) *call[T] {
 	return &call[T]{Transport: t, conf: conf, in: in, patience: conf.Patience}
 }
 
-// RoundTrip sends a request to the auth of its session, and to another one as long as
-// that can help and nothing of an answer was passed on. It returns when the first byte
-// of the answer's body is there. The caller reads the body to its end or closes it, as
-// with any http.RoundTripper.
+// RoundTrip sends a request to the auth of its session. It sends it to another one as long as
+// that can help and nothing of an answer was passed on. It returns when it has the first byte
+// of the answer's body. The caller reads the body to its end or closes it, as with any
+// http.RoundTripper.
 //
-// If auths have answered, and none of them well, the last answer is returned; one that
-// refuses an auth's own credential only if there is no other. If none has
-// answered, the error is that of the last attempt. If nobody could be asked it is an
-// *affinity.NoAuthError. An error of reading the request's body is a *BodyError.
+// If all auths that have answered have failed, RoundTrip returns the last answer. It returns
+// one that refuses an auth's own credential only if there is no other. If no auth has
+// answered, the error is that of the last attempt. If no auth could be tried, it is an
+// *affinity.NoAuthError. If the request's body could not be read, it is a *BodyError.
 func (t *Transport[T]) RoundTrip(in *http.Request) (*http.Response, error) {
 	if IsUpgrade(in) {
 		if in.Body != nil {
@@ -53,7 +53,7 @@ func (t *Transport[T]) RoundTrip(in *http.Request) (*http.Response, error) {
 	if c.body, err = readBody(in, c.conf.MaxBody); err != nil {
 		return nil, err
 	}
-	c.began = time.Now() // how slow the client's own line is does not count
+	c.began = time.Now() // the time in which the client sends its body does not count
 	var plain []byte
 	if c.body.rest == nil {
 		plain = c.conf.opened(in.Header, c.body.held)
@@ -63,14 +63,14 @@ func (t *Transport[T]) RoundTrip(in *http.Request) (*http.Response, error) {
 	c.reads = to.kind == kindSide && in.Method != http.MethodDelete && len(c.body.held) == 0
 	resp, err := c.try()
 	if err != nil && c.body.closer != nil {
-		c.body.closer.Close() // perhaps nobody was asked
+		c.body.closer.Close() // perhaps no auth was tried
 	}
 	return resp, err
 }
 
-// RequestOf is what RoundTrip would hand to Pick for a request, for
-// affinity.Affinity.Explain. It reads the request's body, which can be read no more then.
-// A body that is longer than Options.MaxBody is not looked at, as RoundTrip does not.
+// RequestOf returns what RoundTrip would pass to Pick for a request, for
+// affinity.Affinity.Explain. It consumes the request's body. Like RoundTrip it does not use a
+// body that is longer than Options.MaxBody.
 func (t *Transport[T]) RequestOf(in *http.Request) (r affinity.Request, auths []T, err error) {
 	conf := t.conf.Load()
 	body, err := readBody(in, conf.MaxBody)
@@ -92,14 +92,14 @@ func (t *Transport[T]) RequestOf(in *http.Request) (r affinity.Request, auths []
 	return r, t.auths(in, r), nil
 }
 
-// IsUpgrade reports whether a request wants to be a WebSocket. Other protocols may be
-// ignored (RFC 9110, 7.8), and h2c is.
+// IsUpgrade reports whether a request asks for a WebSocket. Other protocols may be ignored
+// (RFC 9110, 7.8), and h2c is.
 func IsUpgrade(r *http.Request) bool {
 	return strings.Contains(strings.ToLower(r.Header.Get("Upgrade")), "websocket")
 }
 
-// upgradeRequired is the refusal of a WebSocket. Any other status costs a user of Codex
-// some seconds, in which it tries again.
+// upgradeRequired returns the refusal of a WebSocket. After any other status Codex tries again
+// for some seconds.
 func upgradeRequired(r *http.Request) *http.Response {
 	text := errorOf(targetOf(r).api, http.StatusUpgradeRequired, "this gateway speaks HTTP and no WebSocket")
 	return &http.Response{
@@ -111,7 +111,7 @@ func upgradeRequired(r *http.Request) *http.Response {
 	}
 }
 
-// try is the loop.
+// try sends the request to one auth after the other.
 func (c *call[T]) try() (*http.Response, error) {
 	failed := failures[T]{all: c.reads}
 	defer failed.settle()
@@ -122,7 +122,7 @@ func (c *call[T]) try() (*http.Response, error) {
 		}
 		a := c.attempt(pick, number)
 		if failed.missing != nil && a.isMissing() && !failed.all {
-			a.result = affinity.Rejected // a model that two auths do not know is the client's mistake
+			a.result = affinity.Rejected // a model that two auths do not know is the client's fault
 		}
 		if !a.another(asked) {
 			failed.explain(a.result)
@@ -141,7 +141,7 @@ func (c *call[T]) try() (*http.Response, error) {
 	}
 }
 
-// next picks an auth. It waits for one if the request has the patience.
+// next picks an auth. It waits for one if that is within the request's Patience.
 func (c *call[T]) next() (affinity.Pick[T], error) {
 	for {
 		if c.waits == mostWaits {
@@ -166,7 +166,7 @@ func (c *call[T]) next() (affinity.Pick[T], error) {
 	}
 }
 
-// turnsAwayFrom reports whether the next attempt is not to be at the auth of this one.
+// turnsAwayFrom reports whether the next attempt must be at another auth.
 func (c *call[T]) turnsAwayFrom(a *attempt[T]) bool {
 	if a.away != 0 && a.away <= c.patience && a.result == affinity.Transient && c.returns < mostWaits {
 		c.returns++
@@ -176,18 +176,18 @@ func (c *call[T]) turnsAwayFrom(a *attempt[T]) bool {
 	return true
 }
 
-// mostWaits is how often a request waits for an auth. After that another one is asked.
+// mostWaits is how often a request waits for an auth. After that another one is tried.
 const mostWaits = 3
 
-// failures are the attempts of a request that were followed by another one.
+// failures holds the attempts of a request that have failed.
 type failures[T any] struct {
 	answered *attempt[T] // the one whose answer the client gets if no other comes
-	err      error       // of the last one that has none
-	missing  *attempt[T] // a 404 that is not reported yet: another auth tells what it means
-	all      bool        // all auths may be asked for what one does not have
+	err      error       // of the last one without an answer
+	missing  *attempt[T] // a 404 that is not reported yet: the answer of another auth decides what it means
+	all      bool        // all auths may be tried, because only one may have the state
 }
 
-// add takes one that has failed.
+// add adds an attempt that has failed.
 func (f *failures[T]) add(a *attempt[T]) {
 	if a.isMissing() {
 		if f.missing != nil {
@@ -203,7 +203,7 @@ func (f *failures[T]) add(a *attempt[T]) {
 		f.err = a.err
 		return
 	}
-	// That an auth's own credential is refused is nothing that the client can mend.
+	// The client cannot correct the credential of an auth.
 	if f.better(a) {
 		a.close()
 		return
@@ -214,13 +214,13 @@ func (f *failures[T]) add(a *attempt[T]) {
 	f.answered = a
 }
 
-// better reports whether there is an answer already that tells the client more.
+// better reports whether an earlier answer says more to the client.
 func (f *failures[T]) better(a *attempt[T]) bool {
 	return f.answered != nil && a.isRefused() && !f.answered.isRefused()
 }
 
-// explain reports the 404 of one auth by what another one has answered: if that knows
-// the model, the first auth is the one that does not.
+// explain reports the 404 of one auth after another one has answered: if that one knows the
+// model, only the first auth does not.
 func (f *failures[T]) explain(other affinity.Result) {
 	if f.missing == nil || other == affinity.Rejected {
 		return
@@ -230,7 +230,7 @@ func (f *failures[T]) explain(other affinity.Result) {
 	f.missing = nil
 }
 
-// settle ends those that are not needed any more.
+// settle ends the attempts that are no longer needed.
 func (f *failures[T]) settle() {
 	if f.missing != nil {
 		f.missing.report(affinity.Rejected)
@@ -241,8 +241,8 @@ func (f *failures[T]) settle() {
 	}
 }
 
-// give is the end of a request that nobody else can serve: the client gets what the last
-// auth has answered. err is why nobody else can.
+// give ends a request that no other auth can serve: the client gets the last answer. err is
+// why no other can.
 func (f *failures[T]) give(c *call[T], err error) (*http.Response, error) {
 	switch a := f.answered; {
 	case c.in.Context().Err() != nil:
@@ -256,16 +256,17 @@ func (f *failures[T]) give(c *call[T], err error) (*http.Response, error) {
 	return nil, err
 }
 
-// isGone reports whether an auth cannot be waited for: it is no candidate any more, or
+// isGone reports whether an auth cannot be waited for, because it is no longer a candidate, or
 // has refused this request.
 func (c *call[T]) isGone(auth string, auths []T) bool {
 	return slices.Contains(c.r.Tried, auth) || !slices.ContainsFunc(auths, func(a T) bool { return c.name(a) == auth })
 }
 
-// left is how much of Options.Within is left.
+// left returns how much of Options.Within is left.
 func (c *call[T]) left() time.Duration { return max(c.conf.Within-time.Since(c.began), 0) }
 
-// wait waits for an auth, as long as the client does, and returns how long it has waited.
+// wait waits for an auth until a time, or until the client leaves, and returns how long it has
+// waited.
 func (c *call[T]) wait(until time.Time) time.Duration {
 	begin := time.Now()
 	// A little longer than a clock's tick, so that each wait uses up patience.

@@ -5,39 +5,39 @@ import (
 	"strings"
 )
 
-// The APIs that a Transport knows. They are the Pool of a request, unless
+// The APIs that a Transport knows. The Pool of a request is one of them, unless
 // Options.Describe says otherwise.
 const (
 	Anthropic = "anthropic" // Anthropic's messages
-	OpenAI    = "openai"    // chat completions, responses, and all that is beside them
+	OpenAI    = "openai"    // chat completions, responses, and OpenAI's other calls
 	Gemini    = "gemini"    // Google's generateContent and interactions
 )
 
-// kind is what a call is to a session.
+// kind is how a call relates to a session.
 type kind uint8
 
 const (
-	// kindTurn is a turn of a conversation: it asks a model and may be asked again.
+	// kindTurn is a turn of a conversation: it calls a model and may be repeated.
 	kindTurn kind = iota
-	// kindSide stands beside a conversation: a count of tokens, a look at a response.
+	// kindSide belongs to a conversation, but is no turn of it: a token count, reading a
+	// response.
 	kindSide
 	// kindApart belongs to no conversation: embeddings, a list of models.
 	kindApart
-	// kindState makes or changes state, such as a conversation, and asks no model.
+	// kindState makes or changes state, such as a conversation, and calls no model.
 	kindState
-	// kindUnknown is a call that nobody knows.
+	// kindUnknown is a call that is not known.
 	kindUnknown
 )
 
-// target is what the address of a request says.
+// target is what the URL and the method of a request say.
 type target struct {
 	api, model string
 	kind       kind
 }
 
-// calls are the segments of a path by which a call is known. The last one in the path
-// counts, but those without an API of their own are parts of the one before them, as
-// files are of a container.
+// calls maps the segments of a path that identify a call. The last one in the path counts. But
+// one without an API of its own is a part of the one before it, as files are of a container.
 var calls = map[string]target{
 	"messages":      {api: Anthropic, kind: kindTurn},
 	"count_tokens":  {api: Anthropic, kind: kindSide},
@@ -60,7 +60,7 @@ var calls = map[string]target{
 	"files":          {kind: kindApart},
 }
 
-// targetOf reads the address of a request.
+// targetOf reads the URL and the method of a request.
 func targetOf(r *http.Request) target {
 	t := target{kind: kindUnknown}
 	path := strings.TrimSuffix(r.URL.Path, "/")
@@ -85,7 +85,7 @@ func targetOf(r *http.Request) target {
 		}
 		return t
 	}
-	depth := 0 // how many segments stand behind the call's own
+	depth := 0 // how many segments follow that of the call
 	for segment := range strings.SplitSeq(path, "/") {
 		c, ok := calls[segment]
 		switch {
@@ -103,7 +103,7 @@ func targetOf(r *http.Request) target {
 	switch read := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodDelete; {
 	case read && t.kind == kindUnknown:
 		t.kind = kindApart
-	case depth > 0 && strings.Contains(path, "/cachedContents/"): // a cached content that is there
+	case depth > 0 && strings.Contains(path, "/cachedContents/"): // an existing cached content
 		t.kind = kindState
 		if read {
 			t.kind = kindSide
@@ -116,7 +116,7 @@ func targetOf(r *http.Request) target {
 	return t
 }
 
-// apiOfHeader tells the API of a call that all of them have, such as /v1/models.
+// apiOfHeader returns the API of a call that all APIs have, such as /v1/models.
 func apiOfHeader(r *http.Request) string {
 	h := r.Header
 	switch {

@@ -11,9 +11,9 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// Transport is an http.RoundTripper that sends each request to the auth of its session.
-// It is also the affinity.Selector that it picks with: for Stats, Drain, Look and the
-// like. Any number of goroutines may use it.
+// Transport is an http.RoundTripper that sends each request to the auth of its session. It
+// embeds the affinity.Selector that it picks with, for Stats, Drain, Look and the like. Any
+// number of goroutines may use it.
 type Transport[T any] struct {
 	*affinity.Selector[T]
 	name    func(T) string
@@ -25,20 +25,20 @@ type Transport[T any] struct {
 	rests   rests
 }
 
-// New makes a Transport over a balancer.
+// New makes a Transport that adds session affinity to the balancer next.
 //
-// name gives an auth its lasting name: unique over all pools, not empty, the same after
-// a restart or a reload, safe to log.
+// name returns the lasting name of an auth: unique over all pools, not empty, the same after a
+// restart or a reload, safe to log.
 //
-// auths are all auths that serve this kind of request, also those that rest. in is the
-// request as it came, and r what is known of it: r.Pool is the API unless
-// Options.Describe says otherwise.
+// auths returns all auths that serve this kind of request, including those that rest. in is
+// the request as it came, and r what is known of it: r.Pool is the API unless Options.Describe
+// says otherwise.
 //
-// prepare makes out the request to one auth: its address (see [SetURL]), its credential.
-// out has no credential; the header is its own, the body is not to be touched. An error
+// prepare changes out into the request to one auth: it sets the address (see [SetURL]) and the
+// credential. out has no credential. prepare may change its header, but not its body. An error
 // counts as a failure of that auth. out.Context is the request's.
 //
-// Errors name what is wrong.
+// An error names what is wrong.
 func New[T any](next selector.Selector[T], name func(auth T) string, auths func(in *http.Request, r affinity.Request) []T, prepare func(out *http.Request, auth T) error, o *Options[T]) (*Transport[T], error) {
 	switch {
 	case next == nil:
@@ -57,7 +57,7 @@ func New[T any](next selector.Selector[T], name func(auth T) string, auths func(
 	t := &Transport[T]{name: name, auths: auths, prepare: prepare}
 	if s.Base == nil {
 		t.own = http.DefaultTransport.(*http.Transport).Clone()
-		t.own.DisableCompression = true // what is compressed stays so
+		t.own.DisableCompression = true // compressed answers stay compressed
 		t.own.MaxIdleConnsPerHost = 64
 		t.own.MaxIdleConns = 0
 		s.Base = t.own
@@ -70,7 +70,7 @@ func New[T any](next selector.Selector[T], name func(auth T) string, auths func(
 	return t, nil
 }
 
-// state is what affinity asks of an auth: what the host says, and what the Transport has
+// state is the Affinity's State: what the host's State returns, and what the Transport has
 // seen.
 func (t *Transport[T]) state(auth T, r affinity.Request) (s affinity.State) {
 	// nil only while New runs.
@@ -87,7 +87,7 @@ func (t *Transport[T]) state(auth T, r affinity.Request) (s affinity.State) {
 		return s
 	case until.IsZero():
 		if shaky && s.Fitness == affinity.Fit {
-			s.Fitness = affinity.Busy // what has begun there stays
+			s.Fitness = affinity.Busy // its bound sessions stay
 		}
 		return s
 	}
@@ -104,10 +104,9 @@ func (t *Transport[T]) state(auth T, r affinity.Request) (s affinity.State) {
 	return s
 }
 
-// Reconfigure makes next the balancer and o the options from now on. Bindings, rests
-// and requests under way stay, see [affinity.Affinity.Reconfigure]. Options.Base that is
-// nil stays the one that there is, and so does TenantKey. After an error nothing has
-// changed.
+// Reconfigure replaces the balancer by next and the options by o. Bindings, rests and requests
+// under way stay, see [affinity.Affinity.Reconfigure]. If Options.Base or TenantKey is nil,
+// the old one stays. After an error nothing has changed.
 func (t *Transport[T]) Reconfigure(next selector.Selector[T], o *Options[T]) error {
 	old := t.conf.Load()
 	s, err := check(o, old)
@@ -125,40 +124,40 @@ func (t *Transport[T]) Reconfigure(next selector.Selector[T], o *Options[T]) err
 	return nil
 }
 
-// Back says that an auth is well again before its time, see [affinity.Affinity.Back].
+// Back says that an auth can serve again before its rest is over, see
+// [affinity.Affinity.Back].
 func (t *Transport[T]) Back(ctx context.Context, name string) error {
 	t.rests.forget(name)
 	return t.Selector.Back(ctx, name)
 }
 
-// InvalidateAuth takes an auth that was removed from its sessions, see
+// InvalidateAuth unbinds all sessions from an auth that was removed, see
 // [affinity.Affinity.InvalidateAuth].
 func (t *Transport[T]) InvalidateAuth(ctx context.Context, name string) (int, error) {
 	t.rests.forget(name)
 	return t.Selector.InvalidateAuth(ctx, name)
 }
 
-// RestsUntil tells until when an auth rests for a model, by what it has answered. It is
-// the zero time if the auth does not rest. An auth that has not said so itself is asked
-// all the same if nobody else is left.
+// RestsUntil returns until when an auth rests for a model, because of its answers. It returns
+// the zero time if the auth does not rest. If the auth has not asked for the rest itself, it
+// is still used when no other auth is left.
 func (t *Transport[T]) RestsUntil(name, model string) time.Time {
 	until, _, _ := t.rests.of(name, model)
 	return until
 }
 
-// InFlight tells how many requests are under way at an auth.
+// InFlight returns how many requests are under way at an auth.
 func (t *Transport[T]) InFlight(name string) int { return int(t.flying.Load(name)) }
 
-// CloseIdleConnections closes connections to the auths that are idle. http.Client calls
-// it.
+// CloseIdleConnections closes idle connections to the auths. http.Client calls it.
 func (t *Transport[T]) CloseIdleConnections() {
 	if c, ok := t.conf.Load().Base.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}
 }
 
-// Close is that of [affinity.Selector]. It also closes idle connections of the
-// Transport's own base. Requests under way are not waited for.
+// Close calls Close of the [affinity.Selector], and closes idle connections of the Transport's
+// own base. It does not wait for requests under way.
 func (t *Transport[T]) Close() error {
 	if t.own != nil {
 		t.own.CloseIdleConnections()

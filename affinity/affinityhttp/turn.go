@@ -14,33 +14,33 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// Turn is a request that comes as a message of a connection, and not as an HTTP request
-// of its own, such as a frame of the Responses API over a WebSocket. It does for a message
-// what RoundTrip does for a request, as far as that can be done without knowing how
-// messages travel. Package affinityws is what travels.
+// Turn is a request that comes as a message of a connection, and not as an HTTP request of its
+// own, such as a frame of the Responses API over a WebSocket. It does for a message what
+// RoundTrip does for a request, except for sending and receiving. Package affinityws does
+// that.
 //
 //	for {
-//		auth, err := turn.Next()    // an error: nobody can serve it
+//		auth, err := turn.Next()    // an error: no auth can serve it
 //		conn, resp, err := open(auth)
 //		if err == nil { break }
 //		if !turn.Failed(resp, err) { … }
 //	}
-//	// send the message; from now on no other auth is asked
+//	// send the message; from now on no other auth is tried
 //	for event := range conn { last := turn.Event(event); … }
 //	turn.Broken(err)                // if the last event has not come
 //
-// One goroutine uses a Turn at a time.
+// Only one goroutine may use a Turn at a time.
 type Turn[T any] struct {
 	c      *call[T]
 	a      *attempt[T] // the one that was begun last
 	number int
 	asked  int
 	ended  bool
-	failed bool // an event said that the auth has refused the message
+	failed bool // an event says that the auth has refused the message
 }
 
-// Turn describes a message of a connection that in has opened. in.Context is that of the
-// turn: when it is done, the client has left.
+// Turn starts the turn of a message that came over the connection which the request in has
+// opened. in.Context is the context of the turn: when it is done, the client has left.
 func (t *Transport[T]) Turn(in *http.Request, message []byte) *Turn[T] {
 	c := t.call(asTurn(in))
 	c.began = time.Now()
@@ -51,12 +51,12 @@ func (t *Transport[T]) Turn(in *http.Request, message []byte) *Turn[T] {
 	return &Turn[T]{c: c, asked: 1}
 }
 
-// previousResponse is the member that names the response that a message goes on with.
+// previousResponse is the member of a message that names the response before it.
 const previousResponse = "previous_response_id"
 
-// continuation is the session of a message that goes on with a response. Over a connection
-// that is state of one auth, whoever names the session, and stored or not: an auth that
-// does not store responses has those of its connections.
+// continuation returns the session of a message that continues a response. Over a connection
+// the response is always state of one auth, even if the session has an id, and even if the
+// response is not stored: an auth keeps the responses of its connections.
 func (s *settings[T]) continuation(in *http.Request, message []byte, response string) *sessionid.ID {
 	extract := s.Affinity.Extract
 	if extract == nil {
@@ -70,16 +70,16 @@ func (s *settings[T]) continuation(in *http.Request, message []byte, response st
 	return &id
 }
 
-// asTurn is the request that opens a connection, as one that asks a model.
+// asTurn returns the request that opens a connection as a request that calls a model.
 func asTurn(in *http.Request) *http.Request {
 	turn := *in
 	turn.Method = http.MethodPost
 	return &turn
 }
 
-// Next picks the auth that the message is to go to. It waits as RoundTrip does. Failed
-// must have been called for the one before. An error is that of RoundTrip: a
-// *affinity.NoAuthError, or that of the context.
+// Next picks the auth for the message. It waits as RoundTrip does. If it was called before,
+// Failed or Skip must have been called since. The error is an *affinity.NoAuthError or that of
+// the context.
 func (t *Turn[T]) Next() (auth T, err error) {
 	pick, err := t.c.next()
 	if err != nil {
@@ -91,7 +91,7 @@ func (t *Turn[T]) Next() (auth T, err error) {
 	return pick.Auth, nil
 }
 
-// Decision is what the last Next has decided.
+// Decision returns the decision of the last Next.
 func (t *Turn[T]) Decision() affinity.Decision {
 	if t.a == nil {
 		return affinity.Decision{}
@@ -99,9 +99,9 @@ func (t *Turn[T]) Decision() affinity.Decision {
 	return t.a.pick.Decision
 }
 
-// Failed says that the auth could not be reached, or that it has refused the connection
-// with resp, so that nothing of the message was sent. It reports that, reads up to 64 KiB
-// of resp.Body, which the caller closes, and returns whether Next may pick another auth.
+// Failed says that the auth could not be reached, or that it has refused the connection with
+// resp, so that nothing of the message was sent. Failed reports that, and returns whether Next
+// may pick another auth. It reads up to 64 KiB of resp.Body, which the caller closes.
 func (t *Turn[T]) Failed(resp *http.Response, err error) (again bool) {
 	a := t.a
 	if a.resp = resp; resp == nil {
@@ -124,8 +124,8 @@ func (t *Turn[T]) Failed(resp *http.Response, err error) (again bool) {
 	return true
 }
 
-// Skip gives the pick of the last Next back: the auth cannot be asked in this way, which
-// is no failure. Next picks another one.
+// Skip says that the auth of the last Next cannot be reached in this way, for example because
+// it has no WebSocket, and that this is no failure. Next then picks another one.
 func (t *Turn[T]) Skip() {
 	t.a.report(affinity.Cancelled)
 	t.a.tell()
@@ -133,28 +133,26 @@ func (t *Turn[T]) Skip() {
 	t.a = nil
 }
 
-// Abandon ends a turn that Next has begun and that has no end yet, for no fault of the
-// auth.
+// Abandon ends a turn that Next has begun and that has not ended. The auth is not at fault.
 func (t *Turn[T]) Abandon() { t.end(affinity.Cancelled, 0) }
 
-// Left is how much of Options.Within is left until the first event.
+// Left returns how much of Options.Within is left for the first event.
 func (t *Turn[T]) Left() time.Duration { return t.c.left() }
 
-// Owns records that the auth holds state that a later request may name, see
-// affinity.Pick.Owns.
+// Owns records that the auth has state that a later request may name, see affinity.Pick.Owns.
 func (t *Turn[T]) Owns(name, id string) {
 	if t.a == nil {
 		return
 	}
 	ctx, end := t.a.afterwards()
 	defer end()
-	_ = t.a.pick.Owns(ctx, name, id) // Stats counts what the store cannot do
+	_ = t.a.pick.Owns(ctx, name, id) // Stats counts failures of the store
 }
 
-// Event takes an event of the answer, as it came: a JSON value. It returns whether the
-// answer has ended with it. What the event says is known to the affinity when Event
-// returns. An error event has status, headers and error, as the Responses API sends it
-// over a WebSocket; its Retry-After counts.
+// Event processes an event of the answer, a JSON value as it came. It returns whether this was
+// the last event of the answer. When Event returns, the Affinity knows what the event says. An
+// error event has status, headers and error, as the Responses API sends it over a WebSocket;
+// its Retry-After is used.
 func (t *Turn[T]) Event(event []byte) (last bool) {
 	a := t.a
 	if t.ended || a == nil {
@@ -165,8 +163,8 @@ func (t *Turn[T]) Event(event []byte) (last bool) {
 		return true
 	}
 	t.answers()
-	// A line of server-sent events is how a watch reads. Between its members JSON may
-	// have ends of lines.
+	// A watch reads lines of server-sent events. JSON may contain line ends between its
+	// members.
 	line := bytes.ReplaceAll(bytes.ReplaceAll(event, []byte{'\n'}, []byte{' '}), []byte{'\r'}, []byte{' '})
 	a.look(append(append([]byte("data: "), line...), '\n'))
 	if a.watch.begun && a.watch.failed == "" {
@@ -183,7 +181,7 @@ func (t *Turn[T]) Event(event []byte) (last bool) {
 	return true
 }
 
-// answers makes the attempt one that is answered.
+// answers records that the attempt has an answer.
 func (t *Turn[T]) answers() {
 	if a := t.a; a.watch == nil {
 		a.watch = &watch{words: a.pick.Decision.Signal.Kind == sessionid.KindContent}
@@ -192,7 +190,7 @@ func (t *Turn[T]) answers() {
 	}
 }
 
-// begunOnce says that the auth answers, when its first event shows that.
+// begunOnce records, once, that the auth has begun to answer.
 func (a *attempt[T]) begunOnce() {
 	if !a.started {
 		a.started = true
@@ -200,7 +198,7 @@ func (a *attempt[T]) begunOnce() {
 	}
 }
 
-// refused takes an error event.
+// refused processes an error event.
 func (t *Turn[T]) refused(event []byte) {
 	e := gjson.ParseBytes(event)
 	resp := &http.Response{Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(event))}
@@ -222,7 +220,7 @@ func (t *Turn[T]) refused(event []byte) {
 	}
 	resp.Header.Set("Content-Type", "application/json")
 	result, away := t.a.pick.Classify(resp, nil)
-	if e.Get("error.code").Str == "websocket_connection_limit_reached" { // it is an hour old
+	if e.Get("error.code").Str == "websocket_connection_limit_reached" { // the connection is an hour old
 		result, away = affinity.Rejected, 0
 	}
 	t.failed = t.a.watch == nil && (result == affinity.Transient || result == affinity.Terminal)
@@ -231,8 +229,8 @@ func (t *Turn[T]) refused(event []byte) {
 }
 
 // Elsewhere reports whether the last event was an error with which the auth has refused the
-// message, so that nothing was done, and another auth could serve it now. A client does
-// well to send it again at once, whatever the error says.
+// message, so that it had no effect, and whether another auth could serve the message now. If
+// so, the client should send the message again at once, whatever the error says.
 func (t *Turn[T]) Elsewhere() bool {
 	if !t.failed || !t.a.refused() {
 		return false
@@ -242,8 +240,8 @@ func (t *Turn[T]) Elsewhere() bool {
 	return t.c.Explain(t.c.in.Context(), r, t.c.auths(t.c.in, r)).Err == nil
 }
 
-// Broken ends a turn whose connection has ended before the answer has. If the client has
-// left, that is no failure of the auth. After the end of the answer it does nothing.
+// Broken ends a turn whose connection ended before the answer. If the client has left, that is
+// no failure of the auth. After the last event it does nothing.
 func (t *Turn[T]) Broken(err error) {
 	if t.ended || t.a == nil {
 		return
@@ -266,9 +264,9 @@ func (t *Turn[T]) end(r affinity.Result, away time.Duration) {
 	t.a.tell()
 }
 
-// Upgrade is the request that opens a connection to an auth for a client whose request
-// was in: prepared for the auth, without what belongs to the client or its connection, and
-// without what the WebSocket's own handshake sets. Send it through Base.
+// Upgrade returns the request that opens a connection to an auth, made from the client's
+// request in. It is prepared for the auth, has no headers of the client's credential and
+// connection, and none that the WebSocket handshake sets. Send it through Base.
 func (t *Transport[T]) Upgrade(ctx context.Context, in *http.Request, auth T) (*http.Request, error) {
 	out := t.conf.Load().outgoing(ctx, in)
 	for _, name := range [...]string{"Key", "Version", "Extensions", "Protocol", "Accept"} {
@@ -282,5 +280,5 @@ func (t *Transport[T]) Upgrade(ctx context.Context, in *http.Request, auth T) (*
 	return out, nil
 }
 
-// Base is what sends the requests, see [Options].Base.
+// Base returns the http.RoundTripper that sends the requests, see [Options].Base.
 func (t *Transport[T]) Base() http.RoundTripper { return t.conf.Load().Base }

@@ -6,13 +6,14 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// places are where answers and events of streams say what they have cost.
+// places are the members in which answers and events of streams say what they have cost.
 var places = [...]string{"usage", "message.usage", "response.usage", "interaction.usage", "usageMetadata", "response.usageMetadata"}
 
-// usage is what an answer has said so far that it has cost.
+// usage is what an answer has cost, as far as it has said.
 type usage struct{ affinity.Usage }
 
-// take reads an answer or an event. Later events of a stream know better.
+// take reads an answer or an event. Later events of a stream replace what earlier ones have
+// said.
 func (u *usage) take(v gjson.Result) {
 	for _, place := range places {
 		if at := v.Get(place); at.IsObject() {
@@ -37,10 +38,10 @@ func (u *usage) add(v gjson.Result) {
 	} else if at, ok := n("input_tokens"); ok {
 		u.Prompt = at // responses
 		if details, total := v.Get("input_tokens_details"), v.Get("total_tokens"); !details.Exists() && !total.Exists() {
-			// Anthropic's input_tokens are those beside the prompt cache.
+			// Anthropic's input_tokens do not include those of the prompt cache.
 			read, known := n("cache_read_input_tokens")
 			written, _ := n("cache_creation_input_tokens")
-			if !known { // the last event of a stream may leave out what the first one has said
+			if !known { // the last event of a stream may omit what the first one has said
 				read, written = u.Cached, u.CacheWritten
 			}
 			u.Prompt += read + written

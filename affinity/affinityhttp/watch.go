@@ -9,26 +9,26 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// maxWatched bounds what is held of an answer that is one JSON value, and of one line of
-// a stream, in bytes.
+// maxWatched is how many bytes are held of an answer that is one JSON value, and of one line
+// of a stream.
 const maxWatched = 4 << 20
 
-// watch reads an answer as it passes, decompressed: what it has cost, whether it says
-// something yet, how it ends. sessionid reads what it tells of its conversation.
+// watch reads an answer, decompressed, while it is passed on: what it has cost, whether a
+// token has come, how it ends. sessionid reads what identifies the conversation.
 type watch struct {
 	answer sessionid.AnswerWriter
-	words  bool // what the answer says matters, and not only the state that it creates
+	words  bool // the answer's text is needed, and not only the state that it creates
 	form   form
-	name   []byte // of the event whose data comes next
-	held   []byte // the JSON value, or the line that has not ended
-	over   bool   // more than is held
+	name   []byte // the name of the event whose data comes next
+	held   []byte // the JSON value, or the unfinished line
+	over   bool   // the answer is longer than maxWatched, or cannot be read
 
 	usage  usage
-	spoke  bool   // the answer has said something
+	spoke  bool   // a token has come
 	begun  bool   // a stream of a known API has begun …
 	ended  bool   // … and has come to its end
 	failed string // the type of an error that came in the stream, or "error"
-	id     string // of a message of Anthropic's
+	id     string // of a message of Anthropic
 }
 
 type form uint8
@@ -39,7 +39,7 @@ const (
 	formEvents       // server-sent events
 )
 
-// Write takes the next bytes. It never fails.
+// Write reads the next bytes. It never fails.
 func (w *watch) Write(p []byte) (int, error) {
 	n := len(p)
 	if w.form == formUnknown {
@@ -85,7 +85,7 @@ func (w *watch) hold(p []byte) {
 	w.held = append(w.held, p...)
 }
 
-// beginnings are events that come before anything is said.
+// beginnings are events that come before the first token.
 var beginnings = map[string]bool{
 	"message_start": true, "ping": true,
 	"response.created": true, "response.in_progress": true, "response.queued": true,
@@ -100,7 +100,7 @@ var statements = map[string]bool{
 	"interaction.created": true, "interaction.start": true, "interaction.complete": true, "interaction.completed": true,
 }
 
-// line takes a line of a stream.
+// line reads a line of a stream.
 func (w *watch) line(line []byte) {
 	data, ok := bytes.CutPrefix(line, []byte("data:"))
 	if !ok {
@@ -167,7 +167,7 @@ func (w *watch) line(line []byte) {
 	}
 }
 
-// onlyRole reports whether an event of the chat API says who speaks and nothing else.
+// onlyRole reports whether an event of the chat API has a role and nothing else.
 func onlyRole(data []byte) bool {
 	delta := gjson.GetBytes(data, "choices.0.delta")
 	if !delta.IsObject() {
@@ -181,7 +181,7 @@ func onlyRole(data []byte) bool {
 	return only
 }
 
-// fail takes an error that came in the stream.
+// fail records an error that came in the stream.
 func (w *watch) fail(e gjson.Result) {
 	for _, at := range [...]string{"type", "code", "status"} {
 		if v := e.Get(at); v.String() != "" && v.String() != "error" {
@@ -192,7 +192,7 @@ func (w *watch) fail(e gjson.Result) {
 	w.failed = "error"
 }
 
-// status is the HTTP status that an error in a stream stands for, 0 for no error.
+// status returns the HTTP status that an error in a stream corresponds to, 0 for no error.
 func (w *watch) status() int {
 	switch f := strings.ToLower(w.failed); {
 	case f == "":
@@ -216,15 +216,15 @@ func (w *watch) status() int {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// isWhole reports whether a stream has come to its end with what was written so far.
+// isWhole reports whether the bytes so far are a complete stream.
 func (w *watch) isWhole() bool { return w.form == formEvents && (w.ended || w.answer.IsWhole()) }
 
-// end takes what is known only when all has passed.
+// end reads what is known only after the last byte.
 func (w *watch) end() {
 	if w.over || len(w.held) == 0 {
 		return
 	}
-	if w.form == formEvents { // a last line without an end
+	if w.form == formEvents { // a last line without a line end
 		_, _ = w.Write([]byte{'\n'})
 		return
 	}

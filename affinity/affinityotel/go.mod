@@ -1,4 +1,4 @@
-// A module of its own, so that nobody who has no OpenTelemetry gets its libraries.
+// A module of its own, so that only gateways with OpenTelemetry depend on its libraries.
 // OpenTelemetry from 1.45 on needs go 1.26.
 module github.com/llmaffinity/llmaffinity/affinity/affinityotel
 

@@ -1,11 +1,12 @@
-// Package affinityotel gives the events of an Affinity to OpenTelemetry, by its
-// conventions for generative AI (semconv 1.41).
+// Package affinityotel exports the events of an Affinity to OpenTelemetry, by its semantic
+// conventions for generative AI (semconv 1.41). An auth is what the gateway chooses among: a
+// credential, an account, a replica.
 //
 //	m, err := affinityotel.New(otel.GetMeterProvider(), nil)
 //	if err != nil { ... }
 //	lb, err := affinity.Wrap(balancer, name, &affinity.Options[*Account]{OnEvent: m.Observe})
 //
-// A gateway that makes spans of its own adds [Attributes] to them:
+// If the gateway makes spans of its own, add [Attributes] to them:
 //
 //	span.SetAttributes(affinityotel.Attributes(event)...)
 //
@@ -16,18 +17,18 @@
 //	llmaffinity.cached_tokens                      counter of prompt tokens that came from the provider's cache
 //	llmaffinity.picks                              counter of picks
 //
-// All of them have llmaffinity.outcome. The first three have llmaffinity.auth, and what
-// Options say of the provider, the operation and the model. llmaffinity.picks has
-// llmaffinity.reason and llmaffinity.signal besides. Nothing that a client sends is an
-// attribute of a metric.
+// All of them have llmaffinity.outcome. The first three also have llmaffinity.auth, and the
+// provider, the operation and the model as Options name them. llmaffinity.picks also has
+// llmaffinity.reason and llmaffinity.signal. Nothing that a client sends is an attribute of a
+// metric.
 //
 // # Attributes of spans
 //
-// Besides these: gen_ai.conversation.id is the session's stable name, which tells nothing
-// of the client; gen_ai.request.model is the model as the client has named it; usage is
+// Spans have these attributes, too. gen_ai.conversation.id is the session's stable name, which
+// reveals nothing of the client. gen_ai.request.model is the model as the client has named it.
 // gen_ai.usage.input_tokens, output_tokens, cache_read.input_tokens and
-// cache_creation.input_tokens; llmaffinity.before, age, idle, candidates and result are what
-// affinity.Decision and affinity.Report say.
+// cache_creation.input_tokens are the usage. llmaffinity.before, age, idle, candidates and
+// result are the fields of affinity.Decision and affinity.Report.
 package affinityotel
 
 import (
@@ -42,19 +43,20 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// Options of Metrics. The zero value works.
+// Options configure Metrics. The zero value is ready to use.
 type Options struct {
-	// Provider names the provider of an auth, such as genaiconv.ProviderNameAnthropic. nil
-	// is "_OTHER". The names must be few.
+	// Provider returns the provider of an auth, such as genaiconv.ProviderNameAnthropic. nil
+	// returns "_OTHER". It must return only a few different names.
 	Provider func(auth string) genaiconv.ProviderNameAttr
-	// Operation is what requests are. Empty is genaiconv.OperationNameChat.
+	// Operation is the operation of all requests. Empty is genaiconv.OperationNameChat.
 	Operation genaiconv.OperationNameAttr
-	// Model names the model of a request for metrics, as few names as there are models:
-	// the client can send any. An empty name is none. nil gives no model.
+	// Model returns the name for metrics of the model that a request names. It must return
+	// only a few different names, because clients can send any. With an empty name, and with
+	// nil, metrics have no model.
 	Model func(model string) string
 }
 
-// Metrics are the instruments. Any number of goroutines may use them.
+// Metrics holds the instruments. Any number of goroutines may use it.
 type Metrics struct {
 	o      Options
 	usage  genaiconv.ClientTokenUsage
@@ -85,7 +87,7 @@ var (
 	firstBounds = []float64{0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92}
 )
 
-// New makes the instruments with a provider of meters. An error is that provider's.
+// New makes the instruments with a MeterProvider. It returns the errors of the provider.
 func New(from metric.MeterProvider, o *Options) (*Metrics, error) {
 	m := &Metrics{}
 	if o != nil {
@@ -141,7 +143,8 @@ func (m *Metrics) Observe(e affinity.Event) {
 	m.cached.Add(ctx, int64(r.Usage.Cached), metric.WithAttributes(attrs...))
 }
 
-// Attributes are those of an event, for a span. What is not known is not among them.
+// Attributes returns the attributes of an event, for a span. It omits those that are not
+// known.
 func Attributes(e affinity.Event) []attribute.KeyValue {
 	d, r := &e.Decision, &e.Report
 	all := append(make([]attribute.KeyValue, 0, 16), OutcomeKey.String(d.Outcome.String()), CandidatesKey.Int(d.Candidates))

@@ -1,4 +1,5 @@
-// Package affinityprom gives the numbers of an Affinity to Prometheus.
+// Package affinityprom exports the numbers of an Affinity to Prometheus. An auth is what the
+// gateway chooses among: a credential, an account, a replica.
 //
 //	m, err := savings.New(nil)
 //	if err != nil { ... }
@@ -6,39 +7,40 @@
 //	if err != nil { ... }
 //	prometheus.MustRegister(affinityprom.NewCollector(lb, m))
 //
-// Everything is read when it is scraped. A pick costs nothing more.
+// Everything is read when Prometheus scrapes. A pick costs nothing more.
 //
 // # Metrics
 //
-//	llmaffinity_picks_total{outcome,signal}        what picks were, and by what kind of place the session was named
-//	llmaffinity_reasons_total{reason}              why sessions were not served by their auth, or requests refused
+//	llmaffinity_picks_total{outcome,signal}        picks by outcome and by the kind of signal that named the session
+//	llmaffinity_reasons_total{reason}              picks with a reason: another auth has served the session, or the request was refused
 //	llmaffinity_results_total{result}              first reports of picks
 //	llmaffinity_reports_again_total                reports of picks that had been reported
-//	llmaffinity_picks_unreported                   picks that were not reported: under way, or forgotten
-//	llmaffinity_lost_histories_total{past}         new sessions whose history is not known
+//	llmaffinity_picks_unreported                   picks that were not reported: requests under way, or forgotten by the host
+//	llmaffinity_lost_histories_total{past}         new sessions with a history that is not known
 //	llmaffinity_sessions_removed_total{cause}      sessions that the memory has removed
-//	llmaffinity_store_failures_total               operations that the store could not do
+//	llmaffinity_store_failures_total               operations of the store that have failed
 //	llmaffinity_sessions{auth}                     bound sessions
 //
 // With a savings.Meter:
 //
 //	llmaffinity_tokens_total{outcome,kind}         kind is prompt, cached, cache_written or output
-//	llmaffinity_requests_total{outcome}            served requests whose answers have said what they cost
+//	llmaffinity_requests_total{outcome}            served requests whose answers have reported their usage
 //	llmaffinity_auth_tokens_total{auth,kind}       prompt and cached, by auth
-//	llmaffinity_cache_expected_total{auth}         requests of which the auth must have had the beginning
-//	llmaffinity_cache_missed_total{auth}           … that have found nothing
+//	llmaffinity_cache_expected_total{auth}         requests whose beginning had to be in the auth's cache
+//	llmaffinity_cache_missed_total{auth}           … that have found nothing in the cache
 //	llmaffinity_cache_warm_seconds{auth}           how long the auth's prompt cache was seen to live
-//	llmaffinity_cached_tokens_without_total        prompt tokens that would have been cached without affinity, an estimate
+//	llmaffinity_cached_tokens_without_total        prompt tokens that would have been cached without affinity, estimated
 //	llmaffinity_cost_total, llmaffinity_cost_without_total   at the prices of the meter's Options
 //
-// dashboard.json beside this file is for Grafana, and alerts.yml has rules that a start can
-// be made with.
+// The directory of this package has a dashboard for Grafana, dashboard.json, and alert rules
+// to begin with, alerts.yml.
 //
 // # Labels
 //
 // Outcomes, reasons, results, signals and causes are enumerations. The names of auths are
-// the host's; beyond MaxAuths those with the fewest sessions or tokens are "other"
-// together. Nothing that a client sends is a label: no session, no tenant, no model.
+// those of the host. If there are more than MaxAuths, those with the fewest sessions or tokens
+// are counted together as "other". Nothing that a client sends is a label: no session, no
+// tenant, no model.
 package affinityprom
 
 import (
@@ -53,10 +55,10 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// MaxAuths is how many auths have a label of their own.
+// MaxAuths is how many auths have a label value of their own.
 const MaxAuths = 200
 
-// Source is an affinity.Affinity, an affinity.Selector or an affinityhttp.Transport.
+// Source is implemented by affinity.Affinity, affinity.Selector and affinityhttp.Transport.
 type Source interface {
 	Stats() affinity.Stats
 	Sessions() (map[string]int, error)
@@ -147,7 +149,7 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	count(again, float64(s.Again))
 	gauge(unreported, float64(s.Unreported()))
 	count(failed, float64(s.StoreFailed))
-	if bound, err := c.from.Sessions(); err == nil { // a store that cannot count has no such metric
+	if bound, err := c.from.Sessions(); err == nil { // without this metric if the store cannot count
 		for auth, n := range atMost(bound, func(n int) float64 { return float64(n) }, func(a, b int) int { return a + b }) {
 			gauge(sessions, float64(n), auth)
 		}
@@ -183,7 +185,7 @@ func (c *Collector) collectSavings(count, gauge func(d *prometheus.Desc, n float
 	count(costOther, s.CostWithout)
 }
 
-// atMost puts what is beyond MaxAuths together, as "other".
+// atMost counts the auths beyond MaxAuths together, as "other".
 func atMost[V any](all map[string]V, size func(V) float64, add func(a, b V) V) map[string]V {
 	if len(all) <= MaxAuths {
 		return all
@@ -199,7 +201,7 @@ func atMost[V any](all map[string]V, size func(V) float64, add func(a, b V) V) m
 	for _, name := range names[:MaxAuths-1] {
 		few[name] = all[name]
 	}
-	other := few["other"] // an auth may be called so
+	other := few["other"] // an auth may have this name
 	for _, name := range names[MaxAuths-1:] {
 		other = add(other, all[name])
 	}

@@ -1,4 +1,4 @@
-// A module of its own, so that nobody who has no Prometheus gets its client library.
+// A module of its own, so that only gateways with Prometheus depend on its client library.
 module github.com/llmaffinity/llmaffinity/affinity/affinityprom
 
 go 1.25.0

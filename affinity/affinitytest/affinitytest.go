@@ -1,6 +1,6 @@
-// Package affinitytest is for the test suite of a gateway. It tells whether the
-// gateway's balancer, as the gateway has wrapped it, keeps sessions where they
-// belong.
+// Package affinitytest tests a gateway: whether its balancer, as the gateway has wrapped it,
+// keeps every session on its auth. An auth is what the gateway chooses among: a credential, an
+// account, a replica.
 //
 //	func TestAffinity(t *testing.T) {
 //		affinitytest.Test(t, func(auths []string) (affinitytest.Host, error) {
@@ -8,7 +8,8 @@
 //		})
 //	}
 //
-// The name of a check says what a host must do. Its error says what the host did.
+// The name of a check says what a gateway must do. Its error says what the gateway did
+// instead.
 package affinitytest
 
 import (
@@ -22,13 +23,13 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// Host is a gateway, as far as it chooses.
+// Host is the part of a gateway that chooses auths.
 type Host interface {
-	// Pick chooses the auth for a request by the way that every request of the
-	// gateway takes, and returns its name and how to report its result. It is
-	// called from many goroutines at once.
+	// Pick chooses the auth for a request with the code that serves every request of the
+	// gateway. It returns the auth's name and a function that reports the result. It is called
+	// from many goroutines at once.
 	Pick(ctx context.Context, r affinity.Request) (auth string, report func(affinity.Result), err error)
-	// Down takes an auth out of service, as a cooldown does, or puts it back.
+	// Down takes an auth out of service, as a cooldown does, or puts it back into service.
 	Down(auth string, down bool)
 }
 
@@ -38,7 +39,7 @@ type Check struct {
 	run  func(*run)
 }
 
-// Checks are all that a host is asked for.
+// Checks returns all checks.
 func Checks() []Check {
 	return []Check{
 		{"a-session-stays", stays},
@@ -56,8 +57,7 @@ func Checks() []Check {
 	}
 }
 
-// Test runs all checks as subtests; make is called once for each, with four
-// auths.
+// Test runs all checks as subtests. It calls make once for each, with four auths.
 func Test(t *testing.T, make func(auths []string) (Host, error)) {
 	for _, c := range Checks() {
 		t.Run(c.Name, func(t *testing.T) {
@@ -68,7 +68,7 @@ func Test(t *testing.T, make func(auths []string) (Host, error)) {
 	}
 }
 
-// Run runs one check; the error says what the host did.
+// Run runs one check. The error says what the host did instead.
 func (c Check) Run(make func(auths []string) (Host, error)) (err error) {
 	defer func() {
 		switch v := recover().(type) {
@@ -99,12 +99,12 @@ func (r *run) check(ok bool, format string, args ...any) {
 	}
 }
 
-// session is a request of one, known by a header.
+// session returns a request of a session, which a header names.
 func session(name string) affinity.Request {
 	return affinity.Request{Tenant: "tenant", Pool: "pool", Model: "model", Header: http.Header{"X-Session-Id": {"affinitytest-" + name}}}
 }
 
-// serve picks, reports success, and returns who it was.
+// serve picks, reports success, and returns the auth.
 func (r *run) serve(q affinity.Request) string {
 	auth, report := r.pick(q)
 	report(affinity.Served)
@@ -173,7 +173,7 @@ func cancelled(r *run) {
 				continue
 			}
 			report(affinity.Cancelled)
-			r.serve(session(fmt.Sprint("other", i))) // the balancer's turn goes on
+			r.serve(session(fmt.Sprint("other", i))) // the balancer's turn moves on
 			auth, report := r.pick(q)
 			report(affinity.Served)
 			r.check(auth == first, "one request of a burst on %s was cancelled, and the next one went to %s", first, auth)
@@ -308,7 +308,7 @@ func late(r *run) {
 		second := r.serve(q)
 		old(affinity.Terminal)
 		r.Down(first, false)
-		for j := range i { // the balancer's turn goes on, so that no luck helps
+		for j := range i { // the balancer's turn moves on, so that no host passes by chance
 			r.serve(session(fmt.Sprint("other", i, j)))
 		}
 		for range 4 {

@@ -15,21 +15,22 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// Gateway is a gateway that speaks HTTP, as far as [HTTP] needs to know it.
+// Gateway describes a running gateway to [HTTP].
 type Gateway struct {
-	// URL is where it listens, without a path.
+	// URL is the address of the gateway, without a path.
 	URL string
-	// AuthOf tells which of the auths a request presents that comes to the provider.
+	// AuthOf returns the name of the auth whose credential a request to the provider has.
 	AuthOf func(*http.Request) string
-	// Back tells the gateway that an auth is well again before its time, which a
-	// Retry-After has said.
+	// Back tells the gateway that an auth can serve again before the time of its Retry-After
+	// is over.
 	Back func(auth string)
 }
 
-// HTTP makes a [Host] of a gateway, for [Test]. start starts the gateway over a provider
-// at a URL, with these auths. What it starts it ends with t.Cleanup. The provider answers
-// chat completions. It answers 429 for an auth that is down, and for each result what
-// means that. The gateway may try another auth by itself.
+// HTTP returns a function that makes a [Host] of a gateway that serves HTTP, for [Test]. start
+// starts the gateway with a provider's URL and the auths, and stops it with t.Cleanup. The
+// provider answers chat completions. It answers 429 for an auth that is down, and otherwise
+// with a status that stands for the result to report. The gateway may try another auth by
+// itself.
 func HTTP(t testing.TB, start func(provider string, auths []string) (Gateway, error)) func(auths []string) (Host, error) {
 	return func(auths []string) (Host, error) {
 		h := &httpHost{waiting: map[string]chan *arrival{}, down: map[string]bool{}}
@@ -54,7 +55,7 @@ type httpHost struct {
 
 	mu      sync.Mutex
 	last    int
-	waiting map[string]chan *arrival // by the request's number, until an auth was asked
+	waiting map[string]chan *arrival // by the request's number, until it has come to the provider
 	down    map[string]bool
 }
 
@@ -64,7 +65,7 @@ type arrival struct {
 	answer chan int // the status to answer
 }
 
-// numberHeader tells the provider which request it has before it.
+// numberHeader is the header that identifies a request to the provider.
 const numberHeader = "X-Affinitytest-Request"
 
 // ServeHTTP is the provider.
@@ -99,7 +100,7 @@ func (h *httpHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, `{"id":"chatcmpl-`+n+`","object":"chat.completion","choices":[]}`)
 }
 
-// Pick sends a request and returns when an auth has it.
+// Pick sends a request, and returns when it has come to the provider.
 func (h *httpHost) Pick(ctx context.Context, q affinity.Request) (string, func(affinity.Result), error) {
 	arrived := make(chan *arrival, 1)
 	h.mu.Lock()
@@ -173,7 +174,7 @@ func statusOf(r affinity.Result) int {
 	return http.StatusTeapot
 }
 
-// Down takes an auth out of service, or puts it back.
+// Down takes an auth out of service, or puts it back into service.
 func (h *httpHost) Down(auth string, down bool) {
 	h.mu.Lock()
 	h.down[auth] = down

@@ -27,14 +27,14 @@ func errorEvent(stream string, status int, kind, code, message string, header ht
 	}
 	text, err := json.Marshal(e)
 	if err != nil {
-		panic(err) // texts and numbers can be written
+		panic(err) // strings and numbers can always be encoded
 	}
 	return text
 }
 
-// again is the error at which a client sends its turn again, and at once: with all that was
-// said before if the turn goes on with a response. Codex does so at this code, and at a
-// status of 500 and more.
+// again returns the error after which a client sends its turn again at once. If the turn
+// continues a response, the client then sends the whole history. Codex does so at this code,
+// and at a status of 500 and more.
 func again(stream string, frame []byte) []byte {
 	if id := gjson.GetBytes(frame, "previous_response_id").Str; id != "" {
 		return errorEvent(stream, http.StatusBadRequest, "invalid_request_error", "previous_response_not_found", "Previous response with id '"+id+"' not found.", nil)
@@ -42,8 +42,9 @@ func again(stream string, frame []byte) []byte {
 	return errorEvent(stream, http.StatusBadGateway, "server_error", "account_refused", "one account has refused this request, and another one can serve it: send it again", nil)
 }
 
-// refuse tells the client that nobody can serve its turn now. One that goes on with a
-// response is to be sent whole: other auths do not have that.
+// refuse tells the client that no auth can serve its turn now. If the turn continues a
+// response, the client is to send the whole history, because other auths do not have the
+// response.
 func (l *lane[T]) refuse(frame []byte, err error) {
 	if l.s.ctx.Err() != nil {
 		return
@@ -64,7 +65,7 @@ func (l *lane[T]) refuse(frame []byte, err error) {
 	l.s.tell(errorEvent(l.id, http.StatusServiceUnavailable, "server_error", "no_account", "no account can serve this request now", header))
 }
 
-// broken tells the client that an answer cannot come, or not to its end.
+// broken tells the client that an answer will not come, or not to its end.
 func (l *lane[T]) broken(err error) {
 	if l.s.ctx.Err() != nil {
 		return
@@ -76,11 +77,11 @@ func (l *lane[T]) broken(err error) {
 	l.s.tell(errorEvent(l.id, status, "server_error", code, message, nil))
 }
 
-// maxError is how much of an auth's refusal is passed on.
+// maxError is how much of the body of an auth's refusal is passed on.
 const maxError = 64 << 10
 
-// fail tells the client that no auth could be reached: as the last one has refused, if it
-// has.
+// fail tells the client that no auth could be reached. If the last one has refused the
+// handshake, its answer is passed on.
 func (l *lane[T]) fail(resp *http.Response, err error) {
 	if l.s.ctx.Err() != nil {
 		return

@@ -1,5 +1,5 @@
-// A module of its own, because of the library for WebSocket frames: nobody who has no
-// WebSockets gets it.
+// A module of its own, so that only gateways with WebSockets depend on the library for
+// WebSocket frames.
 module github.com/llmaffinity/llmaffinity/affinity/affinityws
 
 go 1.25.0

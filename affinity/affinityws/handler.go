@@ -14,20 +14,21 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
 )
 
-// Options of a Handler. nil is the zero value, which works.
+// Options configure a Handler. The zero value is ready to use, and nil means the zero value.
 type Options struct {
-	// MaxMessage is how many bytes a message may have, in both directions. A longer one
-	// ends the connection that it came by. 0 is 64 MiB.
+	// MaxMessage is how many bytes a message may have, in both directions. A longer one ends
+	// the connection on which it came. 0 is 64 MiB.
 	MaxMessage int64
-	// Origins are the origins whose web pages may connect, besides the gateway's own: host
-	// patterns of path.Match, such as "*.example.com". Programs send no Origin.
+	// Origins are the hosts whose web pages may connect, besides the gateway's own, as
+	// patterns of path.Match, such as "*.example.com". Programs other than browsers send no
+	// Origin, and may always connect.
 	Origins []string
 }
 
 const defaultMaxMessage = 64 << 20
 
-// Handler serves the Responses API over WebSockets, and hands all else to the next handler.
-// Any number of goroutines may use it.
+// Handler serves the Responses API over WebSockets, and passes all other requests to the next
+// handler. Any number of goroutines may use it.
 type Handler[T any] struct {
 	t    *affinityhttp.Transport[T]
 	next http.Handler
@@ -35,15 +36,15 @@ type Handler[T any] struct {
 
 	mu       sync.Mutex
 	sockets  map[*socket[T]]bool
-	deaf     map[string]time.Time // auths that know no WebSockets, until when that is believed
-	heard    time.Time            // until when it is believed that one knows them
-	probe    time.Time            // when auths may be asked again
+	deaf     map[string]time.Time // auths without WebSockets, and until when that is assumed
+	heard    time.Time            // until when it is assumed that an auth has them
+	probe    time.Time            // when auths may be probed again
 	greeting http.Header          // of the handshake of an auth
 	closing  bool
 	open     sync.WaitGroup
 }
 
-// New makes a Handler. next serves what is not for it, usually by the same Transport.
+// New makes a Handler. next serves all other requests, usually with the same Transport.
 func New[T any](t *affinityhttp.Transport[T], next http.Handler, o *Options) (*Handler[T], error) {
 	switch {
 	case t == nil:
@@ -85,7 +86,7 @@ func (h *Handler[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		affinityhttp.WriteStatus(w, r, http.StatusUpgradeRequired, "the provider speaks HTTP and no WebSocket")
 		return
 	}
-	if h.isClosing() { // since it has entered
+	if h.isClosing() { // Shutdown was called since enter
 		if first != nil {
 			first.conn.CloseNow()
 		}
@@ -100,7 +101,7 @@ func (h *Handler[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	h.mu.Unlock()
 	client, err := websocket.Accept(w, r, &websocket.AcceptOptions{OriginPatterns: h.o.Origins})
-	if err != nil { // Accept has answered
+	if err != nil { // Accept has sent the answer
 		if first != nil {
 			first.conn.CloseNow()
 		}
@@ -113,14 +114,14 @@ func (h *Handler[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if first != nil {
 		s.keep(first)
 	}
-	if h.isClosing() { // Shutdown has seen no client yet
+	if h.isClosing() { // Shutdown has not seen this client
 		s.closeIdle()
 	}
 	s.serve()
 }
 
-// canHijack reports whether a connection can be taken over. Over HTTP/2 it cannot, nor behind
-// a middleware that hides that.
+// canHijack reports whether a connection can be hijacked. It is false for HTTP/2, and behind a
+// middleware that hides http.Hijacker.
 func canHijack(w http.ResponseWriter) bool {
 	for {
 		if _, ok := w.(http.Hijacker); ok {
@@ -134,29 +135,29 @@ func canHijack(w http.ResponseWriter) bool {
 	}
 }
 
-// greetings are what the handshake of an auth says of the provider, and the client is told:
-// Codex reads them. They are those of the auth that was asked last.
+// greetings are the headers of an auth's handshake that are passed on to the client, because
+// Codex reads them. They are those of the auth that was connected last.
 var greetings = []string{"X-Reasoning-Included", "X-Models-Etag"}
 
-// How often, how many, and for how long auths are asked whether they know WebSockets at
-// all, before a client's handshake is answered.
+// How often, how many, and for how long auths are probed for WebSockets, before a client's
+// handshake is answered.
 const (
 	probeEvery = 10 * time.Second
 	probeMost  = 4
 	probeTime  = 3 * time.Second
 )
 
-// greet finds out whether there is an auth that knows WebSockets: from then on nobody can
-// be told to go on over HTTP. ok is false if those that were asked know none. Once one has
-// shown that it does, no more are asked for an hour. first is the connection that has
-// shown it, if one was opened.
+// greet finds out whether an auth has WebSockets, because after the client's handshake it is
+// too late to send the client to HTTP. ok is false if all auths are known to have none. After
+// one has opened a connection, none is probed for an hour. first is that connection, if greet
+// has opened one.
 func (h *Handler[T]) greet(s *socket[T]) (first *upstream[T], ok bool) {
 	if h.hears() {
 		return nil, true
 	}
 	q, auths, err := h.t.RequestOf(s.in)
 	if err != nil {
-		return nil, true // the first frame tells
+		return nil, true // the first frame shows it
 	}
 	candidates := h.t.Explain(s.ctx, q, auths).Candidates
 	deaf, asked := 0, 0
@@ -184,7 +185,7 @@ func (h *Handler[T]) greet(s *socket[T]) (first *upstream[T], ok bool) {
 			return up, true
 		}
 		if !saysDeaf(resp) {
-			return nil, true // it has no time now; the first frame tries again
+			return nil, true // another failure; the first frame tries again
 		}
 		h.markDeaf(c.Name)
 	}
@@ -198,7 +199,7 @@ func (h *Handler[T]) hears() bool {
 	return time.Now().Before(h.heard)
 }
 
-// mayProbe reports whether auths may be asked now.
+// mayProbe reports whether auths may be probed now.
 func (h *Handler[T]) mayProbe() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -211,15 +212,16 @@ func (h *Handler[T]) mayProbe() bool {
 }
 
 const (
-	// hearsFor is how long it is believed that there is an auth with WebSockets, and deafFor
-	// that an auth has none.
+	// hearsFor is how long the Handler assumes that an auth with WebSockets exists, and
+	// deafFor that an auth has none.
 	hearsFor = time.Hour
 	deafFor  = 10 * time.Minute
-	// maxDeaf bounds what is known. Beyond it all is asked anew.
+	// maxDeaf bounds the auths without WebSockets that are kept. Beyond it all are probed
+	// again.
 	maxDeaf = 4096
 )
 
-// markHearing notes that an auth has opened a connection, and what it has said.
+// markHearing records that an auth has opened a connection, and its header.
 func (h *Handler[T]) markHearing(auth string, header http.Header) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -285,9 +287,9 @@ func (h *Handler[T]) isClosing() bool {
 	return h.closing
 }
 
-// Shutdown ends all connections, which http.Server.Shutdown does not: each when the answers
-// under way have ended. No connection and no turn begins any more. When ctx is done,
-// what is under way is cut off, and Shutdown returns the error of ctx.
+// Shutdown ends all connections, which http.Server.Shutdown does not. It ends each one when
+// the answers under way have ended. No new connection and no new turn begins. When ctx is
+// done, it cancels what is still under way and returns the error of ctx.
 func (h *Handler[T]) Shutdown(ctx context.Context) error {
 	h.mu.Lock()
 	h.closing = true

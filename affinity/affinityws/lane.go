@@ -10,11 +10,11 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
 )
 
-// lane is one stream of a connection: its turns come one after another.
+// lane is one stream of a connection. Its turns are served one after another.
 type lane[T any] struct {
 	s    *socket[T]
 	id   string
-	up   *upstream[T] // where its last turn went
+	up   *upstream[T] // the connection of its last turn
 	wake chan struct{}
 
 	mu    sync.Mutex
@@ -24,7 +24,7 @@ type lane[T any] struct {
 // maxWaiting is how many messages wait in a lane.
 const maxWaiting = 16
 
-// put takes a message for the lane. It returns false if too many wait.
+// put adds a message to the lane. It returns false if too many wait.
 func (l *lane[T]) put(m message) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -39,7 +39,7 @@ func (l *lane[T]) put(m message) bool {
 	return true
 }
 
-// next is the first message that waits. With turns false a turn goes on waiting.
+// next returns the first message that waits. With turns false it leaves a turn waiting.
 func (l *lane[T]) next(turns bool) (m message, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -76,7 +76,7 @@ func (l *lane[T]) serve(frame []byte) {
 	s := l.s
 	defer s.ended()
 	turn := s.h.t.Turn(s.in, frame)
-	defer turn.Abandon() // if a function of the host's panics
+	defer turn.Abandon() // if a function of the host panics
 	var refusal *http.Response
 	var failure error // of the auth that says most
 	for {
@@ -119,15 +119,15 @@ func (l *lane[T]) serve(frame []byte) {
 	}
 }
 
-// isCredential reports whether an auth's own credential was refused, which the client can
-// do nothing about.
+// isCredential reports whether an auth's own credential was refused, which the client cannot
+// correct.
 func isCredential(resp *http.Response) bool {
 	return resp != nil && resp.StatusCode >= 401 && resp.StatusCode <= 403
 }
 
-// send sends a turn to an auth, and waits until it is answered, or until the client knows
-// why it is not. sent says that the auth may have the frame. A connection that has ended
-// before the frame was written, as idle ones do, is replaced once.
+// send sends a turn to an auth, and waits until it is answered, or until the client was told
+// why it is not. sent says that the auth may have the frame. If the connection has ended
+// before the frame was written, as idle ones do, it is replaced once.
 func (l *lane[T]) send(auth T, name string, turn *affinityhttp.Turn[T], frame []byte) (sent bool, resp *http.Response, err error) {
 	for range 2 {
 		run, resp, err := l.s.begin(auth, name, l.id, turn, frame)
@@ -148,9 +148,8 @@ func (l *lane[T]) send(auth T, name string, turn *affinityhttp.Turn[T], frame []
 	return false, nil, errors.New("affinityws: the auth ends its connections at once")
 }
 
-// await waits for the end of an answer, and sends on what the client says meanwhile. An
-// auth that says nothing for as long as Options.Within of the Transport loses its
-// connection.
+// await waits for the end of an answer, and passes on the client's messages meanwhile. If an
+// auth sends nothing for Options.Within of the Transport, its connection is closed.
 func (l *lane[T]) await(run *running[T]) error {
 	late := time.NewTimer(run.turn.Left())
 	defer late.Stop()
@@ -175,7 +174,7 @@ func (l *lane[T]) await(run *running[T]) error {
 	}
 }
 
-// forward sends a message that is no turn where the stream's last turn went.
+// forward sends a message that is no turn over the connection of the stream's last turn.
 func (l *lane[T]) forward(text []byte) {
 	if l.up == nil || !l.up.send(text) {
 		l.s.tell(errorEvent(l.id, http.StatusBadRequest, "invalid_request_error", "invalid_event", "there is no response that this could be for", nil))

@@ -2,20 +2,20 @@ package affinityws
 
 import "github.com/tidwall/gjson"
 
-// message is what a client has sent.
+// message is a message of a client.
 type message struct {
 	text   []byte
 	turn   bool   // it is a response.create
 	stream string // its stream_id
 }
 
-// maxStreamID is how long the name of a stream may be. OpenAI's guide says so, and which
-// characters it has.
+// maxStreamID is how long the name of a stream may be. OpenAI's guide defines the length and
+// the characters.
 const maxStreamID = 256
 
-// readMessage reads a message. bad is the code of the error if it is none. A member that
-// stands twice is an error where it matters who reads it: some take the first one, and
-// some the last.
+// readMessage reads a message. bad is the code of the error if it is invalid. A duplicate of a
+// member that this package uses is an error, because some readers take the first one and some
+// the last.
 func readMessage(text []byte) (m message, bad string) {
 	if !gjson.ValidBytes(text) {
 		return m, "invalid_json"

@@ -14,7 +14,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
 )
 
-// socket is a client's connection, with those to auths that belong to it.
+// socket is a client's connection, with the connections to auths that were opened for it.
 type socket[T any] struct {
 	h      *Handler[T]
 	in     *http.Request
@@ -27,8 +27,8 @@ type socket[T any] struct {
 	ups     map[string]*upstream[T] // those that are open, by the auth
 	dialing map[string]*sync.Mutex  // one connection is opened to an auth at a time
 	lanes   map[string]*lane[T]     // by stream_id
-	turns   int                     // that the client has sent and that have not ended
-	held    int64                   // bytes of messages that wait
+	turns   int                     // turns of the client that have not ended
+	held    int64                   // bytes of the messages that wait
 }
 
 const (
@@ -36,12 +36,12 @@ const (
 	maxStreams = 32
 	// dialTime is how long opening a connection to an auth may take.
 	dialTime = 10 * time.Second
-	// writeTime is how long a message may take to be written. Who takes nothing for so long
-	// is gone.
+	// writeTime is how long writing a message may take. A peer that reads nothing for so long
+	// is disconnected.
 	writeTime = 30 * time.Second
 )
 
-// serve reads what the client sends, until it leaves.
+// serve reads the client's messages until the client leaves.
 func (s *socket[T]) serve() {
 	defer s.client.CloseNow()
 	for {
@@ -59,7 +59,7 @@ func (s *socket[T]) serve() {
 	}
 }
 
-// take takes a message of the client, and waits for nothing: a client that leaves must be
+// take processes a message of the client. It never blocks, so that a client that leaves is
 // noticed. It returns false if the connection has to end.
 func (s *socket[T]) take(text []byte) bool {
 	m, bad := readMessage(text)
@@ -83,7 +83,8 @@ func (s *socket[T]) take(text []byte) bool {
 	return true
 }
 
-// hold counts a message that waits. It returns false if too much does.
+// hold counts a message that waits. It returns false if the messages that wait have too many
+// bytes.
 func (s *socket[T]) hold(m *message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,14 +95,14 @@ func (s *socket[T]) hold(m *message) bool {
 	return s.held <= s.h.o.MaxMessage || s.held == int64(len(m.text))
 }
 
-// release counts out a message that does not wait any more.
+// release subtracts a message that no longer waits.
 func (s *socket[T]) release(m *message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held -= int64(len(m.text))
 }
 
-// ended counts out a turn.
+// ended subtracts a turn.
 func (s *socket[T]) ended() {
 	s.mu.Lock()
 	s.turns--
@@ -125,7 +126,7 @@ func (s *socket[T]) closeIdle() {
 	s.cancel()
 }
 
-// lane is the lane of a stream, nil if there are too many.
+// lane returns the lane of a stream, nil if there are too many.
 func (s *socket[T]) lane(id string) *lane[T] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,7 +146,7 @@ func (s *socket[T]) lane(id string) *lane[T] {
 	return l
 }
 
-// tell sends an event to the client.
+// tell sends an event of the Handler's own to the client.
 func (s *socket[T]) tell(event []byte) { s.pass(websocket.MessageText, event) }
 
 // pass sends a message to the client.
@@ -157,8 +158,8 @@ func (s *socket[T]) pass(kind websocket.MessageType, message []byte) {
 	}
 }
 
-// guard ends the connection when a function of the host's panics, as net/http ends that of
-// a request, and says so where net/http does. Call it by defer.
+// guard ends the connection when a function of the host panics, and logs the panic, as
+// net/http does for a request. Call it with defer.
 func (s *socket[T]) guard() {
 	v := recover()
 	if v == nil {
@@ -175,7 +176,7 @@ func (s *socket[T]) guard() {
 	say("affinityws: panic serving %s: %v\n%s", s.in.RemoteAddr, v, debug.Stack())
 }
 
-// errNoFrames is a Base that cannot open connections.
+// errNoFrames is the error for a Base that cannot open connections.
 var errNoFrames = errors.New("affinityws: the Base of the Transport gives a 101 no body that can be written to")
 
 // dial opens a connection to an auth. resp is the auth's answer, if it has refused.
@@ -199,7 +200,7 @@ func (s *socket[T]) dial(auth T, name string, within time.Duration) (up *upstrea
 	return &upstream[T]{s: s, name: name, conn: conn, running: map[string]*running[T]{}, over: map[string]string{}}, nil, nil
 }
 
-// keep makes a connection to an auth one of the client's.
+// keep adds a connection to an auth to those of the client.
 func (s *socket[T]) keep(up *upstream[T]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -207,7 +208,7 @@ func (s *socket[T]) keep(up *upstream[T]) {
 	s.work.Go(up.read)
 }
 
-// begin begins a turn at an auth, by the connection that there is or by a new one.
+// begin begins a turn at an auth, over the open connection or over a new one.
 func (s *socket[T]) begin(auth T, name, id string, turn *affinityhttp.Turn[T], frame []byte) (run *running[T], resp *http.Response, err error) {
 	s.mu.Lock()
 	one := s.dialing[name]
@@ -229,7 +230,7 @@ func (s *socket[T]) begin(auth T, name, id string, turn *affinityhttp.Turn[T], f
 	if up, resp, err = s.dial(auth, name, dialTime); err != nil {
 		return nil, resp, err
 	}
-	run = up.begin(id, turn, frame) // it is open
+	run = up.begin(id, turn, frame) // the new connection is open
 	s.keep(up)
 	return run, nil, nil
 }

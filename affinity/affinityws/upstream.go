@@ -20,7 +20,7 @@ type upstream[T any] struct {
 
 	mu      sync.Mutex
 	running map[string]*running[T] // the turns whose answers have not ended, by stream_id
-	over    map[string]string      // the response that an error has ended, by stream_id
+	over    map[string]string      // the id of the response that an error has ended, by stream_id
 	closed  bool
 }
 
@@ -29,13 +29,13 @@ type running[T any] struct {
 	up       *upstream[T]
 	turn     *affinityhttp.Turn[T]
 	frame    []byte
-	response string      // its id, as soon as that is known
+	response string      // the id of its response, as soon as that is known
 	begun    atomic.Bool // an event has come
-	done     chan error  // gets one value when the answer has ended; an error if it broke off
+	done     chan error  // gets one value when the answer has ended; an error if it is not complete
 }
 
-// begin makes a turn the one whose answer comes next in its stream. It returns nil if the
-// connection has ended.
+// begin makes a turn the running one of its stream. It returns nil if the connection has
+// ended.
 func (u *upstream[T]) begin(id string, turn *affinityhttp.Turn[T], frame []byte) *running[T] {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -59,8 +59,8 @@ func (u *upstream[T]) send(text []byte) bool {
 	return true
 }
 
-// read passes on what the auth sends, until its connection ends. What an event says is
-// known before the client has it: the client's next frame may come at once.
+// read passes on the auth's messages until its connection ends. An event is processed before
+// the client gets it, because the client's next frame may come at once.
 func (u *upstream[T]) read() {
 	defer u.s.guard()
 	why := io.ErrUnexpectedEOF
@@ -86,7 +86,7 @@ func (u *upstream[T]) read() {
 			u.mu.Lock()
 			delete(u.running, id)
 			if delete(u.over, id); run.response != "" && gjson.GetBytes(event, "type").Str == "error" {
-				u.over[id] = run.response // the error may have been another message's
+				u.over[id] = run.response // the error may have been about another message
 			}
 			u.mu.Unlock()
 		}
@@ -97,10 +97,10 @@ func (u *upstream[T]) read() {
 	}
 }
 
-// concerns is the turn that an event is about, nil for none. An event without a stream_id
-// is about the only turn that runs, if there is one. If it is an error and several run,
-// nobody knows whose, and lost says that none of them can go on. What comes late of a
-// response that an error has ended is nobody's.
+// concerns returns the turn that an event is about, nil for none. An event without a stream_id
+// is about the only running turn. If several run and it is an error, its turn is not known,
+// and lost says that none of them can continue. Late events of a response that an error has
+// ended are about no turn.
 func (u *upstream[T]) concerns(kind websocket.MessageType, event []byte) (run *running[T], id string, lost bool) {
 	if kind != websocket.MessageText {
 		return nil, "", false
@@ -130,7 +130,7 @@ func (u *upstream[T]) concerns(kind websocket.MessageType, event []byte) (run *r
 	return run, id, false
 }
 
-// end ends the turns whose answers cannot come any more.
+// end ends the turns whose answers can no longer come.
 func (u *upstream[T]) end(err error) {
 	u.conn.CloseNow()
 	u.s.forget(u)

@@ -1,6 +1,7 @@
-// Package savings says what session affinity saves: prompt tokens that came from a
-// provider's cache, in total, by what a pick was and by auth; what that is worth at the
-// operator's prices; and what it would have been without affinity.
+// Package savings measures what session affinity saves: the prompt tokens that came from a
+// provider's prompt cache, in total, by outcome and by auth; their cost at the operator's
+// prices; and an estimate of both without affinity. An auth is what the gateway chooses among:
+// a credential, an account, a replica.
 //
 //	m, err := savings.New(nil)
 //	if err != nil { ... }
@@ -8,27 +9,28 @@
 //	...
 //	fmt.Println(m.Snapshot())
 //
-// It needs what answers say that they have cost. Package affinityhttp reads that; another
-// host hands it to Pick.Done.
+// It needs the usage that answers report. Package affinityhttp reads it from answers; other
+// hosts pass it to Pick.Done.
 //
 // # Without affinity
 //
-// The estimate is of a gateway that sends each request to any of its auths by chance, all
-// of them alike. Such a request finds in the prompt cache what the auth it comes to was
-// sent last of this conversation, if that was within Options.Warm. The auth's last request
-// of the conversation was the one before with a chance of 1/n for n auths, the one before
-// that with (1-1/n)/n, and so on. What the two requests have in common is at most what the
-// earlier one had, and what was read from the cache now, if a cache was to be expected. A prefix that many conversations
-// share, such as a system prompt, is warm in both cases: as much as the conversation's first
-// request found, or, if that was the first of all at its auth and found nothing, the least
+// The estimate assumes a gateway that sends each request to one of n auths at random, with
+// equal probability. The prompt cache of that auth then has what the auth was last sent of
+// this conversation, if that was within Options.Warm. This was the conversation's previous
+// request with a probability of 1/n, the one before that with (1-1/n)/n, and so on.
+//
+// The two requests have at most the prompt of the earlier one in common, and at most what was
+// read from the cache now, if a warm cache was expected. A prefix that many conversations
+// share, such as a system prompt, is cached in both cases. Its length is what the
+// conversation's first request has found in the cache. If that found nothing, it is the least
 // that first requests of the model have found lately.
 //
 // # Caches that are not there
 //
-// An auth can be one name for several processes of a provider, or have caching switched
-// off, or a shorter time to live than thought. Then a session that stays with it finds
-// nothing. Auth.Missed counts that, and Auth.Pauses shows after which pauses a cache was
-// still there.
+// An auth can be one name for several processes of a provider, or have caching switched off,
+// or a cache that lives shorter than expected. Then a session that stays on the auth finds no
+// cache. Auth.Missed counts such requests, and Auth.Pauses shows after which pauses the cache
+// was still there.
 package savings
 
 import (
@@ -46,29 +48,31 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// Options of a Meter. The zero value works.
+// Options configure a Meter. The zero value is ready to use.
 type Options struct {
-	// Prices are those of an auth and a model, nil for no prices. It is called with a lock
-	// held: it must be quick and must not call the Meter. The model is what the client has
-	// asked for.
+	// Prices returns the prices of a model at an auth. With nil no cost is counted. It is
+	// called with a lock held: it must be quick and must not call the Meter. The model is the
+	// one that the client has named.
 	Prices func(auth, model string) Prices
-	// Auths is over how many auths requests would be spread without affinity. 0 is as many
-	// as each pick was given.
+	// Auths is the number of auths that requests would be spread over without affinity. 0 is
+	// the number of candidates of each pick.
 	Auths int
 	// Warm is how long a provider's prompt cache lives after its last use. 0 is 5 minutes.
 	Warm time.Duration
-	// MaxSessions is how many sessions the Meter remembers at a time, with what they were
-	// sent lately. 0 is 10,000. A session beyond them counts as new when it comes again.
+	// MaxSessions is how many sessions the Meter remembers at a time, with their latest
+	// requests. 0 is 10,000. Beyond it the session that was used least recently is forgotten,
+	// and counts as new when it returns.
 	MaxSessions int
 }
 
-// Prices are what a million tokens cost, in any currency.
+// Prices are the prices of a million tokens, in any currency.
 type Prices struct {
-	// Prompt is for those that are neither read from the cache nor written to it.
+	// Prompt is the price of prompt tokens that are neither read from the cache nor written to
+	// it.
 	Prompt, Cached, CacheWritten, Output float64
 }
 
-// Cost is what tokens cost.
+// Cost returns what the tokens of a request cost.
 func (p Prices) Cost(u affinity.Usage) float64 {
 	plain := max(u.Prompt-u.Cached-u.CacheWritten, 0)
 	return (float64(plain)*p.Prompt + float64(u.Cached)*p.Cached + float64(u.CacheWritten)*p.CacheWritten + float64(u.Output)*p.Output) / 1e6
@@ -77,24 +81,23 @@ func (p Prices) Cost(u affinity.Usage) float64 {
 const (
 	defaultWarm     = 5 * time.Minute
 	defaultSessions = 10_000
-	// maxAuths bounds what is told apart. Beyond it the one that was used least recently
-	// is forgotten.
+	// maxAuths bounds the auths. Beyond it the one that was used least recently is forgotten.
 	maxAuths = 1024
 	// maxModels bounds the models, whose names clients choose.
 	maxModels = 256
-	// remembered is how many requests of a session are. With eight auths one in seventy
-	// conversations has not been at an auth for longer.
+	// remembered is how many requests of a session are remembered. With eight auths one in
+	// seventy conversations has not been at an auth for longer.
 	remembered = 32
-	// leastPrompt is how long a prompt must be so that its cache is missed: providers
-	// cache none that is shorter than some thousand tokens.
+	// leastPrompt is how long a prompt must be, so that it counts as missed if it is not
+	// cached: providers cache no prompt that is shorter than some thousand tokens.
 	leastPrompt = 4096
 )
 
-// Meter counts what events say. Any number of goroutines may use it.
+// Meter counts the usage that events report. Any number of goroutines may use it.
 type Meter struct {
 	o Options
 
-	warm atomic.Pointer[map[string]time.Duration] // of auths whose cache was seen to end
+	warm atomic.Pointer[map[string]time.Duration] // of auths whose cache was seen to expire
 
 	mu       sync.Mutex
 	outcomes [affinity.OutcomeWaits + 1]Tokens
@@ -107,7 +110,8 @@ type Meter struct {
 	unknown  uint64
 }
 
-// shared is what the first requests of conversations have found in the cache lately.
+// shared holds how many tokens the first requests of conversations have found in the cache
+// lately.
 type shared struct {
 	found [8]int // a ring
 	n     int
@@ -118,7 +122,7 @@ func (s *shared) add(found int) {
 	s.n++
 }
 
-// least is 0 if there were none.
+// least returns the least of them, 0 if there were none.
 func (s *shared) least() int {
 	if s.n == 0 {
 		return 0
@@ -126,13 +130,13 @@ func (s *shared) least() int {
 	return slices.Min(s.found[:min(s.n, len(s.found))])
 }
 
-// sessionKey is a session, for each model: prompt caches are a model's.
+// sessionKey is a session and a model, because a prompt cache belongs to a model.
 type sessionKey struct {
 	name  sessionid.Key
 	model string
 }
 
-// session is what one was sent lately.
+// session holds the latest requests of a session.
 type session struct {
 	sent   [remembered]sent // a ring
 	n      int              // how many there were
@@ -172,7 +176,8 @@ func New(o *Options) (*Meter, error) {
 	return m, nil
 }
 
-// Observe counts an event, for affinity.Options.OnEvent. Only first reports count.
+// Observe counts an event, for affinity.Options.OnEvent. Only the first report of a pick
+// counts.
 func (m *Meter) Observe(e affinity.Event) {
 	if !e.Reported || e.Again || e.Report.Result != affinity.Served {
 		return
@@ -206,8 +211,8 @@ func (m *Meter) Observe(e affinity.Event) {
 	p := m.o.Prices(d.Auth, e.Model)
 	cost := p.Cost(u)
 	m.cost += cost
-	// What would not have been read from the cache would have been written to it, where
-	// the provider says that it writes.
+	// Tokens that would not have been read from the cache would have been written to it, if
+	// the provider reports writes.
 	lost := float64(u.Cached) - found
 	price := p.Prompt
 	if u.CacheWritten > 0 {
@@ -238,9 +243,9 @@ func (m *Meter) follow(e *affinity.Event, u affinity.Usage, a *Auth) float64 {
 	}
 	found := float64(min(s.shared, u.Cached))
 	if s.n > 0 {
-		common := u.Prompt // with the requests before it, as far as anybody can tell …
+		common := u.Prompt // with the requests before it, at most …
 		if m.measure(s, now, a, d.Auth, u) {
-			common = u.Cached // … or as the cache has shown, for all that come, too
+			common = u.Cached // … or as the cache has shown, also for later requests
 			for j := 1; j <= min(s.n, remembered); j++ {
 				b := s.before(j)
 				b.prompt = min(b.prompt, common)
@@ -260,11 +265,11 @@ func (m *Meter) authsOf(d *affinity.Decision) int {
 	return d.Candidates
 }
 
-// before is the request that was sent so many requests before the one that comes.
+// before returns the request that was sent j requests before the current one.
 func (s *session) before(j int) *sent { return &s.sent[(s.n-j)%remembered] }
 
-// spread is how many tokens would have come from the cache of an auth that chance has
-// chosen. most is what the request can have in common with those before it.
+// spread returns how many tokens would have come from the cache of an auth chosen at random.
+// most is how many the request can have in common with those before it.
 func (s *session) spread(now time.Time, auths int, warm time.Duration, most int) (found float64) {
 	chance, left := 1/float64(auths), 1.0
 	for j := 1; j <= min(s.n, remembered); j++ {
@@ -279,8 +284,8 @@ func (s *session) spread(now time.Time, auths int, warm time.Duration, most int)
 	return found + left*float64(min(s.shared, most))
 }
 
-// measure notes what an auth still had of a session that it has served before. It returns
-// whether that was so lately that the auth must have had it.
+// measure records how much an auth still had in its cache of a session that it has served
+// before. It returns whether it served the session so lately that the cache had to be warm.
 func (m *Meter) measure(s *session, now time.Time, a *Auth, auth string, u affinity.Usage) (expected bool) {
 	warm := m.o.Warm
 	for j := 1; j <= min(s.n, remembered); j++ {
@@ -310,7 +315,7 @@ func (m *Meter) measure(s *session, now time.Time, a *Auth, auth string, u affin
 	return false
 }
 
-// learn notes how long the cache of an auth lives, if its end was seen.
+// learn records how long the cache of an auth lives, if it was seen to expire.
 func (m *Meter) learn(auth string, a *Auth) {
 	most, ok := a.ends()
 	known := *m.warm.Load()
@@ -325,9 +330,10 @@ func (m *Meter) learn(auth string, a *Auth) {
 	m.warm.Store(&now)
 }
 
-// Warm is how long the prompt cache of an auth lives at most, if the meter has seen its
-// end: after longer pauses, 20 requests of sessions or more, most of what was expected was
-// not there. It is at least a second. It is for affinity.Options.WarmOf. No lock is taken.
+// Warm returns how long the prompt cache of an auth lives at most, if the Meter has seen it
+// expire: at least 20 requests came after longer pauses, and most of the tokens that were
+// expected in the cache were not there. It returns at least a second. It is for
+// affinity.Options.WarmOf, and takes no lock.
 func (m *Meter) Warm(auth string) (warm time.Duration, ok bool) {
 	warm, ok = (*m.warm.Load())[auth]
 	return max(warm, time.Second), ok

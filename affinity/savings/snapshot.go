@@ -7,7 +7,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// Tokens are those of some requests.
+// Tokens are the sums over some requests.
 type Tokens struct {
 	Requests                             uint64
 	Prompt, Cached, CacheWritten, Output uint64
@@ -29,7 +29,7 @@ func (t *Tokens) plus(o Tokens) {
 	t.Output += o.Output
 }
 
-// Share is which part of the prompts came from the cache, 0 to 1.
+// Share returns the part of the prompt tokens that came from the cache, 0 to 1.
 func (t Tokens) Share() float64 {
 	if t.Prompt == 0 {
 		return 0
@@ -37,19 +37,19 @@ func (t Tokens) Share() float64 {
 	return float64(t.Cached) / float64(t.Prompt)
 }
 
-// Auth is what is known of one auth.
+// Auth is what a Meter has counted for one auth.
 type Auth struct {
 	Tokens
-	// Expected counts requests of which the auth must have had the beginning in its cache:
-	// it has served the session within Options.Warm, with a prompt of some length. Missed
-	// are those that found nothing.
+	// Expected counts the requests whose beginning had to be in the auth's cache: the auth has
+	// served the session within Options.Warm, with a prompt that is long enough to be cached.
+	// Missed counts those of them that found nothing in the cache.
 	Expected, Missed uint64
-	// Pauses are requests of sessions that the auth has served before, by the pause since
-	// then: the last one that is at most as long as Pauses' limit says, see PauseLimits.
+	// Pauses counts the requests of sessions that the auth has served before, by the time
+	// since then. PauseLimits returns the longest time of each row.
 	Pauses [len(limits) + 1]Pause
 }
 
-// Plus is what is known of two auths together.
+// Plus returns the sums of two auths.
 func (a Auth) Plus(b Auth) Auth {
 	a.Tokens.plus(b.Tokens)
 	a.Expected += b.Expected
@@ -62,20 +62,21 @@ func (a Auth) Plus(b Auth) Auth {
 	return a
 }
 
-// Pause is what was found in the cache after pauses of some length, in tokens.
+// Pause counts requests after pauses of some length, and the tokens that were expected in the
+// cache and found there.
 type Pause struct {
 	Requests         uint64
 	Expected, Cached uint64
 }
 
-// limits are the longest pauses of each row of Auth.Pauses but the last.
+// limits are the longest pauses of each row of Auth.Pauses except the last.
 var limits = [...]time.Duration{
 	10 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute,
 	10 * time.Minute, 30 * time.Minute, time.Hour,
 }
 
-// PauseLimits are the longest pauses of the rows of Auth.Pauses. The last row has the
-// longer ones.
+// PauseLimits returns the longest pauses of the rows of Auth.Pauses. The last row, which has
+// no limit, counts the longer ones.
 func PauseLimits() []time.Duration { return append([]time.Duration(nil), limits[:]...) }
 
 func pauseOf(d time.Duration) int {
@@ -88,15 +89,15 @@ func pauseOf(d time.Duration) int {
 }
 
 const (
-	// leastSeen is how many requests say something of a pause.
+	// leastSeen is how many requests are needed to judge a pause.
 	leastSeen = 20
-	// warmShare is which part of the expected tokens must be there for a cache that is.
+	// warmShare is the part of the expected tokens that must be found for a cache to be warm.
 	warmShare = 0.5
 )
 
-// Warm is how long the auth's prompt cache was seen to live, at least: the longest pause
-// after which most of what was expected was there, as far as 20 requests or more show it.
-// ok is false if nothing is known.
+// Warm returns how long the auth's prompt cache was seen to live, at least: the longest pause
+// after which most of the expected tokens were found. Only pauses with at least 20 requests
+// count. ok is false if nothing is known.
 func (a *Auth) Warm() (warm time.Duration, ok bool) {
 	for i, p := range a.Pauses {
 		switch {
@@ -112,8 +113,9 @@ func (a *Auth) Warm() (warm time.Duration, ok bool) {
 
 func (p *Pause) isCold() bool { return float64(p.Cached) < warmShare*float64(p.Expected) }
 
-// ends is how long the cache lives at most: after longer pauses, as far as 20 requests or
-// more show it, most of what was expected was not there. ok is false if no end was seen.
+// ends returns how long the cache lives at most: after longer pauses most of the expected
+// tokens were not found. Only pauses with at least 20 requests count. ok is false if the cache
+// was not seen to expire.
 func (a *Auth) ends() (most time.Duration, ok bool) {
 	for i, p := range a.Pauses {
 		if p.Requests < leastSeen || !p.isCold() {
@@ -127,23 +129,23 @@ func (a *Auth) ends() (most time.Duration, ok bool) {
 	return 0, false
 }
 
-// Snapshot is what a Meter has counted.
+// Snapshot holds the numbers of a Meter.
 type Snapshot struct {
-	// Outcomes are the tokens by what the pick was.
+	// Outcomes are the tokens by the outcome of the pick.
 	Outcomes [affinity.OutcomeWaits + 1]Tokens
-	// Auths are by their names, at most 1,024.
+	// Auths are the numbers by the name of the auth, for at most 1,024 auths.
 	Auths map[string]Auth
-	// Unknown are served requests whose answer has not said what it has cost.
+	// Unknown counts the served requests whose answer has reported no usage.
 	Unknown uint64
-	// CachedWithout are the tokens that would have come from caches without affinity.
+	// CachedWithout estimates the tokens that would have come from caches without affinity.
 	CachedWithout float64
 	// Warm is Options.Warm.
 	Warm time.Duration
-	// Cost is at Options.Prices, and CostWithout what it would have been without affinity.
+	// Cost is the cost at Options.Prices, and CostWithout estimates it without affinity.
 	Cost, CostWithout float64
 }
 
-// Total are the tokens of all requests.
+// Total returns the tokens of all requests.
 func (s *Snapshot) Total() (t Tokens) {
 	for _, one := range s.Outcomes {
 		t.plus(one)
@@ -151,7 +153,7 @@ func (s *Snapshot) Total() (t Tokens) {
 	return t
 }
 
-// ShareWithout is Tokens.Share as it would have been without affinity.
+// ShareWithout estimates Tokens.Share without affinity.
 func (s *Snapshot) ShareWithout() float64 {
 	if t := s.Total(); t.Prompt > 0 {
 		return s.CachedWithout / float64(t.Prompt)
@@ -159,7 +161,7 @@ func (s *Snapshot) ShareWithout() float64 {
 	return 0
 }
 
-// String says in a line what was saved.
+// String returns one line that says what was saved.
 func (s Snapshot) String() string {
 	t := s.Total()
 	if t.Prompt == 0 {
@@ -173,7 +175,7 @@ func (s Snapshot) String() string {
 	return text
 }
 
-// Snapshot is what was counted so far. It is the caller's.
+// Snapshot returns the numbers so far. The caller may change it.
 func (m *Meter) Snapshot() (s Snapshot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
