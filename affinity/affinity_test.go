@@ -473,6 +473,7 @@ func TestBadConfigurationIsAConstructorError(t *testing.T) {
 		require.Regexp(t, "^affinity: Options."+name, err.Error())
 	}
 	require.ErrorContains(t, second(affinity.Wrap(nil, same, nil)), "no selector")
+	require.ErrorContains(t, second(affinity.Wrap(selector.Func[string](nil), same, nil)), "no selector")
 	require.ErrorContains(t, second(affinity.Wrap(next, nil, nil)), "no function that names")
 	a, err := affinity.New(same, nil)
 	require.NoError(t, err)

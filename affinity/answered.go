@@ -62,7 +62,8 @@ func byContent(id *sessionid.ID) bool {
 // answer or for none. A second answer of one pick belongs to the session of the first.
 //
 // Two conversations that begin with the same words have equal first requests, but their
-// answers differ. With Answered each of them continues in a session of its own, and a first
+// answers differ. With Answered each of them continues in a session of its own, which the
+// balancer places: its second request may go to another auth than its first. And a first
 // request is a new conversation if an equal one was answered already. Without it both share a
 // session until they differ. A history that the client has rewritten is found by its answers,
 // too, even if the client has put a summary that was answered inside a text of its own. A

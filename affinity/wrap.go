@@ -28,7 +28,7 @@ func wrapping[T any](s selector.Selector[T]) *wrapped[T] { return &wrapped[T]{s,
 // Wrap adds session affinity to a balancer: bound sessions stay on their auth, and next
 // chooses for all other requests. name and o are those of [New].
 func Wrap[T any](next selector.Selector[T], name func(T) string, o *Options[T]) (*Selector[T], error) {
-	if next == nil {
+	if isNone(next) {
 		return nil, errNoSelector
 	}
 	a, err := New(name, o)
@@ -41,6 +41,12 @@ func Wrap[T any](next selector.Selector[T], name func(T) string, o *Options[T]) 
 }
 
 var errNoSelector = errors.New("affinity: no selector to wrap")
+
+// isNone reports whether there is no selector, or one that is a nil function.
+func isNone[T any](next selector.Selector[T]) bool {
+	f, isFunc := next.(selector.Func[T])
+	return next == nil || isFunc && f == nil
+}
 
 // Select chooses one of the candidates for the request that [WithRequest] has put into ctx. If
 // ctx has no request, the wrapped selector chooses.
@@ -63,7 +69,7 @@ func (s *Selector[T]) Pick(ctx context.Context, r Request, candidates []T) (p Pi
 // It does not close the old balancer, because requests may still use it. After an error
 // nothing has changed.
 func (s *Selector[T]) Reconfigure(next selector.Selector[T], o *Options[T]) error {
-	if next == nil {
+	if isNone(next) {
 		return errNoSelector
 	}
 	if err := s.Affinity.Reconfigure(o); err != nil {

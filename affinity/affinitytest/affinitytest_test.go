@@ -3,6 +3,7 @@ package affinitytest_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -189,4 +190,20 @@ func ExampleTest() {
 	}
 	fmt.Println(failed, "failed")
 	// Output: 0 failed
+}
+
+func TestAGatewayThatIsNotDescribedIsAnError(t *testing.T) {
+	whole := affinitytest.Gateway{URL: "http://127.0.0.1:1", AuthOf: func(*http.Request) string { return "" }, Back: func(string) {}}
+	for field, edit := range map[string]func(*affinitytest.Gateway){
+		"URL":    func(g *affinitytest.Gateway) { g.URL = "" },
+		"AuthOf": func(g *affinitytest.Gateway) { g.AuthOf = nil },
+		"Back":   func(g *affinitytest.Gateway) { g.Back = nil },
+	} {
+		g := whole
+		edit(&g)
+		_, err := affinitytest.HTTP(t, func(string, []string) (affinitytest.Gateway, error) { return g, nil })([]string{"a"})
+		require.ErrorContains(t, err, "no "+field)
+	}
+	_, err := affinitytest.HTTP(t, func(string, []string) (affinitytest.Gateway, error) { return whole, nil })([]string{"a"})
+	require.NoError(t, err)
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// Gateway describes a running gateway to [HTTP].
+// Gateway describes a running gateway to [HTTP]. All fields are required.
 type Gateway struct {
 	// URL is the address of the gateway, without a path.
 	URL string
@@ -30,7 +30,8 @@ type Gateway struct {
 // starts the gateway with a provider's URL and the auths, and stops it with t.Cleanup. The
 // provider answers chat completions. It answers 429 for an auth that is down, and otherwise
 // with a status that stands for the result to report. The gateway may try another auth by
-// itself.
+// itself. The tenant of a request is its Authorization header: the gateway must make that its
+// affinity.Request.Tenant, as affinityhttp does by itself.
 func HTTP(t testing.TB, start func(provider string, auths []string) (Gateway, error)) func(auths []string) (Host, error) {
 	return func(auths []string) (Host, error) {
 		h := &httpHost{waiting: map[string]chan *arrival{}, down: map[string]bool{}}
@@ -38,6 +39,9 @@ func HTTP(t testing.TB, start func(provider string, auths []string) (Gateway, er
 		t.Cleanup(provider.Close)
 		var err error
 		h.gateway, err = start(provider.URL, auths)
+		if err == nil {
+			err = h.gateway.complete()
+		}
 		h.client.Transport = &http.Transport{MaxIdleConnsPerHost: 64}
 		t.Cleanup(h.client.CloseIdleConnections)
 		// Some picks are never reported. Their requests must not keep the servers open.
@@ -46,6 +50,19 @@ func HTTP(t testing.TB, start func(provider string, auths []string) (Gateway, er
 		t.Cleanup(end)
 		return h, err
 	}
+}
+
+// complete reports which field is missing.
+func (g *Gateway) complete() error {
+	switch {
+	case g.URL == "":
+		return errors.New("affinitytest: the Gateway has no URL")
+	case g.AuthOf == nil:
+		return errors.New("affinitytest: the Gateway has no AuthOf")
+	case g.Back == nil:
+		return errors.New("affinitytest: the Gateway has no Back")
+	}
+	return nil
 }
 
 type httpHost struct {

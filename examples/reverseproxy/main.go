@@ -52,7 +52,11 @@ func serve(ctx context.Context, l net.Listener, upstream *url.URL, keys []string
 		return err
 	}
 	defer transport.Close()
-	proxy := &httputil.ReverseProxy{Rewrite: func(*httputil.ProxyRequest) {}, Transport: transport, ErrorHandler: affinityhttp.WriteError, FlushInterval: -1}
+	failed := func(w http.ResponseWriter, r *http.Request, err error) {
+		log.Print(err)
+		affinityhttp.WriteError(w, r, err)
+	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(*httputil.ProxyRequest) {}, Transport: transport, ErrorHandler: failed, FlushInterval: -1}
 	server := &http.Server{Handler: proxy, ReadHeaderTimeout: 10 * time.Second}
 	drained := make(chan error, 1)
 	context.AfterFunc(ctx, func() { drained <- server.Shutdown(context.Background()) })
