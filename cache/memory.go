@@ -14,6 +14,9 @@ import (
 // be found by a key that the other is just binding, each may begin a session. And a session
 // that is evicted because the store is full may be evicted just after the operation that
 // filled it.
+//
+// The time of a use is exact to a microsecond: a second use within that time does not change
+// it.
 type Memory struct {
 	sessions table
 	notes    table

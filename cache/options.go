@@ -2,6 +2,7 @@ package cache
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -11,7 +12,8 @@ type Options struct {
 	// It must not be negative.
 	TTL time.Duration
 	// MaxSessions is how many sessions the store holds, those without an auth included. It
-	// holds as many notes besides. 0 means DefaultMaxSessions. It must not be negative.
+	// holds as many notes besides. 0 means DefaultMaxSessions. It must not be negative. A store
+	// holds no more than 2^31 - 1, whatever it is.
 	//
 	// A store that holds more evicts. If the tenant that has just bound a session has more
 	// than its share, it loses its own least recently used session. Otherwise the tenant that
@@ -56,5 +58,6 @@ func (o *Options) withDefaults() (Options, error) {
 	if all.MaxSessions == 0 {
 		all.MaxSessions = DefaultMaxSessions
 	}
+	all.MaxSessions = min(all.MaxSessions, math.MaxInt32) // the numbers of records have so much room
 	return all, nil
 }
