@@ -57,10 +57,15 @@ func newMemory(sessions int, ttl time.Duration) (Cache, error) {
 	return memory{m}, err
 }
 
+// Add also says that the auth has served the session, as its first request does.
 func (c memory) Add(k Key, auth string) {
 	keys := cache.Keys{Names: [cache.MaxNames]cache.Key{k.ID}}
-	if _, existed, err := c.m.Bind(context.Background(), cache.Scope{Tenant: k.Tenant, Pool: k.Pool, Model: k.Model}, keys, auth); existed || err != nil {
+	b, existed, err := c.m.Bind(context.Background(), cache.Scope{Tenant: k.Tenant, Pool: k.Pool, Model: k.Model}, keys, auth)
+	if existed || err != nil {
 		panic("a benchmark binds a session that is bound, or uses a closed store")
+	}
+	if _, current, err := c.m.Confirm(context.Background(), b); !current || err != nil {
+		panic("a benchmark confirms a session that is gone")
 	}
 }
 
