@@ -170,11 +170,8 @@ func (a *Affinity[T]) find(ctx context.Context, r *Request, scope *cache.Scope, 
 // fit. In all other cases it records in f what it has learned of that auth.
 func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *where, f *found, candidates []T, p *Pick[T]) bool {
 	b := &p.visitor.binding
-	own := 0
-	for own < len(candidates) && a.name(candidates[own]) != b.Auth {
-		own++
-	}
-	if own == len(candidates) {
+	own := a.own(b.Auth, candidates)
+	if own < 0 {
 		return false
 	}
 	if o.state != nil {

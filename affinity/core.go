@@ -12,20 +12,21 @@ import (
 // core is the part of an Affinity that does not depend on the type of an auth: the store of
 // bindings, and what this process remembers.
 type core struct {
-	store    cache.Store
-	memory   *cache.Memory // the store, if the Affinity has made it
-	policy   atomic.Pointer[policy]
-	closed   atomic.Bool
-	drained  nameSet
-	speeds   speeds
-	absences absences
-	doubts   doubts
-	answers  atomic.Bool // the host calls Answered
-	loads    selector.Loads
-	traffics traffics
-	begun    begun
-	crowds   crowds
-	tickets  tickets
+	store       cache.Store
+	memory      *cache.Memory // the store, if the Affinity has made it
+	policy      atomic.Pointer[policy]
+	closed      atomic.Bool
+	drained     nameSet
+	speeds      speeds
+	absences    absences
+	doubts      doubts
+	answers     atomic.Bool // the host calls Answered
+	loads       selector.Loads
+	traffics    traffics
+	begun       begun
+	crowds      crowds
+	tickets     tickets
+	whereabouts whereabouts
 
 	counts counters
 }
