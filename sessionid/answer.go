@@ -10,38 +10,37 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
 )
 
-// Answer is what one answer of an upstream tells of its conversation. Two
-// conversations that begin with the same words are the same request, but their
-// answers differ, and the next request of each repeats its own. An Answer holds
-// digests only. The zero Answer tells nothing. It does not change, and any number of
-// goroutines may use it.
+// Answer holds digests of one answer of an upstream. Two conversations that begin with
+// the same words send the same first request. But their answers differ, and the next
+// request of each conversation repeats its own answer. The zero Answer is empty. An Answer
+// does not change, and any number of goroutines may use it.
 type Answer struct {
 	reply  content.Reply
-	kept   [2]content.Reply // the same as clients keep it that do not join its texts
+	kept   [2]content.Reply // the reply in the shapes of clients that do not join its texts
 	states []Key
 	owners []Owner
 	whole  bool
 }
 
-// IsZero reports whether the answer tells nothing.
+// IsZero reports whether the Answer is empty.
 func (a Answer) IsZero() bool {
 	return len(a.owners) == 0 && len(a.states) == 0 && a.reply.IsEmpty()
 }
 
-// Owners returns the state that the auth holds since it gave the answer, and that a
-// later request can name: the response, a container, a conversation. The slice is
-// part of the Answer: read it, do not write to it.
+// Owners returns state that the auth has after it gave the answer, and that a later request
+// can name: the response, a container, a conversation. The slice is part of the Answer:
+// read it, do not write to it.
 func (a Answer) Owners() []Owner { return a.owners }
 
-// IsWhole reports whether the answer came to its end. One that broke off may be given
-// again, to the same request.
+// IsWhole reports whether the answer came to its end. If it broke off, the client may
+// send the same request again and get another answer.
 func (a Answer) IsWhole() bool { return a.whole }
 
 // After returns keys that the next request of the conversation has among its
 // Fallbacks, if a is the answer to the request with this ID. Bind them to the request's
-// session. keys are at most 7, the surest first. ids are at most 4 ids that the answer
-// has given, as of tool calls; no other session should have them. There are none unless
-// the ID comes from content: a session with Names needs none.
+// session. keys are at most 7, the surest first. ids are at most 4 keys of ids that the
+// answer has given, such as those of tool calls; no other session should have them. Both
+// are empty unless the ID comes from content: a session with Names needs no such keys.
 func (id *ID) After(a Answer) (keys, ids []Key) {
 	if id.n > 0 || (id.history.End() == Key{}) {
 		return nil, nil
@@ -58,12 +57,12 @@ func (id *ID) After(a Answer) (keys, ids []Key) {
 	return keys[:min(len(keys), mostKeys)], ids
 }
 
-// Passages returns keys of runs of lines that a, the answer to the request with this ID,
-// has said, at most 3. There are none unless the ID comes from content and the last message
-// of the request speaks of a summary. A client that compacts a conversation may put the
-// summary that was answered inside a text of its own; the function [Passages] finds the
-// keys in that text. Bind them to the request's session. A passage that two sessions come
-// with is none. The slice is shared: read it, do not write to it.
+// Passages returns keys of at most 3 runs of lines in a, the answer to the request with
+// this ID. There are none unless the ID comes from content and the last message of the
+// request speaks of a summary. A client that compacts a conversation may put the answered
+// summary inside a text of its own. The function [Passages] finds the keys in that text.
+// Bind them to the request's session. If two sessions have the same passage, it must find
+// neither. The slice is shared: read it, do not write to it.
 func (id *ID) Passages(a Answer) []Key {
 	if id.n > 0 {
 		return nil
@@ -71,12 +70,12 @@ func (id *ID) Passages(a Answer) []Key {
 	return id.history.Passages(a.reply)
 }
 
-// mostKeys is how many keys an answer has.
+// mostKeys is how many keys After returns.
 const mostKeys = 7
 
-// ReadAnswer reads the body of an answer: of the chat, Claude, Responses or Gemini
-// API, as one JSON value or as a stream of server-sent events, also one that broke
-// off. It returns the zero Answer for everything else, such as an error or a
+// ReadAnswer reads the body of an answer of the chat, Claude, Responses or Gemini API.
+// The body is one JSON value, or a stream of server-sent events, which may have broken
+// off. ReadAnswer returns the zero Answer for everything else, such as an error or a
 // compressed body. To read a stream as it passes, use an [AnswerWriter].
 func ReadAnswer(body []byte) Answer {
 	var w AnswerWriter
@@ -84,9 +83,8 @@ func ReadAnswer(body []byte) Answer {
 	return w.Answer()
 }
 
-// StateAnswer returns an Answer of which only one thing is known: state that the auth
-// holds since then. name and id are those of [OwnerKey]. It is the zero Answer if id is
-// no id.
+// StateAnswer returns an Answer that has one thing only: state that the auth now has.
+// name and id are those of [OwnerKey]. It returns the zero Answer if id is no id.
 func StateAnswer(name, id string) (a Answer) {
 	k := OwnerKey(name, id)
 	if k == (Key{}) {
@@ -170,8 +168,7 @@ func (w *AnswerWriter) event(v gjson.Result) {
 	}
 }
 
-// stateItself takes an answer that is state, and an interaction, which says so in its
-// own way.
+// stateItself takes an answer that is itself state, such as an interaction.
 func (w *AnswerWriter) stateItself(v gjson.Result) {
 	if i := v.Get("interaction"); i.IsObject() { // an event of its stream
 		w.interaction(i)
@@ -198,18 +195,18 @@ func (w *AnswerWriter) stateItself(v gjson.Result) {
 	}
 }
 
-// interaction takes what an interaction of Google's says of itself.
+// interaction takes the id of an interaction of Google's.
 func (w *AnswerWriter) interaction(v gjson.Result) {
 	id := v.Get("id").Str
 	w.state(OwnerKey("previous_interaction_id", id))
 	w.own("previous_interaction_id", id)
 }
 
-// claudeMessage takes what a message of Claude's API says of itself.
+// claudeMessage takes the ids of a message of Claude's API.
 func (w *AnswerWriter) claudeMessage(m gjson.Result) {
 	if id := m.Get("id").Str; id != "" {
-		// Only threads name it again (beta message-threads-2026-08-12), and each
-		// message has one. So it is no owner by itself.
+		// Every message has an id, but only threads name it again (beta
+		// message-threads-2026-08-12). So it is no owner by itself.
 		w.state(OwnerKey("thread.previous_message_id", id))
 	}
 	w.container(m.Get("container.id").Str)
@@ -217,7 +214,7 @@ func (w *AnswerWriter) claudeMessage(m gjson.Result) {
 
 func (w *AnswerWriter) container(id string) { w.own("container", id) }
 
-// response takes what a response of the Responses API says of itself.
+// response takes the ids of a response of the Responses API.
 func (w *AnswerWriter) response(r gjson.Result) {
 	if id := r.Get("id").Str; id != "" {
 		w.state(OwnerKey("previous_response_id", id))
@@ -226,7 +223,7 @@ func (w *AnswerWriter) response(r gjson.Result) {
 		}
 	}
 	r.Get("output").ForEach(func(_, item gjson.Result) bool {
-		w.container(item.Get("container_id").Str) // code that the provider has run
+		w.container(item.Get("container_id").Str) // the provider has run code in it
 		return true
 	})
 	if c := r.Get("conversation"); c.IsObject() {
@@ -244,7 +241,7 @@ func (w *AnswerWriter) own(name, id string) {
 	w.owners = append(w.owners, Owner{name, k})
 }
 
-// state takes the key of state that stands for this answer and all before it.
+// state takes the key of state that stands for this answer and all messages before it.
 func (w *AnswerWriter) state(k Key) {
 	if k != (Key{}) && len(w.states) < maxOwners && !slices.Contains(w.states, k) {
 		w.states = append(w.states, k)

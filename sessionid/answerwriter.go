@@ -15,25 +15,25 @@ import (
 // hundred thousand tokens.
 const maxAnswer = 4 << 20
 
-// AnswerWriter reads an answer as it passes. Write to it what is sent to the client,
-// decompressed, for example by an io.TeeReader. The zero AnswerWriter is ready. It
-// holds at most some MiB. Of a longer stream it tells the ids and no words, and of a
+// AnswerWriter reads an answer as it passes. Write to it the bytes that the client gets,
+// decompressed, for example by an io.TeeReader. The zero AnswerWriter is ready to use. It
+// holds at most some MiB. From a longer stream it takes the ids and no words, and from a
 // longer JSON value nothing. Only one goroutine may use it at a time.
 type AnswerWriter struct {
 	line    []byte // the JSON value, or the line of the stream that has not ended
 	kind    answerKind
 	size    int
-	over    bool // more than is held
+	over    bool // the answer is too long to be held
 	whole   bool // the answer has ended
 	skipped bool // the line is too long
 
-	items  []string // messages or items as they are
+	items  []string // messages or items as the answer spells them
 	blocks []answerBlock
 	chat   answerBlock
 	calls  []answerBlock
 	parts  []answerBlock
-	chunks []string // the same as it came: lists of parts
-	joined bool     // that is something else: a text came in pieces, or an empty one
+	chunks []string // the lists of parts as they came
+	joined bool     // chunks and parts differ: a text came in pieces, or an empty one
 	states []Key
 	owners []Owner
 }
@@ -48,7 +48,7 @@ const (
 
 // answerBlock is a block, a part or a call that a stream builds up.
 type answerBlock struct {
-	raw   string // as it is, if it does not grow
+	raw   string // the block as it came, if it does not grow
 	typ   string
 	id    string
 	name  []byte
@@ -94,7 +94,7 @@ func (w *AnswerWriter) hold(p []byte) {
 	w.line = append(w.line, p...)
 }
 
-// endLine takes the line that has ended.
+// endLine reads the line that has just ended.
 func (w *AnswerWriter) endLine() {
 	line := w.line
 	w.line, w.skipped = w.line[:0], false
@@ -110,13 +110,13 @@ func (w *AnswerWriter) endLine() {
 	w.event(gjson.Parse(string(data)))
 }
 
-// IsWhole reports whether a stream has come to its end with what was written so far.
-// It costs nothing. Of an answer that is one JSON value only Answer can tell.
+// IsWhole reports whether the bytes written so far include the end of a stream. It costs
+// nothing. If the answer is one JSON value, use [Answer.IsWhole].
 func (w *AnswerWriter) IsWhole() bool { return w.whole }
 
-// Answer returns what the answer has said. Call it when the answer has ended: it costs
-// as much as the answer is long. A stream that broke off tells what it has shown, and
-// that it is not whole.
+// Answer returns what was read of the answer. Call it when the answer has ended: its
+// cost is proportional to the answer's length. If a stream broke off, the Answer has
+// the part that came, and is not whole.
 func (w *AnswerWriter) Answer() Answer {
 	if w.kind != answerWhole {
 		return w.made()
@@ -152,7 +152,7 @@ func (w *AnswerWriter) grow(n int) bool {
 
 const maxAnswerParts = 1024
 
-// at is block i of a list, which grows for it; nil if that is too many.
+// at returns block i of a list, which grows if necessary, or nil if i is too large.
 func (w *AnswerWriter) at(list *[]answerBlock, i int) *answerBlock {
 	if i < 0 || i >= maxAnswerParts {
 		w.over = true
@@ -187,7 +187,7 @@ func (w *AnswerWriter) block(i int, v gjson.Result) {
 	}
 }
 
-// delta goes on with a block of Claude's API.
+// delta extends a block of Claude's API.
 func (w *AnswerWriter) delta(i int, v gjson.Result) {
 	b := w.at(&w.blocks, i)
 	if b == nil {
@@ -200,7 +200,7 @@ func (w *AnswerWriter) delta(i int, v gjson.Result) {
 	}
 }
 
-// chatDelta goes on with the message of the chat API.
+// chatDelta extends the message of the chat API.
 func (w *AnswerWriter) chatDelta(v gjson.Result) {
 	if more := v.Get("content").Str; w.grow(len(more)) {
 		w.chat.there = true
@@ -228,7 +228,7 @@ func (w *AnswerWriter) chatDelta(v gjson.Result) {
 	})
 }
 
-// geminiContent goes on with the parts of Gemini's API. Some clients keep the pieces of a
+// geminiContent extends the parts of Gemini's API. Some clients keep the pieces of a
 // text as one part. Google's SDKs keep them as they came, in one content, and their chat
 // helper keeps a content for each chunk (captured).
 func (w *AnswerWriter) geminiContent(v gjson.Result) {
@@ -255,7 +255,7 @@ func (w *AnswerWriter) geminiContent(v gjson.Result) {
 	})
 }
 
-// messages are the answer in the shape in which requests repeat it.
+// messages returns the answer in the shape in which requests repeat it.
 func (w *AnswerWriter) messages() []string {
 	out := w.items
 	var list []string
@@ -299,7 +299,8 @@ func (w *AnswerWriter) messages() []string {
 	return out
 }
 
-// kept is how clients keep an answer of Gemini's that do not join its texts.
+// kept returns an answer of Gemini's in the two shapes of clients that do not join its
+// texts.
 func (w *AnswerWriter) kept() (as [2]content.Reply) {
 	var all, each []string
 	for _, parts := range w.chunks {
@@ -313,7 +314,7 @@ func (w *AnswerWriter) kept() (as [2]content.Reply) {
 	return as
 }
 
-// arguments is the JSON of a call's arguments, empty ones for what is no JSON.
+// arguments returns the JSON of a call's arguments, or {} if text is no JSON.
 func arguments(text []byte) string {
 	if !jsontext.Valid(text) {
 		return "{}"
@@ -321,7 +322,7 @@ func arguments(text []byte) string {
 	return string(text)
 }
 
-// quoted is a text as a JSON string.
+// quoted returns a text as a JSON string.
 func quoted(text []byte) string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

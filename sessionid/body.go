@@ -5,8 +5,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
 )
 
-// body holds where those top-level members of a request stand that somebody
-// reads.
+// body holds the positions of the top-level members that an Extractor reads.
 type body struct {
 	text []byte
 	have uint64 // which members are there, a bit for each
@@ -32,10 +31,10 @@ func (b *body) clear() { b.have, b.list = 0, -1 }
 const (
 	// small is the largest body that is checked whole before it is read.
 	small = 8 << 10
-	// Of a larger body the front says only which walk comes first.
+	// Of a larger body, the first frontWindow bytes decide only which walk comes first.
 	frontWindow = 512
-	// tailWindow is how much of a body is walked over from its end, and a
-	// sixteenth of a large body: that is slower than a walk from the front.
+	// tailWindow is how many bytes a walk from the end may take, or a sixteenth of the
+	// body if that is more: such a walk is slower than one from the front.
 	tailWindow = 4 << 10
 )
 
@@ -44,13 +43,13 @@ type ending uint8
 
 const (
 	noObject ending = iota // the text is no object, or its end has too many members
-	allRead                // all members behind the last list were read
+	allRead                // all members after the last list were read
 	tooLong                // the walk gave up before it came to the last list
 )
 
-// tail reads the members behind the last list at the top of a body, from the
-// end. If there is no list these are all members. The last of duplicate members
-// counts, which is the first one met here.
+// tail reads the members after the last top-level list of a body, from the end. If
+// there is no list, these are all members. Of duplicate members the last one counts.
+// It is the first one that this walk meets.
 func (b *body) tail(m *nameTable) ending {
 	b.clear()
 	base := max(0, len(b.text)-max(tailWindow, len(b.text)/16))

@@ -1,12 +1,12 @@
 package sessionid
 
-// The census is all that this package knows of clients: one row for each place
-// in a request that some client uses. Adding a client is adding rows.
+// The census is all that this package knows of clients. It has one row for each place
+// in a request that some client uses. To add a client, add rows.
 
 // row is one place in a request, and what it names.
 type row struct {
 	kind Kind
-	// space is the family of the ids that stand there. Equal ids of one family
+	// space is the family of the ids in this place. Equal ids of one family
 	// name one session. A KindLane, KindParent or KindOwnerHeader row counts only
 	// beside a session whose id is of this family; nil stands for every family.
 	// An owner header also counts in a request without a session. An owner's
@@ -18,7 +18,7 @@ type row struct {
 	terms  *terms  // nil: none
 }
 
-// terms are what holds for few rows.
+// terms are rules that only a few rows have.
 type terms struct {
 	agent      string // the row counts only if the User-Agent begins with this
 	isCacheKey bool   // KindGuarded: a header that counts only if its value is the cache key's id
@@ -47,9 +47,9 @@ var (
 
 // census holds the rows of one kind with the strongest first.
 //
-// The letter behind a client says where the row comes from: C captured from the
-// running client, S the client's source, D a vendor's documentation, T third
-// parties only.
+// The letter after a client gives the row's source: C captured from the running
+// client, S the client's source code, D a vendor's documentation, T third parties
+// only.
 //
 // Places that name less or more than a conversation are left out on purpose:
 //   - turns and requests: x-request-id, traceparent, X-Claude-Code-Prompt-Id,
@@ -119,7 +119,7 @@ var census = []row{
 	// Not in the default order, because a user is not a conversation.
 	{KindUser, spaceUser, "metadata.user_id", "Anthropic API users (D)", asItIs, nil},
 
-	// Subagents, and what they came from.
+	// Subagents, and the subagent or session that each came from.
 	{KindLane, spaceClaude, "X-Claude-Code-Agent-Id", "Claude Code's subagents (S)", asItIs, nil},
 	{KindLane, spaceCodex, "Thread-Id", "Codex: of the main line it is the session's id (C)", asItIs, nil},
 	{KindParent, spaceClaude, "X-Claude-Code-Parent-Agent-Id", "Claude Code's subagents (S)", asItIs, nil},
@@ -130,7 +130,7 @@ var census = []row{
 	// Requests beside a conversation.
 	{KindSide, spaceCodex, "X-Codex-Turn-Metadata", "Codex (C): request_kind is compaction", compactionInJSON, nil},
 
-	// State that exists behind one auth only.
+	// State that only one auth has.
 	{KindOwnerHeader, spaceCodex, "X-Codex-Turn-State", "Codex, inside one turn (S)", asItIs, nil},
 	{KindOwner, nil, "previous_response_id", "OpenAI Responses (D)", asItIs, &terms{history: true}},
 	{KindOwner, nil, "previous_interaction_id", "Google Interactions (D)", asItIs, &terms{history: true}},

@@ -9,8 +9,8 @@
 //
 // # Where an ID comes from
 //
-// These places are asked in this order. The first one that has an id gives the
-// primary key.
+// Extract looks at these places in this order. The first place that has an id gives
+// the primary key.
 //
 //  1. The operator's own places, if [Options] has some.
 //  2. A header that a client sends for its own sessions (Claude Code, Codex …).
@@ -25,67 +25,68 @@
 //  8. The conversation's own content.
 //
 // [Options] change the order and switch parts of it off. They can also add two
-// rules that are off by default: the pattern x-*-session-id, for clients that
-// nobody knows yet, and a plain metadata.user_id, which is a user and not a
+// rules that are off by default: the pattern x-*-session-id, for clients that this
+// package does not know, and a plain metadata.user_id, which is a user and not a
 // session. [Signals] lists all places; the table is in census.go.
 //
 // # How much of the body is read
 //
-// What a body names does not depend on its size, only on its top-level members
-// and their order. Of duplicate members the last counts. Of several ids of
-// [KindNativeBody] the one whose member stands last counts, and it is the only
-// name from the body. So a search may take a short way where the whole body would
-// give the same answer:
-//   - With a client's own header the body is not read.
-//   - The members behind the last list at the top of the body are read from the
-//     end. Behind those lists clients put their own ids. If there is a list at the
-//     very end, as in {"model":…,"messages":[…]}, there are no such members; if
-//     the body has no list at the top, all members are.
-//   - With a generic header only KindNativeBody is asked, and only behind the last
-//     list. An id of that kind before a list does not count then.
-//   - Without a header an id of KindNativeBody behind the last list ends the
-//     search. So does the first of the operator's own places, if it is a path. Own
-//     paths that are not found there cost a walk over the whole body.
-//   - All other ids need a walk over all members at the top, which hashes nothing:
+// The session that a body names depends on its top-level members and their order,
+// not on its size. Of duplicate members, the last one counts. Of several ids of
+// [KindNativeBody], the one whose member stands last counts, and it is the only
+// name from the body. So Extract stops early where the whole body would give the
+// same answer:
+//   - If the header has a client's own id, Extract does not read the body.
+//   - Extract reads the members after the last top-level list from the end of the
+//     body, because clients put their own ids there. If the body ends with a list,
+//     as in {"model":…,"messages":[…]}, there are no such members. If the body has
+//     no top-level list, all members are such members.
+//   - If a generic header has an id, Extract looks for KindNativeBody only, and only
+//     after the last list. An id of that kind before a list does not count then.
+//   - If no header has an id, an id of KindNativeBody after the last list ends the
+//     search. So does the first of the operator's own places, if it is a path. If own
+//     paths are not found there, Extract walks over the whole body.
+//   - For all other ids, Extract walks over all top-level members and hashes nothing:
 //     a stronger id, or a later duplicate, may stand anywhere.
-//   - Content needs a walk over the whole body.
+//   - For content, Extract walks over the whole body and hashes the messages.
 //
 // How much is checked depends on the size. A body of up to 8 KiB must be JSON to
-// its last byte, as encoding/json's Valid judges; otherwise it names nothing. Of a
-// larger body what is walked over must have names, values and commas where JSON
-// has them at the top and in messages, and every string and bracket must close.
-// What is stepped over may be malformed inside. If the members behind the last
-// list were enough, nothing before them is checked but the opening brace. JSON
+// its last byte, as encoding/json's Valid judges; otherwise it names nothing. A
+// larger body is checked only where Extract walks. There, names, values and commas
+// must stand as JSON demands at the top and in messages, and every string and bracket
+// must close. A value that is skipped may be malformed inside. If the members after
+// the last list were enough, only the opening brace is checked before them. JSON
 // inside a string, as in metadata.user_id, must always be valid.
 //
 // # What else an ID says
 //
-// Several ids in one request are [ID.Names]. The first of them, as many as
-// [ID.Leading] says, find the session, and the others are bound beside them. So most
-// requests need the first ones only: [ExtractLeading].
+// [ID.Names] are the ids that one request carries. The first [ID.Leading] of them find
+// the session. The others are bound beside them. Most requests need the leading names
+// only: [ExtractLeading].
 //
-// [ID.Lane] is the subagent that sent the request, and [ID.Parent] is what that
-// subagent came from. Claude Code, Codex and OpenCode tell. By default a subagent
-// is part of its session. With Options.LanesApart it is a session of its own. Of a
-// fork of Codex, Parent is the session that it was forked from. [ID.Side] says that
-// Codex compacts its conversation with this request.
+// [ID.Lane] is the subagent that sent the request, and [ID.Parent] is the subagent or
+// the session that it came from. Claude Code, Codex and OpenCode send such ids. By
+// default a subagent is part of its session. With Options.LanesApart it is a session of
+// its own. For a fork of Codex, Parent is the session that it was forked from. [ID.Side]
+// says that Codex compacts its conversation with this request.
 //
+// An auth is what the gateway chooses among: a credential, an account, a replica.
 // [ID.Owners] is state that only one auth has: an earlier response, a container,
 // a cached content. It never names the session. Some of this state stands for
-// messages that are not in the request, such as previous_response_id. Then it is
-// part of the content's identity: "yes, go on" behind two responses is two
-// conversations. Some requests name a conversation in their path only:
+// messages that are not in the request, such as previous_response_id. Such state is
+// part of the content's identity: "yes, go on" after two different responses is two
+// conversations. If a request names a conversation in its path only, use
 // [ID.WithPath].
 //
 // # Identity from content
 //
-// Many clients send no session at all. For them the conversation is the
-// identity. A running hash is extended after each message by what the message
-// says: role, text, tool calls with their ids, names and arguments, tool
-// results, images and files. The hash leaves out what a client may change from
-// turn to turn: cache_control, signatures, thinking, message ids, the shape of a
-// text, and the reminder of the date that Qwen Code moves from message to message.
-// It leaves out system and developer messages wherever they stand.
+// Many clients send no session id at all. For them the conversation is the
+// identity. A running hash takes in each message by its content: role, text, tool
+// calls with their ids, names and arguments, tool results, images and files. The
+// hash leaves out what a client may change from turn to turn: cache_control,
+// signatures, thinking, message ids, the shape of a text, and the reminder of the
+// date that Qwen Code moves from message to message. It leaves out system and
+// developer messages wherever they stand.
 //
 // The hash after a message is a boundary. The boundary after the last message is
 // the request's [ID.End] and its primary key. The boundaries before that are its
@@ -93,28 +94,28 @@
 // messages, so one of its boundaries is this request's end.
 //
 // So bind ends, and look up ends and fallbacks. Two conversations that share an
-// opening do not meet, because no request ended inside the opening.
+// opening do not share a session, because no request ended inside the opening.
 //
-// A history can lose its head to a compaction or a rolling window, or it can be
-// edited far back. Then it shares no boundary with what it was. It shares two other
-// things:
+// A history can lose its first messages to a compaction or a rolling window, or the
+// client can edit it far back. Then none of its boundaries is known any more. Two
+// other kinds of keys find its session:
 //   - Tails. A tail is the hash of the last three to eight messages, whatever stood
 //     before them. Bind [ID.Tail] beside the end.
 //   - Marks. A mark is a message that no other conversation should have: it has an id
 //     that a machine has made, such as a tool call's, or it is long enough, alone or
-//     with the one before it. Bind [ID.Marks], but not those of an opening
-//     ([ID.MarksFrom]). A mark that two sessions come with is none. Where that happens
-//     to ids, leave them out: [ID.WithoutIDMarks]. The words of one message alone find
-//     a session only for a short history, or one that begins with a summary or in the
-//     middle.
+//     with the message before it. Bind [ID.Marks], but not those of an opening
+//     ([ID.MarksFrom]). If two sessions have the same mark, it must find neither. If
+//     that happens to ids, leave them out: [ID.WithoutIDMarks]. The words of one
+//     message alone find a session only if the history is short, begins with a
+//     summary, or begins in the middle.
 //
-// All of that stands in [ID.Fallbacks], the surest first.
+// [ID.Fallbacks] are all these keys, the surest first.
 //
 // This was measured on 2,254 follow-ups of 200 real conversations, whose histories a
-// client cuts. In the data one id stands in up to 28 conversations; where the calls have
-// ids of their own, as providers make them, the figures are those of the second column.
-// In the third one the answers are handed back as well. On this data none found the
-// session of a conversation that had not begun with the same words.
+// client cuts. In the data, one id stands in up to 28 conversations. The second column
+// is for calls with ids of their own, as providers make them. For the third column the
+// gateway hands the answers back as well. On this data, no follow-up found the session
+// of a conversation that had not begun with the same words.
 // (go test ./examples/internal/field -run LostTheirHead -v)
 //
 //	of the follow-ups that were cut,     show nothing   find their session
@@ -128,45 +129,45 @@
 //	a summary that was asked for, inside 100 %                                100 %
 //	another text, and the new question
 //
-// Only the messages tell conversations apart, and no system prompt: requests that all
-// say "Begin." behind different system prompts are one session, unless their answers
+// System prompts do not tell conversations apart; only messages do. Requests that all
+// say "Begin." after different system prompts are one session, unless their answers
 // are known.
 //
 // # Answers
 //
-// Two conversations that begin with the same words are the same request. Their
-// answers are not. [ReadAnswer] reads an answer, and an [AnswerWriter] reads one as it
+// Two conversations that begin with the same words send the same first request. Their
+// answers differ. [ReadAnswer] reads an answer, and an [AnswerWriter] reads one as it
 // passes. [ID.After] gives the keys by which the next request will show that answer.
 // Bind them to the request's session. Blanks around a text do not count, because
-// clients cut them off. Then a conversation is known by what it was
-// answered, whoever began with the same words at the same moment.
+// clients cut them off. Then the answer identifies a conversation, even if another
+// one began with the same words at the same moment.
 //
-// Without answers both share their keys until they part. Both may stay on one auth
-// after that.
+// Without answers, both conversations share their keys until their messages differ.
+// Both may stay on one auth after that.
 //
-// Some clients that compact a conversation ask the model for a summary and put it inside a
-// text of their own. No message is equal to the answer then. The answer to a request that
-// speaks of a summary leaves keys of at most 3 passages, [ID.Passages]. A passage is a run
-// of at most 32 whole lines with 160 letters and digits or more; blank lines, and blanks
-// and tags at the ends of a line, do not count. What the model has written between tags of
-// a draft, such as <analysis>, is left out. So it does not matter what the client puts
-// before and behind the summary, nor that it cuts parts of it off. A request that begins
-// with a summary and is not known otherwise is searched for them: the function [Passages].
+// To compact a conversation, some clients ask the model for a summary and put it inside
+// a text of their own. Then no message is equal to the answer. [ID.Passages] gives at
+// most 3 keys of passages in the answer to a request that speaks of a summary. A passage
+// is a run of at most 32 whole lines with 160 letters and digits or more; blank lines,
+// and blanks and tags at the ends of a line, do not count. Text that the model has written
+// between tags of a draft, such as <analysis>, is left out. So the client may put text
+// before and after the summary, and may cut parts of it off. If a request begins with a
+// summary and no other key finds its session, the function [Passages] finds the keys in it.
 //
-//   - Recognised are texts among the first 9 messages that begin as those of Copilot CLI,
-//     Claude Code, Codex and LangChain do, or with words such as "Summary of the
-//     conversation", and the text before Qwen Code's and Gemini CLI's "Got it. Thanks for
-//     the additional context!".
+//   - Recognised are texts among the first 9 messages that begin as the summaries of
+//     Copilot CLI, Claude Code, Codex and LangChain do, or with words such as "Summary of
+//     the conversation", and the text before Qwen Code's and Gemini CLI's "Got it. Thanks
+//     for the additional context!".
 //   - Not recognised are shorter summaries, texts of more than a MiB, summaries whose lines
 //     the client breaks anew, answers with tool calls, and answers to requests that do not
 //     speak of a summary or a snapshot in the first 512 bytes of their last message. A
 //     summary may be missed if it is less than a hundredth of the lines of its text.
-//   - A passage that two sessions come with leads to neither. So a long prompt that many
-//     summaries repeat joins no sessions. An answer inside any other text finds nothing.
+//   - If two sessions have the same passage, it must find neither. So a long prompt that
+//     many summaries repeat joins no sessions. An answer inside any other text finds nothing.
 //
-// Of 62 captured sessions, two of each client beginning alike, all are exact with the
-// answers, in each of 40 random orders, if the ids are there that clients send. (go test
-// ./examples/internal/field -run BothCaptures -v)
+// This was measured on 62 captured sessions, of which two of each client begin alike, in
+// 40 random orders. With the ids that clients send and with the answers, all 62 go on in
+// a session of their own. (go test ./examples/internal/field -run BothCaptures -v)
 //
 // # What is recognised
 //
@@ -240,16 +241,16 @@
 //	Kilo 7.7.7                                         generic header    yes    yes
 //	Continue 1.5.47                                    content           yes    –
 //
-// stays means that all requests of a session were at one auth, also after it was
-// resumed, and that the sessions were not all at the same one. Subagents were at their
-// session's auth (yes), or were sessions of their own which stayed (own), because nothing
-// in their requests said whose they were. – is a client that has none, or whose
-// subagents could not be started by the script. Requests for a title are left out:
-// OpenCode sends them to another model.
+// "stays" means that all requests of a session were sent to one auth, also after the
+// session was resumed, and that not all sessions were at the same auth. "yes" means that
+// the subagents were at their session's auth. "own" means that they were sessions of
+// their own, which stayed, because their requests did not name their session. "–" means
+// that the client has no subagents, or that the script could not start them. Requests for
+// a title are left out: OpenCode sends them to another model.
 //
 // A prompt_cache_key counts if a machine has made it. Words ("support-bot") are an
-// application's name for many conversations, and so are digests of 40 hex digits or
-// more and an id behind a word such as user, tenant or prompt. Shorter digests of a
+// application's name for many conversations. So are digests of 40 hex digits or
+// more, and an id after a word such as user, tenant or prompt. A shorter digest of a
 // prompt cannot be told from a conversation's id.
 //
 // # Hostile input
@@ -262,22 +263,21 @@
 // it contains a control character. Such a value is neither cut nor repaired.
 //
 // A body that does not end with a closing brace, is not one JSON object, or has
-// more than a thousand members at its top, names nothing. Its header still counts.
-// (A thousand members are not counted where those behind the last list were
-// enough.)
+// more than a thousand top-level members, names nothing. The header still counts.
+// (The members are not counted if those after the last list were enough.)
 //
 // Work is linear in the body, the depth of the recursion is bounded, and no memory
 // in proportion to the body is used. A body of a million tiny parts costs at most
 // ten times what a normal body of its size does (go test ./sessionid -bench
-// Hostile). A search for worse ones finds small bodies of 40 KB, some 200 µs of
-// work, at ten to twenty-five times, by the run (go test ./sessionid -run '^$' -bench
-// TheSlowestBody -slowest 1m).
+// Hostile). A search for worse bodies finds small ones of 40 KB, some 200 µs of work.
+// They cost ten to twenty-five times as much; the factor differs from run to run (go
+// test ./sessionid -run '^$' -bench TheSlowestBody -slowest 1m).
 // [Passages] keeps at most one text at a time, of at most a MiB, and 16,384 of its lines.
 // Beyond 8,192 messages, 1,024 parts of a message, and 256 members of an object,
-// the rest counts as it is spelled. So does what is more work to take apart than
-// its bytes are worth: thousands of messages that have hardly a word each.
+// the rest is hashed as it is spelled. So are messages that cost much more work than
+// their bytes allow, such as thousands of messages that have hardly a word each.
 //
-// The digests are not keyed. Whoever can choose ids can choose two that collide,
-// and then shares a session with himself. Keep tenants apart by a part of the key
+// The digests are not keyed. A client that can choose ids can choose two that collide,
+// and then two of its own sessions become one. Keep tenants apart by a part of the key
 // that is compared, as package affinity does, and not by these digests.
 package sessionid

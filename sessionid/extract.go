@@ -6,7 +6,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid/internal/content"
 )
 
-// standard is what Extract uses.
+// standard is the Extractor of Extract.
 var standard = func() *Extractor {
 	e, err := NewExtractor(nil)
 	if err != nil {
@@ -20,24 +20,24 @@ var standard = func() *Extractor {
 // [Options].
 func Extract(header http.Header, body []byte) ID { return standard.Extract(header, body) }
 
-// ExtractLeading is [Extract] without the names that do not lead. It is
-// [Extractor.ExtractLeading] with the zero [Options].
+// ExtractLeading is [Extract] without the Names after the leading ones ([ID.Leading]). It
+// is [Extractor.ExtractLeading] with the zero [Options].
 func ExtractLeading(header http.Header, body []byte) ID { return standard.ExtractLeading(header, body) }
 
-// Conversation names the session that the body of a request belongs to by its content
-// alone, whatever ids are in it. It returns the zero ID if no message says anything,
-// and for a body that is not one JSON object. It costs one walk over the body that
-// hashes, and one allocation.
+// Conversation names the session that a body belongs to by its content alone, and ignores
+// all ids in the body. It returns the zero ID if no message says anything, and for a body
+// that is not one JSON object. It costs one walk over the body that hashes, and one
+// allocation.
 func Conversation(body []byte) ID { return byContentAlone.Extract(nil, body) }
 
-// Passages returns keys of what stands in place of earlier messages in a body: if a
-// summary in it is the answer to an earlier request of the conversation, [ID.Passages] of
-// that answer has some of these. There are at most 128, in no order that matters. Ask for them where
-// [ID.Past] is PastSummary and nothing else finds the session. It costs one walk over the
-// body, and memory in proportion to the summary, of at most some MiB.
+// Passages returns keys of the summaries in a body, at most 128, in no particular order. If
+// such a summary is the answer to an earlier request of the conversation, [ID.Passages] of
+// that answer has some of these keys. Call it if [ID.Past] is PastSummary and no other key
+// finds the session. It costs one walk over the body, and memory in proportion to the
+// summary, of at most some MiB.
 func Passages(body []byte) []Key { return content.PassagesIn(body) }
 
-// byContentAlone is what Conversation uses.
+// byContentAlone is the Extractor of Conversation.
 var byContentAlone = func() *Extractor {
 	e, err := NewExtractor(&Options{Order: []Kind{KindContent}})
 	if err != nil {
@@ -54,7 +54,7 @@ var byContentAlone = func() *Extractor {
 // goroutines.
 //
 // What it costs, with the zero Options:
-//   - An id in the header, or a client's own id behind the last list of the body,
+//   - An id in the header, or a client's own id after the last list of the body,
 //     costs the same for every size of body, and no allocation.
 //   - Another id in the body costs one walk over the body that hashes nothing.
 //   - Content costs one walk that hashes, and one allocation.
@@ -83,16 +83,16 @@ func (e *Extractor) extract(id *ID, header http.Header, body []byte) {
 	}
 }
 
-// ExtractLeading returns the ID that [Extractor.Extract] returns, but of its Names
-// only the leading ones, see [ID.Leading]. All else is the same.
+// ExtractLeading returns the ID that [Extractor.Extract] returns, but its Names are only
+// the leading ones, see [ID.Leading]. All else is the same.
 //
-// A host that keeps sessions looks a session up by it, and asks Extract for the other
-// names when it finds none, because it binds them all. Where a well-known client names
-// the session in its own header, ExtractLeading looks for that header and for those
-// beside it, and not for other clients' names. That costs less than half of what Extract
-// costs. Beside many headers it looks for a client's own id at the end of the body before
-// it looks for generic headers. Elsewhere, and where the Options ask something before
-// [KindNativeHeader], it costs as much as Extract.
+// Look a session up by the ID of ExtractLeading. If there is no such session, call Extract
+// to bind all its names. If a well-known client names the session in its own header,
+// ExtractLeading looks for that header and for those beside it, and not for other clients'
+// names. Then it costs less than half of what Extract costs. If there are many headers, it
+// looks for a client's own id at the end of the body before it looks for generic headers.
+// Otherwise, and if Options.Order has a kind before [KindNativeHeader], it costs as much as
+// Extract.
 func (e *Extractor) ExtractLeading(header http.Header, body []byte) (id ID) {
 	switch {
 	case !e.asksNativeFirst():
@@ -112,8 +112,8 @@ func (e *Extractor) ExtractLeading(header http.Header, body []byte) (id ID) {
 }
 
 // behindNative does what extract does for a header with many names and no native one.
-// A client's own id at the end of the body is stronger than all other names. So it is
-// looked for before they are.
+// A client's own id at the end of the body is stronger than all other names, so it is
+// looked for first.
 func (e *Extractor) behindNative(id *ID, header http.Header, body []byte) {
 	s := search{e: e, header: header}
 	read := e.firstBody == 1 && e.stages[1].kind == KindNativeBody && len(body) > 0
@@ -136,16 +136,16 @@ func (e *Extractor) behindNative(id *ID, header http.Header, body []byte) {
 	e.besidesID(id, header)
 }
 
-// asksNativeFirst reports whether a client's own header answers without a look at
-// anything else.
+// asksNativeFirst reports whether a client's own header is enough, so that nothing else
+// must be read.
 func (e *Extractor) asksNativeFirst() bool {
 	return len(e.stages) > 0 && e.stages[0].kind == KindNativeHeader && !e.ownersEverywhere
 }
 
-// asked is how many of the native headers are asked for by their names: those of
-// Claude Code and of Codex, which send most requests. Each one more would cost every
-// other request a look-up. Beside many names that costs less than a walk, and all are
-// asked for.
+// asked is how many of the native headers are looked up by their names: those of
+// Claude Code and of Codex, which send most requests. Each further one would cost every
+// other request a look-up. In a header with many names, look-ups cost less than a walk,
+// and all native headers are looked up.
 const asked = 2
 
 // askNative takes the id of one of the strongest native headers.
@@ -173,8 +173,8 @@ func (e *Extractor) askNative(id *ID, header http.Header) bool {
 	return false
 }
 
-// besidesID takes what the header says beside the session: its subagent, and the
-// state of auths.
+// besidesID takes what the header names beside the session: the subagent, and state that
+// only one auth has.
 func (e *Extractor) besidesID(id *ID, header http.Header) {
 	owners := e.ownerHeaders
 	if id.slot != nil {

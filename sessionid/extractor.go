@@ -16,7 +16,7 @@ type Extractor struct {
 	headers   nameTable
 	members   nameTable
 
-	inside [maxMembers][]string // of each member: names that are asked for inside it
+	inside [maxMembers][]string // of each member: names that are read inside it
 
 	named uint64 // members that may hold an id, a bit for each
 
@@ -56,7 +56,7 @@ func (st *stage) add(s slot) {
 // it needs of o.
 func NewExtractor(o *Options) (*Extractor, error) { return newExtractor(census, o) }
 
-// newExtractor makes an Extractor that knows the rows.
+// newExtractor makes an Extractor from the rows.
 func newExtractor(rows []row, o *Options) (*Extractor, error) {
 	if o == nil {
 		o = &Options{}
@@ -86,7 +86,7 @@ func newExtractor(rows []row, o *Options) (*Extractor, error) {
 	return e, nil
 }
 
-// check looks at the fields that hold no places, and takes Deny.
+// check checks the fields that hold no places, and takes Deny.
 func (e *Extractor) check(rows []row, o *Options) error {
 	switch {
 	case e.maxID < 0 || e.maxID > longestMaxID:
@@ -162,7 +162,7 @@ func (o *Options) off(r *row) bool {
 	return slices.ContainsFunc(o.Without, func(name string) bool { return strings.EqualFold(r.name, name) })
 }
 
-// addOwn adds the operator's own places, in their order. Neighbours that are all
+// addOwn adds the operator's own places, in their order. Successive places that are all
 // in the header or all in the body share a stage.
 func (e *Extractor) addOwn(own []Place) error {
 	for i, p := range own {
@@ -216,7 +216,7 @@ func (e *Extractor) addCensus(kind Kind, rows []row, o *Options) error {
 	return nil
 }
 
-// addOwners adds the places of state that one auth holds.
+// addOwners adds the places of state that only one auth has.
 func (e *Extractor) addOwners(rows []row, o *Options) error {
 	for _, r := range rows {
 		if r.kind != KindOwner && r.kind != KindOwnerHeader || o.off(&r) {

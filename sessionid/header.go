@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// fromHeader takes the ids of the first stage that the header answers, and
+// fromHeader takes the ids of the first stage that has an id in the header, and
 // returns the index of that stage.
 func (e *Extractor) fromHeader(id *ID, header http.Header) (at int) {
 	var found found
@@ -14,12 +14,12 @@ func (e *Extractor) fromHeader(id *ID, header http.Header) (at int) {
 	return e.fromFound(id, &found)
 }
 
-// fromFound does the work of fromHeader. Beside them it takes the ids of the header's
-// weaker stages, because one request has one session.
+// fromFound does the work of fromHeader on headers that were found. It also takes the
+// ids of the header's weaker stages, because one request has one session.
 func (e *Extractor) fromFound(id *ID, found *found) (at int) { return e.fromFoundIn(id, found, 0) }
 
-// fromFoundIn is fromFound for the stages from the index from on. Those before it have
-// nothing.
+// fromFoundIn is fromFound for the stages from the index from on. The stages before it
+// have no id.
 func (e *Extractor) fromFoundIn(id *ID, found *found, from int) (at int) {
 	for at = from; at < len(e.stages); at++ {
 		st := &e.stages[at]
@@ -43,7 +43,7 @@ func (e *Extractor) fromFoundIn(id *ID, found *found, from int) (at int) {
 	return len(e.stages)
 }
 
-// besides takes the ids of the stages behind the one that has answered.
+// besides takes the ids of the stages after the one that has given the primary key.
 func (e *Extractor) besides(id *ID, stages []stage, found *found) {
 	for i := range stages {
 		if st := &stages[i]; st.kind.inHeader() && st.names&found.have != 0 {
@@ -53,15 +53,15 @@ func (e *Extractor) besides(id *ID, stages []stage, found *found) {
 }
 
 const (
-	// manyHeaders is from how many headers on it is cheaper to ask for each name
-	// than to walk over the header. A step of the walk costs as much as two look-ups.
+	// manyHeaders is the largest header that is walked over. For a larger one it is
+	// cheaper to look up each name: a step of the walk costs as much as two look-ups.
 	manyHeaders = 12
-	// maxFound is for how many headers there is room in found.
+	// maxFound is how many headers found can hold.
 	maxFound = 8
 )
 
-// found holds the headers that somebody reads. One walk over the header costs
-// less than asking for each of their names.
+// found holds the headers that an Extractor reads. One walk over the header costs
+// less than a look-up of each of their names.
 type found struct {
 	header http.Header
 	have   uint64 // a bit for each name that is there, or for all names

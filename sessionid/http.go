@@ -14,33 +14,31 @@ import (
 
 // HTTPOptions of FromRequest and Middleware. nil means the zero value.
 type HTTPOptions struct {
-	// MaxBody is how many bytes of a body are held in memory. It holds for the
-	// body as sent and, separately, for the decompressed body. A larger body is
-	// known by its headers alone; the handler still gets all of it as it
-	// streams. The default, 0 or less, is [DefaultMaxBody].
+	// MaxBody is how many bytes of a body are held in memory. The limit applies to
+	// the body as sent and, separately, to the decompressed body. A larger body
+	// names nothing; the handler still gets all of it as it streams. The default,
+	// 0 or less, is [DefaultMaxBody].
 	MaxBody int64
-	// Decompress looks into bodies with Content-Encoding gzip or deflate. The
-	// handler gets the body as it was sent. The default is to look at the
-	// headers of such requests only.
+	// Decompress reads bodies with Content-Encoding gzip or deflate too. The
+	// handler gets the body as it was sent. By default such a body names nothing.
 	Decompress bool
 	// Zstd opens bodies with Content-Encoding zstd, if Decompress is set. Codex
 	// sends such bodies to ChatGPT. This module has no decoder of its own. The
-	// default, nil, leaves such bodies alone.
+	// default, nil, does not read such bodies.
 	Zstd func(io.Reader) (io.ReadCloser, error)
 	// Extractor finds the session. The default, nil, is the one of [Extract].
 	Extractor *Extractor
 }
 
 // FromRequest names the session of a request, by its header, its body and its path
-// ([ID.WithPath]). It reads the body once, up to
-// the limit, and puts it back: r.Body yields the same bytes, and then the same
-// error if reading failed. It does not read the body if the header names the
-// session by a signal that nothing in the body outranks. nil options mean the
-// zero value.
+// ([ID.WithPath]). It reads the body once, up to the limit, and puts it back: r.Body
+// yields the same bytes, and then the same error if reading failed. It does not read the
+// body if the header names the session by a signal that is stronger than all signals in
+// the body. nil options mean the zero value.
 //
-// FromRequest changes nothing but r.Body, and nobody else may read r.Body while
-// it runs. It never fails: a body that cannot be read or decompressed has only
-// its headers.
+// FromRequest changes nothing but r.Body. No other goroutine may read r.Body while it
+// runs. It never fails: if the body cannot be read or decompressed, only the header and
+// the path count.
 func FromRequest(r *http.Request, o *HTTPOptions) ID {
 	if o == nil {
 		o = &HTTPOptions{}
@@ -61,15 +59,14 @@ func FromRequest(r *http.Request, o *HTTPOptions) ID {
 	return id.WithPath(r.URL.Path)
 }
 
-// body reads the body and puts it back. It returns nil if the body is not to be
-// looked into.
+// body reads the body and puts it back. It returns nil if the body does not count.
 func (o *HTTPOptions) body(r *http.Request) []byte {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
 	limit := o.limit()
 	if r.ContentLength > limit {
-		return nil // not even touched
+		return nil // the body is not read at all
 	}
 	var buf bytes.Buffer
 	if r.ContentLength > 0 {
@@ -84,10 +81,10 @@ func (o *HTTPOptions) body(r *http.Request) []byte {
 	return o.Plain(r.Header, sent)
 }
 
-// Plain returns the body that was sent with a header, decompressed if Decompress says
-// so: what Extract is to be given by a host that has read the body by itself. It is
-// nil if the body cannot be looked into, or if it is larger than MaxBody. A body that
-// was not compressed is returned as it is. nil options mean the zero value.
+// Plain returns the body for Extract, if a host has read the body itself. sent is the body
+// as it came with the header h. Plain decompresses it if Decompress is set, and returns it
+// as it is if it was not compressed. It returns nil if the body is larger than MaxBody,
+// or is compressed and cannot or may not be decompressed. nil options mean the zero value.
 func (o *HTTPOptions) Plain(h http.Header, sent []byte) []byte {
 	if o == nil {
 		o = &HTTPOptions{}
@@ -127,8 +124,8 @@ func (o *HTTPOptions) limit() int64 {
 	return o.MaxBody
 }
 
-// Decoder returns what opens a Content-Encoding: gzip, deflate, or zstd if there is Zstd.
-// It is nil if nothing does. Decompress does not matter.
+// Decoder returns a function that opens a Content-Encoding: gzip, deflate, or zstd if Zstd
+// is set. For other encodings it returns nil. It does not depend on Decompress.
 func (o *HTTPOptions) Decoder(encoding string) func(io.Reader) (io.ReadCloser, error) {
 	switch strings.ToLower(strings.TrimSpace(encoding)) {
 	case "gzip", "x-gzip":
@@ -154,8 +151,8 @@ type replayed struct {
 	io.Closer
 }
 
-// after reads what comes behind the part that was read: the error that ended the
-// reading, or the rest.
+// after returns a reader for what follows the part that was read: the error that ended
+// the reading, or the rest.
 func after(err error, rest io.Reader) io.Reader {
 	if err != nil {
 		return failing{err}
@@ -170,8 +167,8 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 type contextKey struct{}
 
 // Middleware finds the session of each request and puts the ID into the request's
-// context, where [FromContext] finds it. The handler reads the same body as
-// without it. nil options mean the zero value.
+// context, where [FromContext] finds it. The handler reads the same body as without the
+// Middleware. nil options mean the zero value.
 func Middleware(o *HTTPOptions) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -7,7 +7,7 @@ import (
 )
 
 // placeholders are values, in lower case, that clients and templates send when
-// they have no session. Taken for ids they would put everybody on one auth.
+// they have no session. If they were ids, all these clients would share one session.
 var placeholders = map[string]bool{
 	"null": true, "nil": true, "none": true, "undefined": true, "nan": true, "empty": true,
 	"default": true, "unknown": true, "anonymous": true, "n/a": true, "new": true,
@@ -19,7 +19,7 @@ var placeholders = map[string]bool{
 }
 
 // clean returns the id without the blanks around it, or false if the value is no
-// id. Every id from every place passes it.
+// id. Every id from every place is checked by it.
 func clean(v string, limit int) (string, bool) {
 	if v != "" && (isBlank(v[0]) || isBlank(v[len(v)-1])) {
 		v = strings.Trim(v, " \t")
@@ -65,20 +65,20 @@ const (
 	highs = 0x8080808080808080
 )
 
-// isByte sets the high bit of each byte of w that is c. Bytes above such a byte
-// may have theirs set too.
+// isByte sets the high bit of each byte of w that is c. It may also set the high bit
+// of bytes above such a byte.
 func isByte(w uint64, c byte) uint64 {
 	w ^= ones * uint64(c)
 	return (w - ones) &^ w
 }
 
-// isControl reports whether no id may contain r. U+FFFD stands for what could not
-// be decoded, such as half of a surrogate pair, so two ids that have it may have
-// been different.
+// isControl reports whether no id may contain r. U+FFFD stands for bytes that could not
+// be decoded, such as half of a surrogate pair. So two ids that contain it may have been
+// different before.
 func isControl(r rune) bool { return r < 0x20 || r == 0x7f || r == utf8.RuneError }
 
 // isBlankUUID reports whether v has the shape of a uuid, and all its digits are the
-// same one: zeros, as many libraries write for none, or f or x.
+// same: zeros, which many libraries write for no uuid, or f or x.
 func isBlankUUID(v string) bool {
 	for i := 0; i < len(v); i++ {
 		switch i {
@@ -95,7 +95,7 @@ func isBlankUUID(v string) bool {
 	return true
 }
 
-// isTemplate reports whether v is a variable that nobody filled in: {{x}}, ${x},
+// isTemplate reports whether v is a variable without its value: {{x}}, ${x},
 // $(x), $X, {x}, <x> or %x%.
 func isTemplate(v string) bool {
 	if len(v) < 3 {

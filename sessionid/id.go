@@ -11,7 +11,7 @@ import (
 // An ID does not change, keeps nothing of the request alive, and may be copied
 // and used by any number of goroutines.
 type ID struct {
-	slot    *slot         // what gave the primary key
+	slot    *slot         // the place that gave the primary key
 	n       uint8         // how many names there are
 	lead    uint8         // how many of them are of the strongest kind
 	names   [maxNames]Key // the strongest first
@@ -30,7 +30,7 @@ func (id *ID) IsZero() bool { return id.slot == nil }
 // Primary returns the strongest name of the session, the zero Key for the zero
 // ID. An explicit signal gives the same primary key in every request of the
 // session. Content gives the end of this request, which is new with every turn;
-// such a session is found by [ID.Fallbacks].
+// [ID.Fallbacks] find such a session.
 func (id *ID) Primary() Key {
 	switch {
 	case id.lead > 0:
@@ -42,54 +42,52 @@ func (id *ID) Primary() Key {
 }
 
 // Names returns the explicit ids that the request carries, the strongest first,
-// at most 4. Bind them all; [ID.Leading] says which of them find the session.
+// at most 4. Bind them all. [ID.Leading] says which of them to look up.
 // Names is empty if the session is known by [ID.Weak] or by content only. The
 // slice is part of the ID: read it, do not write to it.
 func (id *ID) Names() []Key { return id.names[:id.n:id.n] }
 
 // Leading returns how many of Names, from the first on, are of the strongest kind
-// that the request has. Look a session up by these. Bind the others beside them
-// and do not look them up while there are leading ones: so the session is still
-// found when a proxy or the client stops sending the stronger ones, and an id
-// that a proxy stamps on everybody joins no two sessions. Leading is 0 if there
-// are no Names.
+// that the request has. Look a session up by these names only, and bind the others
+// beside them. Then the others still find the session if a proxy or the client stops
+// sending the stronger names. And if a proxy adds the same id to all requests, that id
+// joins no two sessions. Leading is 0 if there are no Names.
 func (id *ID) Leading() int { return int(min(id.lead, id.n)) }
 
 // Weak returns the key of prompt_cache_key, or the zero Key. Applications also
-// use that member as a bucket for many conversations. So let it find a session
-// only if there are no Names, and never let it join two sessions that their
-// Names tell apart.
+// use that member as a bucket for many conversations. So look it up only if there
+// are no Names, and never let it join two sessions that have different Names.
 func (id *ID) Weak() Key { return id.weak }
 
 // End returns the boundary after the last message. Bind it. It is the zero Key
 // if the ID does not come from content.
 func (id *ID) End() Key { return id.history.End() }
 
-// Opening returns the boundary before the first answer in the messages, which is End if
-// there is none. It is the same in each request of a conversation, as long as the client
-// sends the whole history, and other conversations begin with the same words at most.
-// So processes that share nothing can agree by it. It finds no session: bind and look up
-// the others. Words of a model of less than 64 bytes are no answer, because clients put
-// them into openings; a conversation that begins with such an answer has another Opening
-// from its second request on. Opening is the zero Key if the ID does not come from
-// content, if the messages begin with an answer, or behind state that stands for earlier
+// Opening returns the boundary before the first answer in the messages, or End if there
+// is no answer. It is the same in each request of a conversation, as long as the client
+// sends the whole history. Only conversations that begin with the same words share it. So
+// processes that share nothing can choose the same auth by it. It finds no session: bind
+// and look up the other keys. A model's words of less than 64 bytes are no answer, because
+// clients put such words into openings. A conversation that begins with such an answer has
+// another Opening from its second request on. Opening is the zero Key if the ID does not
+// come from content, if the messages begin with an answer, or if state stands for earlier
 // messages.
 func (id *ID) Opening() Key { return id.history.Opening() }
 
 // Tail returns the hash of the last few messages, whatever stood before them.
 // Bind it, like End. It finds the session again when the history has lost its
-// head to a compaction or a rolling window. It is the zero Key if the ID does
-// not come from content, or if those messages say too little to be unlike
-// others.
+// first messages to a compaction or a rolling window. It is the zero Key if the ID
+// does not come from content, or if those messages say so little that other
+// conversations may have the same.
 func (id *ID) Tail() Key { return id.history.Tail() }
 
 // Fallbacks returns the keys that earlier requests of the conversation, or the
-// answers to them, may have been bound under. Look them up in this order; never bind
-// them. The surest stand first: state that stands for earlier messages, the boundaries
-// before End with the longest first, ids that the latest answer may have given, tails
-// with the latest first, [ID.Marks] of the latest messages, and ids in earlier messages.
-// Boundaries behind so few words that many conversations may begin with them stand
-// last, but those of the latest 3 messages stand before the tails. There are at most
+// answers to them, may have bound. Look them up in this order; never bind them. The
+// surest stand first: state that stands for earlier messages, the boundaries before End
+// with the longest first, ids that the latest answer may have given, tails with the
+// latest first, [ID.Marks] of the latest messages, and ids in earlier messages. A
+// boundary after so few words that many conversations may begin with them stands last,
+// or before the tails if it is among those of the latest 3 messages. There are at most
 // some 230. The slice is nil if the ID does not come from content. All copies of the ID
 // share it: read it, do not write to it.
 func (id *ID) Fallbacks() []Key { return id.history.Earlier() }
@@ -98,58 +96,58 @@ func (id *ID) Fallbacks() []Key { return id.history.Earlier() }
 // the latest ones and the first 8, at most MaxBoundaries-1. Do not write to the slice.
 func (id *ID) Boundaries() []Key { return id.history.Boundaries() }
 
-// Marks returns keys of messages that no other conversation should have: those with
-// an id that a machine has made, such as a tool's call, and words of some length. They
-// are of the latest answer in the request and what stands behind that, at most 4, those
-// with an id first. [ID.MarksFrom] says when to bind them. A mark that two sessions come
-// with is none. The slice is shared as that of Fallbacks.
+// Marks returns keys of messages that no other conversation should have: messages with
+// an id that a machine has made, such as a tool call's, and words of some length. They
+// are of the latest answer in the request and the messages after it, at most 4, those
+// with an id first. [ID.MarksFrom] says when to bind them. If two sessions have the same
+// mark, it must find neither. The slice is shared as that of Fallbacks.
 func (id *ID) Marks() []Key { return id.history.Marks() }
 
-// MarksFrom returns from which index of Fallbacks on a key leads to a session for which
-// the i-th of the Marks is new. i counts from 0 and is less than len(Marks). Bind the mark only if the session was found by such a
-// key, or the request is Ongoing: before it an opening may stand that many
-// conversations share.
+// MarksFrom returns an index of Fallbacks. If a key at that index or after it finds the
+// session, the i-th of the Marks is new to the session. i counts from 0 and is less than
+// len(Marks). Bind the mark only if such a key has found the session, or if the request is
+// Ongoing. Otherwise the mark may be part of an opening that many conversations share.
 func (id *ID) MarksFrom(i int) uint16 { return id.history.MarksFrom(i) }
 
 // IDMarks returns how many of the Marks, from the first on, are of messages with an id.
 func (id *ID) IDMarks() int { return id.history.IDMarks() }
 
-// Ongoing reports whether the messages end with the results of tool calls. Then the
-// request is no opening, and its Marks may be bound to a new session.
+// Ongoing reports whether the messages end with the results of tool calls. Such a
+// request is no opening, so its Marks may be bound to a new session.
 func (id *ID) Ongoing() bool { return id.history.Ongoing() }
 
-// WithoutIDMarks returns the ID without the Marks that are ids in its messages, for a
-// conversation of data in which many conversations have the same ids. It makes a copy
-// of the keys.
+// WithoutIDMarks returns the ID without the Marks that are ids in its messages. Use it if
+// many conversations have the same ids. It makes a copy of the keys.
 func (id *ID) WithoutIDMarks() ID {
 	out := *id
 	out.history = id.history.WithoutIDs()
 	return out
 }
 
-// Past says what the messages show of a conversation that goes on. If no session is
-// known by the ID, that is lost. It is PastNone if the ID does not come from content.
+// Past says what the messages show of earlier turns of the conversation. If the ID finds
+// no session then, the session is lost. Past is PastNone if the ID does not come from
+// content.
 func (id *ID) Past() Past { return Past(id.history.Past()) }
 
 // Lane returns the key of the subagent that sent the request. All requests of
-// one subagent have the same one, and no other session has it. It is the zero
-// Key for the main line and for clients that do not tell. With
+// one subagent have the same key, and no other session has it. It is the zero Key
+// for the main agent, and for clients that do not name their subagents. With
 // Options.LanesApart it is the session's only name.
 func (id *ID) Lane() Key { return id.lane }
 
-// Parent returns what a subagent came from: the Lane of another subagent, or the
-// Primary of a session. Of a session that Codex has forked from another one it is
-// the Primary of that. It is the zero Key if there is no parent or the client does
-// not tell. It never names the session of this request.
+// Parent returns the key of what the subagent came from: the Lane of another subagent,
+// or the Primary of a session. If Codex has forked the session from another one, it is
+// the Primary of the other one. It is the zero Key if there is no parent, or if the
+// client does not name it. It never names the session of this request.
 func (id *ID) Parent() Key { return id.parent }
 
-// Side reports whether the client says that the request stands beside the
-// conversation. Codex says it of its compactions. The others do not tell.
+// Side reports whether the client says that the request is not a turn of the
+// conversation. Codex says so of its compactions. Other clients do not say it.
 func (id *ID) Side() bool { return id.side }
 
-// Owners returns the state that the request names and that only the auth has
-// which made the state: at most 3. Options.OwnersEverywhere decides how much of
-// the body is searched. All copies of the ID share the slice: read it, do not
+// Owners returns the state that the request names, at most 3. Only the auth that made
+// such state has it. Options.OwnersEverywhere decides how much of the body is
+// searched. All copies of the ID share the slice: read it, do not
 // write to it.
 func (id *ID) Owners() []Owner { return id.owners }
 
@@ -175,7 +173,7 @@ func (id ID) String() string {
 // LogValue makes an ID log as its String.
 func (id ID) LogValue() slog.Value { return slog.StringValue(id.String()) }
 
-// add takes one explicit id. The first one names the ID.
+// add takes one explicit id. The first id's slot becomes the ID's.
 func (id *ID) add(s *slot, k Key) {
 	if id.slot == nil {
 		id.slot = s

@@ -9,8 +9,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid/internal/content"
 )
 
-// Key is a 128-bit digest of one name of a session. Two Keys are equal if the
-// same value was sent in places of the same family, or if two conversations are
+// Key is a 128-bit digest of one name of a session. Two Keys are equal if two requests
+// have the same value in places of the same family, or if their conversations are
 // equal word for word. The zero Key names nothing.
 //
 // Key is an alias, so that stores can take keys without importing this package.
@@ -40,8 +40,8 @@ func (s *space) key(id string) Key {
 // spaceLane is the family of all subagents' ids.
 var spaceLane = newSpace("lane")
 
-// laneKey is the key of a subagent inside its session. A client that counts its
-// agents uses the same ids in every session.
+// laneKey is the key of a subagent inside its session. The session is part of it,
+// because a client that numbers its agents uses the same ids in every session.
 func laneKey(session Key, agent string) Key { return content.Join(session, spaceLane.key(agent)) }
 
 // bytesOf is the memory of a string. It must not be written.

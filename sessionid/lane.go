@@ -2,8 +2,8 @@ package sessionid
 
 import "net/http"
 
-// lane finds the subagent that sent the request, and what the subagent came
-// from.
+// lane finds the subagent that sent the request, and the subagent or session that it
+// came from.
 func (e *Extractor) lane(id *ID, header http.Header) {
 	s := id.slot
 	if s.side != nil {

@@ -21,14 +21,14 @@ const (
 const (
 	// longestMaxID bounds Options.MaxIDBytes, because ids are read on the stack.
 	longestMaxID = 1 << 10
-	// maxOwners is how many owners one request's body can name. More are not looked at.
+	// maxOwners is how many owners one request's body can name. Further ones are ignored.
 	maxOwners = 3
 	// maxOwnerBytes is the longest id of an owner. Servers make those ids, and
 	// some ids hold the state itself.
 	maxOwnerBytes = 4 << 10
 	// maxNames is how many explicit ids one request can carry.
 	maxNames = 4
-	// maxTopLevel is how many members a request may have. Those of all APIs have
+	// maxTopLevel is how many members a request may have. Requests of any API have
 	// some twenty.
 	maxTopLevel = 1000
 )

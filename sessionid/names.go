@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// maxMembers is how many top-level members can have a place, and maxHeaders
-	// how many headers.
+	// maxMembers is how many top-level members can have a place. maxHeaders is how
+	// many headers can.
 	maxMembers = 40
 	maxHeaders = 63
 	// maxInside is how many names inside a large member are looked up at once.
@@ -21,10 +21,9 @@ const (
 // table of members, so a place is also an index in content.Members.
 var contentMembers = content.Members[:]
 
-// nameTable gives each name that is read a place, counted from 0. It is asked
-// for every top-level member and every header, and mostly has no place for the
-// name. It sees that by the name's length and one byte in the middle, before it
-// compares.
+// nameTable gives each name that is read a place, counted from 0. Every top-level
+// member and every header is looked up in it, and most have no place. The name's
+// length and one byte in the middle show that without a comparison.
 type nameTable struct {
 	filter [256]uint64 // by middle byte: the lengths of names that have it
 	byLen  [maxName + 1][]placed
@@ -36,7 +35,7 @@ type placed struct {
 	i    int
 }
 
-// add returns the place of a name, a new one if the name has none. limit is how
+// add returns the place of a name, or a new place if the name has none. limit is how
 // many places there can be.
 func (t *nameTable) add(name string, limit int) (int, error) {
 	if name == "" || len(name) > maxName {

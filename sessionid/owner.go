@@ -1,8 +1,9 @@
 package sessionid
 
-// Owner is state that one auth holds and the others do not have: an earlier
-// response, a container, a cached content. It changes with each turn, or several
-// conversations use it. It never names a session.
+// Owner is state that one auth has and the others do not have: an earlier response, a
+// container, a cached content. (An auth is what a gateway chooses among: a credential,
+// an account, a replica.) The state changes with each turn, or several conversations
+// use it. So it never names a session.
 type Owner struct {
 	// Name is the place where the request names the state, as in [Signals].
 	Name string
@@ -10,7 +11,7 @@ type Owner struct {
 	Key Key
 }
 
-// OwnerKey returns the key under which a later request will name state that a
+// OwnerKey returns the key by which a later request will name state that a
 // response has created: OwnerKey("previous_response_id", response.ID). name is
 // the name of a signal of [KindOwner] or [KindOwnerHeader]. OwnerKey returns the
 // zero Key if id is no id.

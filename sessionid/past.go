@@ -2,14 +2,15 @@ package sessionid
 
 import "github.com/llmaffinity/llmaffinity/sessionid/internal/content"
 
-// Past is what the messages of a request show of a conversation that goes on.
+// Past is what the messages of a request show of earlier turns of the conversation.
 type Past uint8
 
 const (
-	// PastNone: for all that is seen the conversation begins with this request.
+	// PastNone: nothing shows that the conversation began before this request.
 	PastNone = Past(content.PastNone)
-	// PastTurns: answers of some length, or four turns of any, stand in the messages, or
-	// a state stands for them. What is shorter clients put there themselves.
+	// PastTurns: there are five messages or more, or one of them is an answer of some
+	// length, or state stands for earlier messages. Fewer messages and shorter answers
+	// may be an opening that the client has made up.
 	PastTurns = Past(content.PastTurns)
 	// PastCut: the messages begin in the middle, with an answer or a tool's result.
 	PastCut = Past(content.PastCut)
@@ -20,7 +21,7 @@ const (
 	pasts = PastSummary + 1
 )
 
-// String is the word in lower case, fit for a metric label; empty for PastNone.
+// String returns the word in lower case, fit for a metric label. It is empty for PastNone.
 func (p Past) String() string {
 	if p >= pasts {
 		return "unknown"

@@ -8,12 +8,12 @@ import (
 // pathSlot is the place of a conversation that stands only in a request's path.
 var pathSlot = slot{row: row{kind: KindBody, space: spaceSession, name: "path", client: "OpenAI Responses (C)"}}
 
-// WithPath returns the ID together with what the request's path names, which Extract
-// does not see: state behind one auth. That is a conversation of the Responses API
-// (/v1/conversations/conv_…/items), a response (/v1/responses/resp_…), a container of
-// OpenAI's, an interaction of Google's (/v1beta/interactions/…), or a cached content of
-// Gemini's. The conversation also names the session if nothing else does, as it does in
-// a body. A query behind the path does not count.
+// WithPath returns the ID together with state that the request's path names and that only
+// one auth has. Extract does not read the path. Such state is a conversation of the
+// Responses API (/v1/conversations/conv_…/items), a response (/v1/responses/resp_…), a
+// container of OpenAI's, an interaction of Google's (/v1beta/interactions/…), or a cached
+// content of Gemini's. If nothing else names the session, the conversation does, as it does
+// in a body. A query after the path does not count.
 func (id ID) WithPath(path string) ID {
 	path, _, _ = strings.Cut(path, "?")
 	at := func(folder, prefix string) (string, bool) {
@@ -58,9 +58,9 @@ func (id ID) WithPath(path string) ID {
 	return id
 }
 
-// WithOwner returns the ID with state that the request names in a place which Extract
-// does not look at. name and id are those of [OwnerKey]. What is no id changes nothing,
-// nor does more than 8 of them.
+// WithOwner returns the ID with state that the request names in a place that Extract does
+// not read. name and v are the arguments of [OwnerKey]. If v is no id, or the ID has 8
+// owners already, WithOwner changes nothing.
 func (id ID) WithOwner(name, v string) ID {
 	if v, ok := clean(v, maxOwnerBytes); ok && len(id.owners) < mostOwners {
 		id.owns(name, v)
@@ -68,11 +68,11 @@ func (id ID) WithOwner(name, v string) ID {
 	return id
 }
 
-// mostOwners bounds what a host can add.
+// mostOwners is how many owners an ID has at most if a host adds some.
 const mostOwners = 8
 
-// owns adds an owner that the body has not named. A path names one of each member, so
-// maxOwners needs not bound them. The slice is another ID's too.
+// owns adds an owner that the body has not named. A path names at most one of each kind,
+// so maxOwners need not bound them. The slice is cut, because copies of the ID share it.
 func (id *ID) owns(member, v string) {
 	k := OwnerKey(member, v)
 	if !slices.ContainsFunc(id.owners, func(o Owner) bool { return o.Key == k }) {

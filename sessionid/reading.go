@@ -9,7 +9,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
 )
 
-// reading is how an id is read out of a place's value. It is no function value,
+// reading is how an id is read out of a place's value. It is not a function value,
 // because an indirect call would move the id to the heap.
 type reading uint8
 
@@ -105,8 +105,8 @@ func readLast12Hex(v string, limit int) (string, bool) {
 // namesConversation reports whether a prompt_cache_key names a conversation.
 // Clients that mean a conversation send an id that a machine has made: a uuid, hex
 // digits, ses_…. Applications send words, such as "support-bot" or
-// "tenant:acme:v1", for a bucket that many conversations share. An id behind a word
-// such as "user" names whoever the word says. The OpenAI Agents SDK writes
+// "tenant:acme:v1", for a bucket that many conversations share. An id after a word
+// such as "user" names a user, not a conversation. The OpenAI Agents SDK writes
 // agents-sdk:<session|conversation|group>:<id>, and agents-sdk:run:<id> for a single
 // run, which is no conversation.
 func namesConversation(v string) bool {
@@ -114,7 +114,7 @@ func namesConversation(v string) bool {
 		return !strings.HasPrefix(rest, "run:")
 	}
 	made := 0
-	for more := true; more; { // no iterator: it would move the id to the heap
+	for more := true; more; { // an iterator would move the id to the heap
 		var part string
 		part, v, more = strings.Cut(v, ":")
 		if namesWho(part) {
@@ -138,8 +138,8 @@ func isHash(part string) bool {
 	return len(part) >= 40
 }
 
-// whose are words before what many conversations share, such as the id of a user or
-// the digest of a prompt.
+// whose are words that stand before something that many conversations share, such as
+// the id of a user or the digest of a prompt.
 var whose = [...]string{
 	"user", "usr", "uid", "u", "customer", "client", "employee", "member", "tenant", "org", "organization", "account", "acct", "auth0",
 	"team", "workspace", "project", "app", "device", "machine", "host", "prod", "staging", "dev",

@@ -8,24 +8,24 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
 )
 
-// search finds the session that one body names. It reads as little of the body
-// as that takes, and what it finds does not depend on how much that is: only the
-// order of the top-level members decides, never a number of bytes.
+// search finds the session that one body names. It reads as little of the body as
+// it needs. The result does not depend on how much it reads: only the order of the
+// top-level members decides, never a number of bytes.
 type search struct {
 	e      *Extractor
-	limit  int // only stages before this one are asked
+	limit  int // only stages before this one are searched
 	header http.Header
 	body   body
 	id     ID
 
 	ended  ending // what the walk from the end has found
-	tailed bool   // that walk was made, and nothing else was read since
+	tailed bool   // that walk was made, and nothing else was read after it
 
 	hashes bool // the content may be the identity
-	asked  int  // stages before this one have nothing to say
+	asked  int  // stages before this one have no id
 
-	// Of the large member that was asked last: its place and one, and the values
-	// inside it. Many rows may ask for one member, and it may be most of the body.
+	// The large member that was read last: its place plus one, and the values inside
+	// it. Many rows may read one member, and it may be most of the body.
 	large  int
 	inside [maxInside][]byte
 }
@@ -38,7 +38,7 @@ func (s *search) begin(text []byte) {
 	s.body.text = text
 }
 
-// tail reads the members behind the last list, once.
+// tail reads the members after the last list, once.
 func (s *search) tail() ending {
 	if !s.tailed {
 		s.ended, s.tailed = s.body.tail(&s.e.members), true
@@ -46,8 +46,8 @@ func (s *search) tail() ending {
 	return s.ended
 }
 
-// atEnd takes an id of KindNativeBody behind the last list, and reports whether there is
-// one. That is the answer whatever weaker stages say.
+// atEnd takes an id of KindNativeBody after the last list, and reports whether there is
+// one. No id of a weaker stage changes that result.
 func (s *search) atEnd() bool {
 	s.limit = len(s.e.stages)
 	if s.tail() != allRead || !s.short() {
@@ -60,8 +60,8 @@ func (s *search) atEnd() bool {
 	return false
 }
 
-// fromBody takes what the body says in the stages before limit, which is the
-// stage that the header has answered.
+// fromBody takes the ids that the body has in the stages before limit. In the stage
+// limit the header has an id.
 func (s *search) fromBody(id *ID, limit int) {
 	s.limit = limit
 	s.run()
@@ -80,7 +80,7 @@ func (s *search) fromBody(id *ID, limit int) {
 func (s *search) run() {
 	if s.onlyNative() && !s.e.ownersEverywhere {
 		// Most requests with a generic header have no such id, so a small body is
-		// checked only if it matters.
+		// checked only if something was found.
 		s.native()
 		if (s.id.slot != nil || s.id.owners != nil) && !s.isSound() {
 			s.id = ID{}
@@ -99,8 +99,8 @@ func (s *search) run() {
 			return
 		}
 	}
-	// The first walk hashes nothing. It comes first where an id is likely, and
-	// where the end did not say enough.
+	// The first walk hashes nothing. It is made if an id is likely, or if the walk
+	// from the end gave up.
 	if !s.hashes || end == tooLong || s.body.have&s.e.named != 0 || s.body.hints(m, s.e.named) {
 		if !s.body.whole(m, nil) {
 			s.id = ID{}
@@ -119,20 +119,20 @@ func (s *search) run() {
 		s.id = ID{}
 		return
 	}
-	if s.asked == 0 { // not asked already
+	if s.asked == 0 { // no stage was searched before
 		s.owners(-1)
 	}
 	s.answer(&ch)
 }
 
-// isSound reports whether a small body is JSON. A large one is checked only as far
-// as it is walked over.
+// isSound reports whether a small body is JSON. A large body is checked only where it is
+// walked over.
 func (s *search) isSound() bool {
 	return len(s.body.text) > small || jsontext.Valid(s.body.text)
 }
 
-// onlyNative reports whether only KindNativeBody is asked. That is so behind a
-// generic header.
+// onlyNative reports whether KindNativeBody is the only kind to search the body for.
+// That is so if a generic header has an id.
 func (s *search) onlyNative() bool {
 	if s.limit == len(s.e.stages) {
 		return false
@@ -145,9 +145,9 @@ func (s *search) onlyNative() bool {
 	return true
 }
 
-// native asks for KindNativeBody alone, and for the owners beside it. It looks at
-// the members behind the last list, where clients put their id, so that the price
-// of a generic header does not depend on the body's size.
+// native looks for KindNativeBody alone, and for the owners beside it. It reads the
+// members after the last list, where clients put their id, so that the cost of a
+// generic header does not depend on the body's size.
 func (s *search) native() {
 	switch s.tail() {
 	case noObject:
@@ -162,9 +162,9 @@ func (s *search) native() {
 	}
 }
 
-// short takes an id behind the last list that no id elsewhere in the body can be
-// stronger than, and the owners behind that list. That is the operator's first
-// place or the last KindNativeBody id, if it is what the body is asked for first.
+// short takes an id after the last list if no other id of the body can be stronger,
+// and the owners after that list. Such an id stands in the operator's first place, or is
+// the last KindNativeBody id, if that kind is the first of the body's stages.
 func (s *search) short() bool {
 	if s.e.firstBody >= s.limit {
 		return false
@@ -185,9 +185,8 @@ func (s *search) short() bool {
 	return true
 }
 
-// answer asks the stages, the strongest first, for what the members hold that
-// were read. It returns false if no stage knows, or if the messages have to be
-// walked first.
+// answer searches the members that were read, the strongest stage first. It returns
+// false if no stage has an id, or if the messages must be walked first.
 func (s *search) answer(ch *content.Chain) bool {
 	id := &s.id
 	for i := s.asked; i < s.limit; i++ {
@@ -250,10 +249,10 @@ func (s *search) value(at *slot, limit int, buf *jsontext.Scratch) (id string, o
 	return at.read.id(jsontext.Unquote(raw, buf), limit)
 }
 
-// largeMember is from how many bytes on a member is read once for all who ask for it.
+// largeMember is the size from which on a member is read once for all slots in it.
 const largeMember = 1 << 10
 
-// insideOf returns the value inside a large member that a slot asks for.
+// insideOf returns the value inside a large member that a slot reads.
 func (s *search) insideOf(at *slot, raw []byte) []byte {
 	if s.large != at.top+1 {
 		s.large = at.top + 1
@@ -264,7 +263,7 @@ func (s *search) insideOf(at *slot, raw []byte) []byte {
 	return s.inside[at.inside]
 }
 
-// key digests the id of a slot if its member is there and stands behind the index
+// key digests the id of a slot if its member is there and stands after the index
 // behind.
 func (s *search) key(at *slot, behind int) (k Key, ok bool) {
 	if !s.body.has(at.top) || s.body.at[at.top].from <= behind {
@@ -337,8 +336,8 @@ func (s *search) cacheKey(st *stage) {
 }
 
 // inHeader reports whether a header that may repeat the cache key has the value
-// v. Most clients send a random id of the request in X-Client-Request-Id; those
-// that send the cache key there name their session by both.
+// v. Most clients send a random id of the request in X-Client-Request-Id. Clients that
+// send the cache key there name their session by both.
 func (s *search) inHeader(v string) bool {
 	for _, h := range s.e.cacheKeyHeaders {
 		for _, w := range s.header[h.name] {
@@ -376,8 +375,8 @@ func (s *search) conversation(ch *content.Chain) {
 	}
 }
 
-// owners takes the state of auths that the members name which were read and stand
-// behind the index behind.
+// owners takes the owners that are named by the members that were read and stand
+// after the index behind.
 func (s *search) owners(behind int) {
 	if s.body.have&s.e.ownerMembers == 0 {
 		return

@@ -1,7 +1,7 @@
 package sessionid
 
-// Signal is a place in a request that names a session, or something beside a
-// session.
+// Signal is a place in a request that names a session, or something else of the
+// request, such as its subagent.
 type Signal struct {
 	Name   string // the header's name, the body's path, or "content"
 	Kind   Kind   // what sort of place it is
@@ -25,9 +25,9 @@ const (
 	KindUser                      // metadata.user_id that names a user; not in DefaultOrder
 	KindLane                      // a subagent, see ID.Lane; names no session
 	KindParent                    // what a subagent came from, see ID.Parent; names no session
-	KindOwner                     // state behind one auth, in the body, see ID.Owners; names no session
-	KindOwnerHeader               // state behind one auth, in a header; names no session
-	KindSide                      // says that the request stands beside the conversation, see ID.Side; names no session
+	KindOwner                     // state that only one auth has, in the body, see ID.Owners; names no session
+	KindOwnerHeader               // state that only one auth has, in a header; names no session
+	KindSide                      // says that the request is no turn of the conversation, see ID.Side; names no session
 )
 
 var kindNames = [...]string{

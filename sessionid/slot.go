@@ -12,7 +12,7 @@ type slot struct {
 	sub    []string // the rest of a body path
 	inside int      // the index of sub[0] in the Extractor's inside; -1: it is not there
 
-	// What may stand beside an id of this slot.
+	// What a request may carry beside an id of this slot.
 	lane, parent *row // the headers of subagents; nil: none
 	fork, side   *row // the headers of forks and of side requests
 	ownerHeaders []*slot

@@ -18,8 +18,8 @@ import (
 // Account is what the gateway of README chooses among.
 type Account struct{ ID, Key string }
 
-// proxy is README's reverse proxy.
-func proxy(balancer selector.Selector[*Account], accounts []*Account, upstream *url.URL) (http.Handler, error) {
+// readmeProxy is README's reverse proxy.
+func readmeProxy(balancer selector.Selector[*Account], accounts []*Account, upstream *url.URL) (http.Handler, error) {
 	transport, err := affinityhttp.New(balancer,
 		func(a *Account) string { return a.ID },
 		func(*http.Request, affinity.Request) []*Account { return accounts },
@@ -48,7 +48,7 @@ func TestREADMEsProxy(t *testing.T) {
 	defer provider.Close()
 	upstream, err := url.Parse(provider.URL)
 	require.NoError(t, err)
-	handler, err := proxy(selector.FillFirst[*Account](), []*Account{{ID: "a", Key: "one"}, {ID: "b", Key: "two"}}, upstream)
+	handler, err := readmeProxy(selector.FillFirst[*Account](), []*Account{{ID: "a", Key: "one"}, {ID: "b", Key: "two"}}, upstream)
 	require.NoError(t, err)
 	for _, session := range []string{"x", "x", "y"} {
 		r := httptest.NewRequest(http.MethodPost, "/v1/messages", strings.NewReader(`{"model":"m","messages":[]}`))

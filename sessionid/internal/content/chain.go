@@ -29,21 +29,21 @@ const (
 
 // MaxBoundaries is how many boundaries are kept: the latest ones and the first
 // few. Between two requests of one conversation lie a few messages, so the end
-// of the request before is among the latest. The first few find a history that
-// was cut back to its beginning.
+// of the request before is among the latest boundaries. The first few boundaries find
+// a history that was cut back to its beginning.
 const MaxBoundaries = 128
 
 // firstBoundaries is how many of them are kept from the beginning.
 const firstBoundaries = 8
 
-// lightPrefix is how many bytes of JSON the messages before a boundary have at least
-// if it is surer than a mark.
+// lightPrefix is the least number of bytes of JSON in the messages before a boundary
+// that is surer than a mark.
 const lightPrefix = 150
 
-// Chain hashes the messages of one request one behind the other and remembers
-// the boundaries between them. The zero Chain is ready.
+// Chain hashes the messages of one request one after the other and remembers
+// the boundaries between them. The zero Chain is ready to use.
 type Chain struct {
-	rank   int // of the member that was walked: its index in Members and one
+	rank   int // of the member that was walked: its index in Members plus one
 	end    pair
 	n      int // messages
 	first  [firstBoundaries]Key
@@ -58,7 +58,7 @@ type Chain struct {
 	begun  bool // the first message is a user's words, or of an unknown kind
 	spoke  bool // a model has said more than an opening has
 	asks   bool // the latest message speaks of a summary
-	opens  Key  // the boundary before that answer, or else the end; zero if it comes first
+	opens  Key  // the boundary before the first answer, or the end; zero if the answer comes first
 }
 
 // Empty reports whether no message said anything.
@@ -143,7 +143,7 @@ func (ch *Chain) messages(c *jsontext.Cursor, v jsontext.Value) {
 				ch.asks = asksSummary(c.Since(latest))
 			}
 			return
-		case left < -freeWork: // even a look at each message is too much
+		case left < -freeWork: // even one read of each message is too much work
 			if list := c.PassFrom(start); list != nil {
 				m := spelled(list[at-start:])
 				ch.end = ch.end.behind(m)
@@ -159,10 +159,10 @@ func (ch *Chain) messages(c *jsontext.Cursor, v jsontext.Value) {
 	}
 }
 
-// left returns how much work is allowed. It is negative if too much was done.
+// left returns how much work is still allowed. It is negative if too much was done.
 func (k *work) left() int { return freeWork + k.walked/bytesPerUnit - k.done }
 
-// add extends the chain by one message. The end stands behind it already.
+// add extends the chain by one message, which ch.end includes already.
 func (ch *Chain) add(m message) {
 	if m.sum == 0 {
 		return

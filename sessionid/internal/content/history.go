@@ -5,18 +5,18 @@ import (
 	"slices"
 )
 
-// History is what a request's messages tell of its conversation. The zero
+// History holds the keys that a request's messages give its conversation. The zero
 // History has no messages. Copies share memory.
 type History struct {
-	// keys are the end, its tail or the zero Key, and then the parts. Nil if there
-	// are no messages.
+	// keys are the end, its tail or the zero Key, the states, and then the parts. It is
+	// nil if there are no messages.
 	keys  []Key
-	first uint8        // of what finds the conversation: the states stand before the parts
+	first uint8        // the index of the first state, or of the first part if there is no state
 	parts [parts]uint8 // how many keys each part has
 	past  Past
 	calls bool                  // the last message has the results of tool calls
 	asks  bool                  // the last message may ask for a summary
-	from  [maxBoundMarks]uint16 // for each mark that is to be bound: see MarksFrom
+	from  [maxBoundMarks]uint16 // for each mark to be bound: see MarksFrom
 	tip   pair                  // the chain at the end, without any state
 	opens Key                   // see Opening
 	last  message               // of the conversation
@@ -30,25 +30,25 @@ const (
 	foundKeys = tailKey + 1 + maxStates
 )
 
-// Parts of keys. What finds the conversation is there with the surest first.
+// Parts of keys. Those that find the conversation come first, the surest first.
 const (
 	boundaries = iota // before the end
 	givenIDs          // ids that an answer may have given, in the latest run of a model's messages
-	lightNear         // boundaries behind few words, from which the request goes on
+	lightNear         // boundaries after few words, of the latest messages
 	tailsPart
 	wordsSought
 	idsSought
-	olderIDs   // as givenIDs, in earlier messages
-	lightOnes  // boundaries behind few words, with which many conversations begin
+	olderIDs   // ids as in givenIDs, in earlier messages
+	lightOnes  // boundaries after few words with which many conversations begin
 	idsFresh   // to be bound
 	wordsFresh // to be bound
 	parts
 )
 
-// nearEnd is how many messages a request mostly adds to the one before.
+// nearEnd is how many messages most requests add to the request before.
 const nearEnd = 3
 
-// at is where a part begins.
+// at returns the index in keys at which a part begins.
 func (h *History) at(part int) int {
 	at := foundKeys
 	for _, n := range h.parts[:part] {
@@ -57,14 +57,14 @@ func (h *History) at(part int) int {
 	return at
 }
 
-// part is a part of the keys.
+// part returns a part of the keys.
 func (h *History) part(part int) []Key {
 	at := h.at(part)
 	to := at + int(h.parts[part])
 	return h.keys[at:to:to]
 }
 
-// History returns what finds the conversation of the messages walked so far.
+// History returns the keys of the messages walked so far.
 func (ch *Chain) History() (h History) {
 	if ch.n == 0 {
 		return h
@@ -153,7 +153,7 @@ func (ch *Chain) History() (h History) {
 	return h
 }
 
-// nowhere is behind all keys.
+// nowhere is an index after all keys.
 const nowhere = ^uint16(0)
 
 func (ch *Chain) past() Past {
@@ -183,9 +183,9 @@ func (h *History) End() (k Key) {
 	return k
 }
 
-// Opening returns the boundary before the first answer, which is the end if there is
-// none. Short words of a model are no answer: clients put them into openings. It is the
-// zero Key if the conversation begins with an answer, or behind a state.
+// Opening returns the boundary before the first answer, or the end if there is no answer.
+// Short words of a model are no answer: clients put them into openings. It is the zero Key
+// if the conversation begins with an answer, or if a state stands for earlier messages.
 func (h *History) Opening() Key { return h.opens }
 
 // Tail returns the tail at the end. It is the zero Key if there is none.
@@ -196,7 +196,7 @@ func (h *History) Tail() (k Key) {
 	return k
 }
 
-// Earlier returns what finds the conversation, the surest first. The slice is
+// Earlier returns the keys that find the conversation, the surest first. The slice is
 // shared.
 func (h *History) Earlier() []Key {
 	if h.keys == nil {
@@ -206,7 +206,7 @@ func (h *History) Earlier() []Key {
 	return h.keys[h.first:to:to]
 }
 
-// Marks returns the marks that this request is the first to show. The slice is
+// Marks returns the marks of the messages that are new in this request. The slice is
 // shared.
 func (h *History) Marks() []Key {
 	if h.keys == nil {
@@ -218,8 +218,9 @@ func (h *History) Marks() []Key {
 // IDMarks returns how many of the Marks, from the first on, are ids.
 func (h *History) IDMarks() int { return int(h.parts[idsFresh]) }
 
-// MarksFrom returns, for one of the Marks, from which index of Earlier on a key leads
-// to a session for which the mark's message is new: the boundary before that message.
+// MarksFrom returns, for one of the Marks, the index in Earlier of the boundary before
+// the mark's message. The message is new to a session that is found by a key at this index
+// or after it.
 func (h *History) MarksFrom(i int) uint16 {
 	if h.from[i] == nowhere {
 		return nowhere
@@ -227,8 +228,8 @@ func (h *History) MarksFrom(i int) uint16 {
 	return h.from[i] + uint16(foundKeys-int(h.first))
 }
 
-// Ongoing reports whether the conversation surely goes on: its last message has the
-// results of tool calls.
+// Ongoing reports whether the last message has the results of tool calls. Then the
+// conversation surely began before this request.
 func (h *History) Ongoing() bool { return h.calls }
 
 // WithoutIDs returns the History without the marks that are ids.
@@ -265,14 +266,13 @@ func (h *History) Boundaries() []Key {
 	return slices.Concat(h.part(boundaries), h.part(lightNear), h.part(lightOnes))
 }
 
-// Past returns what the messages show of a conversation that goes on.
+// Past returns what the messages show of earlier turns of the conversation.
 func (h *History) Past() Past { return h.past }
 
-// Behind marks all boundaries as following on a history that is not part of the
-// request and that state names. Equal words behind two such histories are two
-// conversations. Tails do not reach back to the beginning and stay. The state itself
-// stands where the boundary before the first message would, and finds the
-// conversation before all others.
+// Behind adds state, which stands for messages that are not in the request, to all
+// boundaries. So equal words after two different states are two conversations. Tails do
+// not reach back to the beginning, and stay as they are. The state itself takes the place
+// of the boundary before the first message, and is the surest of all keys.
 func (h *History) Behind(state Key) {
 	if h.keys == nil {
 		return
@@ -287,7 +287,7 @@ func (h *History) Behind(state Key) {
 		h.first--
 		h.keys[h.first] = state
 	}
-	h.last = message{} // what is said next follows on another state
+	h.last = message{} // the next message follows another state
 	h.tip, h.opens = pair{}, Key{}
 	if h.past == PastNone {
 		h.past = PastTurns

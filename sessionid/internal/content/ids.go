@@ -8,8 +8,8 @@ const maxIDs = 32
 // id is an id of a message, a tool's call or a result.
 type id struct {
 	raw     []byte // as it is spelled
-	sum     uint64 // of all that it stands for
-	message int    // in which it stands
+	sum     uint64 // of the call, result or message that it identifies
+	message int    // the index of its message
 	made    made
 }
 
@@ -18,12 +18,12 @@ type id struct {
 type ids struct {
 	ring    [maxIDs]id
 	n       int
-	message int // that is walked now
+	message int // the index of the message that is walked now
 	summary bool
 }
 
-// note keeps an id of what has a sum; with is 0 or the id's own sum, if the sum of what
-// it stands for does not have it.
+// note keeps an id. sum is the sum of the call, result or message that it identifies. If
+// that sum does not include the id, with is the id's own sum; otherwise with is 0.
 func (s *ids) note(raw []byte, sum, with uint64) {
 	if s != nil && len(raw) > 2 && raw[0] == '"' {
 		if with != 0 {
@@ -36,10 +36,10 @@ func (s *ids) note(raw []byte, sum, with uint64) {
 
 func (s *ids) restart() { s.n, s.message, s.summary = 0, 0, false }
 
-// summaryWithin is among how many first messages a summary stands.
+// summaryWithin is how many messages, from the first on, may be a summary.
 const summaryWithin = 9
 
-// summaries are how texts begin that clients put in place of earlier messages.
+// summaries are the beginnings of texts that clients put in place of earlier messages.
 var summaries = [...][]byte{
 	[]byte(`"This session is being continued from a previous`), // Claude Code (captured)
 	[]byte(`"Another language model started to solve this`),    // Codex (captured)
@@ -50,10 +50,11 @@ var summaries = [...][]byte{
 	[]byte(`"Summary of the conversation`), []byte(`"Conversation summary`), []byte(`"<summary>`), []byte(`"<conversation_summary>`),
 }
 
-// thanks is what Gemini CLI and Qwen Code put there as the answer to a summary (captured).
+// thanks is the text that Gemini CLI and Qwen Code put after a summary as its answer
+// (captured).
 var thanks = []byte(`"Got it. Thanks for the additional context!"`)
 
-// read looks whether a text among the first messages is a summary.
+// read notes whether a text among the first messages is a summary.
 func (s *ids) read(raw []byte) { s.summary = s.summary || beginsSummary(raw) }
 
 // beginsSummary reports whether a text stands in place of earlier messages.
@@ -74,17 +75,17 @@ func beginsSummary(raw []byte) bool {
 	return false
 }
 
-// headOfMessage is how much of a message is searched for the words with which clients ask
-// for a summary.
+// headOfMessage is how many bytes of a message are searched for the words with which
+// clients ask for a summary.
 const headOfMessage = 512
 
-// asking are words of those requests. The first one is in summary, Summarize and
-// summarizes; Qwen Code and Gemini CLI also ask for a <state_snapshot> and name it no
-// summary.
+// asking are words of those requests. The first one is a part of summary, Summarize and
+// summarizes. Qwen Code and Gemini CLI also ask for a <state_snapshot>, and do not call
+// it a summary.
 var asking = [...][]byte{[]byte("ummar"), []byte("snapshot")}
 
-// asksSummary reports whether a message, as it is spelled, asks for a summary as clients
-// do that compact a conversation.
+// asksSummary reports whether a message, as it is spelled, asks for a summary in the words
+// of clients that compact a conversation.
 func asksSummary(raw []byte) bool {
 	head := raw[:min(len(raw), headOfMessage)]
 	for _, words := range asking {

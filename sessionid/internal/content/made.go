@@ -2,14 +2,13 @@ package content
 
 import "unsafe"
 
-// IsMade reports whether an id looks as if a machine had made it so that no other
-// id is equal: a uuid, or digits and letters in no order (toolu_01A2b3…, hex). Words,
-// numbers, dates and counters (call_0, functions.bash:1, run_shell_command_<ms>_0)
-// do not look so.
+// IsMade reports whether an id looks like one that a machine has made to be unique: a
+// uuid, or digits and letters in random order (toolu_01A2b3…, hex). Words, numbers, dates
+// and counters (call_0, functions.bash:1, run_shell_command_<ms>_0) do not look like that.
 //
-// It counts where a digit stands beside a letter, and where letters of two cases
-// meet. Words with a version have one or two such places; 16 hex digits have seven
-// on average.
+// IsMade counts the places where a digit stands beside a letter, or an upper-case letter
+// beside a lower-case one. Words with a version have one or two such places; 16 hex digits
+// have seven on average.
 func IsMade(id string) bool {
 	if len(id) < 9 {
 		return false
@@ -32,7 +31,7 @@ func IsMade(id string) bool {
 			hex = 0
 		}
 		if hex >= 36 && isUUID(id[i-35:i+1]) {
-			return true // nearly all have many changes, but a uuid is one in any case
+			return true // a few uuids have too few such places
 		}
 		last = is
 	}
@@ -79,8 +78,8 @@ func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
 
-// made is what is known of how an id was made. It is found out when somebody asks, and
-// then once for all who ask.
+// made says how an id was made. The first call of isMade finds it out, for all later
+// calls.
 type made uint8
 
 const (

@@ -2,24 +2,24 @@ package content
 
 import "github.com/cespare/xxhash/v2"
 
-// A history that lost its head, or that was rewritten, shares no boundary with what
-// it was, and a short one no tail. What survives are single messages that no other
-// conversation has: those with an id that a machine has made, and words of enough
-// length. They are marks. A mark is bound by the request in which its message is
-// new, and looked up in the requests after that.
+// A history that lost its first messages, or was rewritten, has none of its old
+// boundaries, and a short one none of its old tails. But it still has single messages
+// that no other conversation has: messages with an id that a machine has made, and words
+// of enough length. They are marks. The request in which a message is new binds its
+// mark, and later requests look it up.
 //
-// How much is enough was tried on 200 conversations about 50 tasks, most of which
-// share the ids of their tool calls and many a sentence (examples/internal/field):
-// with less, two of them met.
+// The lengths were tried on 200 conversations about 50 tasks. Most of them share the ids
+// of their tool calls and many sentences (examples/internal/field). With shorter lengths,
+// two conversations had the same mark.
 const (
 	leastWords    = 80  // a user's
 	leastAnswer   = 300 // a model's words
-	leastReply    = 80  // a user's words and the model's message behind them
-	leastFollowUp = 200 // a model's words and the user's behind them
+	leastReply    = 80  // a user's words and the model's message after them
+	leastFollowUp = 200 // a model's words and the user's after them
 )
 
-// maxMarked is in how many of the latest messages marks are looked for, and
-// maxBoundMarks how many are bound.
+// maxMarked is how many of the latest messages are searched for marks. maxBoundMarks is
+// how many marks are bound.
 const (
 	shortWindow   = 9 // messages
 	maxMarked     = 16
@@ -27,10 +27,10 @@ const (
 )
 
 // sought appends the marks of words that an earlier request may have bound, those of
-// the newest of n messages first. What the last message says is new.
+// the newest of n messages first. The last message is new and has none.
 //
-// The words of one message alone count only in a history that has visibly lost its
-// head, or is as short as a window, because agents say some long sentences in every
+// The words of one message alone count only in a history that has visibly lost its first
+// messages, or is as short as a window. Agents repeat some long sentences in every
 // conversation.
 func (w *window) sought(to []Key, n int, alone bool) []Key {
 	for i := n - 2; i >= max(0, n-maxMarked); i-- {
@@ -43,8 +43,8 @@ func (w *window) sought(to []Key, n int, alone bool) []Key {
 	return to
 }
 
-// exchange is the key of a message and the answer to it. It is bound when the answer is
-// given, so no opening has it that a client has made up.
+// exchange returns the key of a message and the answer to it. It is bound when the answer
+// is given. So an opening that a client has made up does not have it.
 func exchange(asked, answer message) Key { return markOf(tagModel, Fold(asked.sum, answer.sum)) }
 
 // exchanged reports whether two messages may be one and its answer, and say enough.
@@ -76,11 +76,11 @@ func (b *bounds) add(k Key, message int) {
 	}
 }
 
-// fresh adds the marks of words that this request is the first to show: of the
-// messages from first on, which are the latest answer and what stands behind it.
-// Where no model has spoken that is to be the last message alone: others may be an
-// opening that many conversations share. For the same reason the words of a user
-// count only in the last message: before these a client may put an opening again.
+// fresh adds the marks of words in messages that are new in this request: those from
+// first on, which are the latest answer and the messages after it. If no model has
+// spoken, first must be the last message: the others may be an opening that many
+// conversations share. For the same reason a user's words count only in the last
+// message: a client may put an opening before them again.
 func (w *window) fresh(to *bounds, n, first int) {
 	for i := n - 1; i >= max(first, n-maxMarked); i-- {
 		m := &w[uint(i)%uint(len(w))]
@@ -112,8 +112,8 @@ func (s *ids) marks(to []Key, first, last int) []Key {
 	return to
 }
 
-// appendWords appends the marks of a message that are words: those of the message
-// alone, too, if alone. The first message has none before it.
+// appendWords appends the marks of words of message i: of the message with the one before
+// it, and, if alone is true, of the message alone. The first message has none before it.
 func appendWords(to []Key, before, m message, i int, alone bool) []Key {
 	switch {
 	case i == 0:
@@ -127,8 +127,8 @@ func appendWords(to []Key, before, m message, i int, alone bool) []Key {
 	return to
 }
 
-// add appends a key that is not among the latest already: a call and its result have
-// one id.
+// add appends a key unless it is among the latest: a call and its result have the same
+// id.
 func add(to []Key, k Key) []Key {
 	for i := len(to) - 1; i >= 0 && i >= len(to)-4; i-- {
 		if to[i] == k {
@@ -150,7 +150,7 @@ func (s *ids) answered(to []Key, first int, before bool) []Key {
 	return to
 }
 
-// answerID is the key of an id that an answer has given, as a raw JSON string.
+// answerID returns the key of an id that an answer has given, a raw JSON string.
 func answerID(raw []byte) Key { return markOf(tagResult, xxhash.Sum64(raw)) }
 
 func markOf(tag, sum uint64) Key { return MakeKey(Fold(tag, sum), Fold(tag^tagTail, sum)) }

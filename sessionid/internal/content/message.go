@@ -8,30 +8,30 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
 )
 
-// A message is summed up by what it says, in whatever shape its API says it.
-// Each value becomes one 64-bit sum. The sums are folded in a fixed order, so
-// the order of an object's members does not count and each byte is read once.
+// The sum of a message depends on what it says, and not on the shape that its API
+// gives it. Each value becomes one 64-bit sum. The sums are folded in a fixed order.
+// So the order of an object's members does not count, and each byte is read once.
 
-// message is what one message says.
+// message sums up one message.
 type message struct {
-	sum    uint64 // 0: nothing
+	sum    uint64 // 0: the message says nothing
 	weight int    // bytes of JSON of its texts, arguments and results
 	kind   kind
 }
 
-// kind is who says a message, and whether it is more than words.
+// kind is the role of a message, and whether it is more than words.
 type kind uint8
 
 const (
 	otherKind kind = iota
 	userWords
 	toolResults // a user's or a tool's message with results
-	modelBrief  // from here on a model's: words that a client may have put there
-	modelWords  // from here on an answer
+	modelBrief  // this and the next two are a model's: words that a client may have put there
+	modelWords  // this and the next one are an answer
 	modelCalls  // with tool calls, and perhaps words
 )
 
-// longAnswer is the length in bytes of JSON from which on a model's words are an
+// longAnswer is the least length, in bytes of JSON, of a model's words that are an
 // answer. Clients put shorter ones into an opening: "Got it. Thanks for the context!"
 // (Qwen Code, captured).
 const longAnswer = 64
@@ -50,10 +50,10 @@ const (
 	tagTail   = 0x8bb84b93962eacc9
 )
 
-// Limits of what is taken apart. They keep a body of a million tiny values at a
-// few times the cost of a normal body of its size. A value beyond them counts
-// as it is spelled: an unchanged value still gives the same sum, but parts that
-// a client may change from turn to turn count too.
+// Limits of what is parsed. With them, a body of a million tiny values costs a few
+// times what a normal body of its size costs. A value beyond them is hashed as it is
+// spelled: an unchanged value still gives the same sum, but parts that a client may
+// change from turn to turn count too.
 const (
 	maxMessages = 8192 // of a conversation
 	maxParts    = 1024 // of a message's content
@@ -76,13 +76,13 @@ func Fold(acc, x uint64) uint64 {
 // pair is a 128-bit hash in two halves.
 type pair struct{ lo, hi uint64 }
 
-// fold adds lo and hi to the halves.
+// fold folds lo and hi into the halves.
 func (p pair) fold(lo, hi uint64) pair { return pair{Fold(p.lo, lo), Fold(p.hi, hi)} }
 
 // item is one message, item, block or part of any API. Each member that says
 // something is a sum; 0 means that the member is missing.
 type item struct {
-	role, id, name                        jsontext.Value // summed up where they count
+	role, id, name                        jsontext.Value // hashed only if they count
 	typ                                   []byte
 	content, parts, text, refusal         uint64
 	callID, toolUseID, toolCallID         uint64
@@ -91,16 +91,15 @@ type item struct {
 	functionCall, functionResponse        uint64
 	media                                 uint64
 	thought                               bool
-	moved                                 bool           // its text is one that clients move
-	unsummed                              jsontext.Value // of a system message: the text that is its content
+	moved                                 bool           // clients move its text
+	unsummed                              jsontext.Value // the text of a system message
 	rawID                                 []byte         // the last of the other ids, as it is spelled
 }
 
-// work counts what has been done for a conversation. A body may consist of
-// pieces of a few bytes that each cost as much as a long text. So after some free
-// work only as much is taken apart as the bytes so far allow, which is as much as
-// messages of one word need. What is beyond that counts byte by byte as it is
-// spelled. Whether it is depends only on what stands before it.
+// work counts the work that was done for a conversation. A body may consist of
+// pieces of a few bytes that each cost as much as a long text. Some work is free. Each
+// byte allows some more, as much as messages of one word need. Text beyond that is hashed
+// as it is spelled. Whether that happens depends only on the text before it.
 type work struct {
 	done   int // in units of some 4 ns
 	walked int // bytes of the messages before the one at hand
@@ -111,7 +110,7 @@ const (
 	bytesPerUnit = 3 // bytes that allow for one unit
 
 	workMessage = 8
-	workSpelled = 6 // for a message that is not taken apart
+	workSpelled = 6 // for a message that is not parsed
 	workPart    = 9
 	workMember  = 3
 	workSum     = 2
@@ -119,23 +118,23 @@ const (
 	workRespell = 5 // for a value that is not in its shortest spelling
 )
 
-// walker sums up what its cursor walks over.
+// walker computes the sums of the values that its cursor walks over.
 type walker struct {
 	*jsontext.Cursor
 	weight         int // bytes of JSON that were weighed
 	left           int // work that is allowed for this message, besides what its bytes allow
 	from           int // where the message begins
 	calls, results int
-	ids            *ids // of the conversation; nil: not gathered
+	ids            *ids // the ids of the conversation; nil: they are not gathered
 }
 
 // tired reports whether the message is too much work for its bytes.
 func (w *walker) tired() bool { return w.At-w.from < -bytesPerUnit*w.left }
 
-// messageOf sums up the message v, which c has just returned. The sum is 0 for
-// what is no part of the conversation's identity: system and developer
-// messages, reasoning, and messages that say nothing. left is how much work is
-// allowed, and end is the boundary before the message, which becomes the one behind it.
+// messageOf returns the sum of the message v, which c has just returned. The sum is 0 for
+// a message that is no part of the conversation's identity: system and developer
+// messages, reasoning, and messages that say nothing. left is how much work is allowed.
+// end is the boundary before the message, and messageOf makes it the one after it.
 func messageOf(c *jsontext.Cursor, v jsontext.Value, left int, k *work, ids *ids, end *pair) message {
 	w := walker{Cursor: c, left: left - workMessage, from: c.At, ids: ids}
 	sum, role := w.message(v)
@@ -160,14 +159,14 @@ func messageOf(c *jsontext.Cursor, v jsontext.Value, left int, k *work, ids *ids
 	return m
 }
 
-// behind is the boundary p and a message behind it.
+// behind returns the boundary after m, if p is the boundary before m.
 func (p pair) behind(m message) pair {
 	p.lo ^= tagUser
 	p.hi ^= tagModel
 	return p.fold(m.sum, m.sum^tagRole)
 }
 
-// asSpelled sums up a message without taking it apart.
+// asSpelled returns the sum of a message without parsing it.
 func asSpelled(c *jsontext.Cursor, v jsontext.Value, k *work, end *pair) message {
 	from := c.At
 	if v.Form == jsontext.Open {
@@ -181,14 +180,14 @@ func asSpelled(c *jsontext.Cursor, v jsontext.Value, k *work, end *pair) message
 	return m
 }
 
-// spelled sums up a value that was not taken apart. It has no weight, because it
+// spelled returns the sum of a value that was not parsed. It has no weight, because it
 // is not known how much of it is text.
 func spelled(raw []byte) message { return message{sum: Fold(tagOther, xxhash.Sum64(raw))} }
 
-// message sums up a message, and returns the role that says it.
+// message returns the sum of a message, and its role.
 func (w *walker) message(v jsontext.Value) (sum, role uint64) {
 	switch v.Raw[0] {
-	case '"': // a bare string is what a user says
+	case '"': // a bare string is a user's
 		if sum := w.content(v, 0); sum != 0 {
 			return Fold(tagUser, Fold(0, sum)), tagUser
 		}
@@ -209,7 +208,7 @@ func (w *walker) message(v jsontext.Value) (sum, role uint64) {
 		return spelled(w.PassFrom(start)).sum, 0
 	}
 	role = uint64(tagUser)
-	if m.unsummed.Raw != nil && !isSystem(m.role.Raw) { // another role stood behind it
+	if m.unsummed.Raw != nil && !isSystem(m.role.Raw) { // another role stood after it
 		m.content = Fold(0, Fold(tagText, sumOf(m.unsummed)))
 	}
 	switch {
@@ -258,7 +257,7 @@ func (w *walker) message(v jsontext.Value) (sum, role uint64) {
 	return sum, role
 }
 
-// content sums up a string, a list of blocks, or a single block.
+// content returns the sum of a string, a list of blocks, or a single block.
 func (w *walker) content(v jsontext.Value, depth int) (sum uint64) {
 	switch v.Raw[0] {
 	case '"':
@@ -313,8 +312,8 @@ func (w *walker) content(v jsontext.Value, depth int) (sum uint64) {
 	return Fold(tagOther, w.weigh(w.SkipFrom(start)))
 }
 
-// text sums up a text; an empty one says nothing, nor does one that a client moves
-// from message to message.
+// text returns the sum of a text. It is 0 for an empty text, and for a text that a client
+// moves from message to message.
 func (w *walker) text(v jsontext.Value) uint64 {
 	if len(v.Raw) > 1 && v.Raw[1] == '<' && moves(v.Raw) {
 		return 0
@@ -335,8 +334,8 @@ func (w *walker) text(v jsontext.Value) uint64 {
 	return Fold(tagText, w.weigh(v))
 }
 
-// sumTrimmed sums up a text without the blanks around it, as if they had never been
-// there. Clients cut them off when they keep an answer.
+// sumTrimmed returns the sum of a text without the blanks around it. Clients cut them off
+// when they keep an answer.
 func sumTrimmed(text []byte, form jsontext.Form) uint64 {
 	if len(text) == 0 {
 		return 0
@@ -345,7 +344,7 @@ func sumTrimmed(text []byte, form jsontext.Form) uint64 {
 		return Fold(tagText, sumOf(jsontext.Value{Raw: append(append([]byte{'"'}, text...), '"'), Form: form}))
 	}
 	var buf [512]byte
-	if len(text)+2 <= len(buf) { // most texts that anybody trims
+	if len(text)+2 <= len(buf) { // most texts with blanks around them
 		buf[0] = '"'
 		copy(buf[1:], text)
 		buf[len(text)+1] = '"'
@@ -379,7 +378,7 @@ func trim(s []byte) []byte {
 	}
 }
 
-// blankAt is how many bytes the blank has with which s begins, 0 if there is none.
+// blankAt returns how many bytes the blank at the beginning of s has, or 0.
 func blankAt(s []byte) int {
 	switch {
 	case len(s) == 0:
@@ -398,7 +397,7 @@ func blankAt(s []byte) int {
 	return 0
 }
 
-// blankBefore is how many bytes the blank has with which s ends, 0 if there is none.
+// blankBefore returns how many bytes the blank at the end of s has, or 0.
 func blankBefore(s []byte) int {
 	n := len(s)
 	if n > 0 && s[n-1] == ' ' {
@@ -419,7 +418,7 @@ func blankBefore(s []byte) int {
 	return 0
 }
 
-// unsummed does what text does, but for the sum. What the system says is long and
+// unsummed reads a text as text does, but makes no sum. A system message is long and
 // mostly does not count.
 func (w *walker) unsummed(v jsontext.Value) jsontext.Value {
 	if moves(v.Raw) || len(v.Raw) <= 2 {
@@ -434,11 +433,11 @@ func (w *walker) unsummed(v jsontext.Value) jsontext.Value {
 	return v
 }
 
-// isSystem reports whether a role is not one of those that talk.
+// isSystem reports whether a role is system or developer.
 func isSystem(role []byte) bool { return is(role, "system") || is(role, "developer") }
 
-// weigh sums up a value and counts its bytes. It is for texts, arguments and
-// results. Names and ids are summed up without it.
+// weigh returns the sum of a value and counts its bytes. It is for texts, arguments and
+// results, and not for names and ids.
 func (w *walker) weigh(v jsontext.Value) uint64 {
 	v = w.whole(v)
 	w.weight += len(v.Raw)
@@ -446,15 +445,15 @@ func (w *walker) weigh(v jsontext.Value) uint64 {
 	return sumOf(v)
 }
 
-// sum sums up a value that does not weigh.
+// sum returns the sum of a value without weight.
 func (w *walker) sum(v jsontext.Value) uint64 {
 	v = w.whole(v)
 	w.charge(v)
 	return sumOf(v)
 }
 
-// charge counts the work for a sum. Inside an unknown block a value is summed up
-// once more for each block around it.
+// charge counts the work for a sum. Inside an unknown block a value is hashed once
+// more for each block around it.
 func (w *walker) charge(v jsontext.Value) {
 	w.left -= workSum
 	if v.Form == jsontext.Other {
@@ -471,7 +470,7 @@ func (w *walker) whole(v jsontext.Value) jsontext.Value {
 	return v
 }
 
-// pass steps over v if it is open and nobody wants it.
+// pass steps over v if it is open and its text is not needed.
 func (w *walker) pass(v jsontext.Value) {
 	if v.Form == jsontext.Open {
 		w.left -= workSkip
@@ -479,8 +478,8 @@ func (w *walker) pass(v jsontext.Value) {
 	}
 }
 
-// sumOf hashes a value in its shortest spelling, which most values have. null is
-// 0, like a member that is missing.
+// sumOf hashes a value in its shortest spelling, which most values have. The sum of
+// null is 0, like that of a missing member.
 func sumOf(v jsontext.Value) uint64 {
 	switch {
 	case len(v.Raw) == 0 || string(v.Raw) == "null":
@@ -491,7 +490,7 @@ func sumOf(v jsontext.Value) uint64 {
 	return max(respelled(v.Raw), 1)
 }
 
-// part sums up the object that the cursor stands before.
+// part returns the sum of the object that the cursor stands before.
 func (w *walker) part(v jsontext.Value, depth int) (sum uint64, isResult bool) {
 	if depth >= maxDepth {
 		return w.sum(v), false
@@ -506,7 +505,7 @@ func (w *walker) part(v jsontext.Value, depth int) (sum uint64, isResult bool) {
 	return w.block(&p, start)
 }
 
-// block finds out what kind of block an item is, and sums it up as that kind.
+// block finds out what kind of block an item is, and returns its sum as that kind.
 // start is where the item begins.
 func (w *walker) block(p *item, start int) (sum uint64, isResult bool) {
 	t := p.typ
@@ -545,7 +544,7 @@ func (w *walker) block(p *item, start int) (sum uint64, isResult bool) {
 	return w.unknown(start), false
 }
 
-// anyID is the id by which a call and its result belong together.
+// anyID returns the id that a call and its result share.
 func (p *item) anyID() []byte {
 	if p.rawID != nil {
 		return p.rawID
@@ -567,8 +566,8 @@ func (w *walker) result(p *item, sum uint64) uint64 {
 	return sum
 }
 
-// compaction sums up what stands for all earlier messages in a form that only the
-// provider can read, by its id, or as a whole.
+// compaction returns the sum of an item that stands for all earlier messages in a form
+// that only the provider can read. It is the sum of the item's id, or of the whole item.
 func (w *walker) compaction(p *item, start int) uint64 {
 	if w.ids != nil {
 		w.ids.summary = true
@@ -591,13 +590,13 @@ func (w *walker) compaction(p *item, start int) uint64 {
 	}
 }
 
-// call sums up a tool call. Its id is what tells two conversations with equal
+// call returns the sum of a tool call. The call's id tells two conversations with equal
 // words apart.
 func call(id, name, args uint64) uint64 {
 	return Fold(Fold(Fold(tagCall, id), name), args)
 }
 
-// result sums up a tool's result.
+// result returns the sum of a tool's result.
 func result(id, name, output uint64) uint64 {
 	return Fold(Fold(Fold(tagResult, id), name), output)
 }
@@ -687,7 +686,7 @@ func (w *walker) item(m *item, depth int) {
 	*m = item{content: Fold(0, sum), media: sum}
 }
 
-// function is what counts of an object that stands inside a call or a result.
+// function holds the values that count of an object inside a call or a result.
 type function struct {
 	id, name, args, input, response uint64
 	rawID                           []byte
@@ -709,8 +708,8 @@ func (w *walker) inner(v jsontext.Value, depth int) (f function, ok bool) {
 	return function{sumOf(m.id), sumOf(m.name), m.args, m.input, m.response, m.id.Raw}, true
 }
 
-// unknown sums up a block of an unknown kind by all that it says. The block is
-// read a second time for that.
+// unknown returns the sum of all values of a block of an unknown kind. It reads the
+// block a second time.
 func (w *walker) unknown(start int) (sum uint64) {
 	again := w.Again(start)
 	o := walker{Cursor: &again}

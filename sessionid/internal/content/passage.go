@@ -11,20 +11,20 @@ import (
 )
 
 // A client that compacts a conversation may put the summary that the model has
-// answered inside a text of its own. No message is equal to the answer then, but lines
-// of the answer stand in that text as they were. A passage is a run of such lines. The
-// answer to a request that speaks of a summary leaves the keys of a few passages. A text
-// that stands in place of earlier messages is searched for all that it has.
+// answered inside a text of its own. Then no message is equal to the answer, but that
+// text contains lines of the answer unchanged. A passage is a run of such lines. The keys
+// of a few passages are taken from the answer to a request that speaks of a summary. The
+// keys of all passages are taken from a text that stands in place of earlier messages.
 //
-// A client may cut a part off the summary, or put words before and behind it. So the
-// keys that an answer leaves are those with the least sums of all its passages, which
-// are scattered over it, and do not depend on what stands around them.
+// A client may cut a part off the summary, or put words before and after it. So the
+// passages with the least sums are taken from an answer. They are scattered over the
+// answer, and do not depend on the text around them.
 const (
-	// leastPassage is how many letters and digits a passage has at least. The sentence
-	// that Qwen Code puts behind each summary, a line of its own, has 133.
+	// leastPassage is how many letters and digits a passage has at least. Qwen Code puts
+	// a sentence of 133, on a line of its own, after each summary.
 	leastPassage = 160
 	mostLines    = 32 // of a passage
-	// keptPassages are left by an answer, soughtPassages are looked for.
+	// keptPassages are taken from an answer, soughtPassages from a request.
 	keptPassages   = 3
 	soughtPassages = 128
 	// A text of more bytes or lines is no summary.
@@ -92,7 +92,7 @@ func (p *passages) keys() []Key {
 	return keys
 }
 
-// bare is a line without the blanks and the tags at its ends. A client may put a
+// bare returns a line without the blanks and the tags at its ends. A client may put a
 // summary between tags, in the same line.
 func bare(s string) string {
 	for {
@@ -113,7 +113,7 @@ func bare(s string) string {
 	}
 }
 
-// weightOf is how many letters and digits a text has. A byte that is not ASCII counts
+// weightOf returns how many letters and digits a text has. A byte that is not ASCII counts
 // as one.
 func weightOf(s string) (n int) {
 	for i := 0; i < len(s); i++ {
@@ -124,11 +124,11 @@ func weightOf(s string) (n int) {
 	return n
 }
 
-// drafts are tags around what a model writes before its summary. Clients cut that off:
-// Qwen Code and Claude Code ask for an analysis, Gemini CLI for a scratchpad.
+// drafts are tags around the draft that a model writes before its summary. Qwen Code and
+// Claude Code ask for an analysis, Gemini CLI for a scratchpad. The clients cut it off.
 var drafts = [...]string{"analysis", "scratchpad", "thinking", "think"}
 
-// withoutDrafts is an answer without what is between the tags of drafts.
+// withoutDrafts returns an answer without its drafts.
 func withoutDrafts(text string) string {
 	for _, tag := range drafts {
 		open, end := "<"+tag+">", "</"+tag+">"
@@ -152,9 +152,8 @@ func withoutDrafts(text string) string {
 	return text
 }
 
-// PassagesIn returns the keys of passages by which a request shows that a summary in it
-// is the answer to an earlier request. It is empty if no text in the first messages
-// says that it stands for earlier ones. There are at most 128.
+// PassagesIn returns the keys of the passages in a request's summaries, at most 128. It
+// returns none if no text in the first messages says that it stands for earlier messages.
 func PassagesIn(body []byte) []Key {
 	t := textsIn(body)
 	p := passages{most: soughtPassages}
@@ -169,8 +168,8 @@ func PassagesIn(body []byte) []Key {
 	return p.keys()
 }
 
-// passagesOf are the keys of passages that an answer leaves. body has its messages as a
-// request's body has them.
+// passagesOf returns the keys of passages of an answer. body has the answer's messages as
+// a request's body has them.
 func passagesOf(body []byte) []Key {
 	t := textsIn(body)
 	p := passages{most: keptPassages}
@@ -180,7 +179,7 @@ func passagesOf(body []byte) []Key {
 	return p.keys()
 }
 
-// decoded is a text that is not too long for a summary.
+// decoded returns a text without escapes, or "" if it is too long for a summary.
 func decoded(raw []byte) string {
 	if len(raw) > longestText {
 		return ""

@@ -1,13 +1,13 @@
 package content
 
-// Past is what the messages of a request show of a conversation that goes on: where
-// nothing is known of it, that was lost.
+// Past is what the messages of a request show of earlier turns of the conversation. If
+// no session is known for it, the session was lost.
 type Past uint8
 
 const (
-	// PastNone: for all that is seen the conversation begins here.
+	// PastNone: nothing shows that the conversation began before this request.
 	PastNone Past = iota
-	// PastTurns: the messages begin at the beginning, and answers stand in them.
+	// PastTurns: the messages start at the conversation's beginning, and contain answers.
 	PastTurns
 	// PastCut: the first message is an answer, a call or a result.
 	PastCut
@@ -15,6 +15,6 @@ const (
 	PastSummary
 )
 
-// longTurns is how many messages are turns, whatever they say: clients put up to three
-// before the first prompt.
+// longTurns is how many messages show earlier turns, whatever they say: clients put up to
+// three messages before the first prompt.
 const longTurns = 5

@@ -10,16 +10,16 @@ const (
 	// firstPrefix is the length of the shortest prefix in bytes. Prompt caches hold
 	// nothing that is shorter than 1,024 tokens, system prompt included.
 	firstPrefix = 1 << 10
-	// shortText is the length from which on a string is text. Shorter ones are roles,
-	// types and ids.
+	// shortText is the least length of a string that is text. Shorter strings are
+	// roles, types and ids.
 	shortText = 32
-	// prefixDepth bounds the recursion: a request, its messages, their blocks, and what
-	// an argument of a tool holds.
+	// prefixDepth bounds the recursion: a request, its messages, their blocks, and the
+	// values inside a tool's arguments.
 	prefixDepth = 12
 )
 
-// prefixes hashes texts one behind the other, and notes what the hash is after
-// 1, 2, 3, 4, 6, 8, 12 … times firstPrefix.
+// prefixes hashes texts one after the other, and notes the hash after 1, 2, 3, 4, 6,
+// 8, 12 … times firstPrefix.
 type prefixes struct {
 	hash xxhash.Digest
 	left int // bytes to the next cut
@@ -169,7 +169,7 @@ func (p *prefixes) text(raw []byte) {
 		p.hash.Write(raw[:p.left])
 		raw = raw[p.left:]
 		p.out = append(p.out, p.hash.Sum64())
-		// 1 2 3 4 6 8 12: two steps of each length, but for the first, of which there are three.
+		// 1 2 3 4 6 8 12: three steps of the first length, then two of each length.
 		if len(p.out) > 2 && p.odd {
 			p.step *= 2
 		}

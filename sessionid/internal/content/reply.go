@@ -6,15 +6,15 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid/internal/jsontext"
 )
 
-// Reply is an answer, summed up as the next request will repeat it.
+// Reply has the sums of an answer as the next request will repeat it.
 type Reply struct {
 	messages []message
 	ids      []Key
 	passages []Key
 }
 
-// ReplyOf sums up an answer: a JSON list of messages or items, in the shape in which
-// requests of its API repeat them.
+// ReplyOf returns the Reply of an answer: a JSON list of messages or items, in the shape in
+// which requests of its API repeat them.
 func ReplyOf(list []byte) (r Reply) {
 	const member = `{"messages":`
 	text := append(append(append(make([]byte, 0, len(member)+len(list)+1), member...), list...), '}')
@@ -31,19 +31,19 @@ func ReplyOf(list []byte) (r Reply) {
 		r.messages = append(r.messages, ch.latest.message(i))
 	}
 	if ch.n > len(ch.latest) {
-		r.messages = nil // too many for a boundary behind them
+		r.messages = nil // too many for a boundary after them
 	}
 	r.ids = ch.ids.answered(nil, 0, false)
 	if !slices.ContainsFunc(r.messages, func(m message) bool { return m.kind == modelCalls }) {
-		r.passages = passagesOf(text) // with calls it is no summary
+		r.passages = passagesOf(text) // an answer with calls is no summary
 	}
 	return r
 }
 
-// IsEmpty reports whether nothing was said.
+// IsEmpty reports whether the reply says nothing.
 func (r Reply) IsEmpty() bool { return len(r.messages) == 0 && len(r.ids) == 0 }
 
-// OnlyIDs returns the reply without its words, of which some are missing.
+// OnlyIDs returns the reply without its words, if some of the words are missing.
 func (r Reply) OnlyIDs() Reply { return Reply{ids: r.ids} }
 
 const (
@@ -51,8 +51,8 @@ const (
 	replyWords = 3
 )
 
-// After returns keys by which the next request shows that a reply was the answer to
-// this one: the boundary behind the reply and words, and ids.
+// After returns the keys that the next request has if r is the answer to this one: the
+// boundary after the reply and marks of words, and ids.
 func (h *History) After(r Reply) (keys, ids []Key) {
 	if h.keys == nil {
 		return nil, nil

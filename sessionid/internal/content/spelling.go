@@ -13,10 +13,10 @@ import (
 // respelled hashes a value as if it had its shortest spelling: no white space
 // between tokens, and \uXXXX and \/ only where there is no shorter escape.
 func respelled(raw []byte) uint64 {
-	// What is written is gathered, because the hash is slow on short pieces.
+	// The output is gathered in a buffer, because the hash is slow on short pieces.
 	var buf [512]byte
 	var d xxhash.Digest
-	const spare = 16 // for what is written at once
+	const spare = 16 // room for one write
 	n, flushed, inString := 0, false, false
 	for i := 0; i < len(raw); {
 		if n > len(buf)-2*spare {
@@ -27,11 +27,11 @@ func respelled(raw []byte) uint64 {
 			d.Write(buf[:n])
 			n = 0
 		}
-		// Nothing gets longer, so up to limit there is room.
+		// The output is never longer than the input, so there is room up to limit.
 		for limit := min(len(raw), i+len(buf)-spare-n); i < limit; {
 			c := raw[i]
 			if !inString {
-				buf[n] = c // a blank is written over
+				buf[n] = c // a blank is overwritten by the next byte
 				n += int(counts[c])
 				i++
 				inString = c == '"'
@@ -58,7 +58,7 @@ func respelled(raw []byte) uint64 {
 				continue
 			case i+8 <= len(raw):
 				w := binary.LittleEndian.Uint64(raw[i:])
-				binary.LittleEndian.PutUint64(buf[n:], w) // what is too much is written over
+				binary.LittleEndian.PutUint64(buf[n:], w) // the bytes that are too many are overwritten
 				step := plainBytes(w)
 				n += step
 				i += step
@@ -76,7 +76,7 @@ func respelled(raw []byte) uint64 {
 	return d.Sum64()
 }
 
-// counts is 1 for every byte that counts outside a string: all but white space.
+// counts is 1 for every byte that counts outside a string: all bytes but white space.
 var counts = func() (table [256]uint8) {
 	for c := range table {
 		if !jsontext.IsSpace(byte(c)) {
@@ -94,7 +94,7 @@ func plainBytes(w uint64) int {
 	return bits.TrailingZeros64(((quote-ones)&^quote|(escape-ones)&^escape)&highs) / 8
 }
 
-// shortEscape returns the letter behind the backslash of the shortest escape of
+// shortEscape returns the letter after the backslash of the shortest escape of
 // r; ok is false if r has none.
 func shortEscape(r rune) (letter byte, ok bool) {
 	switch r {
@@ -120,7 +120,7 @@ func unicode(out *[8]byte, raw []byte) (wrote, took int) {
 	const hex = "0123456789abcdef"
 	r, n := jsontext.Unescape(raw)
 	switch {
-	case r >= 0x800 && r <= 0xffff: // most that are escaped
+	case r >= 0x800 && r <= 0xffff: // most escaped characters
 		out[0], out[1], out[2] = 0xe0|byte(r>>12), 0x80|byte(r>>6)&0xbf, 0x80|byte(r)&0xbf
 		return 3, n
 	case r >= 0x80 && r < 0x800:

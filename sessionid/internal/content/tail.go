@@ -1,22 +1,22 @@
 package content
 
-// A history that lost its head to a compaction or a rolling window, or that was
-// edited far back, shares no boundary with what it was before, because a boundary
-// counts all messages from the first one on. It shares tails. A tail is the hash
-// of the last few messages before a boundary, as many as it takes to be unlike
-// others. Tails are used like boundaries: the tail at the end of a request is
-// bound, the tails at its inner boundaries are looked up. An opening that many
+// A history that lost its first messages to a compaction or a rolling window, or was
+// edited far back, has none of its old boundaries, because a boundary is a hash of all
+// messages from the first one on. But it still has some of its tails. A tail is the hash
+// of the last few messages before a boundary, as many as are needed to differ from other
+// conversations. Tails are used like boundaries: the tail at the end of a request is
+// bound, and the tails at its inner boundaries are looked up. An opening that many
 // conversations share does no harm, because no request ended inside it.
 
 const (
-	// maxTails is at how many of the latest boundaries there is a tail. The
-	// request before this one ended a few messages ago.
+	// maxTails is how many of the latest boundaries have a tail. The request before
+	// this one ended a few messages ago.
 	maxTails = 24
 	// A tail spans tailFewest to tailMessages messages.
 	tailMessages = 8
 	tailFewest   = 3
-	// tailWeight is the least weight of a tail's messages together. With less,
-	// conversations about the same task met, on conversations that were cut
+	// tailWeight is the least weight of a tail's messages together. With less weight,
+	// some conversations about the same task had the same tail after they were cut
 	// (examples/internal/field).
 	tailWeight = 256
 )

@@ -8,9 +8,9 @@ import (
 // Backward walks the top-level members of an object from the last one to the
 // first. It finds the same members as a [Cursor], as long as the text is JSON.
 //
-// It can know where it is: behind the last brace nothing is open. A quote
+// A walk from the end is exact. After the last brace nothing is open. A quote
 // inside a string has an odd number of backslashes before it, and the string's
-// opening quote has none, so a string's beginning is as exact as its end.
+// opening quote has none. So the beginning of a string is found as surely as its end.
 type Backward struct {
 	// At is the index of the first byte of the value that was just returned. Read
 	// it, do not set it.
@@ -20,16 +20,16 @@ type Backward struct {
 	i    int    // the index of the last byte not walked over yet
 	name nameBuffer
 
-	// With vectors: the quotes that no backslash escapes among the bytes before
-	// the end of the first string that is not short, a bit for each byte.
-	// marks[0] begins at index marked, which is -1 before there was such a string.
+	// With vectors: a bit for each byte before the end of the first string that is not
+	// short. It is set for a quote that no backslash escapes. marks[0] begins at index
+	// marked, which is -1 before there was such a string.
 	marks  [8]uint64
 	marked int
 }
 
-// Begin starts the walk over an object of which b is the text, or the end of the
-// text. It returns false if b does not end with a closing brace. White space may
-// stand behind the brace. The Backward must be the zero value.
+// Begin starts the walk over an object. b is the text of the object, or the end of that
+// text. Begin returns false if b does not end with a closing brace. White space may
+// follow the brace. The Backward must be the zero value.
 func (t *Backward) Begin(b []byte) bool {
 	t.b, t.i, t.marked = b, len(b)-1, -1
 	t.space()
@@ -69,7 +69,7 @@ func (t *Backward) AtStart() bool { return t.i >= 0 && t.b[t.i] == '{' }
 
 // Member returns the member before the last one returned. The name has its
 // escapes resolved, see [Cursor.Member]; the value is as the text spells it. ok
-// is false where the object begins, and where b begins.
+// is false at the beginning of the object, and at the beginning of b.
 func (t *Backward) Member() (name, value []byte, ok bool) {
 	end := t.i + 1
 	if !t.value() {
@@ -196,7 +196,7 @@ func (t *Backward) str() bool {
 			t.i = i - 1
 			return true
 		}
-		i -= n // an escaped quote: on before its backslashes
+		i -= n // an escaped quote: continue before its backslashes
 	}
 }
 
@@ -204,7 +204,7 @@ func (t *Backward) str() bool {
 func lastQuote(b []byte, i int) int {
 	for ; i >= 7; i -= 8 {
 		x := binary.LittleEndian.Uint64(b[i-7:]) ^ '"'*ones
-		// Exact for every byte, since the highest one is wanted.
+		// The highest byte that is found is needed, so every bit must be exact.
 		m := ^((x&^highs + ^uint64(highs)) | x | ^uint64(highs))
 		if m != 0 {
 			return i - bits.LeadingZeros64(m)/8

@@ -6,8 +6,8 @@ const (
 	highs = 0x8080808080808080
 )
 
-// isByte sets the high bit of each byte of w that is c. Bytes above such a byte
-// may have theirs set too, so only the lowest set bit is sure.
+// isByte sets the high bit of each byte of w that is c. It may also set the high bit
+// of bytes above such a byte, so only the lowest set bit is sure.
 func isByte(w uint64, c byte) uint64 {
 	w ^= ones * uint64(c)
 	return (w - ones) &^ w

@@ -36,12 +36,12 @@ type Cursor struct {
 	// At is the index of the next byte. Of an Open value that was just returned
 	// it is the index of the bracket. Read it, do not set it.
 	At int
-	// Failed reports that the text did not go on as JSON does. Read it, do not
+	// Failed reports that the text did not continue as JSON must. Read it, do not
 	// set it.
 	Failed bool
 
 	text   []byte
-	open   bool // at At stands an opening bracket that nobody has entered
+	open   bool // at At stands an opening bracket that was not entered
 	buffer nameBuffer
 }
 
@@ -86,7 +86,7 @@ func (c *Cursor) Skip() Value {
 	return Value{c.text[start:end], formOf(plain)}
 }
 
-// Pass is Skip for a caller who does not want the value.
+// Pass is Skip for a caller that does not need the value.
 func (c *Cursor) Pass() {
 	c.open = false
 	if c.At = ValueOver(c.text, c.At); c.At < 0 {
@@ -199,7 +199,7 @@ func (c *Cursor) next(closing byte) bool {
 	return false
 }
 
-// name steps over a member's name and the colon behind it.
+// name steps over a member's name and the colon after it.
 func (c *Cursor) name() (name []byte, ok bool) {
 	b, i := c.text, c.At
 	if b[i] != '"' {
@@ -238,8 +238,8 @@ func (c *Cursor) name() (name []byte, ok bool) {
 	return name, true
 }
 
-// value returns the value that the Cursor stands before; Raw is nil if there is
-// none, or if it does not end.
+// value returns the value that the Cursor stands before. Raw is nil if there is no
+// value, or if it does not end.
 func (c *Cursor) value() Value {
 	b, i := c.text, c.At
 	end, plain := -1, true
@@ -286,7 +286,7 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// StringEnd returns the index behind the string whose opening quote stands at
+// StringEnd returns the index after the string whose opening quote stands at
 // i, or -1 if it does not end. plain reports that the string has no escape
 // \uXXXX or \/.
 func StringEnd(b []byte, i int) (end int, plain bool) {
@@ -297,7 +297,7 @@ func StringEnd(b []byte, i int) (end int, plain bool) {
 	return longEnd(b, i)
 }
 
-// longEnd does what StringEnd does, from behind the opening quote.
+// longEnd does what StringEnd does, from after the opening quote.
 func longEnd(b []byte, i int) (end int, plain bool) {
 	var pos int
 	var state uint64
@@ -313,7 +313,7 @@ func longEnd(b []byte, i int) (end int, plain bool) {
 	return stringRest(b, i+pos, state)
 }
 
-// shortEnd returns the index behind the closing quote if that is one of the eight
+// shortEnd returns the index after the closing quote if that is one of the eight
 // bytes at i and no backslash stands before it, otherwise -1. Most strings of a
 // request are names and are that short.
 func shortEnd(b []byte, i int) int {
@@ -329,7 +329,7 @@ func shortEnd(b []byte, i int) int {
 	return i + bits.TrailingZeros64(quote)/8 + 1
 }
 
-// memberEnd returns the index behind the colon of a member whose name begins at i, if
+// memberEnd returns the index after the colon of a member whose name begins at i, if
 // a byte stands there, the name has less than 16 bytes and no escape, and the colon
 // stands next to it. If there is an escape it returns [escapeFirst], otherwise -1.
 func memberEnd(b []byte, i int) int {
@@ -401,7 +401,7 @@ func ValueOver(b []byte, i int) (end int) {
 	return end
 }
 
-// ValueEnd returns the index behind the value that begins at i, or -1 if none
+// ValueEnd returns the index after the value that begins at i, or -1 if none
 // begins there or it does not end. plain reports that its spelling is [Plain].
 func ValueEnd(b []byte, i int) (end int, plain bool) {
 	if i >= len(b) {

@@ -58,7 +58,7 @@ func LookupAll(raw []byte, names []string, found [][]byte) {
 // Claude Code sends it: an object of strings without escapes and without white space,
 // {\"a\":\"b\",…}. It reads the string once and resolves nothing. Of duplicate
 // members the last one counts. ok is false if the string holds anything else, or if
-// the value is empty or missing: then [Unquote] and [Find] know more.
+// the value is empty or missing: then use [Unquote] and [Find].
 func FindQuoted(raw []byte, name string) (value []byte, ok bool) {
 	if len(raw) < 4 || raw[1] != '{' {
 		return nil, false
@@ -85,7 +85,7 @@ func FindQuoted(raw []byte, name string) (value []byte, ok bool) {
 	}
 }
 
-// quoted returns the text between \" and \" at i, and the index behind them, at which
+// quoted returns the text between \" and \" at i, and the index after them, at which
 // a byte stands. The index is -1 if the text has escapes or control characters.
 func quoted(b []byte, i int) (text []byte, end int) {
 	if i+2 > len(b) || b[i] != '\\' || b[i+1] != '"' {
@@ -95,7 +95,7 @@ func quoted(b []byte, i int) (text []byte, end int) {
 	from := i
 	for ; i+8 <= len(b); i += 8 {
 		w := binary.LittleEndian.Uint64(b[i:])
-		// Of the bytes that are marked the lowest one is sure.
+		// Of the marked bytes, the lowest one is sure.
 		if m := (isByte(w, '"') | isByte(w, '\\') | (w-0x20*ones)&^w) & highs; m != 0 {
 			i += bits.TrailingZeros64(m) / 8
 			break

@@ -5,8 +5,7 @@ import (
 	"math/bits"
 )
 
-// What a vector scanner knows where it stops. The plain scanner goes on from
-// there.
+// The state in which a vector scanner stops. The plain scanner continues from there.
 const (
 	stateFound     = 1 << iota // the end was found
 	stateRespelled             // something so far is not spelled the shortest way
@@ -14,7 +13,7 @@ const (
 	stateInString              // the next byte is inside a string
 )
 
-// stringRest does what StringEnd does, from behind the opening quote or from
+// stringRest does what StringEnd does, from after the opening quote or from
 // where a vector scanner stopped.
 func stringRest(b []byte, i int, state uint64) (end int, plain bool) {
 	plain = state&stateRespelled == 0
@@ -95,9 +94,9 @@ func nestedRest(b []byte, i int, state uint64, depth int) (end int, plain bool) 
 	return -1, false
 }
 
-// strayEscape steps over the byte behind a backslash that stands outside a
-// string. That is not JSON. It is read as the vector scanner reads it, so that
-// all machines give the same answer.
+// strayEscape steps over the byte after a backslash that stands outside a
+// string. That is not JSON. The plain scanner reads it as the vector scanner does, so
+// that all machines give the same answer.
 func strayEscape(b []byte, i int, plain *bool) int {
 	if i < len(b) {
 		switch b[i] {

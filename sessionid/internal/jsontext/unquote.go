@@ -29,11 +29,11 @@ func Unquote(raw []byte, buf *Scratch) string {
 	}
 	out := buf[:]
 	if len(raw) > len(buf)-8 {
-		out = make([]byte, len(raw)+8) // nothing gets longer by being resolved
+		out = make([]byte, len(raw)+8) // a text without escapes is never longer
 	}
 	n := copy(out, raw[:i])
 	for i < len(raw) {
-		// A word at a time. What is copied too much is written over.
+		// A word at a time. Bytes that are copied too far are overwritten.
 		for i+8 <= len(raw) {
 			w := binary.LittleEndian.Uint64(raw[i:])
 			binary.LittleEndian.PutUint64(out[n:], w)
@@ -90,12 +90,12 @@ func Unquote(raw []byte, buf *Scratch) string {
 	return unsafe.String(&out[0], n)
 }
 
-// nameBuffer is memory for the name of a member that has escapes. Almost no name
-// has, but a body may consist of such names, so they must cost no allocation.
+// nameBuffer is memory for the name of a member that has escapes. Almost no name has
+// escapes. But a body may consist of such names, so they must not allocate.
 type nameBuffer [72]byte
 
-// resolve returns the name without its escapes, or as it is spelled if it is too
-// long or has an escape that JSON does not know. The latter is nobody's name,
+// resolve returns the name without its escapes, or as it is spelled if it is too long or
+// has an escape that JSON does not know. A name as it is spelled matches no known name,
 // because it contains a backslash.
 func (buf *nameBuffer) resolve(name []byte) []byte {
 	n, i := buf.text(name, 0)
@@ -106,7 +106,7 @@ func (buf *nameBuffer) resolve(name []byte) []byte {
 }
 
 // read returns the name that begins at i, without its escapes, and the index
-// behind its closing quote. end is -1 if the name cannot be resolved.
+// after its closing quote. end is -1 if the name cannot be resolved.
 func (buf *nameBuffer) read(b []byte, i int) (name []byte, end int) {
 	n, i := buf.text(b, i)
 	if i < len(b) && b[i] == '"' {
@@ -159,7 +159,7 @@ func (buf *nameBuffer) text(b []byte, i int) (n, stopped int) {
 }
 
 // Unescape reads an escape \uXXXX at the beginning of b, together with the low
-// surrogate behind a high one. n is how many bytes the escape has, 0 if b does
+// surrogate after a high one. n is how many bytes the escape has, 0 if b does
 // not begin with one. A surrogate that stands alone becomes U+FFFD, as in
 // encoding/json.
 func Unescape(b []byte) (r rune, n int) {
@@ -170,8 +170,8 @@ func Unescape(b []byte) (r rune, n int) {
 	if r < 0xd800 || r > 0xdfff {
 		return r, 6
 	}
-	// The second half is \uDC00 to \uDFFF. A look at two of its digits tells most
-	// others.
+	// The second half is \uDC00 to \uDFFF. Two of its digits exclude most other
+	// escapes.
 	if r < 0xdc00 && len(b) >= 12 && b[8]|0x20 == 'd' && b[9] >= 'C' {
 		if low, ok := hex4(b[6:]); ok && low >= 0xdc00 && low <= 0xdfff {
 			return (r-0xd800)<<10 + (low - 0xdc00) + 0x10000, 12
@@ -190,8 +190,8 @@ func hex4(b []byte) (r rune, ok bool) {
 	return rune(x), x <= 0xffff
 }
 
-// hexValue is the value of a hex digit, and a bit above the lowest sixteen for
-// every other byte.
+// hexValue has the value of each hex digit, and for every other byte a bit above the
+// lowest sixteen.
 var hexValue = func() (table [256]uint32) {
 	const none = 1 << 16
 	for c := range table {

@@ -13,8 +13,8 @@ const maxNesting = 10000
 // Valid reports whether text is one JSON value, exactly as encoding/json's Valid
 // judges. It does not allocate and does not recurse.
 func Valid(text []byte) bool {
-	// One word knows of the innermost 64 brackets which are objects. A text that
-	// is nested deeper is read again with more memory.
+	// One word has a bit for each of the innermost 64 brackets: is it an object? A text
+	// that is nested deeper is read again with more memory.
 	var none wanted
 	ok, tooDeep := valid(text, nil, &none)
 	if tooDeep {
@@ -200,14 +200,14 @@ func isWord(b []byte, i int, word string) bool {
 	return len(b)-i >= len(word) && string(b[i:i+len(word)]) == word
 }
 
-// validString returns the index behind the string whose first byte stands at i,
-// or -1 if it is none. Like encoding/json it takes any bytes above the control
-// characters for text.
+// validString returns the index after the string whose first byte stands at i, or -1
+// if there is no valid string. Like encoding/json it accepts any bytes above the control
+// characters as text.
 func validString(b []byte, i int) int {
 	for {
 		for i+8 <= len(b) {
 			w := binary.LittleEndian.Uint64(b[i:])
-			// Of the bytes that are marked the lowest one is sure, and it counts.
+			// Of the marked bytes, the lowest one is sure, and only that one counts.
 			if m := (isByte(w, '"') | isByte(w, '\\') | (w-0x20*ones)&^w) & highs; m != 0 {
 				i += bits.TrailingZeros64(m) / 8
 				break
@@ -243,7 +243,7 @@ func validString(b []byte, i int) int {
 	}
 }
 
-// validNumber returns the index behind the number that stands at i, or -1.
+// validNumber returns the index after the number that stands at i, or -1.
 func validNumber(b []byte, i int) int {
 	if i < len(b) && b[i] == '-' {
 		i++
@@ -268,7 +268,7 @@ func validNumber(b []byte, i int) int {
 	return i
 }
 
-// digits returns the index behind the digits at i, or -1 if there are none.
+// digits returns the index after the digits at i, or -1 if there are none.
 func digits(b []byte, i int) int {
 	from := i
 	for i < len(b) && '0' <= b[i] && b[i] <= '9' {

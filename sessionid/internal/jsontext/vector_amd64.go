@@ -29,8 +29,8 @@ var vector, wide = func() (vector, wide bool) {
 }()
 
 // scanString reads whole blocks of 64 bytes of the n bytes at p, which begin
-// behind the opening quote of a string. pos is behind the closing quote if state
-// has stateFound, otherwise behind the last whole block.
+// after the opening quote of a string. pos is after the closing quote if state has
+// stateFound, otherwise after the last whole block.
 //
 //go:noescape
 func scanString(p *byte, n int) (pos int, state uint64)
@@ -40,7 +40,7 @@ func scanString(p *byte, n int) (pos int, state uint64)
 //go:noescape
 func scanStringWide(p *byte, n int) (pos int, state uint64)
 
-// scanNested reads blocks in the same way from an opening bracket to behind the
+// scanNested reads blocks in the same way, from an opening bracket to the end of the
 // bracket that closes it. depth is how many brackets are open at pos.
 //
 //go:noescape
@@ -51,8 +51,8 @@ func scanNested(p *byte, n int) (pos int, state uint64, depth int)
 //go:noescape
 func scanNestedWide(p *byte, n int) (pos int, state uint64, depth int)
 
-// passNested does what scanNested does, without a look at the spelling.
-// passNestedWide is its form for AVX-512.
+// passNested does what scanNested does, but does not check the spelling.
+// passNestedWide is passNested with AVX-512.
 //
 //go:noescape
 func passNested(p *byte, n int) (pos int, state uint64, depth int)
