@@ -116,7 +116,9 @@
 // is for calls with ids of their own, as providers make them. For the third column the
 // gateway hands the answers back as well. On this data, no follow-up found the session
 // of a conversation that had not begun with the same words.
-// (go test ./examples/internal/field -run LostTheirHead -v)
+// (go test ./examples/internal/field -run LostTheirHead -v) The conversations are tau-bench's,
+// which are public: examples/replay/README.md says where. The test reads them from
+// ../shared/traces/tau_airline.jsonl.gz, and is skipped without them.
 //
 //	of the follow-ups that were cut,     show nothing   find their session
 //	what is left                         seen before    as it is   own ids   answers
@@ -167,7 +169,8 @@
 //
 // This was measured on 62 captured sessions, of which two of each client begin alike, in
 // 40 random orders. With the ids that clients send and with the answers, all 62 go on in
-// a session of their own. (go test ./examples/internal/field -run BothCaptures -v)
+// a session of their own. (go test ./examples/internal/field -run BothCaptures -v) The
+// captures are not public. Without them the test is skipped.
 //
 // # What is recognised
 //
