@@ -43,7 +43,11 @@ func (h held) needTwin() *twin {
 	t := h.twin()
 	if t == nil {
 		t = &twin{}
-		h.s.needExtras(h.r)[0] |= hasTwin
+		e := h.extras()
+		if e == nil {
+			e = h.s.needExtras(h.r)
+		}
+		e[0] |= hasTwin
 		h.s.twins[h.i] = t
 	}
 	return t

@@ -87,6 +87,14 @@ func (e event) handle(said map[[2]string][]string, out, skipped io.Writer) error
 		}
 		delete(said, key)
 	case "fail":
+		if e.Test == "" { // what a panic has ended says no more how it ends
+			for other, lines := range said {
+				if other[0] == e.Package && other[1] != "" {
+					fmt.Fprint(out, strings.Join(lines, ""))
+					delete(said, other)
+				}
+			}
+		}
 		fmt.Fprint(out, strings.Join(said[key], ""))
 		delete(said, key)
 		return errors.New("a test has failed")
