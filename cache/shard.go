@@ -235,7 +235,6 @@ func (s *shard) take(h held, why Cause, now moment, claimed bool, gone *leavings
 		s.tell(h, why, now, gone)
 		s.unlinkAuth(i, r)
 	}
-	s.core.auths.drop(r.auth.Load())
 	to := s.core.join(s.number, i)
 	for _, d := range h.extras().all() {
 		gone.aliases = append(gone.aliases, entryOf{d, to})
@@ -251,6 +250,8 @@ func (s *shard) take(h held, why Cause, now moment, claimed bool, gone *leavings
 		r.home.Store(0)
 		r.born.Store(0)
 	})
+	// After the change: a glimpse of the record must not read a number's next name.
+	s.core.auths.drop(r.auth.Load())
 	s.scopes.drop(scope)
 	last := s.tenants.drop(tenant)
 	s.core.tenants.remove(account, s.number, last, claimed)
