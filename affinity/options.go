@@ -126,8 +126,7 @@ type settings[T any] struct {
 
 // policy is the part of the settings that does not depend on what an auth is.
 type policy struct {
-	look         func(http.Header, []byte) sessionid.ID // names that find a session
-	extract      func(http.Header, []byte) sessionid.ID // all names; nil if look gives them
+	extract      func(http.Header, []byte) sessionid.ID // nil for the package sessionid's own
 	scopeOf      func(Request) (pool, model string)
 	allModels    bool
 	requireOwner bool
@@ -152,14 +151,11 @@ func check[T any](o *Options[T]) (*settings[T], error) {
 		o = &Options[T]{}
 	}
 	s := &settings[T]{state: o.State, store: o.Store, memory: o.Memory, policy: policy{
-		look: o.Extract, scopeOf: o.Scope, allModels: o.AllModels, requireOwner: o.RequireOwner,
+		extract: o.Extract, scopeOf: o.Scope, allModels: o.AllModels, requireOwner: o.RequireOwner,
 		failback: o.Failback, coldAnew: o.ColdAnew, load: o.Load, slow: o.Slow, classify: o.Classify,
 		warm: orDefault(o.Warm, defaultWarm), away: orDefault(o.Away, defaultAway), unlisted: orDefault(o.Unlisted, defaultUnlisted),
 		onEvent: o.OnEvent, warmOf: o.WarmOf, balance: o.Balance, loads: o.Loads,
 	}}
-	if s.look == nil {
-		s.look, s.extract = sessionid.ExtractLeading, sessionid.Extract
-	}
 	if s.classify == nil {
 		s.classify = Classify
 	}
@@ -202,24 +198,29 @@ func orDefault[N int | time.Duration](n, otherwise N) N {
 	return n
 }
 
-// identify says which session a request is part of, by the names that find it.
+// identify says which session a request is part of, by the names that find it. id is zero.
 // An ID is large, so it is made where it is wanted.
-func (p *policy) identify(r *Request, id *sessionid.ID) { p.by(r, p.look, id) }
+func (p *policy) identify(r *Request, id *sessionid.ID) {
+	switch {
+	case r.ID != nil:
+		*id = *r.ID
+		return
+	case p.extract != nil:
+		*id = p.extract(r.Header, r.Body)
+	default:
+		sessionid.ReadLeading(id, r.Header, r.Body)
+	}
+	if r.Path != "" {
+		*id = id.WithPath(r.Path)
+	}
+}
 
 // names makes id, which identify has made, one with all names: they are to be bound.
 func (p *policy) names(r *Request, id *sessionid.ID) {
-	if r.Off || r.ID != nil || p.extract == nil || id.Leading() == 0 {
+	if r.Off || r.ID != nil || p.extract != nil || id.Leading() == 0 {
 		return
 	}
-	p.by(r, p.extract, id)
-}
-
-func (p *policy) by(r *Request, extract func(http.Header, []byte) sessionid.ID, id *sessionid.ID) {
-	if r.ID != nil {
-		*id = *r.ID
-		return
-	}
-	*id = extract(r.Header, r.Body)
+	*id = sessionid.Extract(r.Header, r.Body)
 	if r.Path != "" {
 		*id = id.WithPath(r.Path)
 	}

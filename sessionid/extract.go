@@ -24,6 +24,10 @@ func Extract(header http.Header, body []byte) ID { return standard.Extract(heade
 // is [Extractor.ExtractLeading] with the zero [Options].
 func ExtractLeading(header http.Header, body []byte) ID { return standard.ExtractLeading(header, body) }
 
+// ReadLeading is [ExtractLeading] into id, which must be the zero ID. An ID is large: where each
+// nanosecond counts, this saves two copies of it.
+func ReadLeading(id *ID, header http.Header, body []byte) { standard.leading(id, header, body) }
+
 // Conversation names the session that a body belongs to by its content alone, and ignores
 // all ids in the body. It returns the zero ID if no message says anything, and for a body
 // that is not one JSON object. It costs one walk over the body that hashes, and one
@@ -94,21 +98,26 @@ func (e *Extractor) extract(id *ID, header http.Header, body []byte) {
 // Otherwise, and if Options.Order has a kind before [KindNativeHeader], it costs as much as
 // Extract.
 func (e *Extractor) ExtractLeading(header http.Header, body []byte) (id ID) {
+	e.leading(&id, header, body)
+	return id
+}
+
+// leading finds the ID of ExtractLeading. id is zero.
+func (e *Extractor) leading(id *ID, header http.Header, body []byte) {
 	switch {
 	case !e.asksNativeFirst():
-		e.extract(&id, header, body)
-	case e.askNative(&id, header):
-		e.besidesID(&id, header)
-		return id
+		e.extract(id, header, body)
+	case e.askNative(id, header):
+		e.besidesID(id, header)
+		return
 	case len(header) > manyHeaders:
-		e.behindNative(&id, header, body)
+		e.behindNative(id, header, body)
 	default:
-		e.extract(&id, header, body)
+		e.extract(id, header, body)
 	}
 	lead := id.Leading()
 	clear(id.names[lead:])
 	id.n = uint8(lead)
-	return id
 }
 
 // behindNative does what extract does for a header with many names and no native one.

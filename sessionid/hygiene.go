@@ -27,34 +27,42 @@ func clean(v string, limit int) (string, bool) {
 	if v == "" || len(v) > limit {
 		return "", false
 	}
-	var control, high, brace uint64
-	b := bytesOf(v)
-	for ; len(b) >= 8; b = b[8:] {
-		w := binary.LittleEndian.Uint64(b)
-		// control is exact for ASCII. Other ids are checked again below.
-		control |= (w-0x20*ones)&^w | isByte(w, 0x7f)
-		brace |= isByte(w, '{')
-		high |= w
-	}
-	for _, c := range b {
-		if c < 0x20 || c == 0x7f {
+	if plain(v) {
+		switch {
+		case v[0] <= '0' && strings.Trim(v, "0-") == "",
+			len(v) <= 16 && placeholders[strings.ToLower(v)],
+			len(v) == 36 && v[1] == v[0] && isBlankUUID(v),
+			(v[0] == '<' || v[0] == '%' || v[0] == '$') && isTemplate(v):
 			return "", false
 		}
-		if c == '{' {
-			brace = highs
-		}
-		high |= uint64(c)
+		return v, true
 	}
-	switch {
-	case control&highs != 0 && high&highs == 0,
-		high&highs != 0 && (!utf8.ValidString(v) || strings.IndexFunc(v, isControl) >= 0),
-		v[0] <= '0' && strings.Trim(v, "0-") == "",
-		len(v) <= 16 && placeholders[strings.ToLower(v)],
-		len(v) == 36 && isBlankUUID(v),
-		(brace&highs != 0 || v[0] == '<' || v[0] == '%' || v[0] == '$') && isTemplate(v):
+	if !utf8.ValidString(v) || strings.IndexFunc(v, isControl) >= 0 || isTemplate(v) ||
+		len(v) <= 16 && placeholders[strings.ToLower(v)] || len(v) == 36 && isBlankUUID(v) {
 		return "", false
 	}
 	return v, true
+}
+
+// plain reports whether all bytes of v are ASCII from the blank to 'z', as in nearly all ids.
+// It is not empty.
+func plain(v string) bool {
+	var other uint64 // the high bit of a byte that is not
+	add := func(w uint64) { other |= w | (w - 0x20*ones) | (w + (0x80-'{')*ones) }
+	b := bytesOf(v)
+	if len(b) < 8 {
+		w := uint64(' ') * ones
+		for _, c := range b {
+			w = w<<8 | uint64(c)
+		}
+		add(w)
+	} else {
+		for i := 0; i+8 < len(b); i += 8 {
+			add(binary.LittleEndian.Uint64(b[i:]))
+		}
+		add(binary.LittleEndian.Uint64(b[len(b)-8:])) // it may overlap the word before it
+	}
+	return other&highs == 0
 }
 
 // isBlank reports whether c may stand around an id.
@@ -64,13 +72,6 @@ const (
 	ones  = 0x0101010101010101
 	highs = 0x8080808080808080
 )
-
-// isByte sets the high bit of each byte of w that is c. It may also set the high bit
-// of bytes above such a byte.
-func isByte(w uint64, c byte) uint64 {
-	w ^= ones * uint64(c)
-	return (w - ones) &^ w
-}
 
 // isControl reports whether no id may contain r. U+FFFD stands for bytes that could not
 // be decoded, such as half of a surrogate pair. So two ids that contain it may have been

@@ -32,9 +32,19 @@ func (s *space) key(id string) Key {
 	for ; len(b) >= 8; b = b[8:] {
 		hi = content.Fold(hi, binary.LittleEndian.Uint64(b))
 	}
-	var rest [8]byte
-	copy(rest[:], b)
-	return content.MakeKey(content.Fold(s.lo, xxhash.Sum64String(id)), content.Fold(hi, binary.LittleEndian.Uint64(rest[:])))
+	return content.MakeKey(content.Fold(s.lo, xxhash.Sum64String(id)), content.Fold(hi, rest(bytesOf(id))))
+}
+
+// rest returns the bytes of b behind its last whole word, as a word.
+func rest(b []byte) (w uint64) {
+	n := len(b) % 8
+	if n > 0 && len(b) >= 8 {
+		return binary.LittleEndian.Uint64(b[len(b)-8:]) >> (64 - 8*n)
+	}
+	for i := range n {
+		w |= uint64(b[i]) << (8 * i)
+	}
+	return w
 }
 
 // spaceLane is the family of all subagents' ids.
