@@ -101,7 +101,7 @@ func items(api string, said []Message) (out []any) {
 
 // prompt is the system prompt of a client: the same for all its sessions.
 func prompt(client string) string {
-	return "You are " + client + ". " + prose(rand.New(rand.NewPCG(uint64(len(client)), uint64(client[0]))), 2000)
+	return "You are " + client + ". " + prose(rand.New(rand.NewPCG(uint64(len(client)), uint64(client[0]))), 5000)
 }
 
 func agent(name string) func(*session) [][2]string {
