@@ -61,6 +61,7 @@ func parse(args []string, errs io.Writer) (*command, error) {
 	f.StringVar(&c.convert, "convert", "", "write a trace to stdout, made of a folder or a file of "+strings.Join(convert.Sources, " or "))
 	f.DurationVar(&c.conversion.Idle, "idle", time.Hour, "with --convert kv-cache-tester: cut longer pauses of a session; 0 cuts none")
 	f.IntVar(&c.conversion.AtOnce, "at-once", 64, "with --convert kv-cache-tester: how many sessions run at the same time; 0 is all")
+	f.IntSliceVar(&c.conversion.Only, "only", nil, "with --convert kv-cache-tester: only the sessions of these numbers")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}

@@ -18,6 +18,9 @@ type Options struct {
 	// AtOnce is how many sessions run at the same time; 0 is all of them. The next one begins when
 	// one has ended.
 	AtOnce int
+	// Only are the sessions that are written, by the numbers that they have without it. If it is
+	// nil, all are.
+	Only []int
 }
 
 // Convert reads path, which is of a source, and writes a trace.

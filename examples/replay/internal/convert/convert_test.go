@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +123,37 @@ func TestKVCacheTesterSubagents(t *testing.T) {
 			require.Equal(t, c.at[i], gjson.Get(line, "timestamp").Int()-first)
 			require.Equal(t, int64([]int{0, 1, 1, 0}[i]), gjson.Get(line, "session").Int())
 			require.Equal(t, int64(i+1), gjson.Get(line, "output_length").Int())
+		}
+	}
+}
+
+// A session that is chosen keeps its number and its pauses.
+func TestKVCacheTesterOnly(t *testing.T) {
+	dir := folder(t, map[string]string{
+		"a.json": file("global", request(0, "s", 100, 1, "[1]"), `{"t":50,"type":"subagent","requests":[`+request(0, "s", 100, 2, "[1]")+`]}`, request(100, "s", 100, 3, "[1]")),
+		"b.json": file("global", request(0, "s", 100, 4, "[1]")),
+		"c.json": file("global", request(0, "s", 100, 5, "[1]")),
+	})
+	for _, c := range []struct {
+		only []int
+		want [][]int64 // session, output
+	}{
+		{nil, [][]int64{{0, 1}, {0, 3}, {1, 2}, {2, 4}, {3, 5}}},
+		{[]int{3, 0}, [][]int64{{0, 1}, {0, 3}, {3, 5}}},
+		{[]int{1}, [][]int64{{1, 2}}},
+		{[]int{7}, nil},
+	} {
+		var got [][]int64
+		at := map[int64]int64{}
+		for line := range strings.Lines(converted(t, "kv-cache-tester", dir, Options{Idle: time.Minute, Only: c.only})) {
+			l := gjson.Parse(line)
+			got = append(got, []int64{l.Get("session").Int(), l.Get("output_length").Int()})
+			at[l.Get("output_length").Int()] = l.Get("timestamp").Int()
+		}
+		slices.SortFunc(got, slices.Compare)
+		require.Equal(t, c.want, got)
+		if len(c.want) > 2 {
+			require.Equal(t, int64(100_000), at[3]-at[1], "the subagent works meanwhile")
 		}
 	}
 }

@@ -69,6 +69,7 @@ func kvCacheTester(w io.Writer, dir string, o Options) error {
 	}
 	b := bufio.NewWriter(w)
 	e := json.NewEncoder(b)
+	c.keep(o.Only)
 	for _, line := range c.begun(o.AtOnce) {
 		if err := e.Encode(line); err != nil {
 			return err
@@ -181,6 +182,21 @@ func (c *kvConverter) path(blocks []int64, at int64, merge int) []int64 {
 		out, at = append(out, id), id
 	}
 	return out
+}
+
+// keep drops all sessions but these.
+func (c *kvConverter) keep(only []int) {
+	if only == nil {
+		return
+	}
+	wanted := map[int]bool{}
+	for _, n := range only {
+		wanted[n] = true
+	}
+	for i := range c.files {
+		c.files[i] = slices.DeleteFunc(c.files[i], func(l kvLine) bool { return !wanted[l.Session] })
+	}
+	c.files = slices.DeleteFunc(c.files, func(lines []kvLine) bool { return len(lines) == 0 })
 }
 
 // Sessions that run from the beginning on begin within begin. Another one begins next after one

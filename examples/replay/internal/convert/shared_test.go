@@ -187,9 +187,19 @@ func TestKVCacheTesterGivesTheTracesOfTheREADME(t *testing.T) {
 }
 
 // The beginning of traces/trace_0007.json, as kv-cache-tester has it at 7647c82, gives the beginning
-// of a session of the trace. (The session is that of trace_0008.json, which begins alike.)
+// of a session of the trace. The session is that of trace_0008.json, which begins alike: its tokens
+// are what that file's totals say. So are those of another one, with trace_0051.json.
 func TestTheBeginningOfAPublicFile(t *testing.T) {
-	want := sessionsOf(t, string(shared(t, "claude_code_100_pauses.jsonl.gz")))[2][:3]
+	all := sessionsOf(t, string(shared(t, "claude_code_100_pauses.jsonl.gz")))
+	tokens := func(lines kvSession) (n int) {
+		for _, l := range lines {
+			n += l.Input
+		}
+		return n
+	}
+	require.Equal(t, 21_964_884, 2*tokens(all[2]), "each request is there twice")
+	require.Equal(t, 645_444, tokens(all[20])+all[20][0].Input+all[20][2].Input, "two of four are")
+	want := all[2][:3]
 	first, second, third := ids(1, 2, 139652, 139955), ids(1, 2, 139652, 139954, 139956, 139965), ids(1, 2, 139652, 139954, 139956, 139968)
 	dir := folder(t, map[string]string{"trace_0007.json": file("global",
 		request(0, "s", 19584, 237, first), request(6, "n", 19584, 268, first),
