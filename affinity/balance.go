@@ -33,8 +33,8 @@ const (
 	BalanceNew
 	// BalanceMoving: as BalanceNew, and sessions with a short prompt are moved, with
 	// ReasonLoad, if their auth was sent more than its share. Each such move costs one
-	// uncached prompt. All of them together cost at most 2 % of the prompt tokens; on real
-	// traffic over 8 auths it was 0.1 % to 0.4 % (examples/replay). Of 25 requests of a pool
+	// uncached prompt. All of them together cost at most 2 % of the prompt tokens, and mostly
+	// much less: examples/replay says how much on a trace. Of 25 requests of a pool
 	// and model at most one moves its session. A session stays if it is nearly all of its
 	// auth's load. It is not moved with a request of a subagent, or with one that names state
 	// of an auth.

@@ -37,7 +37,8 @@ type traffic struct {
 // of them is a smaller part of the load. The more sessions leave at no cost, because they are
 // cold, the shorter it must be.
 //
-// The numbers are the middle of a plateau: examples/replay measures them on real traces.
+// The numbers are the middle of a plateau: examples/replay measures them on its own trace, and on
+// public traces of real sessions.
 const (
 	moveAbove  = 1.04 // a session leaves an auth for load only above so many times the mean
 	moveGap    = 20   // … and with so many of its prompts more than the least loaded auth

@@ -144,8 +144,7 @@ func (b *Binding) Bound() bool { return b.Gen != 0 && b.Lost == 0 }
 var ErrClosed = errors.New("cache: the store is closed")
 
 const (
-	// DefaultTTL is how long a session may be idle. In real traffic of coding agents, 0.32 %
-	// of the pauses inside a session are longer.
+	// DefaultTTL is how long a session may be idle. Pauses of coding agents are seldom longer.
 	DefaultTTL = time.Hour
 	// DefaultMaxSessions is how many sessions a Memory holds.
 	DefaultMaxSessions = 100_000

@@ -111,25 +111,27 @@
 //
 // [ID.Fallbacks] are all these keys, the surest first.
 //
-// This was measured on 2,254 follow-ups of 200 real conversations, whose histories a
-// client cuts. In the data, one id stands in up to 28 conversations. The second column
-// is for calls with ids of their own, as providers make them. For the third column the
-// gateway hands the answers back as well. On this data, no follow-up found the session
-// of a conversation that had not begun with the same words.
-// (go test ./examples/internal/field -run LostTheirHead -v) The conversations are tau-bench's,
-// which are public: examples/replay/README.md says where. The test reads them from
-// ../shared/traces/tau_airline.jsonl.gz, and is skipped without them.
+// This was measured on 200 made-up conversations, whose histories a client cuts (go test
+// ./examples/internal/field -run GeneratedHistories -v). They are like those of tau-bench,
+// which are real and public (examples/replay/README.md says where): they have about as many
+// messages, as long texts and as many repetitions (-run LikeTheRealOnes -v). In both, one id of a tool call stands in many
+// conversations. The second column is for calls with ids of their own, as providers make
+// them. For the third column the gateway hands the answers back as well. In brackets are
+// the numbers of tau-bench's conversations (-run LostTheirHead, which is skipped without
+// them). No follow-up found the session of a conversation that had not begun with the same
+// words.
 //
-//	of the follow-ups that were cut,     show nothing   find their session
-//	what is left                         seen before    as it is   own ids   answers
-//	the last 6 messages                  0 %            97.7 %
-//	at most 4, from a user's on          21.2 %         37.6 %     64.5 %    73.6 %
-//	at most 6, from a user's on          10.6 %         84.5 %     85.6 %    88.2 %
-//	at most 8, from a user's on          6.3 %          91.9 %     92.5 %    93.4 %
-//	a summary and the last turn          5.6 %          87.6 %
-//	a summary and the last two turns     0 %            98.9 %
-//	a summary that was asked for, inside 100 %                                100 %
-//	another text, and the new question
+//	of the follow-ups that were cut,  show nothing   find their session, %
+//	what is left                      seen before    as it is     own ids      answers
+//	the last 6 messages               0 %            99.6 (97.7)
+//	at most 4, from a user's on       22.7 % (21.2)  36.8 (37.6)  59.3 (64.5)  74.4 (73.6)
+//	at most 6, from a user's on       11.7 % (10.6)  83.3 (84.5)  84.2 (85.6)  88.0 (88.2)
+//	at most 8, from a user's on       6.2 % (6.3)    91.2 (91.9)  91.6 (92.5)  93.8 (93.4)
+//	a summary and the last turn       6.8 % (5.6)    86.3 (87.6)
+//	a summary and the last two turns  0 %            97.8 (98.9)
+//	a summary that was asked for,     100 %                                    99.0 (100)
+//	inside another text, and the new
+//	question
 //
 // System prompts do not tell conversations apart; only messages do. Requests that all
 // say "Begin." after different system prompts are one session, unless their answers
@@ -167,10 +169,12 @@
 //   - If two sessions have the same passage, it must find neither. So a long prompt that
 //     many summaries repeat joins no sessions. An answer inside any other text finds nothing.
 //
-// This was measured on 62 captured sessions, of which two of each client begin alike, in
-// 40 random orders. With the ids that clients send and with the answers, all 62 go on in
-// a session of their own. (go test ./examples/internal/field -run BothCaptures -v) The
-// captures are not public. Without them the test is skipped.
+// This was measured on 45 made-up sessions of 15 kinds of clients, in 40 random orders. In two
+// sessions of each client the user says the same to the end. With the ids that clients send
+// and with the answers, all 45 go on in a session of their own. (go test
+// ./examples/internal/field -run GeneratedSessions -v) So do all 62 captured sessions of 20
+// setups of real clients. The captures are not public, and their test is skipped without
+// them.
 //
 // # What is recognised
 //

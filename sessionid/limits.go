@@ -13,8 +13,8 @@ const (
 	MaxBoundaries = content.MaxBoundaries // 128
 
 	// DefaultMaxBody is how many bytes of a body FromRequest holds in memory,
-	// unless HTTPOptions.MaxBody says otherwise: 32 MiB. (Of real Claude Code
-	// requests, 99 % are below 2 MB.)
+	// unless HTTPOptions.MaxBody says otherwise: 32 MiB. (Even long prompts of coding
+	// agents are far below.)
 	DefaultMaxBody = 32 << 20
 )
 

@@ -55,27 +55,37 @@ func headersOf(r field.Request) http.Header {
 	return h
 }
 
-// captures are all captured requests, and the same without the ids that name sessions. They
-// are recorded once for all tests, which do not run side by side.
-func captures(t *testing.T) map[string]*capture {
-	if recordedOnce == nil {
-		out := map[string]*capture{}
-		for name, all := range map[string][]field.Request{"first": field.Captured(t), "second": field.Captured2(t)} {
-			var alone []field.Request
-			for _, r := range all {
-				r = r.WithoutIDs(t)
-				r.Body = plainly(r.Body)
-				alone = append(alone, r)
-			}
-			out[name] = newCapture(t, all)
-			out[name+", messages alone"] = newCapture(t, alone)
+// sources are where requests come from: made up, and captured, and both without the ids that name
+// sessions.
+var sources = []string{"made up", "first", "second", "made up, messages alone", "first, messages alone", "second, messages alone"}
+
+// captureOf records the requests of a source, once for all tests, which do not run side by side.
+// It skips the test if they are not there.
+func captureOf(t *testing.T, source string) *capture {
+	t.Helper()
+	if recorded[source] == nil {
+		var all []field.Request
+		name, alone := strings.CutSuffix(source, ", messages alone")
+		switch name {
+		case "made up":
+			all = field.GeneratedRequests()
+		case "first":
+			all = field.Captured(t)
+		case "second":
+			all = field.Captured2(t)
 		}
-		recordedOnce = out
+		if alone {
+			for i, r := range all {
+				all[i] = r.WithoutIDs(t)
+				all[i].Body = plainly(all[i].Body)
+			}
+		}
+		recorded[source] = newCapture(t, all)
 	}
-	return recordedOnce
+	return recorded[source]
 }
 
-var recordedOnce map[string]*capture
+var recorded = map[string]*capture{}
 
 // plainly takes the escapes for HTML back that encoding/json has put in, as no client does:
 // package sessionid weighs texts as they are spelled.
@@ -95,8 +105,9 @@ func plainly(body string) string {
 
 // A recording names the same sessions as the requests that were recorded.
 func TestARecordingNamesTheSameSessions(t *testing.T) {
-	for name, c := range captures(t) {
-		t.Run(name, func(t *testing.T) {
+	for _, source := range sources {
+		t.Run(source, func(t *testing.T) {
+			c := captureOf(t, source)
 			all, records := c.all, c.records
 			order := make([]int, len(all))
 			for i := range order {
@@ -149,8 +160,9 @@ func (n *sessions) of(h http.Header, path string, body []byte) string {
 // Each recorded request says of itself what the request says that was recorded: of which
 // kinds its names are, whether it stands beside the conversation, what its messages show.
 func TestARecordedRequestSaysTheSameOfItself(t *testing.T) {
-	for name, c := range captures(t) {
-		t.Run(name, func(t *testing.T) {
+	for _, source := range sources {
+		t.Run(source, func(t *testing.T) {
+			c := captureOf(t, source)
 			all, records := c.all, c.records
 			for i, r := range all {
 				was := sessionid.Extract(headersOf(r), []byte(r.Body))
@@ -173,9 +185,9 @@ func outline(id *sessionid.ID) string {
 // What two bodies have in common at their begin, their recordings have too, but for the last
 // piece of a text.
 func TestARecordingSharesTheSamePrefixes(t *testing.T) {
-	for _, name := range []string{"first", "second"} {
-		t.Run(name, func(t *testing.T) {
-			all, records := captures(t)[name].all, captures(t)[name].records
+	for _, source := range sources[:3] {
+		t.Run(source, func(t *testing.T) {
+			all, records := captureOf(t, source).all, captureOf(t, source).records
 			was, is := make([]string, len(all)), make([]string, len(all))
 			for i := range all {
 				was[i], is[i] = said(gjson.Parse(all[i].Body)), said(gjson.ParseBytes(records[i].Body))
@@ -237,9 +249,9 @@ func TestNoWordIsInARecording(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"first", "second"} {
-		t.Run(name, func(t *testing.T) {
-			all, text := captures(t)[name].all, captures(t)[name].text
+	for _, source := range sources[:3] {
+		t.Run(source, func(t *testing.T) {
+			all, text := captureOf(t, source).all, captureOf(t, source).text
 			written := map[string]bool{}
 			for _, w := range wordsOf(text) {
 				written[strings.ToLower(w)] = true

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/pflag"
 
+	"github.com/llmaffinity/llmaffinity/examples/replay/internal/convert"
 	"github.com/llmaffinity/llmaffinity/examples/replay/internal/play"
 	"github.com/llmaffinity/llmaffinity/examples/replay/internal/trace"
 )
@@ -24,6 +26,9 @@ type command struct {
 	identities []play.Identity
 	config     play.Config
 	csv, plots string
+	convert    string
+	source     string // the path of what is converted
+	conversion convert.Options
 	errs       io.Writer
 	progress   bool
 }
@@ -53,8 +58,22 @@ func parse(args []string, errs io.Writer) (*command, error) {
 	f.StringVar(&c.csv, "csv", "", "file for a line with the numbers of each history")
 	f.StringVar(&c.plots, "plots", "", "folder for the plots, as SVG and PNG")
 	f.BoolVar(&c.progress, "progress", isTerminal(os.Stderr), "show how far it is")
+	f.StringVar(&c.convert, "convert", "", "write a trace to stdout, made of a folder or a file of "+strings.Join(convert.Sources, " or "))
+	f.DurationVar(&c.conversion.Idle, "idle", time.Hour, "with --convert kv-cache-tester: cut longer pauses of a session; 0 cuts none")
+	f.IntVar(&c.conversion.AtOnce, "at-once", 64, "with --convert kv-cache-tester: how many sessions run at the same time; 0 is all")
+	f.IntSliceVar(&c.conversion.Only, "only", nil, "with --convert kv-cache-tester: only the sessions of these numbers")
 	if err := f.Parse(args); err != nil {
 		return nil, err
+	}
+	if c.convert != "" {
+		if f.NArg() != 1 || c.conversion.Idle < 0 || c.conversion.AtOnce < 0 {
+			return nil, errors.New("--convert needs one path, and --idle and --at-once must not be below 0")
+		}
+		if !slices.Contains(convert.Sources, c.convert) {
+			return nil, fmt.Errorf("--convert %q: it is %s", c.convert, strings.Join(convert.Sources, " or "))
+		}
+		c.source = f.Arg(0)
+		return c, nil
 	}
 	if c.config.Auths < 1 || c.config.Histories < 1 {
 		return nil, errors.New("--auths and --histories must be at least 1")

@@ -98,6 +98,9 @@ func TestTheCommandsErrors(t *testing.T) {
 		{[]string{"-n", "0"}, "--histories", 2},
 		{[]string{"--ttl", "0s"}, "--ttl", 2},
 		{[]string{"--what"}, "--what", 2},
+		{[]string{"--convert", "mooncake", "x"}, `"mooncake"`, 2},
+		{[]string{"--convert", "tau-bench"}, "one path", 2},
+		{[]string{"--convert", "tau-bench", filepath.Join(t.TempDir(), "missing.json")}, "missing.json", 1},
 		{[]string{filepath.Join(t.TempDir(), "missing.jsonl")}, "missing.jsonl", 1},
 		{[]string{"-n", "1", "-s", "one", "-p", "stay", "--csv", filepath.Join(t.TempDir(), "no", "folder")}, "folder", 1},
 	} {
@@ -108,6 +111,20 @@ func TestTheCommandsErrors(t *testing.T) {
 	_, errs, code := runCommand(t, "--help")
 	require.Zero(t, code)
 	require.Contains(t, errs, "--histories")
+}
+
+// What the command has converted, it replays.
+func TestTheCommandConverts(t *testing.T) {
+	dir := t.TempDir()
+	source, file := filepath.Join(dir, "airline.json"), filepath.Join(dir, "airline.jsonl")
+	require.NoError(t, os.WriteFile(source, []byte(`[{"task_id":1,"trial":0,"traj":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}]`), 0o600))
+	out, errs, code := runCommand(t, "--convert", "tau-bench", source)
+	require.Zero(t, code, errs)
+	require.Equal(t, `{"session": "t1-0", "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}`+"\n", out)
+	require.NoError(t, os.WriteFile(file, []byte(out), 0o600))
+	out, errs, code = runCommand(t, "-n", "1", "-i", "id", "-p", "stay", file)
+	require.Zero(t, code, errs)
+	require.Contains(t, out, "airline, sessions by id: 1 requests of 1 sessions")
 }
 
 func TestTheDefaults(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/llmaffinity/llmaffinity/examples/replay/internal/convert"
 	"github.com/llmaffinity/llmaffinity/examples/replay/internal/virtual"
 )
 
@@ -24,6 +25,13 @@ func main() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
+	}
+	if c.convert != "" {
+		if err := convert.Convert(os.Stdout, c.convert, c.source, c.conversion); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
 	virtual.Main(func(t *testing.T, out io.Writer) error { return c.run(t, out) })
 }

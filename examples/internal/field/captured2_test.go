@@ -241,22 +241,38 @@ func report(t *testing.T, fates []*fate) (exact int) {
 				stayed++
 			}
 		}
-		t.Logf("%-21s %d of %d exact, %d split, %d merged, %d with one auth, %d forks with their parent; %s", client, good, len(clients[client]), split, merged, stayed, forks, strings.Join(notes, "; "))
+		t.Logf("%-31s %d of %d exact, %d split, %d merged, %d with one auth, %d forks with their parent; %s", client, good, len(clients[client]), split, merged, stayed, forks, strings.Join(notes, "; "))
 		exact, oneAuth = exact+good, oneAuth+stayed
 	}
 	t.Logf("%d of %d sessions are exact, %d if those that met another client's are, %d had one auth", exact, len(fates), inClient, oneAuth)
 	return exact
 }
 
-// ways are the ways to send the requests in these tests, with the least number of
+// whole and bare are a request as it was sent, and with only the messages to name its session.
+func whole(testing.TB) func(Request) Request { return func(r Request) Request { return r } }
+
+func bare(t testing.TB) func(Request) Request {
+	return func(r Request) Request { return r.WithoutIDs(t) }
+}
+
+// ways are the ways to send the captured requests, with the least number of
 // sessions that are exact one after another, and mixed.
-func ways(t *testing.T) []way {
-	whole, bare := func(r Request) Request { return r }, func(r Request) Request { return r.WithoutIDs(t) }
+func ways(t testing.TB) []way {
 	return []way{
-		{"as captured", whole, false, 53, 40},
-		{"messages alone", bare, false, 43, 23.5},
-		{"as captured, with answers", whole, true, 62, 62},
-		{"messages alone, with answers", bare, true, 49, 50},
+		{"as captured", whole(t), false, 53, 40},
+		{"messages alone", bare(t), false, 43, 23.5},
+		{"as captured, with answers", whole(t), true, 62, 62},
+		{"messages alone, with answers", bare(t), true, 49, 50},
+	}
+}
+
+// generatedWays are the same for the made-up requests.
+func generatedWays(t testing.TB) []way {
+	return []way{
+		{"as sent", whole(t), false, 42, 35.5},
+		{"messages alone", bare(t), false, 36, 25},
+		{"as sent, with answers", whole(t), true, 45, 45},
+		{"messages alone, with answers", bare(t), true, 36, 36.5},
 	}
 }
 
@@ -277,9 +293,15 @@ func bothCaptures(t *testing.T) []Request {
 // another request has made. By the messages alone nothing names a conversation that the
 // server keeps (openai-conversations), and a compaction leaves a summary alone (Claude
 // Code, OpenCode).
-func TestBothCapturesOneAfterAnother(t *testing.T) {
-	all := bothCaptures(t)
-	for _, w := range ways(t) {
+func TestBothCapturesOneAfterAnother(t *testing.T) { oneAfterAnother(t, bothCaptures(t), ways(t)) }
+
+// The same with made-up requests, which need no file.
+func TestGeneratedSessionsOneAfterAnother(t *testing.T) {
+	oneAfterAnother(t, GeneratedRequests(), generatedWays(t))
+}
+
+func oneAfterAnother(t *testing.T, all []Request, ways []way) {
+	for _, w := range ways {
 		t.Run(w.name, func(t *testing.T) {
 			fates := replay(t, inSessions(t, all, w))
 			require.Len(t, fates, sessionsOf(all))
@@ -300,10 +322,16 @@ func sessionsOf(all []Request) int {
 // The sessions of both captures run at the same time, in many orders. A fork begins
 // when its parent has ended, as it really did. Two sessions of each client
 // begin with the same words: only their answers tell them apart from the beginning.
-func TestBothCapturesInManyOrders(t *testing.T) {
+func TestBothCapturesInManyOrders(t *testing.T) { inManyOrders(t, bothCaptures(t), ways(t)) }
+
+// The same with made-up requests, which need no file.
+func TestGeneratedSessionsInManyOrders(t *testing.T) {
+	inManyOrders(t, GeneratedRequests(), generatedWays(t))
+}
+
+func inManyOrders(t *testing.T, all []Request, ways []way) {
 	const orders = 40
-	all := bothCaptures(t)
-	for _, w := range ways(t) {
+	for _, w := range ways {
 		t.Run(w.name, func(t *testing.T) {
 			requests := inSessions(t, all, w)
 			good := map[string]int{} // client -> exact sessions in all orders
@@ -330,7 +358,7 @@ func TestBothCapturesInManyOrders(t *testing.T) {
 				exact, least, sessions = exact+now, min(least, now), len(fates)
 			}
 			for _, client := range slices.Sorted(maps.Keys(total)) {
-				t.Logf("%-21s %.2f of %d exact", client, float64(good[client])/orders, total[client]/orders)
+				t.Logf("%-31s %.2f of %d exact", client, float64(good[client])/orders, total[client]/orders)
 			}
 			t.Logf("in %d orders, %.2f of %d sessions are exact in the mean, %d at least; %.2f if those that met another client's are", orders, float64(exact)/orders, sessions, least, float64(inClient)/orders)
 			require.GreaterOrEqual(t, float64(exact)/orders, w.mixed)

@@ -1,6 +1,7 @@
-// Package field reads captured requests of real clients, and traces of real conversations. The
-// files are in ../shared, beside the repository, and are not part of the project. A test whose
-// file is missing is skipped, and fails in CI (CI=true).
+// Package field measures with captured requests of real clients, with traces of real
+// conversations, and with made-up ones. The real ones are in ../shared, beside the repository, and
+// are not part of the project. A test whose file is missing is skipped, and fails in CI (CI=true).
+// The same is measured with made-up requests and conversations, in every clone.
 package field
 
 import (

@@ -1,5 +1,6 @@
 // Package talk is for the tests of the examples. It holds conversations with a gateway in all
-// four APIs, and has a simulated provider that remembers which auth has served which of them.
+// four APIs, and has a simulated provider that remembers which auth has served which of them. It
+// also makes up whole conversations, as text, for measurements.
 package talk
 
 import (
@@ -25,76 +26,6 @@ const Header = "X-Talk"
 // Model is the model that conversations ask for.
 const Model = "m"
 
-// api is the form of requests and answers in one API.
-type api struct {
-	name               string
-	path, stream       string // where requests go
-	credential, prefix string // how a client presents its key
-	text, delta        string // where the text of an answer is
-	body               func(said []message) map[string]any
-	setID              func(id string, h http.Header, body map[string]any) // puts a session's id into a request
-}
-
-type message struct{ role, text string }
-
-var apis = []api{
-	{
-		name: "chat", path: "/v1/chat/completions", stream: "/v1/chat/completions",
-		credential: "Authorization", prefix: "Bearer ",
-		text: "choices.0.message.content", delta: "choices.0.delta.content",
-		body: func(said []message) map[string]any {
-			return map[string]any{"model": Model, "messages": contents(said)}
-		},
-		setID: func(id string, h http.Header, _ map[string]any) { h.Set("X-Session-Id", id) },
-	},
-	{
-		name: "responses", path: "/v1/responses", stream: "/v1/responses",
-		credential: "Authorization", prefix: "Bearer ",
-		text: `output.#(type=="message").content.0.text`, delta: "delta",
-		body: func(said []message) map[string]any {
-			return map[string]any{"model": Model, "store": false, "input": contents(said)}
-		},
-		setID: func(id string, _ http.Header, body map[string]any) { body["prompt_cache_key"] = id },
-	},
-	{
-		name: "anthropic", path: "/v1/messages", stream: "/v1/messages",
-		credential: "X-Api-Key",
-		text:       `content.#(type=="text").text`, delta: "delta.text",
-		body: func(said []message) map[string]any {
-			return map[string]any{"model": Model, "max_tokens": 1000, "messages": contents(said)}
-		},
-		setID: func(id string, h http.Header, _ map[string]any) { h.Set("X-Claude-Code-Session-Id", id) },
-	},
-	{
-		name: "gemini", path: "/v1beta/models/" + Model + ":generateContent", stream: "/v1beta/models/" + Model + ":streamGenerateContent?alt=sse",
-		credential: "X-Goog-Api-Key",
-		text:       "candidates.0.content.parts.0.text", delta: "candidates.0.content.parts.0.text",
-		body: func(said []message) map[string]any {
-			var list []any
-			for _, m := range said {
-				role := m.role
-				if role != "user" {
-					role = "model"
-				}
-				list = append(list, map[string]any{"role": role, "parts": []any{map[string]any{"text": m.text}}})
-			}
-			return map[string]any{"contents": list}
-		},
-		setID: func(id string, h http.Header, _ map[string]any) { h.Set("X-Session-Affinity", id) },
-	},
-}
-
-func contents(said []message) (list []any) {
-	for _, m := range said {
-		role := m.role
-		if role != "user" {
-			role = "assistant"
-		}
-		list = append(list, map[string]any{"role": role, "content": m.text})
-	}
-	return list
-}
-
 // Conversation is a conversation, from the client's side. Only one goroutine at a time may use
 // it.
 type Conversation struct {
@@ -102,7 +33,7 @@ type Conversation struct {
 	Name string
 	api  *api
 	id   string // empty if only its words name it
-	said []message
+	said []Message
 }
 
 // Conversations returns n conversations of each API. Every other one sends an id as a client
@@ -144,7 +75,7 @@ func (c *Conversation) Stream(ctx context.Context, client *http.Client, url stri
 }
 
 func (c *Conversation) turn(ctx context.Context, client *http.Client, url string, stream bool) error {
-	said := append(c.said, message{"user", fmt.Sprintf("%s asks its question number %d, with some words around it.", c.Name, len(c.said)/2)})
+	said := append(c.said, Message{Role: "user", Text: fmt.Sprintf("%s asks its question number %d, with some words around it.", c.Name, len(c.said)/2)})
 	header := http.Header{"Content-Type": {"application/json"}, Header: {c.Name}}
 	header.Set(c.api.credential, c.api.prefix+"key-of-a-caller")
 	if c.api.name == "anthropic" {
@@ -185,7 +116,7 @@ func (c *Conversation) turn(ctx context.Context, client *http.Client, url string
 	if resp.StatusCode != http.StatusOK || answer == "" {
 		return fmt.Errorf("%s: the answer is %s: %.300s", c.Name, resp.Status, got)
 	}
-	c.said = append(said, message{"", answer})
+	c.said = append(said, Message{Role: "assistant", Text: answer})
 	return nil
 }
 

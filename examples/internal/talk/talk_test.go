@@ -1,6 +1,7 @@
 package talk_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/llmaffinity/llmaffinity/examples/internal/talk"
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // Both sides understand each other in all four APIs, also in pieces.
@@ -32,4 +34,40 @@ func TestTheProviderUnderstandsAllConversations(t *testing.T) {
 	_, err = provider.Homes(all[:1], 4)
 	require.ErrorContains(t, err, "was sent to [key-of-a-caller key-of-a-caller key-of-a-caller another]")
 	require.Equal(t, 25, provider.Stats()["key-of-a-caller"].Served)
+}
+
+// What is made up is the same in each run, and there is no conversation twice.
+func TestMadeUpConversationsAreTheSameEachTime(t *testing.T) {
+	require.Equal(t, talk.AgentTalks(), talk.AgentTalks())
+	require.Equal(t, talk.Twins(), talk.Twins())
+	names, ids := map[string]bool{}, map[sessionid.Key]string{}
+	for _, c := range talk.AgentTalks() {
+		names[c.Name] = true
+	}
+	require.Len(t, names, 200)
+	sessions := map[string]bool{}
+	for _, r := range talk.Twins() {
+		sessions[r.Session] = true
+		require.True(t, json.Valid([]byte(r.Body)), r.Body)
+		h := http.Header{}
+		for _, line := range r.Header {
+			h.Add(line[0], line[1])
+		}
+		id := sessionid.Extract(h, []byte(r.Body))
+		if r.Path == "/v1/conversations" {
+			require.True(t, id.IsZero())
+			continue
+		}
+		require.False(t, id.IsZero(), r.Body)
+		if s := id.Signal(); s.Kind != sessionid.KindContent {
+			require.Contains(t, []string{"claude-code", "claude-code, compacted", "codex", "opencode", "kimi-code", "mastra", "openai-sdk, conversation"}, r.Client)
+			key := id.Primary()
+			if other, ok := ids[key]; ok {
+				require.Equal(t, other, r.Session, "two sessions have the same id")
+			}
+			ids[key] = r.Session
+		}
+	}
+	require.Len(t, sessions, 45)
+	require.Len(t, ids, 7*3)
 }

@@ -8,9 +8,9 @@ import "github.com/cespare/xxhash/v2"
 // of enough length. They are marks. The request in which a message is new binds its
 // mark, and later requests look it up.
 //
-// The lengths were tried on 200 conversations about 50 tasks. Most of them share the ids
-// of their tool calls and many sentences (examples/internal/field). With shorter lengths,
-// two conversations had the same mark.
+// The lengths were tried on tau-bench's conversations, which share the ids of their tool
+// calls and many sentences (examples/internal/field). With shorter lengths, two
+// conversations had the same mark.
 const (
 	leastWords    = 80  // a user's
 	leastAnswer   = 300 // a model's words
