@@ -210,9 +210,7 @@ func (p *policy) identify(r *Request, id *sessionid.ID) {
 	default:
 		sessionid.ReadLeading(id, r.Header, r.Body)
 	}
-	if r.Path != "" {
-		*id = id.WithPath(r.Path)
-	}
+	withPath(r, id)
 }
 
 // names makes id, which identify has made, one with all names: they are to be bound.
@@ -221,6 +219,11 @@ func (p *policy) names(r *Request, id *sessionid.ID) {
 		return
 	}
 	*id = sessionid.Extract(r.Header, r.Body)
+	withPath(r, id)
+}
+
+// withPath adds the conversation that the request's path names, if it names one.
+func withPath(r *Request, id *sessionid.ID) {
 	if r.Path != "" {
 		*id = id.WithPath(r.Path)
 	}
