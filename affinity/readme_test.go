@@ -98,7 +98,10 @@ func once(ctx context.Context, sticky *affinity.Selector[*Account], accounts []*
 		switch result {
 		case affinity.Transient: // another account may help
 			pick.Auth.Rest(max(away, time.Second)) // and so that new sessions leave it alone
-		case affinity.Terminal:
+		case affinity.Terminal: // of this session; a key that is refused (401, 403) is of no use to others
+			if answer != nil && (answer.StatusCode == 401 || answer.StatusCode == 403) {
+				pick.Auth.Rest(time.Minute)
+			}
 		default:
 			return answer, err
 		}
@@ -135,6 +138,28 @@ func TestREADMEsPickAndReport(t *testing.T) {
 	var none *affinity.NoAuthError
 	require.ErrorAs(t, err, &none)
 	require.InDelta(t, 60, time.Until(none.Until).Seconds(), 30)
+}
+
+func TestAGatewayRestsAKeyThatIsRefused(t *testing.T) {
+	accounts := []*Account{{ID: "a"}, {ID: "b"}}
+	sticky, err := wrapAccounts(selector.FillFirst[*Account]())
+	require.NoError(t, err)
+	defer sticky.Close()
+	refused := 0
+	send := func(_ context.Context, a *Account, _ affinity.Request) (*http.Response, error) {
+		if a.ID == "a" {
+			refused++
+			return answer(401, `{}`), nil
+		}
+		return answer(200, `{}`), nil
+	}
+	for _, session := range []string{"x", "y", "z"} {
+		r := affinity.Request{Model: "m", Header: http.Header{"X-Session-Id": {session}}}
+		resp, err := once(t.Context(), sticky, accounts, r, send)
+		require.NoError(t, err)
+		require.Equal(t, 200, resp.StatusCode)
+	}
+	require.Equal(t, 1, refused)
 }
 
 // restore goes on where the process before has ended.

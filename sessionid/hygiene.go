@@ -27,26 +27,21 @@ func clean(v string, limit int) (string, bool) {
 	if v == "" || len(v) > limit {
 		return "", false
 	}
-	if plain(v) {
-		switch {
-		case v[0] <= '0' && strings.Trim(v, "0-") == "",
-			len(v) <= 16 && placeholders[strings.ToLower(v)],
-			len(v) == 36 && v[1] == v[0] && isBlankUUID(v),
-			(v[0] == '<' || v[0] == '%' || v[0] == '$') && isTemplate(v):
-			return "", false
-		}
-		return v, true
-	}
-	if !utf8.ValidString(v) || strings.IndexFunc(v, isControl) >= 0 || isTemplate(v) ||
-		len(v) <= 16 && placeholders[strings.ToLower(v)] || len(v) == 36 && isBlankUUID(v) {
+	plain := isPlain(v)
+	switch {
+	case !plain && (!utf8.ValidString(v) || strings.IndexFunc(v, isControl) >= 0),
+		v[0] <= '0' && strings.Trim(v, "0-") == "",
+		len(v) <= 16 && placeholders[strings.ToLower(v)],
+		len(v) == 36 && v[1] == v[0] && isBlankUUID(v),
+		(!plain || v[0] == '<' || v[0] == '%' || v[0] == '$') && isTemplate(v):
 		return "", false
 	}
 	return v, true
 }
 
-// plain reports whether all bytes of v are ASCII from the blank to 'z', as in nearly all ids.
-// It is not empty.
-func plain(v string) bool {
+// isPlain reports whether all bytes of v are ASCII from the blank to 'z', as in nearly all
+// ids. v is not empty.
+func isPlain(v string) bool {
 	var other uint64 // the high bit of a byte that is not
 	add := func(w uint64) { other |= w | (w - 0x20*ones) | (w + (0x80-'{')*ones) }
 	b := bytesOf(v)

@@ -136,22 +136,30 @@ func Interleave[T any](all []T, session func(T) string, rng *rand.Rand) []T {
 	return out
 }
 
-// read reads a file of ../shared.
-func read[T any](t testing.TB, name string) []T {
+// Shared returns the path of a file of ../shared. If the file is missing, it skips the test, and
+// fails it in CI.
+func Shared(t testing.TB, name string) string {
 	t.Helper()
 	path := filepath.Join("..", "shared", name)
-	for range 6 { // upwards from the test's folder
+	for range 7 { // upwards from the test's folder
 		if _, err := os.Stat(path); err == nil {
-			break
+			return path
 		}
 		path = filepath.Join("..", path)
 	}
-	f, err := os.Open(path)
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("shared/%s must be there in CI", name)
+	}
+	t.Skipf("needs ../shared/%s, which is not part of the project", name)
+	return ""
+}
+
+// read reads a file of ../shared.
+func read[T any](t testing.TB, name string) []T {
+	t.Helper()
+	f, err := os.Open(Shared(t, name))
 	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("shared/%s must be there in CI", name)
-		}
-		t.Skipf("needs ../shared/%s, which is not part of the project", name)
+		t.Fatal(err)
 	}
 	defer f.Close()
 	z, err := gzip.NewReader(f)

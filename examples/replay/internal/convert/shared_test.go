@@ -19,25 +19,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/llmaffinity/llmaffinity/examples/internal/field"
 )
 
 // shared returns the text of a trace of ../shared, which is not part of the project.
 func shared(t *testing.T, name string) []byte {
 	t.Helper()
-	path := filepath.Join("..", "shared", "traces", name)
-	for range 7 { // upwards from the test's folder
-		if _, err := os.Stat(path); err == nil {
-			break
-		}
-		path = filepath.Join("..", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("shared/traces/%s must be there in CI", name)
-		}
-		t.Skipf("needs ../shared/traces/%s, which is not part of the project", name)
-	}
+	f, err := os.Open(field.Shared(t, "traces/"+name))
+	require.NoError(t, err)
 	defer f.Close()
 	z, err := gzip.NewReader(f)
 	require.NoError(t, err)

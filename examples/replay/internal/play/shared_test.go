@@ -6,32 +6,18 @@
 package play
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/llmaffinity/llmaffinity/examples/internal/field"
 	"github.com/llmaffinity/llmaffinity/examples/replay/internal/trace"
 )
 
 // shared reads a trace of ../shared, which is not part of the project.
 func shared(t *testing.T, name string) *trace.Trace {
 	t.Helper()
-	path := filepath.Join("..", "shared", "traces", name)
-	for range 7 { // upwards from the test's folder
-		if _, err := os.Stat(path); err == nil {
-			break
-		}
-		path = filepath.Join("..", path)
-	}
-	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("shared/traces/%s must be there in CI", name)
-		}
-		t.Skipf("needs ../shared/traces/%s, which is not part of the project", name)
-	}
-	tr, err := trace.ReadFile(path)
+	tr, err := trace.ReadFile(field.Shared(t, "traces/"+name))
 	require.NoError(t, err)
 	return tr
 }
