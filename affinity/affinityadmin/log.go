@@ -55,7 +55,7 @@ func NewLog(sessions int) *Log {
 	l := &Log{}
 	var err error
 	if l.sessions, err = simplelru.NewLRU[sessionid.Key, *history](sessions, nil); err != nil {
-		panic("affinityadmin: a Log of less than no session")
+		panic("affinityadmin: NewLog: the number of sessions is negative")
 	}
 	return l
 }

@@ -75,7 +75,7 @@ var pages = template.Must(template.New("").Funcs(functions).ParseFS(files, "page
 func New[T any](from Affinity[T], o *Options[T]) (*Page[T], error) {
 	switch {
 	case from == nil:
-		return nil, errors.New("affinityadmin: no Affinity")
+		return nil, errors.New("affinityadmin: the Affinity is nil")
 	case o == nil || o.Auths == nil:
 		return nil, errors.New("affinityadmin: Options.Auths is nil")
 	}
@@ -97,11 +97,11 @@ func (p *Page[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("X-Content-Type-Options", "nosniff")
 	if !p.isHost(r.Host) {
-		p.fail(w, r, http.StatusForbidden, fmt.Sprintf("%q is no name of this page: add it to affinityadmin.Options.Hosts", r.Host))
+		p.fail(w, r, http.StatusForbidden, fmt.Sprintf("the host %q is not allowed: add it to affinityadmin.Options.Hosts", r.Host))
 		return
 	}
 	if err := p.cross.Check(r); err != nil {
-		p.fail(w, r, http.StatusForbidden, "a page of another origin has sent this")
+		p.fail(w, r, http.StatusForbidden, "a page of another origin has sent this request")
 		return
 	}
 	name := ""
@@ -129,7 +129,7 @@ func (p *Page[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
 		h.Set("Allow", strings.Replace(method, "GET", "GET, HEAD", 1))
-		p.fail(w, r, http.StatusMethodNotAllowed, "this takes "+method)
+		p.fail(w, r, http.StatusMethodNotAllowed, "use the method "+method)
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxPasted)
@@ -160,7 +160,7 @@ func (p *Page[T]) answer(w http.ResponseWriter, r *http.Request, status int, nam
 	if isJSON(r) {
 		text, err := json.Marshal(view)
 		if err != nil { // a number of the host that is not finite
-			text, status = []byte(`{"error":"this cannot be said in JSON"}`), http.StatusInternalServerError
+			text, status = []byte(`{"error":"the answer has a number that JSON cannot express"}`), http.StatusInternalServerError
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
@@ -206,7 +206,7 @@ func (p *Page[T]) session(w http.ResponseWriter, r *http.Request) {
 // explain shows which auth would serve a pasted request.
 func (p *Page[T]) explain(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
-		p.fail(w, r, http.StatusBadRequest, "this is no form, or too long")
+		p.fail(w, r, http.StatusBadRequest, "the form cannot be read, or is too large")
 		return
 	}
 	text := r.PostForm.Get("request")
@@ -252,7 +252,7 @@ func parse(ctx context.Context, text string) (*http.Request, error) {
 	}
 	header, err := textproto.NewReader(bufio.NewReader(strings.NewReader(strings.TrimSpace(head) + "\n\n"))).ReadMIMEHeader()
 	if err != nil {
-		return nil, fmt.Errorf("the headers cannot be read: one name and its value a line, then an empty line: %w", err)
+		return nil, fmt.Errorf("the headers cannot be read: write one header a line, as \"Name: value\", then an empty line: %w", err)
 	}
 	r, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
 	if err != nil {
@@ -267,9 +267,9 @@ func (p *Page[T]) writing(serve func(http.ResponseWriter, *http.Request)) func(h
 	return func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case !p.o.Write:
-			p.fail(w, r, http.StatusForbidden, "this page is for reading: see affinityadmin.Options.Write")
+			p.fail(w, r, http.StatusForbidden, "this page is read-only: affinityadmin.Options.Write is not set")
 		case r.ParseForm() != nil:
-			p.fail(w, r, http.StatusBadRequest, "this is no form, or too long")
+			p.fail(w, r, http.StatusBadRequest, "the form cannot be read, or is too large")
 		default:
 			serve(w, r)
 		}
@@ -280,7 +280,7 @@ func (p *Page[T]) writing(serve func(http.ResponseWriter, *http.Request)) func(h
 var notices = map[string]string{
 	"drained":     "The auth gets no new sessions from now on.",
 	"undrained":   "The auth gets new sessions again.",
-	"invalidated": "The auth has no sessions any more. They move with their next requests.",
+	"invalidated": "The auth has no sessions any more. Each session moves with its next request.",
 	"sent-away":   "The session has no auth any more. It moves with its next request.",
 	"no-auth":     "The session had no auth.",
 }
@@ -299,7 +299,7 @@ func (p *Page[T]) done(w http.ResponseWriter, r *http.Request, to string, query 
 func (p *Page[T]) drain(w http.ResponseWriter, r *http.Request) {
 	auth, on := r.PostForm.Get("auth"), r.PostForm.Get("on") == "1"
 	if !on && r.PostForm.Get("on") != "0" {
-		p.fail(w, r, http.StatusBadRequest, "on has to be 1 or 0")
+		p.fail(w, r, http.StatusBadRequest, "on must be 1 or 0")
 		return
 	}
 	if !p.has(r.Context(), auth) {
@@ -337,7 +337,7 @@ func (p *Page[T]) sendAway(w http.ResponseWriter, r *http.Request) {
 		known, _ = p.o.Log.find(name)
 	}
 	if !known.Locates() {
-		p.fail(w, r, http.StatusNotFound, "this process has not seen the session lately")
+		p.fail(w, r, http.StatusNotFound, "this process has no recent event of the session")
 		return
 	}
 	sent, err := p.from.SendAway(r.Context(), known)

@@ -175,7 +175,7 @@ func TestCachesThatAreNotThereAreNamed(t *testing.T) {
 				time.Sleep(20 * time.Second)
 			}
 		}
-		for i, want := range []string{"No prompt cache: 100 of 100 requests", "The prompt cache lives for 2m0s at most, and not for 5m0s.", ""} {
+		for i, want := range []string{"No prompt cache: 100 of 100 requests", "The prompt cache lives for at most 2m0s, but 5m0s was assumed.", ""} {
 			a := fields(t, s.ask("GET", "", nil, asJSON))["auths"].([]any)[i].(map[string]any)
 			if want == "" {
 				require.Nil(t, a["warnings"], auths[i])
@@ -337,7 +337,7 @@ func TestThePageIsServedUnderAnyPrefix(t *testing.T) {
 func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 	s := open(t, affinityadmin.Options[string]{})
 	_, err := affinityadmin.New[string](nil, &affinityadmin.Options[string]{Auths: func() []string { return nil }})
-	require.ErrorContains(t, err, "no Affinity")
+	require.ErrorContains(t, err, "the Affinity is nil")
 	_, err = affinityadmin.New(s, &affinityadmin.Options[string]{})
 	require.ErrorContains(t, err, "Auths")
 	_, err = affinityadmin.New[string](s, nil)

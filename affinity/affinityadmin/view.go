@@ -285,9 +285,9 @@ func (p *Page[T]) authOf(c candidateView, sessions int, saved *savings.Snapshot)
 		v.Warm = warm.String()
 	}
 	if a.Expected >= leastExpected && 2*a.Missed > a.Expected {
-		v.Warnings = append(v.Warnings, fmt.Sprintf("No prompt cache: %d of %d requests that had to find the beginning of their conversation found nothing.", a.Missed, a.Expected))
+		v.Warnings = append(v.Warnings, fmt.Sprintf("No prompt cache: %d of %d requests that should have found the beginning of their conversation there found nothing.", a.Missed, a.Expected))
 	} else if warm, ok := p.o.Savings.Warm(c.Name); ok && warm < saved.Warm {
-		v.Warnings = append(v.Warnings, fmt.Sprintf("The prompt cache lives for %v at most, and not for %v.", warm, saved.Warm))
+		v.Warnings = append(v.Warnings, fmt.Sprintf("The prompt cache lives for at most %v, but %v was assumed.", warm, saved.Warm))
 	}
 	return v
 }

@@ -103,7 +103,7 @@ func New(from metric.MeterProvider, o *Options) (*Metrics, error) {
 	m.cached, errs[2] = meter.Int64Counter("llmaffinity.cached_tokens", metric.WithUnit("{token}"),
 		metric.WithDescription("Prompt tokens that came from the provider's prompt cache."))
 	m.picks, errs[3] = meter.Int64Counter("llmaffinity.picks", metric.WithUnit("{request}"),
-		metric.WithDescription("Picks of an auth."))
+		metric.WithDescription("Picks by outcome, reason and signal."))
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}

@@ -11,14 +11,14 @@
 //
 // # Metrics
 //
-//	llmaffinity_picks_total{outcome,signal}        picks by outcome and by the kind of signal that named the session
+//	llmaffinity_picks_total{outcome,signal}        picks by outcome, and by the kind of signal that named the session
 //	llmaffinity_reasons_total{reason}              picks with a reason: another auth has served the session, or the request was refused
-//	llmaffinity_results_total{result}              first reports of picks
-//	llmaffinity_reports_again_total                reports of picks that had been reported
-//	llmaffinity_picks_unreported                   picks that were not reported: requests under way, or forgotten by the host
-//	llmaffinity_lost_histories_total{past}         new sessions with a history that is not known
-//	llmaffinity_sessions_removed_total{cause}      sessions that the memory has removed
-//	llmaffinity_store_failures_total               operations of the store that have failed
+//	llmaffinity_results_total{result}              picks by the result of their first report
+//	llmaffinity_reports_again_total                reports of picks that already had a report
+//	llmaffinity_picks_unreported                   picks without a report: the request is under way, or the host does not report it
+//	llmaffinity_lost_histories_total{past}         new sessions that continue an unknown conversation
+//	llmaffinity_sessions_removed_total{cause}      sessions that the store in memory has removed
+//	llmaffinity_store_failures_total               store operations that have failed
 //	llmaffinity_sessions{auth}                     bound sessions
 //
 // With a savings.Meter:
@@ -26,8 +26,8 @@
 //	llmaffinity_tokens_total{outcome,kind}         kind is prompt, cached, cache_written or output
 //	llmaffinity_requests_total{outcome}            served requests whose answers have reported their usage
 //	llmaffinity_auth_tokens_total{auth,kind}       prompt and cached, by auth
-//	llmaffinity_cache_expected_total{auth}         requests whose beginning had to be in the auth's cache
-//	llmaffinity_cache_missed_total{auth}           … that have found nothing in the cache
+//	llmaffinity_cache_expected_total{auth}         requests whose beginning should be in the auth's prompt cache
+//	llmaffinity_cache_missed_total{auth}           … of them, those for which the cache had nothing
 //	llmaffinity_cache_warm_seconds{auth}           how long the auth's prompt cache was seen to live
 //	llmaffinity_cached_tokens_without_total        prompt tokens that would have been cached without affinity, estimated
 //	llmaffinity_cost_total, llmaffinity_cost_without_total   at the prices of the meter's Options
@@ -78,25 +78,25 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	picks      = desc("picks_total", "Picks by what they were and by the kind of place that named the session.", "outcome", "signal")
-	reasons    = desc("reasons_total", "Picks by why the session was not served by its auth, or nobody served.", "reason")
-	results    = desc("results_total", "First reports of picks.", "result")
-	again      = desc("reports_again_total", "Reports of picks that had been reported.")
-	unreported = desc("picks_unreported", "Picks that were not reported: under way, or forgotten by the host.")
-	lost       = desc("lost_histories_total", "New sessions whose content has a history that is not known, by what it shows.", "past")
-	removed    = desc("sessions_removed_total", "Sessions that the memory has removed.", "cause")
-	failed     = desc("store_failures_total", "Operations that the store could not do.")
-	sessions   = desc("sessions", "Sessions that are bound to an auth.", "auth")
+	picks      = desc("picks_total", "Picks by outcome, and by the kind of signal that named the session.", "outcome", "signal")
+	reasons    = desc("reasons_total", "Picks that have a reason: the session's auth did not serve the request, or no auth did.", "reason")
+	results    = desc("results_total", "Picks by the result of their first report.", "result")
+	again      = desc("reports_again_total", "Reports of picks that already had a report.")
+	unreported = desc("picks_unreported", "Picks without a report: the request is under way, or the host does not report it.")
+	lost       = desc("lost_histories_total", "New sessions that continue an unknown conversation, by what the request shows of its history.", "past")
+	removed    = desc("sessions_removed_total", "Sessions that the store in memory has removed, by cause.", "cause")
+	failed     = desc("store_failures_total", "Store operations that have failed.")
+	sessions   = desc("sessions", "Sessions that are bound to the auth.", "auth")
 
-	tokens     = desc("tokens_total", "Tokens of served requests.", "outcome", "kind")
-	requests   = desc("requests_total", "Served requests whose answers have said what they cost.", "outcome")
-	authTokens = desc("auth_tokens_total", "Prompt tokens by auth.", "auth", "kind")
-	expected   = desc("cache_expected_total", "Requests of which the auth must have had the beginning in its prompt cache.", "auth")
-	missed     = desc("cache_missed_total", "Requests of cache_expected_total that have found nothing in the prompt cache.", "auth")
-	warm       = desc("cache_warm_seconds", "How long the prompt cache of an auth was seen to live.", "auth")
-	without    = desc("cached_tokens_without_total", "Prompt tokens that would have been cached without affinity, an estimate.")
-	cost       = desc("cost_total", "Cost of the tokens, at the operator's prices.")
-	costOther  = desc("cost_without_total", "Cost as it would have been without affinity, an estimate.")
+	tokens     = desc("tokens_total", "Tokens of served requests, by outcome and kind.", "outcome", "kind")
+	requests   = desc("requests_total", "Served requests whose answers have reported their usage.", "outcome")
+	authTokens = desc("auth_tokens_total", "Prompt tokens by auth, and how many of them were cached.", "auth", "kind")
+	expected   = desc("cache_expected_total", "Requests whose beginning should be in the prompt cache of the auth.", "auth")
+	missed     = desc("cache_missed_total", "Requests of cache_expected_total for which the prompt cache had nothing.", "auth")
+	warm       = desc("cache_warm_seconds", "How long the prompt cache of the auth was seen to live.", "auth")
+	without    = desc("cached_tokens_without_total", "Estimate of the prompt tokens that would have been cached without affinity.")
+	cost       = desc("cost_total", "Cost of the tokens, at the prices of the meter's Options.")
+	costOther  = desc("cost_without_total", "Estimate of what the tokens would have cost without affinity.")
 )
 
 // Describe implements prometheus.Collector.

@@ -366,18 +366,18 @@ func TestEveryPanelHasData(t *testing.T) {
 		cached = 0.75 * 126. / 143
 	)
 	want := map[string]map[string]float64{
-		"Affinity in this time range": {"Went to their auth": float64(hits) / bound, "Name a session": float64(named) / picks},
+		"Affinity in this time range": {"Served by their auth": float64(hits) / bound, "Name a session": float64(named) / picks},
 		"Picks by outcome": {
 			"hit": float64(hits) / picks, "new": float64(sessionsSent+1) / picks, "moved": float64(movedSent) / picks,
 			"none": float64(namelessSent+2) / picks, "refused": 1. / picks,
 		},
-		"Prompt tokens from the cache":               {"With affinity": cached, "Without affinity": positive},
-		"Why sessions were not served by their auth": {"gone": positive},
-		"Tokens saved per hour":                      {"Tokens per hour": positive},
-		"Money saved per hour":                       {"Money per hour": positive},
-		"Sessions per auth":                          {"auth-0": positive, "auth-1": positive, "auth-2": positive, "auth-3": positive},
-		"Missed caches per auth":                     {"auth-0": 0, "auth-1": 0, "auth-2": 0, "auth-3": 1},
-		"How long prompt caches live":                {"auth-0": 10, "auth-1": 10, "auth-2": 10, "auth-3": 0},
+		"Prompt tokens from the cache":    {"With affinity": cached, "Without affinity": positive},
+		"Why another auth or none served": {"gone": positive},
+		"Tokens saved per hour":           {"Tokens per hour": positive},
+		"Money saved per hour":            {"Money per hour": positive},
+		"Sessions per auth":               {"auth-0": positive, "auth-1": positive, "auth-2": positive, "auth-3": positive},
+		"Prompt cache misses per auth":    {"auth-0": 0, "auth-1": 0, "auth-2": 0, "auth-3": 1},
+		"How long prompt caches live":     {"auth-0": 10, "auth-1": 10, "auth-2": 10, "auth-3": 0},
 		"Results": {
 			"unlisted": positive, "served": positive, "transient": positive, "terminal": positive, "rejected": positive, "cancelled": positive,
 		},

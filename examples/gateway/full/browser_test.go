@@ -116,7 +116,7 @@ func TestThePageInABrowser(t *testing.T) {
 	run(chromedp.Navigate(page), chromedp.WaitVisible("#recent"), chromedp.Click("#recent ~ .wide tbody tr:first-child a", chromedp.ByQuery), chromedp.WaitVisible("#bound"))
 	require.Contains(t, text("#bound"), auth)
 	run(chromedp.Click("button.danger", chromedp.ByQuery), chromedp.WaitVisible(`[role=status]`))
-	require.Equal(t, "nothing", text("#bound"))
+	require.Equal(t, "none", text("#bound"))
 	moved, err := ask(http.DefaultClient, gateway, "mine")
 	require.NoError(t, err)
 	require.NotEqual(t, auth, moved)

@@ -69,7 +69,7 @@ func TestThePageNamesCachesThatAreNotThere(t *testing.T) {
 		}
 		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &v))
 		require.Len(t, v.Auths, len(keys))
-		for i, want := range []string{"", "No prompt cache", "The prompt cache lives for 2m0s at most, and not for 5m0s.", ""} {
+		for i, want := range []string{"", "No prompt cache", "The prompt cache lives for at most 2m0s, but 5m0s was assumed.", ""} {
 			if want == "" {
 				require.Empty(t, v.Auths[i].Warnings, v.Auths[i].Name)
 			} else {
