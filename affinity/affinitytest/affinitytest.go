@@ -114,7 +114,7 @@ func (r *run) serve(q affinity.Request) string {
 func (r *run) pick(q affinity.Request) (string, func(affinity.Result)) {
 	auth, report, err := r.Pick(context.Background(), q)
 	r.check(err == nil, "Pick failed: %v", err)
-	r.check(slices.Contains(auths, auth), "Pick chose %q, which is none of its auths", auth)
+	r.check(slices.Contains(auths, auth), "Pick returned %q, which is not one of the auths", auth)
 	return auth, report
 }
 
@@ -125,7 +125,7 @@ func stays(r *run) {
 		for range 20 {
 			r.serve(session(fmt.Sprint("other", i)))
 			auth := r.serve(q)
-			r.check(auth == first, "a session on %s was sent to %s", first, auth)
+			r.check(auth == first, "a session that is bound to %s was sent to %s", first, auth)
 		}
 	}
 }
@@ -150,7 +150,7 @@ func burst(r *run) {
 		wg.Wait()
 		for j := range got {
 			r.check(errs[j] == nil, "Pick failed: %v", errs[j])
-			r.check(got[j] == got[0], "of 32 first requests of one session one went to %s and one to %s", got[0], got[j])
+			r.check(got[j] == got[0], "32 concurrent first requests of one session went to different auths: %s and %s", got[0], got[j])
 		}
 	}
 }
@@ -165,7 +165,7 @@ func cancelled(r *run) {
 			if j == 0 {
 				first = auth
 			}
-			r.check(auth == first, "of a burst of one session one request went to %s and one to %s", first, auth)
+			r.check(auth == first, "8 open requests of one session went to different auths: %s and %s", first, auth)
 			reports = append(reports, report)
 		}
 		for j, report := range reports {
@@ -176,7 +176,7 @@ func cancelled(r *run) {
 			r.serve(session(fmt.Sprint("other", i))) // the balancer's turn moves on
 			auth, report := r.pick(q)
 			report(affinity.Served)
-			r.check(auth == first, "one request of a burst on %s was cancelled, and the next one went to %s", first, auth)
+			r.check(auth == first, "one of 8 requests of a session on %s was cancelled, and its next request went to %s", first, auth)
 		}
 	}
 }
@@ -188,8 +188,8 @@ func spread(r *run) {
 		perAuth[r.serve(session(fmt.Sprint("s", i)))]++
 	}
 	for _, a := range auths {
-		r.check(perAuth[a] <= 2*n/len(auths), "%d of %d new sessions went to %s", perAuth[a], n, a)
-		r.check(perAuth[a] > 0, "none of %d new sessions went to %s", n, a)
+		r.check(perAuth[a] <= 2*n/len(auths), "%d of %d new sessions went to %s: the balancer does not spread them", perAuth[a], n, a)
+		r.check(perAuth[a] > 0, "none of %d new sessions went to %s: the balancer does not spread them", n, a)
 	}
 }
 
@@ -210,7 +210,7 @@ func content(r *run) {
 			if turn == 0 {
 				first = auth
 			}
-			r.check(auth == first, "turn %d of a conversation without an id went to %s, turn 0 to %s: is the body handed on?", turn, auth, first)
+			r.check(auth == first, "turn %d of a conversation without an id went to %s, and turn 0 to %s: does the host pass the body on?", turn, auth, first)
 			messages += fmt.Sprintf(`,{"role":"assistant","content":"answer %d to %d"},{"role":"user","content":"and %d?"}`, turn, i, turn)
 		}
 	}
@@ -230,7 +230,7 @@ func tenants(r *run) {
 		again := r.serve(mine)
 		r.check(again == first, "another tenant's failure has moved a session from %s to %s", first, again)
 	}
-	r.check(differ > 0, "40 sessions of another tenant with the same ids all went where the first tenant's are")
+	r.check(differ > 0, "all of 40 sessions of another tenant with the same ids went to the auths of the first tenant's sessions")
 }
 
 func down(r *run) {
@@ -242,7 +242,7 @@ func down(r *run) {
 		auth := r.serve(session(fmt.Sprint("new", i)))
 		r.check(auth != auths[1], "a new session went to an auth that is down")
 		auth = r.serve(session(fmt.Sprint("before", i%40)))
-		r.check(auth != auths[1], "a bound session went to its auth, which is down")
+		r.check(auth != auths[1], "a bound session went to its auth, although that is down")
 	}
 }
 
@@ -254,11 +254,11 @@ func allDown(r *run) {
 	}
 	for _, q := range []affinity.Request{q, session("new"), {Tenant: "tenant", Pool: "pool", Model: "model"}} {
 		auth, _, err := r.Pick(context.Background(), q)
-		r.check(err != nil, "all auths are down, and Pick chose %s", auth)
+		r.check(err != nil, "all auths are down, but Pick returned %s and no error", auth)
 	}
 	r.Down(first, false)
 	auth := r.serve(q)
-	r.check(auth == first, "of all auths %s alone is back, and its session was sent to %s", first, auth)
+	r.check(auth == first, "only %s is back, but its session was sent to %s", first, auth)
 }
 
 func failover(r *run) {
@@ -266,7 +266,7 @@ func failover(r *run) {
 		q := session(fmt.Sprint("s", i))
 		first := r.serve(q)
 		auth, report := r.pick(q)
-		r.check(auth == first, "a session on %s was sent to %s", first, auth)
+		r.check(auth == first, "a session that is bound to %s was sent to %s", first, auth)
 		r.Down(first, true)
 		report(affinity.Transient)
 		second := r.serve(q)
@@ -274,11 +274,11 @@ func failover(r *run) {
 		for range 8 {
 			r.serve(session(fmt.Sprint("other", i)))
 			auth = r.serve(q)
-			r.check(auth == second, "while its auth is down, a session was sent to %s and to %s", second, auth)
+			r.check(auth == second, "while its auth is down, a session was sent to different auths: %s and %s", second, auth)
 		}
 		r.Down(first, false)
 		home := r.serve(q)
-		r.check(home == first || home == second, "after its auth is back a session was sent to %s, which is neither that nor its detour", home)
+		r.check(home == first || home == second, "after its auth is back, a session was sent to %s, which is neither its auth nor the auth of its detour", home)
 	}
 }
 
@@ -293,7 +293,7 @@ func terminal(r *run) {
 	r.Down(first, false)
 	for range 8 {
 		auth := r.serve(q)
-		r.check(auth == second, "the session has left %s for good, and was sent to %s instead of %s", first, auth, second)
+		r.check(auth == second, "after a terminal failure of %s the session was sent to %s, want %s", first, auth, second)
 	}
 }
 

@@ -149,7 +149,7 @@ func (h *httpHost) Pick(ctx context.Context, q affinity.Request) (string, func(a
 			_, err = io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
 			if err == nil && resp.StatusCode != http.StatusOK {
-				err = fmt.Errorf("the gateway answers %s", resp.Status)
+				err = fmt.Errorf("the gateway has answered with the status %s", resp.Status)
 			}
 		}
 		ended <- err
@@ -171,7 +171,7 @@ func (h *httpHost) Pick(ctx context.Context, q affinity.Request) (string, func(a
 	case err := <-ended:
 		cancel()
 		if err == nil {
-			err = errors.New("the gateway has answered, and asked nobody")
+			err = errors.New("the gateway has answered, but sent the request to no auth")
 		}
 		return "", nil, err
 	}

@@ -16,7 +16,7 @@ func invalidateSession(r *run) {
 	invalidate := func(sc cache.Scope, k cache.Keys, want bool, why string) {
 		removed, err := r.admin.InvalidateSession(r.ctx, sc, k)
 		r.noError("InvalidateSession", err)
-		r.check(removed == want, "%s: InvalidateSession says %v", why, removed)
+		r.check(removed == want, "%s: InvalidateSession returned %v, want %v", why, removed, want)
 	}
 	b := r.bound(named("one", "two"), "A")
 	r.confirm(b, true, "current")
@@ -29,7 +29,7 @@ func invalidateSession(r *run) {
 	r.unbind(b, true, "current")
 	invalidate(scope, named("s"), true, "a session without an auth")
 	_, ok := r.peek(named("s"))
-	r.check(!ok, "a session without an auth is there after InvalidateSession")
+	r.check(!ok, "a session without an auth still exists after InvalidateSession")
 	again := r.bound(named("s"), "A")
 	r.check(again.Session != b.Session, "a session that was invalidated has kept its name")
 }
@@ -38,7 +38,7 @@ func invalidateSession(r *run) {
 func (r *run) lost(sc cache.Scope, k cache.Keys, auth, why string) {
 	b, ok, err := r.s.Peek(r.ctx, sc, k)
 	r.noError("Peek", err)
-	r.check(ok && b.Lost == cache.AuthInvalidated && b.Auth == auth, "%s: there %v, lost %v, auth %q, want AuthInvalidated", why, ok, b.Lost, b.Auth)
+	r.check(ok && b.Lost == cache.AuthInvalidated && b.Auth == auth, "%s: found %v, lost %v, auth %q, want true, AuthInvalidated and its last auth", why, ok, b.Lost, b.Auth)
 }
 
 func invalidateAuth(r *run) {
@@ -55,7 +55,7 @@ func invalidateAuth(r *run) {
 	invalidate := func(want int) {
 		n, err := r.admin.InvalidateAuth(r.ctx, "A")
 		r.noError("InvalidateAuth", err)
-		r.check(n == want, "InvalidateAuth says %d, want %d, which are bound to it", n, want)
+		r.check(n == want, "InvalidateAuth returned %d, want %d, the sessions that are bound to it", n, want)
 	}
 	invalidate(8)
 	for i := range 30 {
@@ -66,7 +66,7 @@ func invalidateAuth(r *run) {
 				r.at(scope, k, "B", "moved before A was invalidated")
 			case i == 3:
 				b, _ := r.peek(k)
-				r.check(b.Lost == cache.Unbound, "a session that had lost its auth before says %v", b.Lost)
+				r.check(b.Lost == cache.Unbound, "a session that had lost its auth before: lost %v, want Unbound", b.Lost)
 			case i%3 == 0:
 				r.lost(scope, k, "A", "A was invalidated")
 			default:
@@ -91,18 +91,18 @@ func invalidateTenant(r *run) {
 	invalidate := func(auth string, want int) {
 		n, err := r.admin.InvalidateTenant(r.ctx, scope.Tenant, auth)
 		r.noError("InvalidateTenant", err)
-		r.check(n == want, "InvalidateTenant with the auth %q says %d, want %d", auth, n, want)
+		r.check(n == want, "InvalidateTenant with the auth %q returned %d, want %d", auth, n, want)
 	}
 	invalidate("A", 5)
-	r.lost(scope, named("s0"), "A", "the tenant's on A")
-	r.at(scope, named("s1"), "B", "the tenant's on B")
-	r.at(other, named("s0"), "A", "another tenant's on A")
+	r.lost(scope, named("s0"), "A", "a session of the tenant on A")
+	r.at(scope, named("s1"), "B", "a session of the tenant on B")
+	r.at(other, named("s0"), "A", "a session of another tenant on A")
 	invalidate("A", 0)
 	invalidate("", 10)
 	for i := range 10 {
 		_, ok := r.peek(named(fmt.Sprint("s", i)))
 		r.check(!ok, "a session of the tenant is left")
-		r.at(other, named(fmt.Sprint("s", i)), string("AB"[i%2]), "another tenant's")
+		r.at(other, named(fmt.Sprint("s", i)), string("AB"[i%2]), "a session of another tenant")
 	}
 }
 
@@ -117,7 +117,7 @@ func renameAuth(r *run) {
 	rename := func(from, to string, want int) {
 		n, err := r.admin.RenameAuth(r.ctx, from, to)
 		r.noError("RenameAuth", err)
-		r.check(n == want, "RenameAuth of %q says %d, want %d", from, n, want)
+		r.check(n == want, "RenameAuth of %q returned %d, want %d", from, n, want)
 	}
 	rename("old", "", 0)
 	rename("old", "old", 0)
@@ -140,7 +140,7 @@ func countAuth(r *run) {
 	is := func(auth string, want int, why string) {
 		n, err := r.admin.CountAuth(r.ctx, auth)
 		r.noError("CountAuth", err)
-		r.check(n == want, "%s: CountAuth of %q says %d, want %d", why, auth, n, want)
+		r.check(n == want, "%s: CountAuth of %q returned %d, want %d", why, auth, n, want)
 	}
 	is("A", 0, "nothing is bound")
 	var all []cache.Binding
@@ -181,7 +181,7 @@ func editMemos(r *run) {
 		return "edited " + memo
 	}))
 	want := map[string]bool{"memo 0": true, "memo 2": true, "memo 4": true, "memo 6": true, "memo 8": true}
-	r.check(maps.Equal(seen, want), "EditMemos has seen %v, want %v", seen, want)
+	r.check(maps.Equal(seen, want), "EditMemos has passed on the memos %v, want %v", seen, want)
 	for i := range 10 {
 		want := ""
 		if i%2 == 0 && i != 2 {

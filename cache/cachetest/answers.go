@@ -23,12 +23,12 @@ func (r *run) extend(b cache.Binding, end string, want bool, why string, keys ..
 	}
 	extended, _, err := r.s.Extend(r.ctx, b, key(end), all, nil)
 	r.noError("Extend", err)
-	r.check(extended == want, "%s: Extend says %v", why, extended)
+	r.check(extended == want, "%s: Extend returned %v, want %v", why, extended, want)
 }
 
 func marks(r *run) {
 	a := r.bound(marked(content("a1"), "boilerplate"), "A")
-	r.at(scope, content("x", "boilerplate"), "", "a mark of a session's first request, which may be anybody's")
+	r.at(scope, content("x", "boilerplate"), "", "a mark of a session's first request, which other sessions may have, too")
 	r.get(scope, marked(content("a1"), "boilerplate"))
 	r.at(scope, content("x", "boilerplate"), "", "a mark of its first request, sent again")
 	old := marked(content("a2", "none", "a1"), "m1", "m2", "m3", "m4")
@@ -47,7 +47,7 @@ func marks(r *run) {
 	}
 	for i := 1; i < 9; i++ {
 		got, ok := r.peek(content("x", fmt.Sprint("n", i)))
-		r.check(ok && got.Session == a.Session, "of nine marks in a row, mark %d does not lead to the session", i)
+		r.check(ok && got.Session == a.Session, "after nine requests with a mark each, the mark of request %d does not find the session", i)
 	}
 }
 
@@ -57,12 +57,12 @@ func sharedMarks(r *run) {
 	b := r.bound(content("b1"), "B")
 	got, _ := r.get(scope, marked(content("b2", "b1"), "own", "m"))
 	r.check(got.Session == b.Session, "the second session is not found by its end")
-	r.check(got.Shared == 1<<1, "the second of two marks is another session's, and Shared is %b", got.Shared)
+	r.check(got.Shared == 1<<1, "the second of two marks belongs to another session: Shared is %b, want 10", got.Shared)
 	r.at(scope, content("x", "m"), "", "a mark that two sessions came with")
-	r.at(scope, content("x", "own"), "B", "the mark beside it")
+	r.at(scope, content("x", "own"), "B", "the other mark of that request")
 	for _, again := range []cache.Keys{content("a3", "a2"), content("b3", "b2")} {
 		got, _ = r.get(scope, marked(again, "m"))
-		r.check(got.Shared == 0, "a mark that is nobody's any more is said to be shared again")
+		r.check(got.Shared == 0, "a mark that finds no session any more is shared again")
 		r.at(scope, content("x", "m"), "", "a mark that two sessions came with, later")
 	}
 }
@@ -74,17 +74,17 @@ func answers(r *run) {
 	for _, k := range []string{"answer", "id"} {
 		r.at(scope, content("x", k), "A", "a key of the answer")
 	}
-	r.at(scope, content("hi"), "", "the same words again, after their answer")
+	r.at(scope, content("hi"), "", "the same first request, after its answer")
 	b := r.bound(content("hi"), "B")
-	r.check(b.Session != a.Session, "two conversations have one name")
-	r.at(scope, content("a2", "answer", "hi"), "A", "the first goes on")
+	r.check(b.Session != a.Session, "two conversations have the same session name")
+	r.at(scope, content("a2", "answer", "hi"), "A", "the first conversation continues")
 	r.extend(b, "hi", true, "the answer to the second", "other")
-	r.at(scope, content("b2", "other", "hi"), "B", "the second goes on")
+	r.at(scope, content("b2", "other", "hi"), "B", "the second conversation continues")
 	got, _ := r.get(scope, content("a2", "answer", "hi"))
 	r.check(!got.Opening, "a session that Past leads to is Opening")
 	r.extend(got, "a2", true, "an answer later on", "answer2")
 	got, ok := r.get(scope, content("a2", "answer", "hi"))
-	r.check(ok && got.Session == a.Session && !got.Opening, "a later request that is sent again, after its answer, is another session's")
+	r.check(ok && got.Session == a.Session && !got.Opening, "a later request that is sent again after its answer does not find its session")
 	r.extend(got, "a2", true, "another answer to it", "answer3")
 	r.at(scope, content("a3", "answer3"), "A", "that answer")
 	for i := range 12 {
@@ -98,14 +98,14 @@ func answers(r *run) {
 	r.at(scope, content("x", "e9"), "", "the ninth key of an answer")
 	c := r.bound(content("c1"), "C")
 	peeked, ok := r.peek(content("c1"))
-	r.check(ok && peeked.Session == c.Session && peeked.Opening, "an opening that is known by its end alone is not Opening to Peek")
+	r.check(ok && peeked.Session == c.Session && peeked.Opening, "Peek of an opening, found by its end alone: Opening is false")
 	marked, shared, err := r.s.Extend(r.ctx, c, key("c1"), nil, []cache.Key{key("i1")})
 	r.noError("Extend", err)
-	r.check(marked && shared == 0, "an answer's id that nobody has: extended %v, shared %b", marked, shared)
+	r.check(marked && shared == 0, "an answer's id that no session has: Extend returned %v, shared %b, want true, 0", marked, shared)
 	r.at(scope, content("x", "i1"), "C", "an id of an answer")
 	_, shared, err = r.s.Extend(r.ctx, got, key("none"), nil, []cache.Key{key("i2"), key("i1")})
 	r.noError("Extend", err)
-	r.check(shared == 1<<1, "the second of two ids is another session's, and shared is %b", shared)
+	r.check(shared == 1<<1, "the second of two ids belongs to another session: shared is %b, want 10", shared)
 	r.at(scope, content("x", "i1"), "", "an id that two answers have given")
 	r.extend(cache.Binding{}, "hi", false, "the zero Binding", "k")
 	moved, _ := r.move(b, "D")
@@ -119,8 +119,8 @@ func answers(r *run) {
 func twinAnswers(r *run) {
 	a := r.bound(content("hi"), "A")
 	b, ok := r.get(scope, content("hi"))
-	r.check(ok && b.Session == a.Session && b.Opening, "the same words at the same moment are not taken for a retry")
-	r.check(a.Asked == 1 && b.Asked == 2, "the first two requests of an end are said to be number %d and %d", a.Asked, b.Asked)
+	r.check(ok && b.Session == a.Session && b.Opening, "the same first request, before its answer, is not taken for a retry")
+	r.check(a.Asked == 1 && b.Asked == 2, "the first two requests with the same end: Asked is %d and %d, want 1 and 2", a.Asked, b.Asked)
 	r.extend(a, "hi", true, "the first answer", "one")
 	r.extend(b, "hi", false, "a second answer to an opening", "two")
 	r.at(scope, content("x", "two"), "", "the second answer")
@@ -139,16 +139,16 @@ func third(r *run) {
 	r.confirm(b, true, "the second, in the session of the first")
 	r.get(scope, content("a2", "hi"))
 	c := r.bound(content("hi"), "C")
-	r.check(c.Session != a.Session, "after the first has gone on the third has its name")
+	r.check(c.Session != a.Session, "after the first conversation has gone on, the third has its session name")
 	got, ok := r.get(scope, content("b2", "hi"))
-	r.check(ok && got.Auth == "A", "the second goes on at %q, want A, where it was served", got.Auth)
-	r.at(scope, content("c2", "hi"), "C", "the third goes on")
+	r.check(ok && got.Auth == "A", "the second conversation continues at %q, want A, which has served it", got.Auth)
+	r.at(scope, content("c2", "hi"), "C", "the third conversation continues")
 
 	// Answers are known, but the clients write them in other words.
 	d := r.bound(content("ho"), "D")
 	r.extend(d, "ho", true, "the answer to the fourth", "answer")
 	r.bound(content("ho"), "E")
 	got, ok = r.get(scope, content("d2", "ho"))
-	r.check(ok && got.Auth == "D", "who has waited for longest goes on at %q, want D", got.Auth)
-	r.at(scope, content("e2", "ho"), "E", "the next one that goes on")
+	r.check(ok && got.Auth == "D", "the conversation that has waited longest continues at %q, want D", got.Auth)
+	r.at(scope, content("e2", "ho"), "E", "the next conversation that continues")
 }

@@ -12,7 +12,7 @@ func aliases(r *run) {
 	b := r.bound(named("header", "body", "third"), "A")
 	for _, n := range []string{"header", "body", "third"} {
 		got, ok := r.get(scope, named(n))
-		r.check(ok && got.Gen == b.Gen, "the key %q does not lead to the session", n)
+		r.check(ok && got.Gen == b.Gen, "the key %q does not find the session", n)
 	}
 	r.at(scope, named("unknown", "third"), "A", "the first name is new, another one known")
 	moved, _ := r.move(b, "B")
@@ -20,7 +20,7 @@ func aliases(r *run) {
 	r.unbind(moved, true, "the current binding")
 	for _, n := range []string{"header", "body", "third"} {
 		got, ok := r.peek(named(n))
-		r.check(ok && got.Lost == cache.Unbound && got.Session == b.Session, "under %q: the session is there %v, lost %v, want Unbound under each name", n, ok, got.Lost)
+		r.check(ok && got.Lost == cache.Unbound && got.Session == b.Session, "under %q: found %v, lost %v, want true, Unbound under each name", n, ok, got.Lost)
 	}
 }
 
@@ -43,14 +43,14 @@ func learned(r *run) {
 
 func also(r *run) {
 	r.bound(with(named("one"), "app"), "A")
-	r.at(scope, with(named("two"), "app"), "", "another name beside the same Also")
+	r.at(scope, with(named("two"), "app"), "", "another name with the same Also")
 	r.bound(with(named("two"), "app"), "B")
 	r.at(scope, named("app"), "B", "the latest session that came with an Also has it")
 	for range 3 {
 		for _, n := range []string{"one", "two"} {
 			auth := map[string]string{"one": "A", "two": "B"}[n]
 			b, ok := r.get(scope, with(named(n), "app"))
-			r.check(ok && b.Auth == auth, "%q beside the shared Also is on %q, want %q", n, b.Auth, auth)
+			r.check(ok && b.Auth == auth, "the name %q with the shared Also finds %q, want %q", n, b.Auth, auth)
 			r.at(scope, content("unknown", "app"), auth, "the latest session that came with an Also has it")
 		}
 	}
@@ -85,27 +85,27 @@ func earlierEnds(r *run) {
 func twins(r *run) {
 	a := r.bound(content("hi"), "A")
 	got, ok := r.get(scope, content("hi"))
-	r.check(ok && got.Session == a.Session, "a retry is another session")
+	r.check(ok && got.Session == a.Session, "a retry does not find its session")
 	_, ok = r.get(scope, content("a2", "hi"))
 	r.check(ok, "the next turn is not found")
-	r.at(scope, content("hi"), "", "the same words, after the first has moved on")
+	r.at(scope, content("hi"), "", "the same first request, after the first conversation has continued")
 	b := r.bound(content("hi"), "B")
-	r.check(b.Session != a.Session, "two conversations have one name")
-	r.at(scope, content("a3", "a2", "hi"), "A", "the first one goes on")
-	r.at(scope, content("b2", "hi"), "B", "the second one goes on")
+	r.check(b.Session != a.Session, "two conversations have the same session name")
+	r.at(scope, content("a3", "a2", "hi"), "A", "the first conversation continues")
+	r.at(scope, content("b2", "hi"), "B", "the second conversation continues")
 }
 
 func byAlso(r *run) {
 	b := r.bound(with(content("e1"), "t1"), "A")
 	r.at(scope, with(content("x"), "t1"), "", "an Also does not find the session of its own request")
 	got, ok := r.get(scope, with(content("compacted", "summary", "none", "t1"), "t2"))
-	r.check(ok && got.Session == b.Session, "a history that lost its head is not found by what it had as Also")
-	r.at(scope, content("y", "t2"), "A", "the Also after that")
+	r.check(ok && got.Session == b.Session, "a history that lost its head is not found by the Also of an earlier request")
+	r.at(scope, content("y", "t2"), "A", "the Also of that request")
 	r.bound(content("other"), "B")
-	r.at(scope, content("z", "other", "t2"), "B", "Past is looked up in its order")
+	r.at(scope, content("z", "other", "t2"), "B", "the first key of Past that finds a session counts")
 	k := with(named("unknown"), "t2")
 	k.Past = []cache.Key{key("t2")}
-	r.at(scope, k, "", "with Names, nothing else finds a session")
+	r.at(scope, k, "", "a request with Names is found by nothing else")
 }
 
 func pastIsNotBound(r *run) {
@@ -130,7 +130,7 @@ func bounded(r *run) {
 		if ok {
 			found++
 		}
-		r.check(ok || !must, "of %d turns, the session has forgotten %q", n, name)
+		r.check(ok || !must, "after %d turns the session is not found by %q", n, name)
 	}
 	for i := range n {
 		is(fmt.Sprint("e", i), i < 2 || i >= n-6)
@@ -141,5 +141,5 @@ func bounded(r *run) {
 	for i := range 4 {
 		r.at(scope, named(fmt.Sprint("n", i)), "A", "the first four names")
 	}
-	r.check(found < n, "a session of %d turns holds %d keys, which is no bound", n, found)
+	r.check(found < n, "a session of %d turns holds %d keys: their number is not bounded", n, found)
 }

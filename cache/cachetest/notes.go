@@ -13,13 +13,13 @@ func notes(r *run) {
 	r.remember(scope, "n", "A")
 	r.noted(scope, "n", "A", "noted")
 	r.remember(scope, "n", "B")
-	r.noted(scope, "n", "B", "the last Remember wins")
+	r.noted(scope, "n", "B", "after two Remembers the last one counts")
 	r.noted(scope, "other", "", "another key")
-	r.noted(cache.Scope{Tenant: "other", Pool: scope.Pool, Model: scope.Model}, "n", "", "another tenant's")
+	r.noted(cache.Scope{Tenant: "other", Pool: scope.Pool, Model: scope.Model}, "n", "", "another tenant with the same key")
 	r.remember(scope, "n", "")
 	r.noted(scope, "n", "B", "an empty auth is not noted")
 	r.remember(scope, "", "A")
-	r.noted(scope, "", "", "a zero key is none")
+	r.noted(scope, "", "", "the zero key has no note")
 	if r.admin == nil {
 		return
 	}
@@ -31,14 +31,14 @@ func notes(r *run) {
 	r.noted(scope, "A", "D", "renamed")
 	_, err = r.admin.InvalidateAuth(r.ctx, "D")
 	r.noError("InvalidateAuth", err)
-	r.noted(scope, "A", "", "of an auth that was invalidated")
+	r.noted(scope, "A", "", "a note of an auth that was invalidated")
 	_, err = r.admin.InvalidateTenant(r.ctx, scope.Tenant, "B")
 	r.noError("InvalidateTenant", err)
-	r.noted(scope, "B", "", "of the tenant's auth that was invalidated")
-	r.noted(scope, "C", "C", "of another auth")
+	r.noted(scope, "B", "", "a note of an auth that was invalidated for its tenant")
+	r.noted(scope, "C", "C", "a note of another auth")
 	_, err = r.admin.InvalidateTenant(r.ctx, scope.Tenant, "")
 	r.noError("InvalidateTenant", err)
-	r.noted(scope, "C", "", "of the tenant that was invalidated")
+	r.noted(scope, "C", "", "a note of a tenant that was invalidated")
 }
 
 func notesApart(r *run) {
@@ -46,12 +46,12 @@ func notesApart(r *run) {
 	for i, sc := range odd {
 		r.remember(sc, "k", "noted")
 		_, ok := r.get(sc, named("k"))
-		r.check(!ok, "a note is a session under its key, scope %d", i)
+		r.check(!ok, "scope %d: a request whose name is the key of a note has found a session", i)
 		_, ok = r.get(sc, content("e", "k"))
-		r.check(!ok, "a note is a session found by its key, scope %d", i)
+		r.check(!ok, "scope %d: a request whose Past has the key of a note has found a session", i)
 		r.bind(sc, with(named("s"), "also"), "A")
-		r.noted(sc, "s", "", "a session is a note")
-		r.noted(sc, "also", "", "a session is a note")
+		r.noted(sc, "s", "", "the key of a session has found a note")
+		r.noted(sc, "also", "", "the key of a session has found a note")
 	}
 	for i := range 900 { // nearly as many sessions as the store has room for
 		r.bound(named(fmt.Sprint("s", i)), "A")
@@ -60,7 +60,7 @@ func notesApart(r *run) {
 		r.remember(scope, fmt.Sprint("n", i), "A")
 	}
 	for i := range 900 {
-		r.at(scope, named(fmt.Sprint("s", i)), "A", "2000 notes have pushed out a session")
+		r.at(scope, named(fmt.Sprint("s", i)), "A", "2000 notes have evicted a session")
 	}
 	r.noted(scope, "n1999", "A", "the latest note")
 	if r.admin == nil {
@@ -68,10 +68,10 @@ func notesApart(r *run) {
 	}
 	n, err := r.admin.CountAuth(r.ctx, "noted")
 	r.noError("CountAuth", err)
-	r.check(n == 0, "CountAuth counts %d notes", n)
+	r.check(n == 0, "CountAuth counts %d notes, want 0", n)
 	n, err = r.admin.InvalidateAuth(r.ctx, "noted")
 	r.noError("InvalidateAuth", err)
-	r.check(n == 0, "InvalidateAuth counts %d notes", n)
+	r.check(n == 0, "InvalidateAuth counts %d notes, want 0", n)
 }
 
 func notesExpire(r *run) {

@@ -115,7 +115,7 @@ func (r *run) bind(sc cache.Scope, k cache.Keys, auth string) (cache.Binding, bo
 // bound binds a session, and demands that it was not bound.
 func (r *run) bound(k cache.Keys, auth string) cache.Binding {
 	b, existed := r.bind(scope, k, auth)
-	r.check(!existed && b.Bound() && b.Auth == auth, "a session without an auth was bound to %q, existed %v, want %q", b.Auth, existed, auth)
+	r.check(!existed && b.Bound() && b.Auth == auth, "a session without an auth: Bind returned %q, existed %v, want %q, existed false", b.Auth, existed, auth)
 	return b
 }
 
@@ -136,7 +136,7 @@ func (r *run) peek(k cache.Keys) (cache.Binding, bool) {
 func (r *run) at(sc cache.Scope, k cache.Keys, auth, why string) {
 	b, ok, err := r.s.Peek(r.ctx, sc, k)
 	r.noError("Peek", err)
-	r.check(ok == (auth != "") && b.Auth == auth && b.Bound() == ok, "%s: bound to %q, lost %v, want %q", why, b.Auth, b.Lost, auth)
+	r.check(ok == (auth != "") && b.Auth == auth && b.Bound() == ok, "%s: the session is bound to %q (lost: %v), want %q", why, b.Auth, b.Lost, auth)
 }
 
 func (r *run) move(b cache.Binding, auth string) (cache.Binding, bool) {
@@ -154,26 +154,26 @@ func (r *run) amend(b cache.Binding, memo string) (cache.Binding, bool) {
 func (r *run) confirm(b cache.Binding, want bool, why string) (memo string) {
 	memo, current, err := r.s.Confirm(r.ctx, b)
 	r.noError("Confirm", err)
-	r.check(current == want, "%s: Confirm says %v", why, current)
+	r.check(current == want, "%s: Confirm returned %v, want %v", why, current, want)
 	return memo
 }
 
 func (r *run) touch(b cache.Binding, want bool, why string) {
 	current, err := r.s.Touch(r.ctx, b)
 	r.noError("Touch", err)
-	r.check(current == want, "%s: Touch says %v", why, current)
+	r.check(current == want, "%s: Touch returned %v, want %v", why, current, want)
 }
 
 func (r *run) unbind(b cache.Binding, want bool, why string) {
 	unbound, err := r.s.Unbind(r.ctx, b)
 	r.noError("Unbind", err)
-	r.check(unbound == want, "%s: Unbind says %v", why, unbound)
+	r.check(unbound == want, "%s: Unbind returned %v, want %v", why, unbound, want)
 }
 
 func (r *run) release(b cache.Binding, failed, want bool, why string) {
 	unbound, err := r.s.Release(r.ctx, b, failed)
 	r.noError("Release", err)
-	r.check(unbound == want, "%s: Release(failed %v) says %v", why, failed, unbound)
+	r.check(unbound == want, "%s: Release with failed %v returned %v, want %v", why, failed, unbound, want)
 }
 
 func (r *run) remember(sc cache.Scope, k, auth string) {
@@ -184,5 +184,5 @@ func (r *run) remember(sc cache.Scope, k, auth string) {
 func (r *run) noted(sc cache.Scope, k, auth, why string) {
 	got, ok, err := r.s.Recall(r.ctx, sc, key(k))
 	r.noError("Recall", err)
-	r.check(got == auth && ok == (auth != ""), "%s: Recall says %q, %v, want %q", why, got, ok, auth)
+	r.check(got == auth && ok == (auth != ""), "%s: Recall returned %q, %v, want %q", why, got, ok, auth)
 }

@@ -15,7 +15,7 @@ import (
 func firstWins(r *run) {
 	b := r.bound(named("s"), "A")
 	again, existed := r.bind(scope, named("s"), "B")
-	r.check(existed && again.Auth == "A" && again.Gen == b.Gen, "the second Bind got %q, generation %d, existed %v, want the first one's A, %d", again.Auth, again.Gen, existed, b.Gen)
+	r.check(existed && again.Auth == "A" && again.Gen == b.Gen, "the second Bind returned %q, generation %d, existed %v, want the binding of the first: A, %d, true", again.Auth, again.Gen, existed, b.Gen)
 	r.at(scope, named("s"), "A", "after two binds")
 }
 
@@ -38,7 +38,7 @@ func burst(r *run) {
 		wg.Wait()
 		for i := range got {
 			r.noError("Bind", errs[i])
-			r.check(got[i] == got[0], "one of 16 first binds got %q, another one %q", got[i], got[0])
+			r.check(got[i] == got[0], "concurrent first Binds of one session returned different auths: %q and %q", got[i], got[0])
 		}
 	}
 }
@@ -48,10 +48,10 @@ func readYourWrite(r *run) {
 		k := named(fmt.Sprint("s", i))
 		r.bound(k, "A")
 		_, ok := r.get(scope, k)
-		r.check(ok, "binding %d is not there for the next request", i)
+		r.check(ok, "binding %d is not found by the next request", i)
 	}
 	for i := range 500 {
-		r.at(scope, named(fmt.Sprint("s", i)), "A", "a store with room for a thousand")
+		r.at(scope, named(fmt.Sprint("s", i)), "A", "one of 500 sessions in a store for a thousand")
 	}
 }
 
@@ -77,9 +77,9 @@ func zero(r *run) {
 	now, amended := r.amend(b, "memo")
 	r.check(!amended && now == b, "the zero Binding was amended")
 	now, moved = r.move(current, "")
-	r.check(!moved && now == b, "a move to an empty auth says %v and %q", moved, now.Auth)
-	r.at(scope, named("s"), "A", "after all that")
-	r.release(current, true, true, "none of that has opened a use")
+	r.check(!moved && now == b, "Move to an empty auth returned %v, %q, want false and the zero Binding", moved, now.Auth)
+	r.at(scope, named("s"), "A", "after calls that change nothing")
+	r.release(current, true, true, "after calls that open no use, its only use has failed")
 }
 
 func scopes(r *run) {
@@ -97,16 +97,16 @@ func scopes(r *run) {
 	b, _ := r.get(all[0], named("s"))
 	r.unbind(b, true, "current")
 	for i, sc := range all[1:] {
-		r.at(sc, named("s"), fmt.Sprint("auth", i+1), "another scope's has lost its auth")
+		r.at(sc, named("s"), fmt.Sprint("auth", i+1), "the session of another scope was unbound")
 	}
 	if r.admin == nil {
 		return
 	}
 	removed, err := r.admin.InvalidateSession(r.ctx, all[0], named("s"))
 	r.noError("InvalidateSession", err)
-	r.check(removed, "the session was not there")
+	r.check(removed, "InvalidateSession did not find the session")
 	for i, sc := range all[1:] {
-		r.at(sc, named("s"), fmt.Sprint("auth", i+1), "another scope's was invalidated")
+		r.at(sc, named("s"), fmt.Sprint("auth", i+1), "the session of another scope was invalidated")
 	}
 }
 
@@ -116,14 +116,14 @@ func (r *run) apart(all []cache.Scope) {
 	for i, sc := range all {
 		for _, k := range []cache.Keys{named("s"), content("e")} {
 			b, existed := r.bind(sc, k, name(i))
-			r.check(!existed, "scope %d has found %q, another scope's", i, b.Auth)
+			r.check(!existed, "scope %d has found the session of another scope, bound to %q", i, b.Auth)
 		}
 		r.remember(sc, "n", name(i))
 	}
 	for i, sc := range all {
-		r.at(sc, named("s"), name(i), "its own")
-		r.at(sc, content("next", "e"), name(i), "its own content")
-		r.noted(sc, "n", name(i), "its own note")
+		r.at(sc, named("s"), name(i), "the session of the scope")
+		r.at(sc, content("next", "e"), name(i), "the session of the scope, by content")
+		r.noted(sc, "n", name(i), "the note of the scope")
 	}
 }
 
@@ -138,15 +138,15 @@ func longNames(r *run) {
 	r.apart(all)
 	for i, auth := range auths {
 		b, _ := r.bind(scope, named(fmt.Sprint("s", i)), auth)
-		r.check(b.Auth == auth, "a Binding has the name of an auth of a megabyte as %.20q…, %d bytes, want the name as it is", b.Auth, len(b.Auth))
+		r.check(b.Auth == auth, "Bind with an auth's name of a megabyte returned %.20q…, %d bytes, want the same name", b.Auth, len(b.Auth))
 		b, _ = r.move(b, auths[(i+1)%3])
-		r.check(b.Auth == auths[(i+1)%3], "Move has the name of an auth of a megabyte as %.20q…", b.Auth)
+		r.check(b.Auth == auths[(i+1)%3], "Move to an auth with a name of a megabyte returned %.20q…, want the same name", b.Auth)
 		r.remember(scope, "n", auth)
-		r.noted(scope, "n", auth, "an auth of a megabyte")
+		r.noted(scope, "n", auth, "an auth with a name of a megabyte")
 		if r.admin != nil {
 			n, err := r.admin.CountAuth(r.ctx, auths[(i+1)%3])
 			r.noError("CountAuth", err)
-			r.check(n == 1, "CountAuth of a name of a megabyte says %d, want 1", n)
+			r.check(n == 1, "CountAuth of a name of a megabyte returned %d, want 1", n)
 		}
 	}
 }
@@ -161,7 +161,7 @@ func closed(r *run) {
 		r.noError("Close", closer.Close())
 	}
 	is := func(what string, err error) {
-		r.check(errors.Is(err, cache.ErrClosed), "%s after Close says %v", what, err)
+		r.check(errors.Is(err, cache.ErrClosed), "%s after Close returned the error %v, want cache.ErrClosed", what, err)
 	}
 	_, _, err := r.s.Bind(r.ctx, scope, named("s"), "A")
 	is("Bind", err)
@@ -188,7 +188,7 @@ func closed(r *run) {
 	if r.admin != nil {
 		n, err := r.admin.InvalidateAuth(r.ctx, "A")
 		is("InvalidateAuth", err)
-		r.check(n == 0, "InvalidateAuth after Close says %d", n)
+		r.check(n == 0, "InvalidateAuth after Close returned %d, want 0", n)
 		_, err = r.admin.CountAuth(r.ctx, "A")
 		is("CountAuth", err)
 	}

@@ -18,10 +18,10 @@ func sinceServed(r *run) {
 	b := r.bound(named("s"), "A")
 	r.Sleep(TTL / 3)
 	is := func(b cache.Binding, want time.Duration, why string) {
-		r.check(near(b.SinceServed, want), "%s: not served for %v, want %v", why, b.SinceServed, want)
+		r.check(near(b.SinceServed, want), "%s: served %v ago, want %v", why, b.SinceServed, want)
 	}
 	got, _ := r.get(scope, named("s"))
-	r.check(got.SinceServed == 0 && !got.Served, "never served, and not served for %v", got.SinceServed)
+	r.check(got.SinceServed == 0 && !got.Served, "never served: SinceServed is %v, want 0s", got.SinceServed)
 	r.confirm(b, true, "current")
 	r.Sleep(TTL / 3)
 	got, _ = r.get(scope, named("s"))
@@ -34,13 +34,13 @@ func sinceServed(r *run) {
 	got, _ = r.get(scope, named("s"))
 	is(got, 0, "served again")
 	now, _ := r.move(got, "B")
-	r.check(now.SinceServed == 0, "the auth that it was moved to has not served for %v", now.SinceServed)
+	r.check(now.SinceServed == 0, "after Move, SinceServed is %v, want 0s", now.SinceServed)
 }
 
 func age(r *run) {
 	b := r.bound(named("s"), "A")
 	is := func(what string, b cache.Binding, want time.Duration) {
-		r.check(near(b.Age, want), "%s: %v old, want %v", what, b.Age, want)
+		r.check(near(b.Age, want), "%s: its age is %v, want %v", what, b.Age, want)
 	}
 	is("a new binding", b, 0)
 	r.Sleep(TTL / 3)
@@ -59,9 +59,9 @@ func age(r *run) {
 
 func idle(r *run) {
 	b := r.bound(named("s"), "A")
-	r.check(near(b.Idle, 0), "a new session is idle for %v", b.Idle)
+	r.check(near(b.Idle, 0), "a new session was idle for %v, want 0s", b.Idle)
 	is := func(what string, b cache.Binding, want time.Duration) {
-		r.check(near(b.Idle, want), "%s: idle for %v before it, want %v", what, b.Idle, want)
+		r.check(near(b.Idle, want), "%s: the session was idle for %v before it, want %v", what, b.Idle, want)
 	}
 	r.Sleep(TTL / 3)
 	got, _ := r.peek(named("s"))
@@ -106,7 +106,7 @@ func sliding(r *run) {
 	for _, use := range uses {
 		r.at(scope, named(use.name), "", "idle for more than the TTL")
 		_, ok := r.get(scope, named(use.name))
-		r.check(!ok, "Get returns what has expired")
+		r.check(!ok, "Get has found an expired session")
 	}
 }
 
@@ -115,7 +115,7 @@ func together(r *run) {
 	for range 5 {
 		r.Sleep(TTL * 9 / 10)
 		_, ok := r.get(scope, named("two"))
-		r.check(ok, "used under one of its names, the session has expired")
+		r.check(ok, "the session has expired, although it was used under one of its names")
 	}
 	r.at(scope, named("one"), "A", "the other name")
 	r.at(scope, content("x", "also"), "A", "the Also")
@@ -158,17 +158,17 @@ func resurrect(r *run) {
 		r.unbind(b, false, "after "+how)
 		r.release(b, true, false, "after "+how)
 		now, moved := r.move(b, "B")
-		r.check(!moved && now == cache.Binding{}, "Move brings a session back after %s", how)
+		r.check(!moved && now == cache.Binding{}, "Move has brought a session back after %s", how)
 		now, amended := r.amend(b, "memo")
-		r.check(!amended && now == cache.Binding{}, "Amend brings a session back after %s", how)
-		r.at(scope, named("s"), "", "touched after "+how)
+		r.check(!amended && now == cache.Binding{}, "Amend has brought a session back after %s", how)
+		r.at(scope, named("s"), "", "calls with its binding after "+how)
 		// Nor do they reach the session that comes after it.
 		next := r.bound(named("s"), "C")
-		r.check(next.Memo == "", "the next session has the memo of the one before, after %s", how)
+		r.check(next.Memo == "", "the next session has the memo of the session before, after %s", how)
 		r.confirm(b, false, "the binding before, after "+how)
 		r.unbind(b, false, "the binding before, after "+how)
 		now, moved = r.move(b, "B")
-		r.check(!moved && now == cache.Binding{}, "Move of the session before says %v, %q after %s", moved, now.Auth, how)
+		r.check(!moved && now == cache.Binding{}, "Move of the session before returned %v, %q after %s, want false and the zero Binding", moved, now.Auth, how)
 		r.at(scope, named("s"), "C", "the next session after "+how)
 		r.Sleep(TTL * 3 / 2)
 	}
