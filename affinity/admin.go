@@ -14,7 +14,7 @@ func (k *core) admin() (cache.Admin, error) {
 	if a, ok := k.store.(cache.Admin); ok {
 		return a, nil
 	}
-	return nil, fmt.Errorf("affinity: the Store is no cache.Admin: %w", errors.ErrUnsupported)
+	return nil, fmt.Errorf("affinity: Options.Store does not implement cache.Admin: %w", errors.ErrUnsupported)
 }
 
 // Look returns the auth that a request's session is bound to. It calls no balancer, renews no
@@ -92,7 +92,7 @@ func (k *core) Sessions() (map[string]int, error) {
 	if s, ok := k.store.(interface{ Counts() map[string]int }); ok {
 		return s.Counts(), nil
 	}
-	return nil, fmt.Errorf("affinity: the Store does not count its sessions: %w", errors.ErrUnsupported)
+	return nil, fmt.Errorf("affinity: Options.Store does not count its sessions: %w", errors.ErrUnsupported)
 }
 
 // Back says that an auth can serve again before the time is over for which it was to be
@@ -119,7 +119,7 @@ func (k *core) Back(ctx context.Context, name string) error {
 // detour or on a speed are for the old name.
 func (k *core) RenameAuth(ctx context.Context, from, to string) (int, error) {
 	if to == "" {
-		return 0, errors.New("affinity: RenameAuth to an empty name")
+		return 0, errors.New("affinity: RenameAuth: the new name is empty")
 	}
 	if from == to {
 		return k.Bound(ctx, from)

@@ -29,7 +29,7 @@ type Affinity[T any] struct {
 // wrong.
 func New[T any](name func(T) string, o *Options[T]) (*Affinity[T], error) {
 	if name == nil {
-		return nil, errors.New("affinity: no function that names an auth")
+		return nil, errors.New("affinity: the function that names an auth is nil")
 	}
 	s, err := check(o)
 	if err != nil {
@@ -90,7 +90,7 @@ func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next 
 // pick fills p, which is zero. After an error it is zero again.
 func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next selector.Func[T], p *Pick[T]) error {
 	if next == nil {
-		return errors.New("affinity: no function that chooses")
+		return errors.New("affinity: the function that chooses an auth is nil")
 	}
 	o := a.conf.Load()
 	var id sessionid.ID

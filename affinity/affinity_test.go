@@ -450,37 +450,37 @@ func TestBadConfigurationIsAConstructorError(t *testing.T) {
 	state := func(string, affinity.Request) affinity.State { return affinity.State{} }
 	type options = affinity.Options[string]
 	for name, o := range map[string]options{
-		"Memory.*TTL":      {Memory: cache.Options{TTL: -1}},
-		"Memory.*MaxSess":  {Memory: cache.Options{MaxSessions: -1}},
-		"Memory.*MaxPer":   {Memory: cache.Options{MaxPerTenant: -1}},
-		"Memory beside":    {Memory: cache.Options{TTL: time.Hour}, Store: &cache.Memory{}},
-		"Warm is":          {Warm: -1},
-		"Away is":          {Away: -1},
-		"Unlisted is":      {Unlisted: -1},
-		"Failback without": {Failback: affinity.FailbackCold},
-		"Failback is 9":    {Failback: 9, State: state},
-		"Load without":     {Load: affinity.LoadPolicy{Bound: 2}},
-		"Load.Bound is 0":  {Load: affinity.LoadPolicy{Bound: 0.5}, State: state},
-		"Load.Bound is N":  {Load: affinity.LoadPolicy{Bound: math.NaN()}, State: state},
-		"Load.Spill is":    {Load: affinity.LoadPolicy{Bound: 2, Spill: 1.5}, State: state},
-		"Load.Least is":    {Load: affinity.LoadPolicy{Least: -1}, State: state},
-		"Slow has no":      {Slow: affinity.SlowPolicy{Samples: 2}},
-		"Slow is negative": {Slow: affinity.SlowPolicy{Above: 1, Probe: -1}},
-		"Slow.Below is":    {Slow: affinity.SlowPolicy{Above: 1, Below: 2}},
+		"Memory.*TTL":          {Memory: cache.Options{TTL: -1}},
+		"Memory.*MaxSess":      {Memory: cache.Options{MaxSessions: -1}},
+		"Memory.*MaxPer":       {Memory: cache.Options{MaxPerTenant: -1}},
+		"Memory must be empty": {Memory: cache.Options{TTL: time.Hour}, Store: &cache.Memory{}},
+		"Warm is":              {Warm: -1},
+		"Away is":              {Away: -1},
+		"Unlisted is":          {Unlisted: -1},
+		"Failback needs":       {Failback: affinity.FailbackCold},
+		"Failback is 9":        {Failback: 9, State: state},
+		"Load needs":           {Load: affinity.LoadPolicy{Bound: 2}},
+		"Load.Bound is 0":      {Load: affinity.LoadPolicy{Bound: 0.5}, State: state},
+		"Load.Bound is N":      {Load: affinity.LoadPolicy{Bound: math.NaN()}, State: state},
+		"Load.Spill is":        {Load: affinity.LoadPolicy{Bound: 2, Spill: 1.5}, State: state},
+		"Load.Least is":        {Load: affinity.LoadPolicy{Least: -1}, State: state},
+		"Slow.Above is 0":      {Slow: affinity.SlowPolicy{Samples: 2}},
+		"Slow has a negative":  {Slow: affinity.SlowPolicy{Above: 1, Probe: -1}},
+		"Slow.Below is":        {Slow: affinity.SlowPolicy{Above: 1, Below: 2}},
 	} {
 		_, err := affinity.Wrap(next, same, &o)
 		require.Error(t, err, name)
 		require.Regexp(t, "^affinity: Options."+name, err.Error())
 	}
-	require.ErrorContains(t, second(affinity.Wrap(nil, same, nil)), "no selector")
-	require.ErrorContains(t, second(affinity.Wrap(selector.Func[string](nil), same, nil)), "no selector")
-	require.ErrorContains(t, second(affinity.Wrap(next, nil, nil)), "no function that names")
+	require.ErrorContains(t, second(affinity.Wrap(nil, same, nil)), "the selector to wrap is nil")
+	require.ErrorContains(t, second(affinity.Wrap(selector.Func[string](nil), same, nil)), "the selector to wrap is nil")
+	require.ErrorContains(t, second(affinity.Wrap(next, nil, nil)), "the function that names an auth is nil")
 	a, err := affinity.New(same, nil)
 	require.NoError(t, err)
 	_, err = a.Pick(t.Context(), session("x"), abc, nil)
-	require.ErrorContains(t, err, "no function that chooses")
+	require.ErrorContains(t, err, "the function that chooses an auth is nil")
 	_, err = a.Pick(t.Context(), session("x"), []string{""}, next.Select)
-	require.ErrorContains(t, err, "no name", "an auth without a name cannot be bound")
+	require.ErrorContains(t, err, "the name of the chosen auth is empty", "an auth without a name cannot be bound")
 }
 
 func second[T any](_ T, err error) error { return err }

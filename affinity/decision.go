@@ -134,12 +134,12 @@ func (e *NoAuthError) Error() string {
 		if e.Auth == "" {
 			s += "all candidates are away"
 		} else {
-			s += fmt.Sprintf("%q is away and worth waiting for", e.Auth)
+			s += fmt.Sprintf("%q is away, and the session should wait for it", e.Auth)
 		}
 	case ReasonForced:
-		s += fmt.Sprintf("%q is no candidate, or was tried", e.Auth)
+		s += fmt.Sprintf("the request names %q, which is not a candidate or was tried already", e.Auth)
 	case ReasonOwner:
-		s += fmt.Sprintf("%q holds what it names and cannot serve", e.Auth)
+		s += fmt.Sprintf("only %q has what the request refers to, and it cannot serve", e.Auth)
 	case ReasonGone:
 		s += "there are no candidates"
 	default:

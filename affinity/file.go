@@ -36,7 +36,7 @@ func (a *Affinity[T]) SaveFile(name string) error {
 func (a *Affinity[T]) LoadFile(name string) error {
 	info, err := os.Stat(name)
 	if err == nil && !info.Mode().IsRegular() { // a pipe would block
-		err = &fs.PathError{Op: "read", Path: name, Err: errors.New("is no regular file")}
+		err = &fs.PathError{Op: "read", Path: name, Err: errors.New("not a regular file")}
 	}
 	if err != nil {
 		return fmt.Errorf("affinity: loading a file: %w", err)

@@ -31,11 +31,11 @@ func (p *LoadPolicy) complete() error {
 	}
 	switch {
 	case !isLoad(p.Bound) || p.Bound < 1:
-		return fmt.Errorf("Load.Bound is %v, not at least 1", p.Bound)
+		return fmt.Errorf("Load.Bound is %v, want at least 1", p.Bound)
 	case p.Spill != 0 && !(isLoad(p.Spill) && p.Spill >= p.Bound):
-		return fmt.Errorf("Load.Spill is %v, not at least Load.Bound, %v", p.Spill, p.Bound)
+		return fmt.Errorf("Load.Spill is %v, want 0 or at least Load.Bound, %v", p.Spill, p.Bound)
 	case !isLoad(p.Least):
-		return fmt.Errorf("Load.Least is %v", p.Least)
+		return fmt.Errorf("Load.Least is %v, want a finite number of at least 0", p.Least)
 	}
 	return nil
 }

@@ -163,21 +163,21 @@ func check[T any](o *Options[T]) (*settings[T], error) {
 	var err error
 	switch {
 	case o.Store != nil && (m.TTL != 0 || m.MaxSessions != 0 || m.MaxPerTenant != 0 || m.OnRemove != nil):
-		err = fmt.Errorf("Memory beside a Store: a Store has its own limits")
+		err = fmt.Errorf("Memory must be empty with Options.Store: a store has its own limits")
 	case o.Failback > FailbackCold:
-		err = fmt.Errorf("Failback is %d, which is no policy", o.Failback)
+		err = fmt.Errorf("Failback is %d, want one of the constants of its type", o.Failback)
 	case o.Failback != FailbackNever && o.State == nil:
-		err = fmt.Errorf("Failback without State: there are no tiers")
+		err = fmt.Errorf("Failback needs Options.State, which says the tiers")
 	case o.Load != LoadPolicy{} && o.State == nil:
-		err = fmt.Errorf("Load without State: there are no loads")
+		err = fmt.Errorf("Load needs Options.State, which says the loads")
 	case o.Balance > BalanceMoving:
-		err = fmt.Errorf("Balance is %d, which is none", o.Balance)
+		err = fmt.Errorf("Balance is %d, want one of the constants of its type", o.Balance)
 	case o.Warm < 0:
-		err = fmt.Errorf("Warm is %v", o.Warm)
+		err = fmt.Errorf("Warm is %v, want at least 0", o.Warm)
 	case o.Away < 0:
-		err = fmt.Errorf("Away is %v", o.Away)
+		err = fmt.Errorf("Away is %v, want at least 0", o.Away)
 	case o.Unlisted < 0:
-		err = fmt.Errorf("Unlisted is %d", o.Unlisted)
+		err = fmt.Errorf("Unlisted is %d, want at least 0", o.Unlisted)
 	default:
 		if err = s.load.complete(); err == nil {
 			err = s.slow.complete()

@@ -24,7 +24,7 @@ func (a *Affinity[T]) Reconfigure(o *Options[T]) error {
 	defer a.changing.Unlock()
 	switch {
 	case a.memory == nil && !sameStore(s.store, a.store), a.memory != nil && s.store != nil:
-		return errors.New("affinity: Options.Store is another one: the bindings are in the one that there was")
+		return errors.New("affinity: Reconfigure cannot replace Options.Store, which has the bindings")
 	case a.memory != nil && !a.closed.Load():
 		memory := a.counting(s.memory)
 		if err := a.memory.SetOptions(&memory); err != nil {

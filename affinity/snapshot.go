@@ -73,7 +73,7 @@ func (a *Affinity[T]) load(r io.Reader, alone bool) error {
 	case a.closed.Load():
 		return cache.ErrClosed
 	case a.memory.Len() > 0:
-		return errors.New("affinity: Load after the first Pick: there are sessions")
+		return errors.New("affinity: Load must be called before the first Pick: there are sessions already")
 	}
 	known, err := readKnown(r, time.Now())
 	if err != nil {
@@ -102,13 +102,13 @@ func ended(r io.Reader) error {
 	case io.EOF:
 		return nil
 	case nil:
-		return fmt.Errorf("%w: there is more behind it", cache.ErrDamaged)
+		return fmt.Errorf("%w: there are more bytes after its end", cache.ErrDamaged)
 	default:
 		return err
 	}
 }
 
-var errOwnStore = fmt.Errorf("affinity: a snapshot is of the memory that an Affinity makes, and there is Options.Store: %w", errors.ErrUnsupported)
+var errOwnStore = fmt.Errorf("affinity: Save and Load do not work with Options.Store: %w", errors.ErrUnsupported)
 
 // A snapshot is the magic, a version (1 byte), the length of the part that known encodes (4
 // bytes), its checksum (4 bytes), that part, and a snapshot of the memory. Times are in

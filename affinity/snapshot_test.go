@@ -170,5 +170,5 @@ func TestStateInAFile(t *testing.T) {
 	longer := wrap(t, nil)
 	require.ErrorIs(t, longer.LoadFile(name), cache.ErrDamaged)
 	require.Empty(t, look(t, longer, session("s")))
-	require.ErrorContains(t, longer.LoadFile(dir), "no regular file")
+	require.ErrorContains(t, longer.LoadFile(dir), "not a regular file")
 }

@@ -44,11 +44,11 @@ const (
 func (p *SlowPolicy) complete() error {
 	switch {
 	case p.Above == 0 && *p != SlowPolicy{}:
-		return fmt.Errorf("Slow has no Above")
+		return fmt.Errorf("Slow.Above is 0, but other fields of Slow are set")
 	case p.Above < 0 || p.Below < 0 || p.Samples < 0 || p.Probe < 0:
-		return fmt.Errorf("Slow is negative: %+v", *p)
+		return fmt.Errorf("Slow has a negative field: %+v", *p)
 	case p.Below > p.Above:
-		return fmt.Errorf("Slow.Below is %v, more than Above, %v", p.Below, p.Above)
+		return fmt.Errorf("Slow.Below is %v, want at most Slow.Above, %v", p.Below, p.Above)
 	}
 	if p.Below == 0 {
 		p.Below = p.Above * 3 / 4

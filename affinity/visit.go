@@ -104,7 +104,7 @@ func (v *visit[T]) choose(from []T) (c chosen[T], err error) {
 		return c, err
 	}
 	if c.name = v.name(c.auth); c.name == "" {
-		return c, errors.New("affinity: the chosen auth has no name")
+		return c, errors.New("affinity: the name of the chosen auth is empty")
 	}
 	same := 0
 	for _, auth := range v.auths {

@@ -83,7 +83,7 @@ func TestPatience(t *testing.T) {
 				require.Equal(t, c.waits, none.Until.Sub(now))
 				require.EqualValues(t, 1, sticky.Stats().Outcome(affinity.OutcomeWaits))
 				require.Zero(t, sticky.Stats().Outcome(affinity.OutcomeRefused))
-				require.Contains(t, err.Error(), `"a" is away and worth waiting for until`)
+				require.Contains(t, err.Error(), `"a" is away, and the session should wait for it until`)
 				time.Sleep(time.Until(none.Until))
 				pick, err = sticky.Pick(t.Context(), r, []string{"a", "b"})
 				require.NoError(t, err)

@@ -40,7 +40,7 @@ func Wrap[T any](next selector.Selector[T], name func(T) string, o *Options[T]) 
 	return s, nil
 }
 
-var errNoSelector = errors.New("affinity: no selector to wrap")
+var errNoSelector = errors.New("affinity: the selector to wrap is nil")
 
 // isNone reports whether there is no selector, or one that is a nil function.
 func isNone[T any](next selector.Selector[T]) bool {

@@ -32,7 +32,7 @@ func (s *saver) write(b []byte) {
 // block writes what has been collected as a block.
 func (s *saver) block(kind byte) {
 	if len(s.b) > maxBlock && s.err == nil {
-		s.err = errors.New("a memo is too large")
+		s.err = errors.New("the memo of a session is too large")
 	}
 	if s.err == nil {
 		var head [9]byte

@@ -12,7 +12,7 @@ import (
 // The reasons for which Load can fail. Use errors.Is to tell them apart.
 var (
 	// ErrForeign: what was read is not a snapshot of a Memory.
-	ErrForeign = errors.New("this is no snapshot")
+	ErrForeign = errors.New("the data is not a snapshot")
 	// ErrNewer: a later version of this package has written the snapshot.
 	ErrNewer = errors.New("the snapshot is of a newer version")
 	// ErrTruncated: the snapshot ends too early, or nothing was read at all.

@@ -9,8 +9,8 @@ import (
 // other candidates are a reserve for when those are away. tier is called once for each
 // candidate.
 func Tiers[T any](tier func(T) int, next Selector[T]) Selector[T] {
-	need(tier != nil, "Tiers without tiers")
-	need(next != nil, "Tiers over no Selector")
+	need(tier != nil, "Tiers: tier is nil")
+	need(next != nil, "Tiers: next is nil")
 	var some lists[T]
 	return Func[T](func(ctx context.Context, candidates []T) (T, error) {
 		list := some.get()
@@ -43,8 +43,8 @@ func Prefer[T any](keep func(ctx context.Context, auth T) bool, next Selector[T]
 }
 
 func filter[T any](keep func(context.Context, T) bool, next Selector[T], orAll bool) Selector[T] {
-	need(keep != nil, "a filter without a condition")
-	need(next != nil, "a filter over no Selector")
+	need(keep != nil, "Filter or Prefer: keep is nil")
+	need(next != nil, "Filter or Prefer: next is nil")
 	var some lists[T]
 	return Func[T](func(ctx context.Context, candidates []T) (T, error) {
 		list := some.get()

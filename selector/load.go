@@ -40,7 +40,7 @@ func (l looks) index(i int) int {
 // load is called once for each of the two, and not at all if there is only one candidate. Its
 // values have the same meaning as for [LeastLoad].
 func TwoChoices[T any](load func(T) float64) Selector[T] {
-	need(load != nil, "TwoChoices without loads")
+	need(load != nil, "TwoChoices: load is nil")
 	return Func[T](func(_ context.Context, candidates []T) (T, error) {
 		n := len(candidates)
 		switch n {
@@ -73,7 +73,7 @@ func TwoChoices[T any](load func(T) float64) Selector[T] {
 //
 //	selector.LeastLoad(func(a *Account) float64 { return loads.Of(a.Name).InFlight })
 func LeastLoad[T any](load func(T) float64) Selector[T] {
-	need(load != nil, "LeastLoad without loads")
+	need(load != nil, "LeastLoad: load is nil")
 	return Func[T](func(_ context.Context, candidates []T) (T, error) {
 		if len(candidates) == 0 {
 			return none[T]()
@@ -114,8 +114,8 @@ func known(load float64) float64 {
 //
 // name returns the name of an auth in loads.
 func LeastRecentTokens[T any](name func(T) string, loads *Loads) Selector[T] {
-	need(name != nil, "LeastRecentTokens without names")
-	need(loads != nil, "LeastRecentTokens without loads")
+	need(name != nil, "LeastRecentTokens: name is nil")
+	need(loads != nil, "LeastRecentTokens: loads is nil")
 	return Func[T](func(ctx context.Context, candidates []T) (T, error) {
 		if len(candidates) == 0 {
 			return none[T]()

@@ -19,7 +19,7 @@ import (
 // is no other. Without a key in the context Rendezvous uses a random one, so that the weights
 // still count.
 func Rendezvous[T any](name func(T) string, weight func(T) float64) Selector[T] {
-	need(name != nil, "Rendezvous without names")
+	need(name != nil, "Rendezvous: name is nil")
 	return Func[T](func(ctx context.Context, candidates []T) (T, error) {
 		if len(candidates) == 0 {
 			return none[T]()

@@ -87,7 +87,7 @@ func same[T any](a, b T) (yes bool) {
 //
 // A call takes time for each candidate, and allocates nothing for candidates that are known.
 func WeightedRoundRobin[T any](name func(T) string, weight func(T) float64) Selector[T] {
-	need(name != nil, "WeightedRoundRobin without names")
+	need(name != nil, "WeightedRoundRobin: name is nil")
 	turns := newScopes[turn]()
 	var scratch sync.Pool
 	return Func[T](func(ctx context.Context, candidates []T) (T, error) {

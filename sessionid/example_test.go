@@ -44,5 +44,5 @@ func ExampleNewExtractor() {
 	fmt.Println(err)
 	// Output:
 	// acme.chat.id own
-	// sessionid: Without has "x-sesion-id", which is no signal
+	// sessionid: Without has "x-sesion-id", which is not the name of a signal
 }

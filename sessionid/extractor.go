@@ -90,19 +90,19 @@ func newExtractor(rows []row, o *Options) (*Extractor, error) {
 func (e *Extractor) check(rows []row, o *Options) error {
 	switch {
 	case e.maxID < 0 || e.maxID > longestMaxID:
-		return fmt.Errorf("MaxIDBytes is %d, not 0 to %d", o.MaxIDBytes, longestMaxID)
+		return fmt.Errorf("MaxIDBytes is %d, want 0 to %d", o.MaxIDBytes, longestMaxID)
 	case e.maxContent < 0:
-		return fmt.Errorf("MaxContentBytes is %d, less than 0", o.MaxContentBytes)
+		return fmt.Errorf("MaxContentBytes is %d, want at least 0", o.MaxContentBytes)
 	}
 	known := signalsOf(rows)
 	for _, name := range o.Without {
 		if !slices.ContainsFunc(known, func(s Signal) bool { return strings.EqualFold(s.Name, name) }) {
-			return fmt.Errorf("Without has %q, which is no signal", name)
+			return fmt.Errorf("Without has %q, which is not the name of a signal", name)
 		}
 	}
 	for _, name := range o.Deny {
 		if !isHeaderName(name) {
-			return fmt.Errorf("Deny has %q, which is no header name", name)
+			return fmt.Errorf("Deny has %q, which is not the name of a header", name)
 		}
 		e.deny = append(e.deny, textproto.CanonicalMIMEHeaderKey(name))
 	}
@@ -126,10 +126,10 @@ func (e *Extractor) addStages(rows []row, o *Options) error {
 		order = DefaultOrder()
 	}
 	if len(order) == 0 {
-		return errors.New("Order is empty, so nothing would ever be found")
+		return errors.New("Order is empty, so that no session would be recognised")
 	}
 	if len(o.Own) > 0 && !slices.Contains(order, KindOwn) {
-		return errors.New("Own has places, but Order does not have KindOwn")
+		return errors.New("Own is set, but Order does not have KindOwn")
 	}
 	for i, kind := range order {
 		if slices.Contains(order[:i], kind) {
@@ -167,7 +167,7 @@ func (o *Options) off(r *row) bool {
 func (e *Extractor) addOwn(own []Place) error {
 	for i, p := range own {
 		if (p.Header == "") == (p.Path == "") {
-			return fmt.Errorf("Own[%d] needs one of Header and Path", i)
+			return fmt.Errorf("Own[%d] needs either a Header or a Path", i)
 		}
 		s := slot{row: row{kind: KindOwn, space: spaceOwn, client: "the operator's own"}}
 		inBody, field, err := p.Path != "", "Header", error(nil)
@@ -285,7 +285,7 @@ func (e *Extractor) standsBeside(family *space, do func(session *slot)) {
 // placeHeader finds the index of a slot's header.
 func (e *Extractor) placeHeader(s *slot) (err error) {
 	if !isHeaderName(s.name) {
-		return fmt.Errorf("%q is no header name", s.name)
+		return fmt.Errorf("%q is not the name of a header", s.name)
 	}
 	s.name = textproto.CanonicalMIMEHeaderKey(s.name)
 	if s.top, err = e.headers.add(s.name, maxHeaders); err == nil && s.kind.inHeader() {
@@ -298,7 +298,7 @@ func (e *Extractor) placeHeader(s *slot) (err error) {
 func (e *Extractor) placeMember(s *slot) (err error) {
 	path := strings.Split(s.name, ".")
 	if slices.Contains(path, "") || strings.ContainsAny(s.name, `"\`) {
-		return fmt.Errorf("%q is no path", s.name)
+		return fmt.Errorf("%q is not a path", s.name)
 	}
 	if s.top, err = e.members.add(path[0], maxMembers); err != nil {
 		return err

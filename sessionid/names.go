@@ -39,13 +39,13 @@ type placed struct {
 // many places there can be.
 func (t *nameTable) add(name string, limit int) (int, error) {
 	if name == "" || len(name) > maxName {
-		return 0, fmt.Errorf("a name has 1 to %d bytes, not %d", maxName, len(name))
+		return 0, fmt.Errorf("a name must have 1 to %d bytes, and this one has %d", maxName, len(name))
 	}
 	if i, ok := t.find(bytesOf(name)); ok {
 		return i, nil
 	}
 	if t.n == limit {
-		return 0, fmt.Errorf("more than %d different names", limit)
+		return 0, fmt.Errorf("there are more than %d different names", limit)
 	}
 	i := t.n
 	t.filter[name[len(name)/2]] |= 1 << len(name)

@@ -31,11 +31,11 @@ type verdict struct {
 // resumes, or the one word for subagents. The rest goes to the notes.
 func judge(args []string) {
 	f := flag.NewFlagSet("judge", flag.ExitOnError)
-	requests := f.String("requests", "", "`file` of the recorder")
-	notes := f.String("notes", "", "`file` that gets what else there is to say")
+	requests := f.String("requests", "", "requests.jsonl, the `file` that the recorder writes")
+	notes := f.String("notes", "", "write further findings to this `file`")
 	var e expected
 	f.IntVar(&e.sessions, "sessions", 0, "`number` of sessions")
-	f.IntVar(&e.turns, "turns", 0, "`number` of turns of each")
+	f.IntVar(&e.turns, "turns", 0, "`number` of turns of each session")
 	f.IntVar(&e.helps, "helps", 0, "the `turn` that starts a subagent in each session")
 	if err := f.Parse(args); err != nil {
 		log.Fatal(err)
@@ -136,7 +136,7 @@ func (e expected) of(all []*request) *verdict {
 			switch {
 			case q.Auth == "":
 				v.stays = "no"
-				v.why = append(v.why, fmt.Sprintf("FAILED: request %d of session %d: no auth is known", q.Number, session))
+				v.why = append(v.why, fmt.Sprintf("FAILED: request %d of session %d: its auth is not known", q.Number, session))
 			case home == "":
 				home = q.Auth
 			case q.Auth != home:
@@ -144,7 +144,7 @@ func (e expected) of(all []*request) *verdict {
 				if q.Turn > 1 {
 					v.resumes = "no"
 				}
-				v.why = append(v.why, fmt.Sprintf("FAILED: request %d of session %d, turn %d: at %s, the session is at %s (%s, %s)", q.Number, session, q.Turn, q.Auth, home, q.Outcome, q.Signal))
+				v.why = append(v.why, fmt.Sprintf("FAILED: request %d of session %d, turn %d: it went to %s, but the session is at %s (%s, %s)", q.Number, session, q.Turn, q.Auth, home, q.Outcome, q.Signal))
 			}
 		}
 		homes[home] = true
@@ -152,7 +152,7 @@ func (e expected) of(all []*request) *verdict {
 			if opened[turn] > 0 {
 				continue
 			}
-			v.why = append(v.why, fmt.Sprintf("FAILED: session %d, turn %d: no request has what the session began with", session, turn))
+			v.why = append(v.why, fmt.Sprintf("FAILED: session %d, turn %d: no request contains the first words of the session", session, turn))
 			if v.stays = "no"; turn > 1 {
 				v.resumes = "no"
 			}
@@ -178,7 +178,7 @@ func (e expected) of(all []*request) *verdict {
 				ofHelper[q.Auth]++
 				if q.Auth != home && q.Signal != "content" {
 					v.helpers = "no"
-					v.why = append(v.why, fmt.Sprintf("FAILED: request %d of a subagent of session %d: at %s, the session is at %s (%s, %s)", q.Number, session, q.Auth, home, q.Outcome, q.Signal))
+					v.why = append(v.why, fmt.Sprintf("FAILED: request %d of a subagent of session %d: it went to %s, but the session is at %s (%s, %s)", q.Number, session, q.Auth, home, q.Outcome, q.Signal))
 				}
 			}
 		}
@@ -189,14 +189,14 @@ func (e expected) of(all []*request) *verdict {
 			v.why = append(v.why, fmt.Sprintf("FAILED: no request of a subagent of session %d was seen", session))
 		case len(ofHelper) > 1:
 			v.helpers = "no"
-			v.why = append(v.why, fmt.Sprintf("FAILED: the subagent of session %d was at several auths: %s", session, counts(ofHelper)))
+			v.why = append(v.why, fmt.Sprintf("FAILED: the requests of the subagent of session %d went to several auths: %s", session, counts(ofHelper)))
 		case ofHelper[home] == 0 && v.helpers == "yes":
 			v.helpers = "own" // recognised by content, or else there was a failure above
 		}
 	}
 	if len(homes) < 2 {
 		v.spreads = "no"
-		v.why = append(v.why, "FAILED: all sessions are at one auth")
+		v.why = append(v.why, "FAILED: all sessions have the same auth")
 	}
 	if results == 0 {
 		v.stays = "no"
@@ -212,13 +212,13 @@ func (e expected) of(all []*request) *verdict {
 		note("models of its conversations: %s", counts(models))
 	}
 	if len(side) > 0 {
-		note("side requests without tools: %s, %d of them at another auth than the session", counts(side), sideAway)
+		note("side requests without tools: %s, %d of them went to another auth than the session's", counts(side), sideAway)
 	}
 	if len(other) > 0 {
 		note("other requests: %s", counts(other))
 	}
 	if renamed > 0 {
-		note("%d of its sessions had several names at the gateway", renamed)
+		note("the gateway had several names for %d of its sessions", renamed)
 	}
 	return v
 }

@@ -32,10 +32,10 @@ func main() {
 		return
 	}
 	gateway := flag.String("gateway", "", "`URL` of the gateway")
-	refuse := flag.Int("refuse", 0, "answer upgrades with this `status`; 0 leaves the answer to the gateway")
-	provides := flag.Bool("provider", false, "be a provider of the Responses API over WebSockets, and no proxy")
-	fault := flag.String("fault", "", "what goes wrong with the provider: middle, between")
-	name := flag.String("log", "", "`file` for the lines; what goes wrong is said on stderr")
+	refuse := flag.Int("refuse", 0, "answer upgrades with this `status`; 0: the gateway answers them")
+	provides := flag.Bool("provider", false, "be a provider of the Responses API over WebSockets, not a proxy")
+	fault := flag.String("fault", "", "`fault` of the provider at the first tool result: middle (the connection ends in the answer) or between (a status of 429)")
+	name := flag.String("log", "", "write the log to this `file`; errors go to stderr")
 	flag.Parse()
 	log.SetFlags(0)
 	to, err := url.Parse(*gateway)

@@ -72,8 +72,8 @@ func record(args []string) {
 	f := flag.NewFlagSet("record", flag.ExitOnError)
 	gateway := f.String("gateway", "", "`URL` of the gateway")
 	logged := f.String("gateway-log", "", "`file` with the gateway's log")
-	port := f.Int("port", 0, "first `port`: a session's is this plus its number, and this one takes what /begin says")
-	folder := f.String("folder", "", "`folder` for requests.jsonl and the requests themselves")
+	port := f.Int("port", 0, "first `port`: it serves /begin; the port of a session is this one plus the session's number")
+	folder := f.String("folder", "", "write requests.jsonl and the requests to this `folder`")
 	if err := f.Parse(args); err != nil {
 		log.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func (w *witness) begin(rw http.ResponseWriter, r *http.Request) {
 	session, err := strconv.Atoi(q.Get("session"))
 	turn, err2 := strconv.Atoi(q.Get("turn"))
 	if err != nil || err2 != nil || session < 1 || session > sessions {
-		http.Error(rw, "session and turn are numbers", http.StatusBadRequest)
+		http.Error(rw, "session and turn must be numbers", http.StatusBadRequest)
 		return
 	}
 	// The turn before is over: its process has ended. What is written of it comes at once.
@@ -131,7 +131,7 @@ func (w *witness) begin(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.busy[session] > 0 {
-		http.Error(rw, "the turn before is not over", http.StatusConflict)
+		http.Error(rw, "the turn before has not ended", http.StatusConflict)
 		return
 	}
 	w.turn[session] = turn

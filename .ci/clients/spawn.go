@@ -37,12 +37,12 @@ func spawn(args []string) {
 	f := flag.NewFlagSet("spawn", flag.ExitOnError)
 	provider := f.String("provider", "", "`URL` of the simulated provider")
 	s := &spawner{}
-	f.StringVar(&s.ask, "ask", "", "the `words` of a user who wants a subagent")
-	f.StringVar(&s.helper, "helper", "", "the `words` that the subagent gets")
+	f.StringVar(&s.ask, "ask", "", "the `words` of a user that ask for a subagent")
+	f.StringVar(&s.helper, "helper", "", "the `words` that the subagent is given")
 	f.StringVar(&s.spawn.name, "tool", "", "`name` of the tool that starts a subagent")
-	f.StringVar(&s.spawn.arguments, "arguments", "", "its arguments, a JSON `object`")
-	f.StringVar(&s.wait.name, "wait", "", "`name` of the tool that waits for it, if the first one does not")
-	f.StringVar(&s.space, "namespace", "", "`name` of the tools' namespace")
+	f.StringVar(&s.spawn.arguments, "arguments", "", "the arguments of that tool, a JSON `object`")
+	f.StringVar(&s.wait.name, "wait", "", "`name` of the tool that waits for the subagent, if -tool does not wait")
+	f.StringVar(&s.space, "namespace", "", "`name` of the namespace of the tools")
 	if err := f.Parse(args); err != nil {
 		log.Fatal(err)
 	}

@@ -55,7 +55,7 @@ var (
 
 func main() {
 	verbose := flag.Bool("v", false, "list the pairs of files")
-	root := flag.String("root", filepath.Join("..", ".."), "the repository")
+	root := flag.String("root", filepath.Join("..", ".."), "the folder of the repository")
 	flag.Parse()
 	n, pairs, err := count(*root)
 	if err != nil {

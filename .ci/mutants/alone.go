@@ -64,7 +64,7 @@ func (m *mutation) alone(root string) (by string, err error) {
 	if by := noticed(out); by != "" {
 		return by, nil
 	}
-	return "", fmt.Errorf("the tests end without naming one: %s", out)
+	return "", fmt.Errorf("the tests have failed, but name no test: %s", out)
 }
 
 // noticed finds the test that has failed in what the tests have said.

@@ -29,7 +29,7 @@ func read(path string) (out []mutation, err error) {
 		case m.file == "" && len(m.old) == 0:
 			return nil
 		case m.file == "" || m.name == "" || len(m.old) == 0:
-			return fmt.Errorf("%s:%d: a block needs file, name and lines behind -", path, line)
+			return fmt.Errorf("%s:%d: a block needs file:, name:, and lines that begin with -", path, line)
 		}
 		out = append(out, m)
 		return nil
@@ -56,7 +56,7 @@ func read(path string) (out []mutation, err error) {
 		case l[0] == '+':
 			m.new = append(m.new, l[1:])
 		default:
-			return nil, fmt.Errorf("%s:%d: %q is nothing that a block has", path, line, l)
+			return nil, fmt.Errorf("%s:%d: a block cannot have the line %q", path, line, l)
 		}
 	}
 	return out, flush()
@@ -71,7 +71,7 @@ func (m *mutation) change(root string) (text string, c change, err error) {
 	text = string(b)
 	old := strings.Join(m.old, "\n")
 	if n := strings.Count(text, old); n != 1 {
-		return "", change{}, fmt.Errorf("%s: the old text stands %d times in the file, not once", m.at, n)
+		return "", change{}, fmt.Errorf("%s: the file has the old text %d times, want once", m.at, n)
 	}
 	from := strings.Index(text, old)
 	return text, change{from, from + len(old), strings.Join(m.new, "\n")}, nil

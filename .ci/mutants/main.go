@@ -40,7 +40,7 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "", "run the mutations whose name contains this")
+	only := flag.String("only", "", "run only the mutations whose name contains this")
 	flag.Parse()
 	root, err := filepath.Abs("../..")
 	check(err)
@@ -55,7 +55,7 @@ func main() {
 		}
 	}
 	if len(all) == 0 {
-		check(fmt.Errorf("no mutations"))
+		check(fmt.Errorf("the lists have no such mutation"))
 	}
 	dir, err := os.MkdirTemp("", "mutants")
 	check(err)
@@ -105,7 +105,7 @@ func run(out io.Writer, root, dir string, all []*mutation) int {
 			case err != nil:
 				wrong = append(wrong, what+err.Error())
 			case by == "" && m.survives == "":
-				wrong = append(wrong, what+"SURVIVES: no test notices")
+				wrong = append(wrong, what+"SURVIVES: no test has failed")
 			case by != "" && m.survives != "":
 				wrong = append(wrong, what+"is noticed by "+by+", and said to survive")
 			case by == "":

@@ -142,10 +142,10 @@ func TestEachMutationIsJudged(t *testing.T) {
 		"a/a.go: a test that fails with variants: TestSub (built alone)",
 		"a/a.go: another test notices: TestSub (built alone)",
 		"survives   a/a.go: nobody can notice: no test calls it",
-		"a/a.go: it is nowhere: /list:64: the old text stands 0 times in the file, not once",
+		"a/a.go: it is nowhere: /list:64: the file has the old text 0 times, want once",
 		"a/a.go: a name that nothing has: does not compile",
 		"a/a.go: only an import is too much: does not compile",
-		"a/a.go: nobody notices: SURVIVES: no test notices",
+		"a/a.go: nobody notices: SURVIVES: no test has failed",
 		"a/a.go: somebody notices: is noticed by TestAdd, and said to survive",
 		"5 mutations noticed, 5 wrong; 9 were built alone",
 	}, strings.Split(strings.TrimSuffix(out, "\n"), "\n"))

@@ -18,7 +18,7 @@ import (
 
 func main() {
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "skips: which file?")
+		fmt.Fprintln(os.Stderr, "usage: skips file")
 		os.Exit(2)
 	}
 	skipped, err := os.OpenFile(os.Args[1], os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
@@ -75,7 +75,7 @@ func (e event) handle(said map[[2]string][]string, out, skipped io.Writer) error
 		if lines := said[key]; e.Test == "" && len(lines) > 0 {
 			fmt.Fprint(out, lines[len(lines)-1]) // ok, and the time
 		} else if e.Test != "" && e.Action == "skip" {
-			why := "without a word"
+			why := "without a reason"
 			for _, line := range lines {
 				if line = strings.TrimSpace(line); !strings.HasPrefix(line, "---") {
 					why = line

@@ -21,7 +21,7 @@ func TestWhatIsSaid(t *testing.T) {
 		{"passes", "func Test(t *testing.T) { t.Log(`quiet`) }", []string{"ok  \texample.com/x\t"}, "quiet", "", ""},
 		{"skips", "func Test(t *testing.T) { t.Run(`a b`, func(t *testing.T) { t.Skip(`no file`) }) }\nfunc TestTwo(t *testing.T) { t.SkipNow() }",
 			[]string{"ok  \texample.com/x\t"}, "no file",
-			"example.com/x Test/a_b: x_test.go:4: no file\nexample.com/x TestTwo: without a word\n", ""},
+			"example.com/x Test/a_b: x_test.go:4: no file\nexample.com/x TestTwo: without a reason\n", ""},
 		{"fails", "func Test(t *testing.T) { t.Run(`a`, func(t *testing.T) { t.Error(`loud`) }) }", []string{"loud", "--- FAIL: Test/a", "FAIL\texample.com/x\t"}, "ok", "", "a test has failed"},
 		{"panics", "func Test(t *testing.T) { panic(`loud`) }", []string{"panic: loud", "FAIL\texample.com/x\t"}, "ok  ", "", "a test has failed"},
 		{"does not build", "func Test(t *testing.T) { x }", []string{"undefined: x", "FAIL\texample.com/x [build failed]"}, "ok  ", "", "a test has failed"},

@@ -42,7 +42,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &large):
 		status, message = http.StatusRequestEntityTooLarge, "the request's body is too large"
 	case errors.As(err, &broken):
-		status, message = http.StatusBadRequest, "the request's body broke off"
+		status, message = http.StatusBadRequest, "the request's body is incomplete"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &slow) && slow.Timeout():
 		status, message = http.StatusGatewayTimeout, "the provider has not answered in time"
 	}

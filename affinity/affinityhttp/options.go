@@ -118,17 +118,17 @@ func check[T any](o *Options[T], old *settings[T]) (*settings[T], error) {
 	}
 	switch {
 	case s.MaxBody < 0:
-		return nil, fmt.Errorf("affinityhttp: Options.MaxBody is %d", s.MaxBody)
+		return nil, fmt.Errorf("affinityhttp: Options.MaxBody is %d, want at least 0", s.MaxBody)
 	case s.Attempts < 0:
-		return nil, fmt.Errorf("affinityhttp: Options.Attempts is %d", s.Attempts)
+		return nil, fmt.Errorf("affinityhttp: Options.Attempts is %d, want at least 0", s.Attempts)
 	case s.Within < 0:
-		return nil, fmt.Errorf("affinityhttp: Options.Within is %v", s.Within)
+		return nil, fmt.Errorf("affinityhttp: Options.Within is %v, want at least 0", s.Within)
 	case s.Patience < 0:
-		return nil, fmt.Errorf("affinityhttp: Options.Patience is %v", s.Patience)
+		return nil, fmt.Errorf("affinityhttp: Options.Patience is %v, want at least 0", s.Patience)
 	case s.DecisionHeader != "" && !isHeaderName(s.DecisionHeader):
-		return nil, fmt.Errorf("affinityhttp: Options.DecisionHeader is %q, which is no header's name", s.DecisionHeader)
+		return nil, fmt.Errorf("affinityhttp: Options.DecisionHeader is %q, want the name of a header", s.DecisionHeader)
 	case s.TenantKey != nil && len(s.TenantKey) < 16:
-		return nil, errors.New("affinityhttp: Options.TenantKey is shorter than 16 bytes")
+		return nil, errors.New("affinityhttp: Options.TenantKey has less than 16 bytes")
 	}
 	if s.MaxBody == 0 {
 		s.MaxBody = defaultMaxBody

@@ -101,7 +101,7 @@ func IsUpgrade(r *http.Request) bool {
 // upgradeRequired returns the refusal of a WebSocket. After any other status Codex tries again
 // for some seconds.
 func upgradeRequired(r *http.Request) *http.Response {
-	text := errorOf(targetOf(r).api, http.StatusUpgradeRequired, "this gateway speaks HTTP and no WebSocket")
+	text := errorOf(targetOf(r).api, http.StatusUpgradeRequired, "this gateway does not serve WebSockets: use HTTP")
 	return &http.Response{
 		Status: "426 Upgrade Required", StatusCode: http.StatusUpgradeRequired,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

@@ -42,13 +42,13 @@ type Transport[T any] struct {
 func New[T any](next selector.Selector[T], name func(auth T) string, auths func(in *http.Request, r affinity.Request) []T, prepare func(out *http.Request, auth T) error, o *Options[T]) (*Transport[T], error) {
 	switch {
 	case next == nil:
-		return nil, errors.New("affinityhttp: no balancer")
+		return nil, errors.New("affinityhttp: the balancer is nil")
 	case name == nil:
-		return nil, errors.New("affinityhttp: no function that names an auth")
+		return nil, errors.New("affinityhttp: the function that names an auth is nil")
 	case auths == nil:
-		return nil, errors.New("affinityhttp: no function that says who the auths are")
+		return nil, errors.New("affinityhttp: the function that returns the auths is nil")
 	case prepare == nil:
-		return nil, errors.New("affinityhttp: no function that prepares a request")
+		return nil, errors.New("affinityhttp: the function that prepares a request is nil")
 	}
 	s, err := check(o, nil)
 	if err != nil {

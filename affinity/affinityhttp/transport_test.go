@@ -783,13 +783,13 @@ func TestConfigurationErrors(t *testing.T) {
 	prepare := func(*http.Request, string) error { return nil }
 	balancer := selector.RoundRobin[string]()
 	for want, make := range map[string]func() (*affinityhttp.Transport[string], error){
-		"no balancer": func() (*affinityhttp.Transport[string], error) {
+		"the balancer is nil": func() (*affinityhttp.Transport[string], error) {
 			return affinityhttp.New(nil, itself, auths, prepare, nil)
 		},
 		"names an auth": func() (*affinityhttp.Transport[string], error) {
 			return affinityhttp.New(balancer, nil, auths, prepare, nil)
 		},
-		"who the auths are": func() (*affinityhttp.Transport[string], error) {
+		"returns the auths": func() (*affinityhttp.Transport[string], error) {
 			return affinityhttp.New(balancer, itself, nil, prepare, nil)
 		},
 		"prepares": func() (*affinityhttp.Transport[string], error) {

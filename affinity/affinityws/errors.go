@@ -70,7 +70,7 @@ func (l *lane[T]) broken(err error) {
 	if l.s.ctx.Err() != nil {
 		return
 	}
-	status, code, message := http.StatusBadGateway, "upstream_closed", "the provider has closed the connection before the response has ended"
+	status, code, message := http.StatusBadGateway, "upstream_closed", "the provider closed the connection before the end of the response"
 	if err == context.DeadlineExceeded {
 		status, code, message = http.StatusGatewayTimeout, "upstream_silent", "the provider has not answered in time"
 	}

@@ -48,16 +48,16 @@ type Handler[T any] struct {
 func New[T any](t *affinityhttp.Transport[T], next http.Handler, o *Options) (*Handler[T], error) {
 	switch {
 	case t == nil:
-		return nil, errors.New("affinityws: no Transport")
+		return nil, errors.New("affinityws: the Transport is nil")
 	case next == nil:
-		return nil, errors.New("affinityws: no next handler")
+		return nil, errors.New("affinityws: the next handler is nil")
 	}
 	h := &Handler[T]{t: t, next: next, sockets: map[*socket[T]]bool{}, deaf: map[string]time.Time{}}
 	if o != nil {
 		h.o = *o
 	}
 	if h.o.MaxMessage < 0 {
-		return nil, fmt.Errorf("affinityws: Options.MaxMessage is %d", h.o.MaxMessage)
+		return nil, fmt.Errorf("affinityws: Options.MaxMessage is %d, want at least 0", h.o.MaxMessage)
 	}
 	if h.o.MaxMessage == 0 {
 		h.o.MaxMessage = defaultMaxMessage
@@ -83,7 +83,7 @@ func (h *Handler[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	first, ok := h.greet(s)
 	if !ok {
-		affinityhttp.WriteStatus(w, r, http.StatusUpgradeRequired, "the provider speaks HTTP and no WebSocket")
+		affinityhttp.WriteStatus(w, r, http.StatusUpgradeRequired, "the provider does not serve WebSockets: use HTTP")
 		return
 	}
 	if h.isClosing() { // Shutdown was called since enter

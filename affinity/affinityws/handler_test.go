@@ -379,7 +379,7 @@ func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 	_, err := affinityws.New(g.Transport, nil, nil)
 	require.ErrorContains(t, err, "next handler")
 	_, err = affinityws.New[string](nil, http.NotFoundHandler(), nil)
-	require.ErrorContains(t, err, "no Transport")
+	require.ErrorContains(t, err, "the Transport is nil")
 	_, err = affinityws.New(g.Transport, http.NotFoundHandler(), &affinityws.Options{MaxMessage: -1})
 	require.ErrorContains(t, err, "MaxMessage")
 }

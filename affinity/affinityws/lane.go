@@ -145,7 +145,7 @@ func (l *lane[T]) send(auth T, name string, turn *affinityhttp.Turn[T], frame []
 			return true, nil, nil
 		}
 	}
-	return false, nil, errors.New("affinityws: the auth ends its connections at once")
+	return false, nil, errors.New("affinityws: the auth closes its connections at once")
 }
 
 // await waits for the end of an answer, and passes on the client's messages meanwhile. If an
@@ -177,6 +177,6 @@ func (l *lane[T]) await(run *running[T]) error {
 // forward sends a message that is no turn over the connection of the stream's last turn.
 func (l *lane[T]) forward(text []byte) {
 	if l.up == nil || !l.up.send(text) {
-		l.s.tell(errorEvent(l.id, http.StatusBadRequest, "invalid_request_error", "invalid_event", "there is no response that this could be for", nil))
+		l.s.tell(errorEvent(l.id, http.StatusBadRequest, "invalid_request_error", "invalid_event", "there is no response under way for this event", nil))
 	}
 }

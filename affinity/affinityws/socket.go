@@ -50,7 +50,7 @@ func (s *socket[T]) serve() {
 			return
 		}
 		if kind != websocket.MessageText {
-			_ = s.client.Close(websocket.StatusUnsupportedData, "a message is JSON text")
+			_ = s.client.Close(websocket.StatusUnsupportedData, "a message must be JSON text")
 			return
 		}
 		if !s.take(text) {
@@ -64,7 +64,7 @@ func (s *socket[T]) serve() {
 func (s *socket[T]) take(text []byte) bool {
 	m, bad := readMessage(text)
 	if bad != "" {
-		s.tell(errorEvent("", http.StatusBadRequest, "invalid_request_error", bad, "a message is a JSON object with a type, and perhaps a stream_id", nil))
+		s.tell(errorEvent("", http.StatusBadRequest, "invalid_request_error", bad, "a message must be a JSON object with a type, and may have a stream_id", nil))
 		return true
 	}
 	if m.turn && s.h.isClosing() {
@@ -73,11 +73,11 @@ func (s *socket[T]) take(text []byte) bool {
 	}
 	l := s.lane(m.stream)
 	if l == nil {
-		s.tell(errorEvent(m.stream, http.StatusBadRequest, "invalid_request_error", "websocket_stream_limit_reached", "there are too many streams", nil))
+		s.tell(errorEvent(m.stream, http.StatusBadRequest, "invalid_request_error", "websocket_stream_limit_reached", "this connection has too many streams", nil))
 		return true
 	}
 	if !s.hold(&m) || !l.put(m) {
-		_ = s.client.Close(websocket.StatusPolicyViolation, "too much waits for an answer")
+		_ = s.client.Close(websocket.StatusPolicyViolation, "too many bytes wait for an answer")
 		return false
 	}
 	return true
@@ -177,7 +177,7 @@ func (s *socket[T]) guard() {
 }
 
 // errNoFrames is the error for a Base that cannot open connections.
-var errNoFrames = errors.New("affinityws: the Base of the Transport gives a 101 no body that can be written to")
+var errNoFrames = errors.New("affinityws: the Base of the Transport cannot open a WebSocket: the body of its 101 is not writable")
 
 // dial opens a connection to an auth. resp is the auth's answer, if it has refused.
 func (s *socket[T]) dial(auth T, name string, within time.Duration) (up *upstream[T], resp *http.Response, err error) {

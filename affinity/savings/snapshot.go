@@ -165,7 +165,7 @@ func (s *Snapshot) ShareWithout() float64 {
 func (s Snapshot) String() string {
 	t := s.Total()
 	if t.Prompt == 0 {
-		return "prompt cache: no answer has said what it has cost"
+		return "prompt cache: no answer has reported its usage"
 	}
 	text := fmt.Sprintf("prompt cache: %.1f %% of %d prompt tokens, about %.1f %% without affinity",
 		100*t.Share(), t.Prompt, 100*s.ShareWithout())

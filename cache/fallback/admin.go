@@ -32,10 +32,10 @@ func (s *Store) change(ctx context.Context, here func(), do func(context.Context
 		case s.State() == Away:
 			defer s.mu.Unlock()
 			if len(s.later) == maxLater {
-				return 0, fmt.Errorf("%w, and %d operations wait for it already: repeat this one", ErrAway, maxLater)
+				return 0, fmt.Errorf("%w, and %d operations wait for it already: call this one again later", ErrAway, maxLater)
 			}
 			s.later = append(s.later, do)
-			return 0, fmt.Errorf("%w: this process has done it, and repeats it when the store is back", ErrAway)
+			return 0, fmt.Errorf("%w: the operation is done in this process, and is repeated when the store is back", ErrAway)
 		}
 		s.mu.Unlock()
 		n, err := s.admit(ctx, do)
@@ -52,7 +52,7 @@ func (s *Store) change(ctx context.Context, here func(), do func(context.Context
 	}
 }
 
-var errNoAdmin = fmt.Errorf("fallback: the store is no cache.Admin: %w", errors.ErrUnsupported)
+var errNoAdmin = fmt.Errorf("fallback: the store does not implement cache.Admin: %w", errors.ErrUnsupported)
 
 // admit runs an operation of remote's Admin.
 func (s *Store) admit(ctx context.Context, do func(context.Context) (int, error)) (int, error) {

@@ -61,7 +61,7 @@ var _ interface {
 // option that cannot work.
 func New(remote cache.Store, o *Options) (*Store, error) {
 	if remote == nil {
-		return nil, errors.New("fallback: no store")
+		return nil, errors.New("fallback: the store is nil")
 	}
 	all, err := o.withDefaults()
 	if err != nil {

@@ -189,7 +189,7 @@ func (s *Store) EditMemos(ctx context.Context, edit func(b cache.Binding) (memo 
 		}
 		edited[b.Session] = true
 		if err := s.editMemo(ctx, b, edit); err != nil {
-			return fmt.Errorf("a memo: %w", err)
+			return fmt.Errorf("editing the memo of a session: %w", err)
 		}
 	}
 	return nil

@@ -19,7 +19,7 @@ const (
 	maxCalls = 1024
 )
 
-var errBusy = fmt.Errorf("rediscache: %d operations are under way", maxCalls)
+var errBusy = fmt.Errorf("rediscache: too many operations are under way: %d", maxCalls)
 
 // dialer connects when an operation needs the server, once for all operations that wait.
 type dialer struct {

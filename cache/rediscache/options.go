@@ -74,7 +74,7 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	switch {
 	case strings.ContainsAny(all.Prefix, "{}"):
-		return all, fmt.Errorf("rediscache: Options.Prefix is %q, want no braces", all.Prefix)
+		return all, fmt.Errorf("rediscache: Options.Prefix is %q, want a prefix without braces", all.Prefix)
 	case all.TTL < time.Second:
 		return all, fmt.Errorf("rediscache: Options.TTL is %v, want at least a second", all.TTL)
 	case all.Lag > all.TTL/16:
@@ -93,7 +93,7 @@ func clientOption(c rueidis.ClientOption, near *near) (rueidis.ClientOption, err
 	case len(c.InitAddress) == 0:
 		return c, errors.New("rediscache: the client's options have no address")
 	case c.OnInvalidations != nil || len(c.ClientTrackingOptions) != 0:
-		return c, errors.New("rediscache: the client's options have tracking of their own, which the near-cache needs")
+		return c, errors.New("rediscache: the client's options must not set up tracking (OnInvalidations, ClientTrackingOptions): the near-cache needs its own")
 	}
 	if c.ConnWriteTimeout == 0 {
 		c.ConnWriteTimeout = time.Second // so that a server that hangs is noticed

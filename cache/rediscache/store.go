@@ -394,7 +394,7 @@ func (s *Store) Epoch(ctx context.Context, scope cache.Scope) (string, error) {
 }
 
 // errReply means that the reply is not one of this script, or that the server is not Redis.
-var errReply = errors.New("rediscache: the server's reply is not what the script says")
+var errReply = errors.New("rediscache: the server's reply is not one of the script")
 
 // binding reads a reply; flag is its last part, if it has one.
 func (s *Store) binding(reply []rueidis.RedisMessage, bucket byte) (b cache.Binding, flag bool, err error) {

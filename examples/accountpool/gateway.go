@@ -71,7 +71,7 @@ type failure struct {
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		http.Error(w, "the request cannot be read", http.StatusBadRequest)
+		http.Error(w, "the request's body cannot be read", http.StatusBadRequest)
 		return
 	}
 	// Pick and MarkResult get the same context, which carries the pick from one to the other.
@@ -239,7 +239,7 @@ func refuse(w http.ResponseWriter, err error) {
 	if wait := time.Until(until); wait > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
 	}
-	http.Error(w, "no account can serve this now", http.StatusServiceUnavailable)
+	http.Error(w, "no account can serve this request now", http.StatusServiceUnavailable)
 }
 
 // retryFor returns what Retry-After says, in seconds.

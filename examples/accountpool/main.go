@@ -47,17 +47,17 @@ func readAccounts(file string, before []*Auth) (auths []*Auth, err error) {
 			continue
 		}
 		if len(f) != 4 {
-			return nil, fmt.Errorf("%s:%d: an account is a provider, a priority, an address and a key", file, n)
+			return nil, fmt.Errorf("%s:%d: want a provider, a priority, an address and a key", file, n)
 		}
 		a := &Auth{Provider: f[0], Key: f[3], Name: fmt.Sprintf("account-%.6x", sha256.Sum256([]byte(f[3])))}
 		if a.Priority, err = strconv.Atoi(f[1]); err != nil {
-			return nil, fmt.Errorf("%s:%d: the priority is no number", file, n)
+			return nil, fmt.Errorf("%s:%d: the priority is not a number", file, n)
 		}
 		if a.URL, err = url.Parse(f[2]); err != nil || a.URL.Host == "" {
-			return nil, fmt.Errorf("%s:%d: the address is none", file, n)
+			return nil, fmt.Errorf("%s:%d: the address is not a URL with a host", file, n)
 		}
 		if seen[a.Name] {
-			return nil, fmt.Errorf("%s:%d: the key was there before", file, n)
+			return nil, fmt.Errorf("%s:%d: another line has the same key", file, n)
 		}
 		seen[a.Name] = true
 		if old := known[a.Name]; old != nil && old.Provider == a.Provider && old.Priority == a.Priority && *old.URL == *a.URL {
@@ -66,7 +66,7 @@ func readAccounts(file string, before []*Auth) (auths []*Auth, err error) {
 		auths = append(auths, a)
 	}
 	if len(auths) == 0 {
-		return nil, fmt.Errorf("%s has no account", file)
+		return nil, fmt.Errorf("%s: there are no accounts", file)
 	}
 	return auths, nil
 }
@@ -92,7 +92,7 @@ func serve(ctx context.Context, l net.Listener, file string, reload <-chan os.Si
 		case <-reload:
 			again, err := readAccounts(file, auths)
 			if err != nil {
-				log.Print("all stays as it was: ", err)
+				log.Print("the accounts stay as they were: ", err)
 				continue
 			}
 			auths = again

@@ -120,7 +120,7 @@ func fail(c *echo.Context, err error) error {
 			if wait := time.Until(nobody.Until); wait > 0 {
 				c.Response().Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
 			}
-			err = echo.NewHTTPError(http.StatusServiceUnavailable, "no account can serve this now")
+			err = echo.NewHTTPError(http.StatusServiceUnavailable, "no account can serve this request now")
 		}
 	}
 	var refused *refusal
@@ -185,7 +185,7 @@ func main() {
 	upstream, err := url.Parse(os.Getenv("UPSTREAM"))
 	keys := strings.FieldsFunc(os.Getenv("KEYS"), func(c rune) bool { return c == ',' || c <= ' ' })
 	if err != nil || upstream.Host == "" || len(keys) == 0 {
-		log.Fatal("UPSTREAM is the provider's address, and KEYS its keys with commas between them")
+		log.Fatal("set UPSTREAM to the provider's address, and KEYS to its keys, separated by commas")
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:8080")
 	if err == nil {

@@ -82,7 +82,7 @@ func read(file string, r *manual.Resolver) error {
 		}
 	}
 	if len(addresses) == 0 {
-		return fmt.Errorf("%s has no address", file)
+		return fmt.Errorf("%s: there are no addresses", file)
 	}
 	r.UpdateState(endpoints(addresses))
 	return nil
@@ -94,11 +94,11 @@ type gateway struct{ client *grpc.ClientConn }
 func (g gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxMessage))
 	if err != nil {
-		http.Error(w, "the request cannot be read", http.StatusBadRequest)
+		http.Error(w, "the request's body cannot be read", http.StatusBadRequest)
 		return
 	}
 	if r.Method != http.MethodPost {
-		http.Error(w, "there is POST only", http.StatusMethodNotAllowed)
+		http.Error(w, "use the method POST", http.StatusMethodNotAllowed)
 		return
 	}
 	var answer []byte
@@ -124,7 +124,7 @@ func (g gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if status.Code(err) == codes.Unavailable {
 			code = http.StatusServiceUnavailable
 		}
-		http.Error(w, "no backend can serve this now", code)
+		http.Error(w, "no backend can serve this request now", code)
 		return
 	}
 	if v := first("retry-after"); v != "" {
@@ -192,7 +192,7 @@ func serve(ctx context.Context, l net.Listener, file string, reload <-chan os.Si
 		select {
 		case <-reload:
 			if err := read(file, r); err != nil {
-				log.Print("all stays as it was: ", err)
+				log.Print("the backends stay as they were: ", err)
 			}
 		case err := <-served:
 			return errors.Join(err, client.Close())
@@ -246,7 +246,7 @@ func main() {
 			err = serveBackend(ctx, l, base, os.Getenv("KEY"))
 		}
 	default:
-		err = fmt.Errorf("there is no %q", os.Args[1])
+		err = fmt.Errorf("unknown command %q, want gateway or backend", os.Args[1])
 	}
 	if err != nil {
 		log.Fatal(err)

@@ -32,7 +32,7 @@ func (raw) Name() string { return "raw" }
 func (raw) Marshal(v any) ([]byte, error) {
 	b, ok := v.([]byte)
 	if !ok {
-		return nil, fmt.Errorf("a message is bytes, not a %T", v)
+		return nil, fmt.Errorf("a message must be bytes, and is a %T", v)
 	}
 	return b, nil
 }
@@ -40,7 +40,7 @@ func (raw) Marshal(v any) ([]byte, error) {
 func (raw) Unmarshal(data []byte, v any) error {
 	b, ok := v.(*[]byte)
 	if !ok {
-		return fmt.Errorf("a message is bytes, not a %T", v)
+		return fmt.Errorf("a message must be bytes, and is a %T", v)
 	}
 	*b = bytes.Clone(data) // gRPC reuses data
 	return nil
@@ -92,7 +92,7 @@ func (u *upstream) Generate(ctx context.Context, request []byte) ([]byte, error)
 	}
 	out, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(u.base.String(), "/")+first(pathKey), bytes.NewReader(request))
 	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, "the path is none")
+		return nil, status.Error(codes.InvalidArgument, "the path of the request cannot be parsed")
 	}
 	for k, values := range md {
 		if passes(k) {
@@ -118,7 +118,7 @@ func (u *upstream) Generate(ctx context.Context, request []byte) ([]byte, error)
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
 	if err != nil {
-		return nil, status.Error(codes.Unavailable, "the answer broke off")
+		return nil, status.Error(codes.Unavailable, "the provider's answer is incomplete")
 	}
 	trailer := metadata.Pairs(contentTypeKey, resp.Header.Get("Content-Type"))
 	defer func() { _ = grpc.SetTrailer(ctx, trailer) }() // fails only if ctx is not that of a call

@@ -31,12 +31,12 @@ func (l *instances) set(addresses []string) error {
 	for _, a := range addresses {
 		u, err := url.Parse(a)
 		if err != nil || u.Scheme != "http" || u.Host == "" || strings.Trim(u.Path, "/") != "" {
-			return fmt.Errorf("%q is no address of an instance, such as http://10.0.0.1:8000", a)
+			return fmt.Errorf("%q is not an address of an instance, such as http://10.0.0.1:8000", a)
 		}
 		list = append(list, &registry.ServiceInstance{ID: u.Host, Name: service, Endpoints: []string{u.String()}})
 	}
 	if len(list) == 0 {
-		return fmt.Errorf("there is no instance")
+		return fmt.Errorf("there are no instances")
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

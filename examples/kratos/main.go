@@ -126,7 +126,7 @@ func pass(_ context.Context, resp *http.Response, out any) error {
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		http.Error(w, "the request cannot be read", http.StatusBadRequest)
+		http.Error(w, "the request's body cannot be read", http.StatusBadRequest)
 		return
 	}
 	var last *refusal
@@ -151,7 +151,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if last == nil {
-		http.Error(w, "no instance can serve this now", http.StatusServiceUnavailable)
+		http.Error(w, "no instance can serve this request now", http.StatusServiceUnavailable)
 		return
 	}
 	for _, h := range []string{"Content-Type", "Content-Encoding", "Retry-After"} {
@@ -186,7 +186,7 @@ func serve(ctx context.Context, l net.Listener, file string, reload <-chan os.Si
 		select {
 		case <-reload:
 			if err := discovery.read(file); err != nil {
-				log.Print("all stays as it was: ", err)
+				log.Print("the instances stay as they were: ", err)
 			}
 		case err := <-served:
 			return stderrors.Join(err, g.close())

@@ -31,7 +31,7 @@ type Sticky struct {
 func Wrap(next selector.Builder) (*Sticky, error) {
 	builder, ok := next.(*selector.DefaultBuilder)
 	if !ok {
-		return nil, fmt.Errorf("a %T is no selector.DefaultBuilder", next)
+		return nil, fmt.Errorf("the builder is a %T, want a *selector.DefaultBuilder", next)
 	}
 	sessions, err := affinity.New(selector.WeightedNode.Address, nil)
 	return &Sticky{builder, sessions}, err

@@ -115,11 +115,11 @@ func Parse(text []byte) (Request, error) {
 // digests, and Expand makes texts of them.
 func ParseDigests(text []byte) (q Request, err error) {
 	if !json.Valid(text) {
-		return q, errors.New("no JSON")
+		return q, errors.New("the line is not JSON")
 	}
 	l := gjson.ParseBytes(text)
 	if !l.Get("headers").Exists() && !l.Get("body").Exists() {
-		return q, errors.New("a recorded request has headers or a body")
+		return q, errors.New("a recorded request must have headers or a body")
 	}
 	q.At = time.Time{}.Add(time.Duration(l.Get("timestamp").Float() * float64(time.Millisecond)))
 	q.Took = time.Duration(l.Get("took").Float() * float64(time.Millisecond))
@@ -136,7 +136,7 @@ func ParseDigests(text []byte) (q Request, err error) {
 		case v.Type == gjson.String:
 			q.Header.Add(name.String(), v.String())
 		default:
-			err = fmt.Errorf("a header is %s", v.Type)
+			err = fmt.Errorf("the value of a header is %s, want a string or a list", v.Type)
 		}
 		return err == nil
 	})

@@ -48,29 +48,29 @@ func parse(args []string, errs io.Writer) (*command, error) {
 	policies := f.StringSliceP("policy", "p", nil, "policies to try: "+strings.Join(names, ", ")+", or all")
 	shapes := f.StringSliceP("shape", "s", nil, "made-up traces to replay: "+strings.Join(shapeNames, ", ")+", or all")
 	identity := f.StringP("identity", "i", "", "how requests name their session: id, content, recorded, both (default: recorded if the trace has headers, both if it has sessions, otherwise content)")
-	f.IntVarP(&c.config.Auths, "auths", "a", 8, "how many auths there are")
-	f.IntVarP(&c.config.Histories, "histories", "n", 20, "how many histories: in each, sessions begin up to 30 s earlier or later")
+	f.IntVarP(&c.config.Auths, "auths", "a", 8, "number of auths")
+	f.IntVarP(&c.config.Histories, "histories", "n", 20, "number of histories; in each of them, sessions begin up to 30 s earlier or later")
 	f.DurationVar(&c.config.TTL, "ttl", 300*time.Second, "how long a prompt cache holds a block after its last use")
 	f.Float64Var(&c.config.Prices.Uncached, "price", 3, "price of a million uncached prompt tokens")
 	f.Float64Var(&c.config.Prices.Cached, "price-cached", 0.3, "price of a million cached prompt tokens")
-	f.Float64Var(&c.config.Speed, "speed", 50, "tokens of an answer in a second; 0 is an answer that takes no time")
-	f.BoolVar(&c.config.Answers, "answers", false, "hand the answers back, as affinityhttp does, so that conversations that begin with the same words are told apart")
-	f.StringVar(&c.csv, "csv", "", "file for a line with the numbers of each history")
-	f.StringVar(&c.plots, "plots", "", "folder for the plots, as SVG and PNG")
-	f.BoolVar(&c.progress, "progress", isTerminal(os.Stderr), "show how far it is")
-	f.StringVar(&c.convert, "convert", "", "write a trace to stdout, made of a folder or a file of "+strings.Join(convert.Sources, " or "))
-	f.DurationVar(&c.conversion.Idle, "idle", time.Hour, "with --convert kv-cache-tester: cut longer pauses of a session; 0 cuts none")
-	f.IntVar(&c.conversion.AtOnce, "at-once", 64, "with --convert kv-cache-tester: how many sessions run at the same time; 0 is all")
-	f.IntSliceVar(&c.conversion.Only, "only", nil, "with --convert kv-cache-tester: only the sessions of these numbers")
+	f.Float64Var(&c.config.Speed, "speed", 50, "tokens of an answer per second; 0: answers take no time")
+	f.BoolVar(&c.config.Answers, "answers", false, "tell the library the answers, as affinityhttp does; it then distinguishes conversations that begin with the same words")
+	f.StringVar(&c.csv, "csv", "", "write the numbers to this file, one line for each history")
+	f.StringVar(&c.plots, "plots", "", "write plots to this folder, as SVG and PNG")
+	f.BoolVar(&c.progress, "progress", isTerminal(os.Stderr), "show the progress")
+	f.StringVar(&c.convert, "convert", "", "convert a folder or a file to a trace, and write it to stdout; its format is "+strings.Join(convert.Sources, " or "))
+	f.DurationVar(&c.conversion.Idle, "idle", time.Hour, "with --convert kv-cache-tester: cut the pauses of a session to this length; 0: cut none")
+	f.IntVar(&c.conversion.AtOnce, "at-once", 64, "with --convert kv-cache-tester: number of sessions that run at the same time; 0: all")
+	f.IntSliceVar(&c.conversion.Only, "only", nil, "with --convert kv-cache-tester: convert only the sessions with these numbers")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
 	if c.convert != "" {
 		if f.NArg() != 1 || c.conversion.Idle < 0 || c.conversion.AtOnce < 0 {
-			return nil, errors.New("--convert needs one path, and --idle and --at-once must not be below 0")
+			return nil, errors.New("--convert needs one path, and --idle and --at-once of at least 0")
 		}
 		if !slices.Contains(convert.Sources, c.convert) {
-			return nil, fmt.Errorf("--convert %q: it is %s", c.convert, strings.Join(convert.Sources, " or "))
+			return nil, fmt.Errorf("--convert is %q, want %s", c.convert, strings.Join(convert.Sources, " or "))
 		}
 		c.source = f.Arg(0)
 		return c, nil
@@ -79,11 +79,11 @@ func parse(args []string, errs io.Writer) (*command, error) {
 		return nil, errors.New("--auths and --histories must be at least 1")
 	}
 	if c.config.TTL <= 0 || c.config.Speed < 0 || math.IsNaN(c.config.Speed) {
-		return nil, errors.New("--ttl must be above 0, and --speed not below")
+		return nil, errors.New("--ttl must be above 0, and --speed at least 0")
 	}
 	for _, price := range []float64{c.config.Prices.Uncached, c.config.Prices.Cached} {
 		if !(price >= 0) || math.IsInf(price, 1) {
-			return nil, errors.New("--price and --price-cached must be numbers, and not below 0")
+			return nil, errors.New("--price and --price-cached must be numbers of at least 0")
 		}
 	}
 	switch id := play.Identity(*identity); id {
@@ -93,7 +93,7 @@ func parse(args []string, errs io.Writer) (*command, error) {
 	case play.ByID, play.ByContent, play.AsRecorded:
 		c.identities = []play.Identity{id}
 	default:
-		return nil, fmt.Errorf("--identity %q: it is id, content, recorded or both", *identity)
+		return nil, fmt.Errorf("--identity is %q, want id, content, recorded or both", *identity)
 	}
 	for _, file := range f.Args() {
 		c.traces = append(c.traces, func() (*trace.Trace, error) { return trace.ReadFile(file) })
@@ -195,7 +195,7 @@ func (c *command) identitiesOf(tr *trace.Trace) []play.Identity {
 // replay replays a trace, prints the table and draws the plots.
 func (c *command) replay(t *testing.T, out io.Writer, tr *trace.Trace, id play.Identity) (part, error) {
 	if id == play.AsRecorded && !tr.Recorded {
-		return part{}, fmt.Errorf("%s: --identity recorded is for recordings, and this trace has no headers", tr.Name)
+		return part{}, fmt.Errorf("%s: --identity recorded needs a recording, and this trace has no headers", tr.Name)
 	}
 	config := c.config
 	config.Identity = id

@@ -72,7 +72,7 @@ func main() {
 	upstream, err := url.Parse(os.Getenv("UPSTREAM"))
 	keys := slices.Sorted(slices.Values(strings.FieldsFunc(os.Getenv("KEYS"), func(c rune) bool { return c == ',' || c <= ' ' })))
 	if keys = slices.Compact(keys); err != nil || upstream.Host == "" || len(keys) == 0 {
-		log.Fatal("UPSTREAM is the provider's address, and KEYS its keys with commas between them")
+		log.Fatal("set UPSTREAM to the provider's address, and KEYS to its keys, separated by commas")
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:8080")
 	if err == nil {

@@ -71,7 +71,7 @@ func turn(format string, i int, say, call, result string) []string {
 			fmt.Sprintf(`{"parts":[{"functionResponse":{"id":"f_%s","name":"bash","response":{"output":%s}}}],"role":"user"}`, id, result),
 		}
 	}
-	panic("no such format: " + format)
+	panic("unknown format: " + format)
 }
 
 var listOf = map[string]string{"claude": "messages", "chat": "messages", "responses": "input", "gemini": "contents"}

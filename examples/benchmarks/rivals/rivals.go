@@ -62,10 +62,10 @@ func (c memory) Add(k Key, auth string) {
 	keys := cache.Keys{Names: [cache.MaxNames]cache.Key{k.ID}}
 	b, existed, err := c.m.Bind(context.Background(), cache.Scope{Tenant: k.Tenant, Pool: k.Pool, Model: k.Model}, keys, auth)
 	if existed || err != nil {
-		panic("a benchmark binds a session that is bound, or uses a closed store")
+		panic("the benchmark binds a session that is bound already, or uses a closed store")
 	}
 	if _, current, err := c.m.Confirm(context.Background(), b); !current || err != nil {
-		panic("a benchmark confirms a session that is gone")
+		panic("the benchmark confirms a session that the store does not have")
 	}
 }
 
@@ -77,7 +77,7 @@ func (c memory) Hit(k Key) (string, bool) {
 func (c memory) Drop(auth string) int {
 	n, err := c.m.InvalidateAuth(context.Background(), auth)
 	if err != nil {
-		panic("a benchmark uses a closed store")
+		panic("the benchmark uses a closed store")
 	}
 	return n
 }

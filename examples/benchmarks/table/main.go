@@ -20,7 +20,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) != 1 {
-		return errors.New("which README?")
+		return errors.New("usage: table README")
 	}
 	res, err := read(os.Stdin)
 	if err != nil {

@@ -50,7 +50,7 @@ func renew(readme string, res *results) (string, error) {
 		return m[1] + text + m[4]
 	})
 	if n == 0 {
-		failed = errors.New("there is no table to renew")
+		failed = errors.New("the README has no table to renew")
 	}
 	out = machine.ReplaceAllString(out, "${1}"+strings.ReplaceAll(res.where(), "$", "$$")+"\n${2}")
 	return out, failed
@@ -81,7 +81,7 @@ func (t *table) markdown(rows []*row) (string, error) {
 		return slices.ContainsFunc(t.where, func(p param) bool { return !slices.Contains(r.params, p) }) || !t.measured(r)
 	})
 	if len(rows) == 0 {
-		return "", errors.New("nothing was measured for this table")
+		return "", errors.New("the results have nothing for this table")
 	}
 	// Only what differs is a column; the rest was said above the table.
 	var names, whos []string

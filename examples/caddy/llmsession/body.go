@@ -53,7 +53,7 @@ func (b *body) seen() (io.ReadCloser, int64) {
 	return io.NopCloser(bytes.NewReader(b.held)), int64(len(b.held))
 }
 
-var errPassedOn = errors.New("llmsession: the body is longer than max_body, and a part of it was passed on already")
+var errPassedOn = errors.New("llmsession: the body is longer than max_body, and a part of it was sent already")
 
 // rewind makes the request's body start again. The server closes the client's own body when
 // the request has ended. Closing it here would keep it from another upstream.

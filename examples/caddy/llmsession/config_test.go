@@ -42,7 +42,7 @@ func TestTheCaddyfileSaysWhatIsWrong(t *testing.T) {
 		"lb_policy llm_session {\n ttl\n }":                       "wrong argument count",
 		"lb_policy llm_session {\n ttl 1h 2h\n }":                 "wrong argument count",
 		"lb_policy llm_session {\n ttl soon\n }":                  "ttl: time: invalid duration",
-		"lb_policy llm_session {\n ttl 1h\n ttl 2h\n }":           "ttl stands here twice",
+		"lb_policy llm_session {\n ttl 1h\n ttl 2h\n }":           "the option ttl is given twice",
 		"lb_policy llm_session {\n max_sessions many\n }":         "max_sessions: strconv.Atoi",
 		"lb_policy llm_session {\n max_body big\n }":              "max_body: strconv.ParseFloat",
 		"lb_policy llm_session {\n colour blue\n }":               "llm_session has no option colour",

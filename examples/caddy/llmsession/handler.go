@@ -45,7 +45,7 @@ func (*Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	if d.NextBlock(0) {
-		return d.Errf("the directive llm_session has no option %s; lb_policy llm_session may have it", d.Val())
+		return d.Errf("the directive llm_session has no option %s: write it in lb_policy llm_session", d.Val())
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for d.NextBlock(0) {
 		option := d.Val()
 		if seen[option] {
-			return d.Errf("%s stands here twice", option)
+			return d.Errf("the option %s is given twice", option)
 		}
 		seen[option] = true
 		if !d.NextArg() {
@@ -141,7 +141,7 @@ func (p *Policy) unmarshalFallback(d *caddyfile.Dispenser) error {
 	}
 	policy, ok := module.(reverseproxy.Selector)
 	if !ok {
-		return d.Errf("%s (%T) is no selection policy", id, module)
+		return d.Errf("%s (%T) is not a selection policy", id, module)
 	}
 	p.FallbackRaw = caddyconfig.JSONModuleObject(policy, "policy", name, nil)
 	return nil
@@ -179,7 +179,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	t := trailOf(r)
 	if !t.watched {
 		p.warn.Do(func() {
-			p.logger.Warn("no handler llm_session stands before this reverse_proxy: answers are not read")
+			p.logger.Warn("there is no handler llm_session before this reverse_proxy, so answers are not read")
 		})
 	}
 	x := t.last

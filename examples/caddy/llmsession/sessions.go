@@ -44,7 +44,7 @@ type user struct {
 // Destruct frees the sessions.
 func (s *sessions) Destruct() error { return s.transport.Close() }
 
-var errSendsNothing = errors.New("llmsession: Caddy sends, and not this transport")
+var errSendsNothing = errors.New("llmsession: this transport sends no requests, because Caddy does")
 
 // nobody is the transport's own balancer, which is never called: each pick brings that of its
 // policy.
@@ -87,7 +87,7 @@ func (p *Policy) join(ctx caddy.Context) error {
 	defer p.sessions.mu.Unlock()
 	for _, other := range p.sessions.users {
 		if other.configuration == u.configuration && other.upstreams != u.upstreams {
-			return fmt.Errorf("two policies llm_session have the name %q, and their upstreams differ: give each a name of its own", p.Name)
+			return fmt.Errorf("two policies llm_session have the name %q, but different upstreams: give each a name of its own", p.Name)
 		}
 	}
 	p.sessions.users = append(p.sessions.users, u)

@@ -70,7 +70,7 @@ const connecting = time.Second
 func open(ctx context.Context, address string) (cache.Store, func() error, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return nil, nil, errors.New("the store's URL is none") // the URL may have a password
+		return nil, nil, errors.New("the URL of the store cannot be parsed") // the URL may have a password
 	}
 	query := u.Query()
 	var o fallback.Options

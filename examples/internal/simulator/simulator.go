@@ -95,7 +95,7 @@ type account struct {
 // New makes a Server.
 func New(o Options) (*Server, error) {
 	if o.TTL < 0 || o.MinTokens < 0 || o.MaxPrefixes < 0 || o.OutputTokens < 0 || o.ThreadTTL < 0 || o.MaxStates < 0 {
-		return nil, errors.New("simulator: negative option")
+		return nil, errors.New("simulator: an option is negative")
 	}
 	if o.TTL == 0 {
 		o.TTL = 5 * time.Minute

@@ -17,10 +17,10 @@ type admin struct {
 // check returns what is wrong with the flags.
 func (a *admin) check() error {
 	if a.write && a.listen == "" {
-		return usagef("-admin-write is for the page of -admin")
+		return usagef("-admin-write needs -admin")
 	}
 	if _, _, err := net.SplitHostPort(a.listen); a.listen != "" && err != nil {
-		return usagef("-admin is no address such as 127.0.0.1:8081")
+		return usagef("-admin: want an address such as 127.0.0.1:8081")
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ type applied struct {
 // are placed anew. After an error nothing has changed.
 func (g *Gateway) Apply(s Settings) error {
 	if len(s.Auths) == 0 {
-		return errors.New("no auths")
+		return errors.New("there are no auths")
 	}
 	names := map[string]bool{}
 	for _, a := range s.Auths {

@@ -90,7 +90,7 @@ func TestInterruptAndSIGTERMStopTheGatewayInTheSameWay(t *testing.T) {
 		require.NoError(t, p.cmd.Process.Signal(s))
 		out, log, code := p.end()
 		require.Zero(t, code, s)
-		require.Equal(t, "decisions: there were none\nprompt cache: no answer has said what it has cost\n", out, s)
+		require.Equal(t, "decisions: there were none\nprompt cache: no answer has reported its usage\n", out, s)
 		require.Empty(t, log, s)
 	}
 }
@@ -123,7 +123,7 @@ func TestOperatorsHaveAPageOfTheirOwn(t *testing.T) {
 	p := startProcess(t, "-serve", "-listen", "127.0.0.1:0", "-auths", "2", "-admin", "localhost:0")
 	line := p.await(p.out, "serving on")
 	clients := regexp.MustCompile(`http://[0-9.:]+`).FindString(line)
-	line = p.await(p.out, "operators see")
+	line = p.await(p.out, "the page for operators")
 	operators := regexp.MustCompile(`http://[0-9.:]+/`).FindString(line)
 	get := func(url string) (int, string) {
 		resp, err := http.Get(url)
@@ -223,12 +223,12 @@ func TestWhatMakesNoSenseOnTheCommandLine(t *testing.T) {
 		{"-upstream " + up + ",LLMAFFINITY_TEST_SAME", "-upstream[0].keys[1]: the same key as at -upstream[0].keys[0]"},
 		{"-upstream " + up + " -upstream b,openai,http://127.0.0.1:2,LLMAFFINITY_TEST_SAME", "-upstream[1].keys[0]: the same key as at -upstream[0].keys[0]"},
 		{"-upstream a,any,http://127.0.0.1:1,LLMAFFINITY_TEST_NONE", "-upstream[0].keys[0]: the environment variable LLMAFFINITY_TEST_NONE is not set"},
-		{"-admin 127.0.0.1:0", "-admin is for a gateway that serves"},
-		{"-tool-calls", "-tool-calls is for the simulated provider of -serve"},
-		{"-tool-calls -upstream " + up, "-tool-calls is for the simulated provider of -serve"},
-		{"-serve -admin-write", "-admin-write is for the page of -admin"},
-		{"-serve -admin 8081", "-admin is no address"},
-		{"-affinity=false -config " + config + " -upstream " + up, "routing.session-affinity is true, and -affinity=false was given"},
+		{"-admin 127.0.0.1:0", "-admin needs -upstream"},
+		{"-tool-calls", "-tool-calls needs -serve"},
+		{"-tool-calls -upstream " + up, "-tool-calls needs -serve"},
+		{"-serve -admin-write", "-admin-write needs -admin"},
+		{"-serve -admin 8081", "-admin: want an address"},
+		{"-affinity=false -config " + config + " -upstream " + up, "routing.session-affinity is true, but -affinity=false was given"},
 	} {
 		var out, log bytes.Buffer
 		err := gateway(t.Context(), strings.Fields(c.args), &out, &log, With{})

@@ -141,10 +141,10 @@ func (d *document) routing(n *node, c *Config) {
 	c.Affinity = d.bool(r[now], "routing."+now)
 	if alias := d.bool(r[old], "routing."+old); alias != nil {
 		if c.Affinity != nil && *c.Affinity != *alias {
-			d.fail(r[old].at, "routing."+old, "%s says otherwise; leave out %s", now, old)
+			d.fail(r[old].at, "routing."+old, "%s has another value; leave out %s", now, old)
 		}
 		c.Affinity = alias
-		c.Warnings = append(c.Warnings, fmt.Sprintf("%s: routing.%s is deprecated, write %s", d.file, old, now))
+		c.Warnings = append(c.Warnings, fmt.Sprintf("%s: routing.%s is deprecated: write %s", d.file, old, now))
 	}
 }
 
@@ -273,10 +273,10 @@ func (u *Upstream) check() (base *url.URL, err error) {
 	case err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https":
 		return nil, fmt.Errorf("%s: want an http or https address", u.at("url"))
 	case base.User != nil || base.RawQuery != "" || base.Fragment != "":
-		return nil, fmt.Errorf("%s: the address has a user, a query or a fragment, which would not be sent", u.at("url"))
+		return nil, fmt.Errorf("%s: leave out the user, the query and the fragment: they would not be sent", u.at("url"))
 	}
 	if last := base.Path[strings.LastIndexByte(base.Path, '/')+1:]; last == "v1" || last == "v1beta" {
-		return nil, fmt.Errorf("%s: leave out /%s: it stands in the client's path", u.at("url"), last)
+		return nil, fmt.Errorf("%s: leave out /%s: the client's path has it", u.at("url"), last)
 	}
 	return base, nil
 }

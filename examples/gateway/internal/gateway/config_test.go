@@ -137,7 +137,7 @@ func TestTheOldNameOfSessionAffinityWorksWithAWarning(t *testing.T) {
 		require.Contains(t, warnings[0], "gateway.json: routing.claude-code-session-affinity is deprecated")
 	}
 	_, _, err := configured(t, `{"routing": {"claude-code-session-affinity": false, "session-affinity": true}, `+upstreams, "")
-	require.ErrorContains(t, err, "gateway.json:1:46: routing.claude-code-session-affinity: session-affinity says otherwise")
+	require.ErrorContains(t, err, "gateway.json:1:46: routing.claude-code-session-affinity: session-affinity has another value")
 }
 
 func TestWhatIsWrongWithAConfigurationIsSaidWithItsPlace(t *testing.T) {
@@ -159,11 +159,11 @@ func TestWhatIsWrongWithAConfigurationIsSaidWithItsPlace(t *testing.T) {
 		{`[]`, "gateway.json:1:1: want an object with routing, upstreams"},
 		{`null`, "gateway.json:1:1: want an object"},
 		// Unknown members, and those that are given twice.
-		{"{\n\"upstream\": []}", "gateway.json:2:1: unknown member upstream; there are routing, upstreams"},
+		{"{\n\"upstream\": []}", "gateway.json:2:1: unknown member upstream, want routing, upstreams"},
 		{`{"Upstreams": []}`, "gateway.json:1:2: unknown member"},
 		{routing(`"ttl": "1h"`), "gateway.json:1:14: routing: unknown member ttl"},
 		{up(`"keys": ["K_1"], "weight": 1`), ": upstreams[0]: unknown member weight"},
-		{up(`"keys": [{"env": "K_1", "names": "x"}]`), "gateway.json:1:88: upstreams[0].keys[0]: unknown member names; there are env, name"},
+		{up(`"keys": [{"env": "K_1", "names": "x"}]`), "gateway.json:1:88: upstreams[0].keys[0]: unknown member names, want env, name"},
 		{`{"upstreams": [], "upstreams": []}`, "gateway.json:1:19: member upstreams is given twice"},
 		{routing(`"strategy": "random", "strategy": "random"`), "gateway.json:1:36: routing: member strategy is given twice"},
 		{up(`"keys": ["K_1"], "name": "b"`), ": upstreams[0]: member name is given twice"},
@@ -196,14 +196,14 @@ func TestWhatIsWrongWithAConfigurationIsSaidWithItsPlace(t *testing.T) {
 		{`{"upstreams": [{"name": "a", "api": "none", "url": "https://a", "keys": ["K_1"]}]}`, "upstreams[0].api: unknown api none"},
 		{`{"upstreams": [{"name": "a", "api": "any", "url": "ftp://a", "keys": ["K_1"]}]}`, "upstreams[0].url: want an http or https address"},
 		{`{"upstreams": [{"name": "a", "api": "any", "url": "://", "keys": ["K_1"]}]}`, "upstreams[0].url: want an http or https address"},
-		{`{"upstreams": [{"name": "a", "api": "any", "url": "https://a?key=b", "keys": ["K_1"]}]}`, "upstreams[0].url: the address has"},
+		{`{"upstreams": [{"name": "a", "api": "any", "url": "https://a?key=b", "keys": ["K_1"]}]}`, "upstreams[0].url: leave out the user"},
 		{up(`"tier": 1`), "gateway.json: upstreams[0]: no keys"},
 		{up(`"keys": []`), "gateway.json: upstreams[0]: no keys"},
-		{strings.Replace(up(`"keys": ["K_1"]`), "https://a", "https://a/v1/", 1), "gateway.json: upstreams[0].url: leave out /v1: it stands in the client's path"},
+		{strings.Replace(up(`"keys": ["K_1"]`), "https://a", "https://a/v1/", 1), "gateway.json: upstreams[0].url: leave out /v1: the client's path has it"},
 		{up(`"keys": ["K_1", "K_4"]`), "gateway.json: upstreams[0].keys[1]: the environment variable K_4 is not set"},
 		{up(`"keys": ["K_BAD"]`), "gateway.json: upstreams[0].keys[0]: the key has blanks"},
 		{up(`"key_file": "nowhere"`), "gateway.json: upstreams[0].key_file: no such file"},
-		{up(`"key_file": "."`), "gateway.json: upstreams[0].key_file: is no regular file"},
+		{up(`"key_file": "."`), "gateway.json: upstreams[0].key_file: not a regular file"},
 		{up(`"keys": [{"env": "K_1", "name": "a b"}]`), "gateway.json: upstreams[0].keys[0]: want a name"},
 	} {
 		_, _, err := configured(t, c.text, "")

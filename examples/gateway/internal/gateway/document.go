@@ -108,7 +108,7 @@ func (d *document) object(n *node, place string, known ...string) map[string]*no
 	for _, m := range n.members {
 		switch {
 		case !slices.Contains(known, m.name):
-			d.fail(m.at, place, "unknown member %s; there are %s", shown(m.name), strings.Join(known, ", "))
+			d.fail(m.at, place, "unknown member %s, want %s", shown(m.name), strings.Join(known, ", "))
 		case members[m.name] != nil:
 			d.fail(m.at, place, "member %s is given twice", m.name)
 		}

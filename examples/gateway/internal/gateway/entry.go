@@ -79,7 +79,7 @@ func exitCode(err error, stderr io.Writer) int {
 	}
 	fmt.Fprintln(stderr, "gateway:", err)
 	if errors.As(err, new(usageError)) {
-		fmt.Fprintln(stderr, "gateway -h tells how it is used")
+		fmt.Fprintln(stderr, "gateway -h shows how to use it")
 		return 2
 	}
 	return 1
@@ -135,7 +135,7 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer, with With
 		}
 	}
 	if c.keep.url != "" && s.TTL != 0 {
-		log.Warn("session-affinity-ttl is not used: the store of -store has its own")
+		log.Warn("session-affinity-ttl is ignored: the store of -store has a TTL of its own")
 	}
 	key, err := c.keep.secret(c.source.getenv)
 	if err != nil {
@@ -200,7 +200,7 @@ func (c *command) serve(ctx context.Context, stdout, stderr io.Writer, with With
 	defer stopAdmin()
 	fmt.Fprintf(stdout, "serving on %s with %d auths; interrupt to stop\n", url, len(s.Auths))
 	if operators != "" {
-		fmt.Fprintf(stdout, "operators see %s/\n", operators)
+		fmt.Fprintf(stdout, "the page for operators is on %s/\n", operators)
 	}
 	save, stopSaving := c.keep.ticks()
 	defer stopSaving()

@@ -70,7 +70,7 @@ type Gateway struct {
 // NewGateway makes a Gateway.
 func NewGateway(o GatewayOptions) (*Gateway, error) {
 	if o.Pool == nil || len(o.Pool.All()) == 0 {
-		return nil, errors.New("gateway: no auths")
+		return nil, errors.New("gateway: there are no auths")
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -85,7 +85,7 @@ func NewGateway(o GatewayOptions) (*Gateway, error) {
 		return nil, err
 	}
 	if o.Record != nil {
-		g.recording = newRecording(o.Record, o.MaxBody, func(err error) { o.Log.Error("the recording ends here", "error", err) })
+		g.recording = newRecording(o.Record, o.MaxBody, func(err error) { o.Log.Error("the recording has stopped", "error", err) })
 	}
 	g.applied.on.Store(o.Affinity)
 	first, err := balancer("")
@@ -183,11 +183,11 @@ func (g *Gateway) note(t affinityhttp.Attempt) {
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var none *affinity.NoAuthError
 	if errors.As(err, &none) && none.Reason == affinity.ReasonGone {
-		affinityhttp.WriteStatus(w, r, http.StatusNotFound, "no upstream of this gateway speaks that API")
+		affinityhttp.WriteStatus(w, r, http.StatusNotFound, "no upstream of this gateway serves that API")
 		return
 	}
 	if r.Context().Err() == nil {
-		g.opts.Log.Error("no answer", "error", err)
+		g.opts.Log.Error("no auth has answered a request", "error", err)
 	}
 	affinityhttp.WriteError(w, r, err)
 }
@@ -232,12 +232,12 @@ func (g *Gateway) Reload(auths []*Auth) {
 	gone, renewed := g.opts.Pool.Replace(auths)
 	for _, a := range renewed {
 		if err := g.transport.Back(context.Background(), a.Name); err != nil {
-			g.opts.Log.Error("an auth with a new key still rests", "auth", a.Name, "error", err)
+			g.opts.Log.Error("an auth has a new key, but is still away", "auth", a.Name, "error", err)
 		}
 	}
 	for _, a := range gone {
 		if _, err := g.transport.InvalidateAuth(context.Background(), a.Name); err != nil {
-			g.opts.Log.Error("the sessions of an auth stay bound", "auth", a.Name, "error", err)
+			g.opts.Log.Error("an auth was removed, but its sessions are still bound", "auth", a.Name, "error", err)
 		}
 	}
 }

@@ -33,7 +33,7 @@ const openWithin = 10 * time.Second
 func (k *keeping) check(stores Stores, getenv func(string) string) (err error) {
 	switch {
 	case k.file != "" && k.url != "":
-		return usagef("-state is for the embedded store: leave it out, -store keeps the sessions by itself")
+		return usagef("-state is for the store in memory: leave it out, because the store of -store keeps the sessions")
 	case k.every <= 0:
 		return usagef("-state-every must be more than 0")
 	case k.key != "" && len(getenv(k.key)) < 16:
@@ -89,7 +89,7 @@ func (k *keeping) load(g *Gateway, log *slog.Logger) error {
 	case errors.Is(err, fs.ErrNotExist):
 		log.Info("there is no state yet", "file", k.file)
 	case errors.Is(err, cache.ErrDamaged), errors.Is(err, cache.ErrTruncated), errors.Is(err, cache.ErrForeign), errors.Is(err, cache.ErrNewer):
-		log.Error("the state is lost: there are no sessions", "error", err, "kept", k.file+unread)
+		log.Error("the state cannot be read: the gateway begins without sessions", "error", err, "kept", k.file+unread)
 		if err := os.Rename(k.file, k.file+unread); err != nil {
 			return err
 		}
@@ -128,7 +128,7 @@ func keyFile(name string) ([]byte, error) {
 	}
 	key, err := hex.DecodeString(string(text))
 	if err != nil || len(key) != 32 {
-		return nil, fmt.Errorf("%s is not the key of a state file; without it the state is worthless, so remove both to begin anew", name)
+		return nil, fmt.Errorf("%s is not the key of a state file, and the state cannot be used without its key: remove both to begin without sessions", name)
 	}
 	return key, nil
 }

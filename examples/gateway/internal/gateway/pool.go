@@ -30,7 +30,7 @@ func (a *Auth) Reason() string {
 	case status == 0:
 		return ""
 	case status < 300:
-		return "a broken connection"
+		return "with a broken connection"
 	default:
 		return fmt.Sprint(status)
 	}

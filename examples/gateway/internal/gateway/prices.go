@@ -45,7 +45,7 @@ func (p Prices) Set(s string) error {
 	for i, part := range parts {
 		price, err := strconv.ParseFloat(part, 64)
 		if err != nil || !(price >= 0) || math.IsInf(price, 1) {
-			return usagef("%q is no price", part)
+			return usagef("%q is not a price: want a number of at least 0", part)
 		}
 		of[i] = price
 	}

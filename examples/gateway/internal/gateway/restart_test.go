@@ -217,8 +217,8 @@ func TestADamagedStateIsKeptAside(t *testing.T) {
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	_, log, code := p.end()
 	require.Zero(t, code)
-	require.Contains(t, log, "the state is lost")
-	require.Contains(t, log, "this is no snapshot")
+	require.Contains(t, log, "the state cannot be read")
+	require.Contains(t, log, "the data is not a snapshot")
 	kept, err := os.ReadFile(state + ".unread")
 	require.NoError(t, err)
 	require.Equal(t, "no state", string(kept))
@@ -241,7 +241,7 @@ func TestAStateThatCannotBeWrittenIsSaidAtOnce(t *testing.T) {
 	}
 	dir := t.TempDir()
 	require.ErrorIs(t, serve("-state", filepath.Join(dir, "none", "state")), os.ErrNotExist)
-	require.ErrorContains(t, serve("-state", dir), "no regular file")
+	require.ErrorContains(t, serve("-state", dir), "not a regular file")
 	state := filepath.Join(dir, "state")
 	require.NoError(t, serve("-state", state))
 	first, err := keyFile(state + ".key")
@@ -307,12 +307,12 @@ func TestWhatMakesNoSenseOfStateAndStore(t *testing.T) {
 	for args, want := range map[string]string{
 		"-serve -store redis://h":                            "go -C examples/gateway/full run . -store redis://",
 		"-serve -store rediss://user:secretword@h":           "go -C examples/gateway/full run . -store rediss://",
-		"-serve -store mongo://h":                            "it has test and the embedded one",
-		"-serve -store secretword":                           "no URL with a scheme",
-		"-serve -store test://h -state x":                    "-state is for the embedded store",
+		"-serve -store mongo://h":                            "It has test and the one in memory",
+		"-serve -store secretword":                           "want a URL with a scheme",
+		"-serve -store test://h -state x":                    "-state is for the store in memory",
 		"-serve -state x -state-every 0s":                    "-state-every must be more than 0",
-		"-state x":                                           "are for a gateway that serves",
-		"-store test://h":                                    "are for a gateway that serves",
+		"-state x":                                           "-state and -store need -upstream",
+		"-store test://h":                                    "-state and -store need -upstream",
 		"-serve -state x -tenant-key LLMAFFINITY_TEST_SHORT": "less than 16 bytes",
 	} {
 		var out, log strings.Builder

@@ -240,7 +240,7 @@ func TestAnAPIThatNoUpstreamSpeaksIsNotFoundInItsForm(t *testing.T) {
 					continue
 				}
 				require.Equal(t, http.StatusNotFound, r.status, path)
-				requireForm(t, api, r, notFound[api], "no upstream of this gateway speaks that API")
+				requireForm(t, api, r, notFound[api], "no upstream of this gateway serves that API")
 			}
 		}
 	}

@@ -30,17 +30,17 @@ var elsewhere = map[string]string{
 func (s Stores) find(store string) (Opener, error) {
 	u, err := url.Parse(store)
 	if err != nil || u.Scheme == "" {
-		return nil, usagef("-store is no URL with a scheme, such as redis://127.0.0.1:6379")
+		return nil, usagef("-store: want a URL with a scheme, such as redis://127.0.0.1:6379")
 	}
 	if open := s[u.Scheme]; open != nil {
 		return open, nil
 	}
-	have := "only the embedded one, which is the default"
+	have := "only the one in memory, which is the default"
 	if len(s) > 0 {
-		have = strings.Join(slices.Sorted(maps.Keys(s)), ", ") + " and the embedded one, which is the default"
+		have = strings.Join(slices.Sorted(maps.Keys(s)), ", ") + " and the one in memory, which is the default"
 	}
 	if command := elsewhere[u.Scheme]; command != "" {
-		return nil, usagef("-store: this program has no store %s://, it has %s. This command has it: %s", u.Scheme, have, command)
+		return nil, usagef("-store: this program has no store %s://. It has %s. Use this command: %s", u.Scheme, have, command)
 	}
-	return nil, usagef("-store: this program has no store %s, it has %s", shown(u.Scheme+"://"), have)
+	return nil, usagef("-store: this program has no store %s. It has %s", shown(u.Scheme+"://"), have)
 }

@@ -28,7 +28,7 @@ func (s seen) read(file string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular(): // a pipe would block a reload
-		return nil, &fs.PathError{Op: "read", Path: file, Err: errors.New("is no regular file")}
+		return nil, &fs.PathError{Op: "read", Path: file, Err: errors.New("not a regular file")}
 	}
 	return os.ReadFile(file)
 }
@@ -91,7 +91,7 @@ func (s *source) settings(read func(string) ([]byte, error)) (Settings, []string
 	out := Settings{Strategy: c.Strategy, TTL: c.TTL, Affinity: true}
 	switch {
 	case s.affinity != nil && c.Affinity != nil && *s.affinity != *c.Affinity:
-		return Settings{}, nil, usagef("%s: routing.session-affinity is %t, and -affinity=%t was given", s.config, *c.Affinity, *s.affinity)
+		return Settings{}, nil, usagef("%s: routing.session-affinity is %t, but -affinity=%t was given: leave out one of them", s.config, *c.Affinity, *s.affinity)
 	case s.affinity != nil:
 		out.Affinity = *s.affinity
 	case c.Affinity != nil:
@@ -134,7 +134,7 @@ func (r *reloader) reload() {
 		err = r.apply(s)
 	}
 	if errors.Is(err, errUnset) {
-		err = fmt.Errorf("%w, and the environment of a running process does not change: put the key into a key_file, or start the gateway again", err)
+		err = fmt.Errorf("%w, and the environment of a running process does not change: write the key into a key_file, or restart the gateway", err)
 	}
 	if err != nil {
 		r.log.Error("the configuration stays as it was", "error", err)

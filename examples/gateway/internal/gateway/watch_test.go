@@ -153,7 +153,7 @@ func TestAReloadSaysThatTheEnvironmentDoesNotChange(t *testing.T) {
 	w.write("gateway.json", `{"upstreams": [{"name": "a", "api": "any", "url": "https://a", "keys": ["K_1", "K_9"]}]}`)
 	w.reload()
 	require.Empty(t, w.applied)
-	require.Contains(t, w.log.String(), "upstreams[0].keys[1]: the environment variable K_9 is not set, and the environment of a running process does not change: put the key into a key_file")
+	require.Contains(t, w.log.String(), "upstreams[0].keys[1]: the environment variable K_9 is not set, and the environment of a running process does not change: write the key into a key_file")
 	w.checks(5)
 	require.Equal(t, 1, strings.Count(w.log.String(), "\n"), "what a signal has read is not read again")
 }
@@ -184,7 +184,7 @@ func TestAffinityOfTheCommandLineAndOfTheFileMustAgree(t *testing.T) {
 			w.reload()
 			if c.want == "error" {
 				require.Empty(t, w.applied, "%+v", c)
-				require.Contains(t, w.log.String(), "routing.session-affinity is "+c.file+", and -affinity="+c.flag+" was given")
+				require.Contains(t, w.log.String(), "routing.session-affinity is "+c.file+", but -affinity="+c.flag+" was given")
 				continue
 			}
 			require.Len(t, w.applied, 1, "%+v: %s", c, w.log.String())

@@ -31,5 +31,5 @@ func Convert(w io.Writer, source, path string, o Options) error {
 	case "tau-bench":
 		return tauBench(w, path)
 	}
-	return fmt.Errorf("%q is no source: they are %v", source, Sources)
+	return fmt.Errorf("unknown source %q, want one of %v", source, Sources)
 }

@@ -102,7 +102,7 @@ func (c *kvConverter) add(number int, text []byte, idle time.Duration) error {
 		return err
 	}
 	if t.BlockSize <= 0 || trace.BlockTokens%t.BlockSize != 0 || trace.BlockTokens/t.BlockSize > mergedBlocks {
-		return fmt.Errorf("block_size is %d, and must be 64, 128, 256 or %d", t.BlockSize, trace.BlockTokens)
+		return fmt.Errorf("block_size is %d, want 64, 128, 256 or %d", t.BlockSize, trace.BlockTokens)
 	}
 	root := int64(-1)
 	if t.Scope != "global" {
@@ -142,7 +142,7 @@ func (c *kvConverter) session(lines *[]kvLine, requests []kvRequest, start float
 	for i := range requests {
 		r := &requests[i]
 		if !(start+r.T >= 0 && start+r.T <= maxSeconds) {
-			return fmt.Errorf("request %d: t is %v", i, r.T)
+			return fmt.Errorf("request %d: t is %v, which is out of range", i, r.T)
 		}
 		if r.Type == "subagent" {
 			subagents = append(subagents, *r)

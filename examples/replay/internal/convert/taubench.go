@@ -27,7 +27,7 @@ func tauBench(w io.Writer, path string) error {
 	d := json.NewDecoder(bufio.NewReader(f))
 	open, err := d.Token()
 	if err == nil && open != json.Delim('[') {
-		err = errors.New("it is not a list of trajectories")
+		err = errors.New("the file is not a list of trajectories")
 	}
 	for i := 0; err == nil && d.More(); i++ {
 		var t trajectory

@@ -26,11 +26,11 @@ const (
 func (r *blockRequest) check() error {
 	switch {
 	case !(r.Millis >= 0 && r.Millis <= maxMillis):
-		return fmt.Errorf("timestamp is %v", r.Millis)
+		return fmt.Errorf("timestamp is %v, which is out of range", r.Millis)
 	case r.Input < 0 || r.Input > maxTokens:
-		return fmt.Errorf("input_length is %d", r.Input)
+		return fmt.Errorf("input_length is %d, which is out of range", r.Input)
 	case r.Output < 0 || r.Output > maxTokens:
-		return fmt.Errorf("output_length is %d", r.Output)
+		return fmt.Errorf("output_length is %d, which is out of range", r.Output)
 	}
 	return nil
 }

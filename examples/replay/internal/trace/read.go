@@ -58,7 +58,7 @@ func Read(name string, r io.Reader) (*Trace, error) {
 		}
 	}
 	if len(lines) == 0 {
-		return nil, errors.New("no requests in it")
+		return nil, errors.New("there are no requests")
 	}
 	switch first := gjson.ParseBytes(lines[0]); {
 	case first.Get("hash_ids").IsArray():
@@ -81,7 +81,7 @@ func Read(name string, r io.Reader) (*Trace, error) {
 	case first.Get("headers").Exists(), first.Get("body").Exists():
 		return ofRecording(name, lines)
 	}
-	return nil, errors.New("the first line is of no kind that is known: it has neither hash_ids, nor messages, nor headers with a body")
+	return nil, errors.New("the first line has neither hash_ids, nor messages, nor headers with a body: the format is unknown")
 }
 
 func decode[T any](lines [][]byte) ([]T, error) {

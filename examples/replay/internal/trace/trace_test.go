@@ -279,7 +279,7 @@ func TestWhatIsNoTraceIsAnError(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"", "no requests"},
 		{"\n\n", "no requests"},
-		{`{"what":1}`, "no kind that is known"},
+		{`{"what":1}`, "the format is unknown"},
 		{`{"hash_ids":[1],"input_length":1}` + "\n" + `{"hash_ids":"x"}`, "line 2"},
 		{`{"messages":[]}` + "\nnonsense", "line 2"},
 		{`{"headers":{},"body":{}}` + "\nnonsense", "line 2"},
