@@ -255,18 +255,8 @@ func bare(t testing.TB) func(Request) Request {
 	return func(r Request) Request { return r.WithoutIDs(t) }
 }
 
-// ways are the ways to send the captured requests, with the least number of
-// sessions that are exact one after another, and mixed.
-func ways(t testing.TB) []way {
-	return []way{
-		{"as captured", whole(t), false, 53, 40},
-		{"messages alone", bare(t), false, 43, 23.5},
-		{"as captured, with answers", whole(t), true, 62, 62},
-		{"messages alone, with answers", bare(t), true, 49, 50},
-	}
-}
-
-// generatedWays are the same for the made-up requests.
+// generatedWays are the ways to send the made-up requests, with the least number of sessions
+// that are exact one after another, and mixed.
 func generatedWays(t testing.TB) []way {
 	return []way{
 		{"as sent", whole(t), false, 42, 35.5},
@@ -276,30 +266,14 @@ func generatedWays(t testing.TB) []way {
 	}
 }
 
-// bothCaptures returns the requests of both captures.
-func bothCaptures(t *testing.T) []Request {
-	second := Captured2(t)
-	require.Len(t, second, 359)
-	return append(Captured(t), second...)
-}
-
-// The sessions of both captures run one after another. A session is exact if all
-// requests of its main line have one key, and no other session's main line has it.
-// A fork may have its own key or its parent's.
-//
-// With the answers all are, if the ids that clients send are there. Without the answers
-// those of agents-compact, LangChain and Strands lose their sessions when they cut
-// their history: what is left is the answer to the request before, or a summary that
-// another request has made. By the messages alone nothing names a conversation that the
-// server keeps (openai-conversations), and a compaction leaves a summary alone (Claude
-// Code, OpenCode).
-func TestBothCapturesOneAfterAnother(t *testing.T) { oneAfterAnother(t, bothCaptures(t), ways(t)) }
-
-// The same with made-up requests, which need no file.
+// The sessions of the made-up requests run one after another.
 func TestGeneratedSessionsOneAfterAnother(t *testing.T) {
 	oneAfterAnother(t, GeneratedRequests(), generatedWays(t))
 }
 
+// oneAfterAnother sends the requests session by session, in each of the ways. A session is exact
+// if all requests of its main line have one key, and no other session's main line has it. A fork
+// may have its own key or its parent's.
 func oneAfterAnother(t *testing.T, all []Request, ways []way) {
 	for _, w := range ways {
 		t.Run(w.name, func(t *testing.T) {
@@ -319,16 +293,13 @@ func sessionsOf(all []Request) int {
 	return len(names)
 }
 
-// The sessions of both captures run at the same time, in many orders. A fork begins
-// when its parent has ended, as it really did. Two sessions of each client
-// begin with the same words: only their answers tell them apart from the beginning.
-func TestBothCapturesInManyOrders(t *testing.T) { inManyOrders(t, bothCaptures(t), ways(t)) }
-
-// The same with made-up requests, which need no file.
+// The made-up requests are sent in many orders.
 func TestGeneratedSessionsInManyOrders(t *testing.T) {
 	inManyOrders(t, GeneratedRequests(), generatedWays(t))
 }
 
+// inManyOrders mixes the sessions at random, as if they ran at the same time. A fork begins when
+// its parent has ended, as it really did.
 func inManyOrders(t *testing.T, all []Request, ways []way) {
 	const orders = 40
 	for _, w := range ways {
@@ -364,32 +335,4 @@ func inManyOrders(t *testing.T, all []Request, ways []way) {
 			require.GreaterOrEqual(t, float64(exact)/orders, w.mixed)
 		})
 	}
-}
-
-// Each state that a request of the second capture names was created by a request
-// before it, and the request goes to the auth that has it.
-func TestCapturedStatesGoToTheirOwner(t *testing.T) {
-	requests := inSessions(t, Captured2(t), way{change: func(r Request) Request { return r }})
-	s := newSticky(t)
-	created := map[string]int{}
-	at := map[owned]string{}
-	named := 0
-	for _, r := range requests {
-		p, err := s.Pick(t.Context(), affinity.Request{Header: headersOf(r.Request), Body: []byte(r.Body)}, auths)
-		require.NoError(t, err)
-		for _, o := range statesOf(t, r.Body) {
-			require.Contains(t, at, o, "%s, turn %d", r.Session, r.Turn)
-			require.Equal(t, affinity.OutcomeOwner, p.Decision.Outcome, "%s, turn %d", r.Session, r.Turn)
-			require.Equal(t, at[o], p.Decision.Auth)
-			named++
-		}
-		for _, o := range r.owns {
-			created[o.name]++
-			at[o] = p.Decision.Auth
-			require.NoError(t, p.Owns(t.Context(), o.name, o.id))
-		}
-		p.Report(affinity.Served)
-	}
-	require.Equal(t, map[string]int{"previous_response_id": 12, "conversation": 3, "thread.previous_message_id": 3}, created)
-	require.Equal(t, 12+15+3, named)
 }
