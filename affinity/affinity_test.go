@@ -40,7 +40,7 @@ func content(body string) affinity.Request {
 	return affinity.Request{Tenant: "t", Pool: "p", Model: "m", Body: []byte(body)}
 }
 
-// outcomes are the outcomes that there were.
+// outcomes returns the outcomes of the picks so far.
 func outcomes(s interface{ Stats() affinity.Stats }) map[affinity.Outcome]uint64 {
 	all := map[affinity.Outcome]uint64{}
 	stats := s.Stats()
@@ -66,7 +66,7 @@ func served(t *testing.T, s *affinity.Selector[string], r affinity.Request, cand
 	return p.Auth
 }
 
-// look is where a session is bound, "" for nowhere.
+// look returns the auth that a session is bound to, or "".
 func look(t *testing.T, s *affinity.Selector[string], r affinity.Request) string {
 	t.Helper()
 	auth, ok, err := s.Look(t.Context(), r)
@@ -97,7 +97,7 @@ func TestNoSessionFallsThroughToTheBalancerAndIsCounted(t *testing.T) {
 	for range 30 {
 		p := pick(t, s, content(`{"messages":[]}`), abc)
 		require.Equal(t, affinity.OutcomeNone, p.Decision.Outcome)
-		p.Report(affinity.Terminal) // concerns nobody
+		p.Report(affinity.Terminal) // no session, so nothing is unbound
 		got[p.Auth]++
 	}
 	require.Equal(t, map[string]int{"A": 10, "B": 10, "C": 10}, got)
@@ -169,7 +169,7 @@ func TestTurnOneIsInheritedByTurnTwo(t *testing.T) {
 	require.Equal(t, first, served(t, s, content(two), abc))
 	require.Equal(t, first, served(t, s, content(two), abc), "a retry")
 	require.Equal(t, map[affinity.Outcome]uint64{affinity.OutcomeNew: 2, affinity.OutcomeHit: 2}, outcomes(s))
-	require.NotEqual(t, first, served(t, s, content(one), abc), "somebody else who begins with the same word")
+	require.NotEqual(t, first, served(t, s, content(one), abc), "another user who begins with the same word has another session")
 }
 
 func TestAClaudeIDWinsOverAHeaderAndAHeaderOverTheBody(t *testing.T) {
@@ -215,8 +215,8 @@ func TestAHundredGoroutinesOverTenSessionsEachSessionOneAuth(t *testing.T) {
 	}
 }
 
-// The barrier forces what hammering rarely does: everybody has asked the
-// balancer before anybody binds.
+// The barrier makes sure that all requests have asked the balancer before one of them binds.
+// Many goroutines alone rarely do that.
 func TestABurstOfFirstRequestsEndsOnOneAuth(t *testing.T) {
 	const burst = 64
 	for round := range 50 {
@@ -421,7 +421,7 @@ func TestSelectTakesItsRequestFromTheContext(t *testing.T) {
 	require.Equal(t, q.Decision, other.Decision)
 	p.Report(affinity.Terminal)
 	bound := look(t, s, session("x")) != ""
-	require.False(t, bound, "the report found its pick")
+	require.False(t, bound, "the Terminal report of the pick has unbound the session")
 }
 
 func TestEveryDecisionIsTold(t *testing.T) {

@@ -32,7 +32,7 @@ func (c *talk) hear(text string) sessionid.Answer {
 
 var eight = strings.Split("ABCDEFGH", "")
 
-// uneven is how much the most loaded auth has, in multiples of the mean.
+// uneven returns the load of the most loaded auth, as a multiple of the mean.
 func uneven(of map[string]int) float64 {
 	most, all := 0, 0
 	for _, n := range of {
@@ -41,10 +41,10 @@ func uneven(of map[string]int) float64 {
 	return float64(most) * float64(len(eight)) / float64(all)
 }
 
-// A thousand users say the same at the same moment. With the answers each conversation
-// has a session of its own from then on, placed by the balancer, and stays where it is.
-// While it is not known that the host hands answers back, the first requests are one
-// session's. After that they are spread, too: nobody sends a request again so often.
+// A thousand users send the same words at the same moment. As soon as its answer is known, each
+// conversation has a session of its own, which the balancer places, and which stays at its
+// auth. Before the first answer the first requests are taken for retries of one session. After
+// some of them they are spread, too, because no client repeats a request so often.
 func TestAThousandConversationsThatBeginAlikeAreTold(t *testing.T) {
 	s := wrap(t, nil)
 	thousand(t, s, "hi", func(first map[string]int) { require.Len(t, first, 1) })
@@ -85,7 +85,7 @@ func thousand(t *testing.T, s *affinity.Selector[string], opening string, firsts
 	require.LessOrEqual(t, uneven(on), 1.1)
 }
 
-// Users who say the same one after another are spread from their first request on.
+// Users who send the same words one after another are spread from their first request on.
 func TestAnEqualFirstRequestIsANewConversationOnceItsAnswerIsKnown(t *testing.T) {
 	s := wrap(t, nil)
 	on := map[string]int{}
@@ -104,16 +104,16 @@ func TestAnEqualFirstRequestIsANewConversationOnceItsAnswerIsKnown(t *testing.T)
 		// The same conversation asks for another answer.
 		require.NoError(t, second.Answered(t.Context(), (&talk{}).hear("because")))
 		again := pick(t, s, content(`{"messages":[`+strings.Join(c.messages, ",")+`]}`), eight)
-		require.Equal(t, first.Decision.Session, again.Decision.Session, "its last request once more")
+		require.Equal(t, first.Decision.Session, again.Decision.Session, "a retry of its last request has the same session")
 		require.NoError(t, again.Answered(t.Context(), c.hear("for a reason")))
 		third := pick(t, s, c.say("which?"), eight)
-		require.Equal(t, first.Decision.Session, third.Decision.Session, "after the other answer")
+		require.Equal(t, first.Decision.Session, third.Decision.Session, "the request after the other answer has the same session")
 	}
 	require.LessOrEqual(t, uneven(on), 1.1)
 }
 
-// Without answers two conversations that begin alike share a session until one goes
-// on. A third one does not take the other along.
+// Without answers, two conversations that begin alike share a session until one of them
+// continues. A third conversation does not take the session of the other.
 func TestAThirdConversationThatBeginsAlikeTakesNobodyAlong(t *testing.T) {
 	s := wrap(t, nil)
 	var a, b, c talk
@@ -128,14 +128,14 @@ func TestAThirdConversationThatBeginsAlikeTakesNobodyAlong(t *testing.T) {
 	require.Equal(t, a1.Session, ask(&a, "one").Session)
 	c1 := ask(&c, "hi")
 	require.NotEqual(t, a1.Auth, c1.Auth)
-	require.Equal(t, b1.Auth, ask(&b, "two").Auth, "the second stays where it was served")
-	require.Equal(t, c1.Auth, ask(&c, "three").Auth, "and so does the third")
+	require.Equal(t, b1.Auth, ask(&b, "two").Auth, "the second conversation stays at its auth")
+	require.Equal(t, c1.Auth, ask(&c, "three").Auth, "the third conversation stays at its auth")
 	require.Equal(t, a1.Auth, ask(&a, "four").Auth)
 }
 
-// A hundred conversations begin with the same words. The server keeps their history:
-// each request names the response before. They are a hundred sessions, as they are
-// when the history is sent.
+// A hundred conversations begin with the same words. The provider keeps their history, and each
+// request names the response before it. They are a hundred sessions, just as if the clients
+// sent the history.
 func TestConversationsThatTheServerKeepsAreTold(t *testing.T) {
 	s := wrap(t, nil)
 	sessions, on := map[cache.Key]string{}, map[string]int{}
@@ -178,8 +178,8 @@ func TestAConversationInThePathGoesToItsOwner(t *testing.T) {
 	require.NotEqual(t, affinity.OutcomeOwner, q.Decision.Outcome)
 }
 
-// An application's bucket of many conversations does not put them on one auth, and
-// what stands before a colon is not a conversation.
+// A prompt_cache_key that many conversations of an application share does not bring them to one
+// auth. The part of a key before a colon does not name a conversation.
 func TestACacheKeyOfManyConversationsIsNoSession(t *testing.T) {
 	for _, key := range []string{"support-bot", "user:alice", "tenant:acme:support-v1"} {
 		s, on := wrap(t, nil), map[string]int{}
@@ -221,7 +221,7 @@ func TestLostHistoriesAreCountedByWhatIsSeenOfThem(t *testing.T) {
 	require.EqualValues(t, 1, got.Lost[sessionid.PastTurns])
 }
 
-// A fork begins where its parent is, whose prompt cache has the history, and is a
+// A fork begins at the auth of its parent, whose prompt cache has the history. The fork is a
 // session of its own.
 func TestAForkBeginsWhereItsParentIs(t *testing.T) {
 	const parent, fork = "8a218e62-bb55-446a-bc6c-b288fc65f5b5", "01a20f77-b745-7782-ae30-49db18947dbb"
@@ -257,7 +257,7 @@ func TestAForkBeginsWhereItsParentIs(t *testing.T) {
 		require.Equal(t, affinity.OutcomeHit, p.Decision.Outcome)
 		p.Report(affinity.Terminal)
 		require.NotEqual(t, home, served(t, s, c.is, eight), name)
-		require.Equal(t, home, served(t, s, c.of, eight), "the parent stays")
+		require.Equal(t, home, served(t, s, c.of, eight), "the parent stays at its auth")
 
 		s = wrap(t, nil)
 		home = served(t, s, c.of, eight)
@@ -277,8 +277,8 @@ func TestAForkBeginsWhereItsParentIs(t *testing.T) {
 	require.LessOrEqual(t, uneven(on), 1.1)
 }
 
-// Codex says which of its requests compact a conversation. What becomes of them does
-// not move it.
+// Codex says which of its requests compact a conversation. Their results do not move the
+// conversation.
 func TestACompactionOfCodexDoesNotMoveItsSession(t *testing.T) {
 	s := wrap(t, nil)
 	r := session("")
@@ -292,8 +292,8 @@ func TestACompactionOfCodexDoesNotMoveItsSession(t *testing.T) {
 	require.Equal(t, home, served(t, s, main, abc))
 }
 
-// What a request beside the conversation has answered leads to the conversation: the
-// next request shows the compaction alone.
+// The answer to a request beside the conversation leads to the conversation, because the next
+// request contains only the compaction.
 func TestTheAnswerToACompactionLeadsToItsSession(t *testing.T) {
 	s := wrap(t, nil)
 	var c talk
@@ -311,9 +311,8 @@ func TestTheAnswerToACompactionLeadsToItsSession(t *testing.T) {
 	require.Equal(t, p.Auth, next.Auth)
 }
 
-// Data that is replayed has one id in many conversations. Whoever believed the ids
-// would take them for one session. That is noticed, and then no ids are believed in
-// the scope where it happens.
+// Replayed data can have one id in many conversations. By the ids they would be one session.
+// The Affinity notices that, and then ignores ids in that scope.
 func TestIDsThatManyConversationsHaveAreNotBelieved(t *testing.T) {
 	const (
 		one = "call_rsMgIgFD6qElK9JgNMKVPei5"
@@ -330,7 +329,7 @@ func TestIDsThatManyConversationsHaveAreNotBelieved(t *testing.T) {
 		p := pick(t, s, first, abc)
 		p.Report(affinity.Served)
 		q := pick(t, s, second, abc)
-		require.Equal(t, p.Decision.Session, q.Decision.Session, "what stands before the ids is believed")
+		require.Equal(t, p.Decision.Session, q.Decision.Session, "the content before the ids names the session")
 		return q.Decision
 	}
 	compacted := func(tenant, id string) affinity.Decision {
@@ -366,8 +365,8 @@ func TestAnsweredIsOfNoConsequenceWhereNothingIsToldApart(t *testing.T) {
 	require.Equal(t, affinity.OutcomeNone, p.Decision.Outcome)
 }
 
-// Conversations that begin alike go on at once. Once its answer is known each stays
-// where it is, whatever the others do.
+// Conversations that begin alike continue at the same time. Once its answer is known, each
+// stays at its auth, whatever the others do.
 func TestConversationsThatBeginAlikeGoOnAtOnce(t *testing.T) {
 	s := wrap(t, nil)
 	var wg sync.WaitGroup
@@ -435,8 +434,8 @@ func TestAnIDThatTwoAnswersGiveJoinsNobody(t *testing.T) {
 	}
 }
 
-// A greeting, or examples, that an application puts before the first question are no
-// marks, also if a user says two things in a row.
+// A greeting or examples before the first question are no marks, because an application puts
+// them into all of its conversations. That is also so if a user sends two messages in a row.
 func TestExamplesInAnOpeningJoinNobody(t *testing.T) {
 	long := strings.Repeat("Welcome to the shop, I can help you with your order. ", 10)
 	greeting := fmt.Sprintf(`{"role":"assistant","content":%q}`, long)
@@ -457,8 +456,8 @@ func TestExamplesInAnOpeningJoinNobody(t *testing.T) {
 	}
 }
 
-// A second answer of one pick, or what Owns and Answered both say of it, belongs to the
-// session of the first.
+// A second answer of one pick belongs to the session of the first. So does an answer that Owns
+// and Answered both report.
 func TestASecondAnswerOfAPickIsNoTwins(t *testing.T) {
 	hello := answerOf(`{"role":"assistant","content":"hello"}`)
 	for name, tell := range map[string]func(p affinity.Pick[string]){
@@ -488,8 +487,8 @@ func TestASecondAnswerOfAPickIsNoTwins(t *testing.T) {
 	}
 }
 
-// What a request beside the conversation answers to the same words, or an answer that
-// broke off before a retry, says nothing of the conversation.
+// Two answers say nothing about the conversation: the one to a request beside it with the same
+// words, and one that broke off before a retry.
 func TestSomeAnswersSayNothingOfTheConversation(t *testing.T) {
 	s := wrap(t, nil)
 	p := pick(t, s, messages(said("hi")), abc)
@@ -516,8 +515,8 @@ func TestSomeAnswersSayNothingOfTheConversation(t *testing.T) {
 	require.Equal(t, p.Decision.Session, next.Decision.Session)
 }
 
-// Sessions that share a prompt, and come with their history, are not all taken for
-// forks of one.
+// Sessions whose first requests have the same prompt and a history are not all taken for forks
+// of one session.
 func TestSessionsThatShareAPromptAreNoForks(t *testing.T) {
 	s, on := wrap(t, nil), map[string]int{}
 	named := func(i int, all ...string) affinity.Request {

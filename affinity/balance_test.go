@@ -17,7 +17,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// balancing is a host that leaves the load to the Affinity.
+// balancing is a host whose load the Affinity levels.
 type balancing struct {
 	*affinity.Selector[string]
 	t     *testing.T
@@ -37,7 +37,7 @@ func newBalancing(t *testing.T, b affinity.Balance, auths int) *balancing {
 	return h
 }
 
-// request is one of a session whose prompt has so many tokens.
+// request returns a request of a session with a prompt of so many tokens.
 func (h *balancing) request(name string, tokens int) affinity.Request {
 	r := session(name)
 	r.Tokens = tokens
@@ -51,7 +51,7 @@ func (h *balancing) send(r affinity.Request) affinity.Decision {
 	return p.Decision
 }
 
-// says is a request without a session's id, whose first message is so many KiB of text.
+// says returns a request without an id whose first message has so many KiB of text.
 func says(text string, kib int) affinity.Request {
 	body := strings.Repeat(text+" ", kib<<10/len(text))
 	return affinity.Request{Body: []byte(`{"model":"m","messages":[{"role":"user","content":"` + body + `"}]}`)}
@@ -71,7 +71,7 @@ func TestNewSessionsGoToTheAuthThatWasSentTheLeast(t *testing.T) {
 			tokens := 1000 + i*7919%5000
 			d := h.send(h.request(fmt.Sprint("s", i), tokens))
 			require.Equal(t, affinity.OutcomeNew, d.Outcome)
-			require.InDelta(t, sent[least], sent[d.Auth], 1e-6, "all that was sent was sent just now")
+			require.InDelta(t, sent[least], sent[d.Auth], 1e-6, "a new session goes to the auth that was sent the fewest tokens")
 			sent[d.Auth] += float64(tokens)
 		}
 		for _, a := range h.auths {
@@ -82,7 +82,7 @@ func TestNewSessionsGoToTheAuthThatWasSentTheLeast(t *testing.T) {
 	})
 }
 
-// Explain says which auth a new session would get.
+// Explain returns the auth that a new session would get.
 func TestExplainKnowsWhereTheLeastWasSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newBalancing(t, affinity.BalanceNew, 5)
@@ -120,7 +120,7 @@ func TestAnAuthGetsItsShareOfTheLoad(t *testing.T) {
 	})
 }
 
-// What the host says of its auths goes before what they were sent.
+// The host's State counts more than the tokens that an auth was sent.
 func TestBalanceChoosesAmongThoseThatMayServe(t *testing.T) {
 	h := newHost(t, affinity.Options[string]{Balance: affinity.BalanceMoving})
 	h.fitness["A"] = affinity.Away
@@ -129,7 +129,7 @@ func TestBalanceChoosesAmongThoseThatMayServe(t *testing.T) {
 		require.Equal(t, "B", h.serve(session(fmt.Sprint("s", i))).Auth, "of the highest tier")
 	}
 	for _, asked := range h.asked {
-		require.Equal(t, []string{"B"}, asked, "the balancer has no choice")
+		require.Equal(t, []string{"B"}, asked, "the balancer is given only B")
 	}
 	h.fitness["B"] = affinity.Unfit
 	require.Equal(t, "C", h.serve(session("s1")).Auth)
@@ -175,7 +175,7 @@ func TestAPromptThatBeginsAlikeDoesNotFollowWhereThatIsNotServed(t *testing.T) {
 	})
 }
 
-// What all prompts of an application share says nothing: it draws nobody to one auth.
+// A prefix that all prompts of an application share attracts no session to an auth.
 func TestAnOpeningOfAllPromptsDrawsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newBalancing(t, affinity.BalanceNew, 8)
@@ -210,7 +210,7 @@ func TestAColdSessionIsPlacedByWhatTheAuthsWereSent(t *testing.T) {
 	})
 }
 
-// uneven sends most of the load to one auth: some long sessions, and a short one.
+// uneven sends most of the load to one auth: some long sessions and one short session.
 func (h *balancing) uneven() (loaded string, long, short affinity.Request) {
 	place := func(r affinity.Request) {
 		force := r
@@ -242,7 +242,7 @@ func TestAShortSessionLeavesALoadedAuth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newBalancing(t, affinity.BalanceMoving, 4)
 		loaded, long, short := h.uneven()
-		require.Equal(t, loaded, h.send(long).Auth, "its prompt would cost too much")
+		require.Equal(t, loaded, h.send(long).Auth, "a session with a long prompt is not moved")
 
 		side := short
 		side.Side = true
@@ -272,7 +272,7 @@ func TestWithBalanceNewNobodyIsMovedForLoad(t *testing.T) {
 	})
 }
 
-// A session that is all that its auth has to do would take the load along.
+// A session that is nearly all of its auth's load is not moved: the load would move with it.
 func TestALoneSessionStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newBalancing(t, affinity.BalanceMoving, 8)
@@ -284,7 +284,7 @@ func TestALoneSessionStays(t *testing.T) {
 	})
 }
 
-// Whatever the sessions do, moves cost at most two of a hundred tokens.
+// Whatever the sessions do, moves cost at most two per cent of the tokens.
 func TestWhatMovesCostIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newBalancing(t, affinity.BalanceMoving, 8)
@@ -347,7 +347,7 @@ func TestBalanceThatIsNone(t *testing.T) {
 	require.ErrorContains(t, err, "Options.Balance is 7")
 }
 
-// Whoever names models and prompts cannot fill the memory with them.
+// A client that makes up models and prompts cannot fill the memory with them.
 func TestBalanceIsBounded(t *testing.T) {
 	h := newBalancing(t, affinity.BalanceMoving, 3)
 	for i := range 2000 {
@@ -386,7 +386,8 @@ func TestBalanceInManyGoroutines(t *testing.T) {
 	}
 }
 
-// What fails must not have the least to do, or it gets everybody.
+// An auth that fails must not count as the one with the least load, or it gets all new
+// sessions.
 func TestAnAuthThatFailsDrawsNobody(t *testing.T) {
 	for _, how := range []affinity.Result{affinity.Transient, affinity.Terminal, affinity.Unlisted, affinity.Rejected} {
 		synctest.Test(t, func(t *testing.T) {
@@ -404,13 +405,13 @@ func TestAnAuthThatFailsDrawsNobody(t *testing.T) {
 				}
 				p.Report(affinity.Served)
 			}
-			require.Less(t, asked, 80, "an eighth is 50")
+			require.Less(t, asked, 80, "an auth that fails gets about its share, an eighth of 400 picks: 50")
 		})
 	}
 }
 
-// One request says little: neither a body that is refused nor an answer that counts what
-// was not in the body keeps an auth from work.
+// One request changes an auth's load only a little. Neither a large body that is refused nor a
+// usage that is larger than the body takes the auth out of use.
 func TestOneRequestDoesNotKeepAnAuthFromWork(t *testing.T) {
 	long := affinity.Request{Body: []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat("x", 20<<20) + `"}]}`)}
 	for name, disturb := range map[string]func(t *testing.T, h *balancing){
@@ -451,7 +452,8 @@ func TestOneRequestDoesNotKeepAnAuthFromWork(t *testing.T) {
 	}
 }
 
-// An auth that may be given nothing more is no reason to leave one of those that may.
+// No session leaves an auth because another auth, which may take no new sessions, has less
+// load.
 func TestAnAuthThatIsFullOfOtherWorkMovesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := affinity.Wrap(selector.RoundRobin[string](), same, &affinity.Options[string]{
@@ -478,7 +480,7 @@ func TestAnAuthThatIsFullOfOtherWorkMovesNobody(t *testing.T) {
 	})
 }
 
-// An auth of hardly any share gets hardly anything, and the others are level.
+// An auth with a tiny share gets hardly any load, and the others are level.
 func TestASmallShareIsSmall(t *testing.T) {
 	for _, small := range []float64{0.5, 0.05, 0.01, 1e-300} {
 		synctest.Test(t, func(t *testing.T) {
@@ -501,7 +503,7 @@ func TestASmallShareIsSmall(t *testing.T) {
 			}
 			share := 1000 * small / (2 + small)
 			require.LessOrEqual(t, got["C"], share+5)
-			require.GreaterOrEqual(t, got["C"], share/2-2, "less than its share: a prompt is much for it, for some seconds")
+			require.GreaterOrEqual(t, got["C"], share/2-2, "an auth with a small share gets less than it, because one prompt is much for it for some seconds")
 			require.InDelta(t, got["A"], got["B"], 10)
 		})
 	}
@@ -534,8 +536,8 @@ func TestARenamedAuthKeepsItsLoad(t *testing.T) {
 	})
 }
 
-// mover is a host on which a session may be moved at once: its auth has most of the load,
-// by many other sessions.
+// mover is a host whose next request may move a session: other sessions have given its auth
+// most of the load.
 func mover(t *testing.T, prompts int) (h *balancing, home string, r affinity.Request) {
 	h = newBalancing(t, affinity.BalanceMoving, 4)
 	all := h.auths
@@ -567,7 +569,7 @@ func TestAMoveIsRare(t *testing.T) {
 	})
 }
 
-// A session is moved only if what moves may cost is enough for its prompt.
+// A session is moved only if the budget for moves is enough for its prompt.
 func TestAMoveIsPaidFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, home, _ := mover(t, 200) // 201,000 tokens: 4,020 may be spent
@@ -581,7 +583,7 @@ func TestAMoveIsPaidFor(t *testing.T) {
 			r.Side = true
 			h.send(r)
 		}
-		require.False(t, moved(h.send(h.request("s9", 1500))), "the rest is not enough")
+		require.False(t, moved(h.send(h.request("s9", 1500))), "the rest of the budget is too small for this session")
 	})
 }
 
@@ -629,7 +631,7 @@ func TestTheTokensOfABodyAreLearned(t *testing.T) {
 	})
 }
 
-// Who comes in the same seconds is spread, whatever was sent before.
+// Sessions that begin in the same seconds are spread, whatever was sent before.
 func TestTheLastSecondsCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newBalancing(t, affinity.BalanceNew, 2)
@@ -707,7 +709,7 @@ func TestAColdSessionStaysWhereThereIsLittleToDo(t *testing.T) {
 		h.send(h.request("x", 10))
 		h.auths = only
 		time.Sleep(6 * time.Minute)
-		require.Equal(t, affinity.OutcomeHit, h.send(h.request("x", 10)).Outcome, "B has even less, but not by much")
+		require.Equal(t, affinity.OutcomeHit, h.send(h.request("x", 10)).Outcome, "the session stays, because the loads of A and B differ little")
 	})
 }
 
@@ -723,7 +725,8 @@ func TestManyAuthsAreAskedAnew(t *testing.T) {
 	})
 }
 
-// Without their store replicas must agree, and each knows only what it has sent itself.
+// Replicas without their store must agree, so they do not use their loads: each replica knows
+// only its own.
 func TestWithoutAStoreTheBalancerPlaces(t *testing.T) {
 	asked := 0
 	s, err := affinity.Wrap(selector.Func[string](func(_ context.Context, all []string) (string, error) {

@@ -71,7 +71,7 @@ func BenchmarkPick(b *testing.B) {
 			}
 			p.Report(affinity.Served)
 		})
-		// What it costs to be told of both halves.
+		// The cost of a hook for picks and reports.
 		require.NoError(b, s.Reconfigure(plain, &affinity.Options[*benchAccount]{
 			Memory: cache.Options{MaxSessions: 1 << 20}, OnEvent: func(affinity.Event) {},
 		}))
@@ -83,7 +83,7 @@ func BenchmarkPick(b *testing.B) {
 			p.Report(affinity.Served)
 		})
 		require.NoError(b, s.Reconfigure(plain, &affinity.Options[*benchAccount]{Memory: cache.Options{MaxSessions: 1 << 20}}))
-		// Each of them in each tenant is a session that was never there.
+		// Each request is a new session of its tenant.
 		b.Run(fmt.Sprintf("%d-candidates/new", n), func(b *testing.B) {
 			b.ReportAllocs()
 			tenant, i := "", 0
@@ -102,8 +102,8 @@ func BenchmarkPick(b *testing.B) {
 	}
 }
 
-// BenchmarkManyAuths: what a pick costs that has to look at other auths, by how many there
-// are: a new session, and a bound one whose auth may be loaded too much.
+// BenchmarkManyAuths measures picks that have to look at other auths, by the number of auths: a
+// new session, and a bound session whose auth may have too much load.
 func BenchmarkManyAuths(b *testing.B) {
 	for _, n := range []int{8, 64, 1024} {
 		auths := make([]string, n)

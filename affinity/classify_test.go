@@ -62,7 +62,7 @@ func TestWhatOnlyTheBodySays(t *testing.T) {
 		require.Equal(t, c.away, away, c.body)
 		again, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
-		require.Equal(t, c.body, string(again), "put back")
+		require.Equal(t, c.body, string(again), "the body can be read again")
 	}
 	got, _ := affinity.Classify(nil, fmt.Errorf("renewing: %w", errors.New(`oauth2: "invalid_grant" "reauth needed"`)))
 	require.Equal(t, affinity.Terminal, got)
@@ -77,7 +77,7 @@ func TestOnlyErrorsInJSONAreRead(t *testing.T) {
 		affinity.Classify(resp, nil)
 		require.Equal(t, body, resp.Body)
 	}
-	// A body that breaks breaks for the next reader as well, after what was there.
+	// A body that fails also fails for the next reader, after the bytes before the failure.
 	resp := answer(400, "")
 	resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"error":`), iotest.ErrReader(io.ErrUnexpectedEOF)))
 	r, _ := affinity.Classify(resp, nil)
@@ -85,7 +85,7 @@ func TestOnlyErrorsInJSONAreRead(t *testing.T) {
 	got, err := io.ReadAll(resp.Body)
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	require.Equal(t, `{"error":`, string(got))
-	// One that is longer than what is looked at arrives whole.
+	// A body that is longer than the part that is examined arrives complete.
 	long := `{"error":"` + strings.Repeat("x", 1<<20) + `"}`
 	resp = answer(429, long)
 	r, _ = affinity.Classify(resp, nil)
@@ -106,7 +106,7 @@ func TestTheOperatorsOwnClassificationGoesFirst(t *testing.T) {
 	plain, _ := affinity.Classify(answer(418, ""), nil)
 	require.Equal(t, affinity.Unlisted, plain)
 	p := h.pick(r)
-	require.Equal(t, affinity.Served, p.ReportResponse(answer(200, ""), nil), "what it has nothing to say about")
+	require.Equal(t, affinity.Served, p.ReportResponse(answer(200, ""), nil), "the host's function leaves this answer to Classify")
 	p = h.pick(r)
 	require.Equal(t, affinity.Terminal, p.ReportResponse(answer(418, ""), nil))
 	require.Empty(t, look(t, h.Selector, r))
@@ -124,8 +124,8 @@ func FuzzClassify(f *testing.F) {
 		if away < 0 || away > time.Hour {
 			t.Fatalf("away for %v", away)
 		}
-		// A body can make an error worse, or say how long, or say that a 403 or 404 is about
-		// state that the request names. It makes no success of it.
+		// A body can make an error worse, tell how long it lasts, or say that a 403 or 404 is
+		// about state that the request names. It cannot turn an error into a success.
 		plain, _ := affinity.Classify(&http.Response{StatusCode: status}, nil)
 		if gone := r == affinity.Rejected && plain == affinity.Terminal; r != plain && !gone && (r != affinity.Terminal || plain == affinity.Served) {
 			t.Fatalf("%v, which is %v without the body", r, plain)

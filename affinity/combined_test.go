@@ -14,8 +14,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// What a pair of fresh eyes has broken: combinations of options that each worked
-// alone.
+// Combinations of options that each worked alone, and failed together.
 
 func TestOneAuthOverAllModelsGoesBackToAHigherTier(t *testing.T) {
 	h := newHost(t, affinity.Options[string]{Failback: affinity.FailbackAtOnce, AllModels: true})
@@ -97,7 +96,7 @@ func TestADetourIsStickyWhereAllAreBusyOrSlow(t *testing.T) {
 	}
 }
 
-// Also by a balancer that would always choose it again.
+// The same with a balancer that would always choose it again.
 func TestADetourThatFailsIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := affinity.Wrap(selector.FillFirst[string](), same, nil)
@@ -130,7 +129,7 @@ func TestNothingSpillsToWhereThereIsMoreToDo(t *testing.T) {
 	require.NotEqual(t, "B", p.Auth, "%v %v", p.Decision.Outcome, p.Decision.Reason)
 }
 
-// And not what is noted of them.
+// The same for notes.
 func TestBoundCountsSessions(t *testing.T) {
 	h := newHost(t, affinity.Options[string]{AllModels: true})
 	r := h.bound("x")
@@ -204,7 +203,7 @@ func TestUnlistedWithOthersBetween(t *testing.T) {
 		p.Report(affinity.Served)
 		p.Report(affinity.Unlisted)
 		time.Sleep(time.Minute)
-		require.Equal(t, "A", look(t, h.Selector, r), "not three in a row")
+		require.Equal(t, "A", look(t, h.Selector, r), "the failures were not three in a row, so the session stays")
 	})
 }
 
@@ -231,7 +230,7 @@ func TestAShortAbsenceBeforeALongPauseMovesNothing(t *testing.T) {
 		h.fitness["C"] = affinity.Fit
 		time.Sleep(6 * time.Minute)
 		d := h.serve(r)
-		require.Equal(t, "C", d.Auth, "%v %v: away for ten seconds only", d.Outcome, d.Reason)
+		require.Equal(t, "C", d.Auth, "%v %v: C is away for ten seconds only, so the session stays", d.Outcome, d.Reason)
 	})
 }
 
@@ -244,7 +243,7 @@ func TestNoDetourIsKeptOnADrainedAuth(t *testing.T) {
 		h.Drain(d, true)
 		time.Sleep(6 * time.Minute)
 		got := h.serve(r)
-		require.NotEqual(t, d, got.Auth, "%v %v: drained, and the session moved to it", got.Outcome, got.Reason)
+		require.NotEqual(t, d, got.Auth, "%v %v: the session has moved to a drained auth", got.Outcome, got.Reason)
 	})
 }
 

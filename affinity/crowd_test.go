@@ -44,7 +44,8 @@ func (h *crowded) send(name string) string {
 	return p.Auth
 }
 
-// Of a thousand auths a pick asks about some, and about all of them once in a second.
+// With a thousand auths a pick asks the host about some of them, and about all of them once a
+// second.
 func TestAPickLooksAtSomeOfManyAuths(t *testing.T) {
 	for name, o := range map[string]affinity.Options[string]{
 		"the host's loads": {Load: affinity.LoadPolicy{Spill: 2}},
@@ -64,7 +65,7 @@ func TestAPickLooksAtSomeOfManyAuths(t *testing.T) {
 					seen[h.send(fmt.Sprint("s", i))] = true
 				}
 				require.LessOrEqual(t, h.asked, 500*70)
-				require.Greater(t, len(seen), 200, "not always the same ones")
+				require.Greater(t, len(seen), 200, "the picks ask about different auths")
 				h.asked = 0
 				for i := range 500 { // bound ones
 					h.send(fmt.Sprint("s", i))
@@ -101,7 +102,7 @@ func TestAHigherTierOfManyAuthsIsSeenWithinASecond(t *testing.T) {
 		const top = "auth-500"
 		for round := range 8 { // a pick that draws it by chance would see it without looking
 			h.state[top] = affinity.State{Tier: 1, Fitness: affinity.Away}
-			require.NotEqual(t, top, h.send(fmt.Sprint("another", round)), "one that is away gets nothing, not even for a moment")
+			require.NotEqual(t, top, h.send(fmt.Sprint("another", round)), "an auth that is away gets no pick at all")
 			h.state[top] = affinity.State{Tier: 1}
 			time.Sleep(time.Second)
 			for i := range 50 {
@@ -124,11 +125,11 @@ func TestManyAuthsGetTheSame(t *testing.T) {
 			most = max(most, k)
 		}
 		require.Len(t, n, 1000)
-		require.LessOrEqual(t, most, 13, "ten each")
+		require.LessOrEqual(t, most, 13, "the sessions are spread evenly, ten for each auth")
 	})
 }
 
-// One session's failed attempt says nothing of a higher tier for the others.
+// A failed attempt of one session says nothing about a higher tier to other sessions.
 func TestWhatOneRequestHasTriedIsNotOverlookedByOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newCrowded(t, affinity.Options[string]{})

@@ -47,7 +47,7 @@ func ExampleWrap() {
 	// one account-1 hit
 }
 
-// A host whose balancer has a form of its own hands in a closure.
+// A host whose balancer has another form passes a function.
 func ExampleAffinity_Pick() {
 	aff, err := affinity.New(func(name string) string { return name }, nil)
 	if err != nil {
@@ -145,8 +145,8 @@ func ExamplePick_Answered() {
 	// Ben account-2 hit
 }
 
-// Load that the gateway counts itself: new sessions avoid an auth that has far
-// more to do than the others.
+// The gateway counts its load itself: new sessions avoid an auth that has far more load than
+// the others.
 func ExampleInFlight() {
 	var flying affinity.InFlight
 	sticky, err := affinity.Wrap(selector.FillFirst[string](), func(name string) string { return name },
@@ -257,7 +257,7 @@ func ExampleAffinity_SaveFile() {
 	// A hit
 }
 
-// The library evens out the load by what it measures: the host needs no metric.
+// The library levels the load by what it measures itself: the host needs no metric.
 func ExampleBalance() {
 	sticky, err := affinity.Wrap(selector.RoundRobin[string](), func(name string) string { return name },
 		&affinity.Options[string]{Balance: affinity.BalanceMoving})

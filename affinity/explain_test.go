@@ -14,8 +14,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// In a random history what Explain says is what the next pick does, and asking changes
-// nothing, whatever the options.
+// In a random history, with any options, the next pick does what Explain says, and Explain
+// changes nothing.
 func TestExplainForeseesThePick(t *testing.T) {
 	all := map[affinity.Outcome]int{}
 	for name, o := range map[string]affinity.Options[string]{
@@ -41,7 +41,7 @@ func TestExplainForeseesThePick(t *testing.T) {
 	t.Log(all)
 }
 
-// foresee counts the outcomes of a random history in which all were foreseen.
+// foresee runs a random history, checks that Explain foresees each outcome, and counts them.
 func foresee(t *testing.T, o affinity.Options[string]) map[affinity.Outcome]int {
 	h := newHost(t, o)
 	rng := rand.New(rand.NewPCG(3, 4))
@@ -164,8 +164,8 @@ func TestExplainShowsWhatIsKnown(t *testing.T) {
 	})
 }
 
-// A session is asked for, and sent away, by one of its events, without what the client has
-// sent.
+// A session can be explained, and sent away, by one of its events, without the client's
+// request.
 func TestASessionIsKnownByItsEvents(t *testing.T) {
 	for name, how := range map[string]affinity.Request{
 		"by an id": session("s"), "by content": messages(said("hello")),
@@ -191,7 +191,7 @@ func TestASessionIsKnownByItsEvents(t *testing.T) {
 			}
 			sent, err = h.SendAway(t.Context(), e)
 			require.NoError(t, err)
-			require.False(t, sent, "it has no auth")
+			require.False(t, sent, "a session without an auth cannot be sent away")
 			for range 3 {
 				moved := h.serve(how)
 				require.NotEqual(t, d.Auth, moved.Auth)
@@ -209,8 +209,8 @@ func TestASessionIsKnownByItsEvents(t *testing.T) {
 	}
 }
 
-// An event shows a digest of a name that no model has; its session is explained for the
-// name itself. With AllModels the session goes back to where that model was.
+// An event has only a digest of an unusual model name. Its session is explained for the name
+// itself. With AllModels the session goes back to the auth of that model.
 func TestASessionIsExplainedForTheModelOfItsEvent(t *testing.T) {
 	for _, all := range []bool{false, true} {
 		events := map[string]affinity.Event{}
@@ -232,7 +232,7 @@ func TestASessionIsExplainedForTheModelOfItsEvent(t *testing.T) {
 	}
 }
 
-// The balancer gets those that Place says, and no other.
+// The balancer is given the auths for which Place is true, and no others.
 func TestExplainSaysWhereABalancerMayPlace(t *testing.T) {
 	h := newHost(t, affinity.Options[string]{})
 	h.load = func(auth string) float64 { return map[string]float64{"A": 100, "B": 1, "C": 1}[auth] }
@@ -242,7 +242,7 @@ func TestExplainSaysWhereABalancerMayPlace(t *testing.T) {
 	require.Equal(t, []string{"B", "C"}, h.asked[0])
 }
 
-// A request beside a conversation binds nothing, and a subagent goes where its parent is.
+// A request beside a conversation binds nothing, and a subagent goes to the auth of its parent.
 func TestExplainOfASideRequestAndOfASubagent(t *testing.T) {
 	h := newHost(t, affinity.Options[string]{})
 	side := session("unbound")

@@ -16,7 +16,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// host is a gateway with a say in who may serve.
+// host is a gateway that says which auths may serve.
 type host struct {
 	*affinity.Selector[string]
 	t       *testing.T
@@ -74,7 +74,7 @@ func (h *host) serve(r affinity.Request) affinity.Decision {
 	return p.Decision
 }
 
-// bound is a session that is served by A.
+// bound returns a request of a session that A has served.
 func (h *host) bound(name string) affinity.Request {
 	h.t.Helper()
 	for _, f := range []string{"B", "C"} {
@@ -94,10 +94,11 @@ func TestAnAuthInCooldownIsNotTriedFirst(t *testing.T) {
 	require.NotEqual(t, "A", d.Auth)
 	require.Equal(t, affinity.OutcomeDetour, d.Outcome)
 	require.Equal(t, affinity.ReasonAway, d.Reason)
-	require.Equal(t, [][]string{{"B", "C"}}, h.asked, "nor handed to the balancer")
+	require.Equal(t, [][]string{{"B", "C"}}, h.asked, "the balancer is not given A")
 }
 
-// May-serve as bound is may-serve as fresh, whatever the host says.
+// An auth may serve a session that is bound to it if, and only if, it may serve a new session,
+// whatever the host says.
 func TestOnePredicateForBoundAndFresh(t *testing.T) {
 	all := []affinity.Fitness{affinity.Fit, affinity.Away, affinity.Full, affinity.Slow, affinity.Unfit}
 	for _, a := range all {
@@ -291,7 +292,7 @@ func TestWhatEachResultDoes(t *testing.T) {
 		p.Report(got)
 		bound := look(t, h.Selector, r)
 		if got == affinity.Terminal {
-			require.Empty(t, bound, "%d: it goes", c.status)
+			require.Empty(t, bound, "%d: the binding is removed", c.status)
 		} else {
 			require.Equal(t, "A", bound, "%d: the binding stays", c.status)
 		}
@@ -308,7 +309,7 @@ func TestUnlistedAgainAndAgain(t *testing.T) {
 		}
 	}
 	report(affinity.Unlisted, affinity.Unlisted, affinity.Served, affinity.Unlisted, affinity.Unlisted)
-	require.Equal(t, "A", look(t, h.Selector, r), "not three in a row")
+	require.Equal(t, "A", look(t, h.Selector, r), "the failures were not three in a row, so the session stays")
 	report(affinity.Unlisted)
 	require.Empty(t, look(t, h.Selector, r))
 }
@@ -345,7 +346,7 @@ func TestAnAuthThatIsGoneIsLeft(t *testing.T) {
 		require.Equal(t, reason, p.Decision.Reason, how)
 		p.Report(affinity.Served)
 		clear(h.fitness)
-		require.Equal(t, p.Auth, h.serve(r).Auth, "%s: and stays where it is now", how)
+		require.Equal(t, p.Auth, h.serve(r).Auth, "%s: the session stays at its new auth", how)
 	}
 }
 
@@ -359,7 +360,7 @@ func TestCancelledBeforeAnyByteLeavesNothing(t *testing.T) {
 	p.Report(affinity.Cancelled)
 	d := h.serve(r)
 	require.Equal(t, "A", d.Auth)
-	require.Equal(t, affinity.OutcomeHit, d.Outcome, "the auth is not blamed")
+	require.Equal(t, affinity.OutcomeHit, d.Outcome, "the session stays, because the failure is not the auth's")
 }
 
 func TestATerminalFailureUnderOneKeyIsOneUnderAll(t *testing.T) {
@@ -430,7 +431,7 @@ func TestOneRequestCanBeWithoutASessionOrWithItsAuth(t *testing.T) {
 	require.Equal(t, "C", p.Auth)
 	require.Equal(t, affinity.OutcomeForced, p.Decision.Outcome)
 	p.Report(affinity.Terminal)
-	require.Equal(t, "A", h.serve(r).Auth, "the binding was left alone")
+	require.Equal(t, "A", h.serve(r).Auth, "the failure elsewhere does not change the binding")
 	forced.Force = "Z"
 	_, err := h.Pick(t.Context(), forced, abc)
 	var none *affinity.NoAuthError

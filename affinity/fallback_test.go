@@ -14,7 +14,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// alone is a replica that cannot reach the shared store.
+// alone returns a replica that cannot reach the shared store.
 func alone(t *testing.T) *host {
 	t.Helper()
 	s, err := fallback.New(&broken{}, nil)
@@ -23,8 +23,8 @@ func alone(t *testing.T) *host {
 	return newHost(t, affinity.Options[string]{Store: s})
 }
 
-// Replicas without their store send a new session to the same auth, and on the same
-// detour, without talking. Their balancers would not.
+// Replicas without their store choose the same auth for a new session, and the same auth for
+// its detour, without communication. Their balancers would choose different ones.
 func TestReplicasAgreeWithoutTheirStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		one, two := alone(t), alone(t)
@@ -57,8 +57,8 @@ func TestReplicasAgreeWithoutTheirStore(t *testing.T) {
 	})
 }
 
-// So they do with conversations that only their content names, whichever replica each
-// turn comes to.
+// They also agree on conversations that only their content names, whichever replica gets each
+// turn.
 func TestReplicasAgreeOnContentWithoutTheirStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas := []*host{alone(t), alone(t), alone(t)}
@@ -82,7 +82,7 @@ func TestReplicasAgreeOnContentWithoutTheirStore(t *testing.T) {
 	})
 }
 
-// A pick waits for a store that hangs as long as its budget is, once.
+// A pick waits for a store that hangs for the time of its budget, and only once.
 func TestAPickWaitsOneBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, err := fallback.New(&broken{hanging: true}, &fallback.Options{Budget: 5 * time.Millisecond})

@@ -42,8 +42,8 @@ func TestAFloodTakesNoSessionOfAnotherTenant(t *testing.T) {
 	require.NotEmpty(t, look(t, one, session("y")))
 }
 
-// A name of four bytes that was cut from a large body does not keep the body, and
-// names of any length are told apart.
+// A name of four bytes that is part of a large body does not keep the body in memory. Names of
+// any length are distinguished.
 func TestNamesKeepNoBodies(t *testing.T) {
 	s := wrap(t, &affinity.Options[string]{Slow: affinity.SlowPolicy{Above: time.Second}})
 	var before, after runtime.MemStats
@@ -70,8 +70,8 @@ func TestNamesKeepNoBodies(t *testing.T) {
 	require.Equal(t, first, look(t, s, a))
 }
 
-// When all auths are away nobody is called, for bound and new sessions alike, and
-// the error says until when. The first one that comes back gets its sessions.
+// When all auths are away, the balancer is not called, neither for bound nor for new sessions,
+// and the error says until when. The first auth that comes back gets its sessions.
 func TestWhenAllAreAwayNobodyIsCalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t, affinity.Options[string]{})
@@ -123,8 +123,8 @@ func TestTheErrorSaysWhyNobodyServes(t *testing.T) {
 	require.ErrorIs(t, err, selector.ErrNoCandidates, "without a State, too")
 }
 
-// What an auth has said by Retry-After holds when there is no other. A guess does
-// not.
+// An auth that has sent Retry-After is not used, even if there is no other. An auth that is
+// only guessed to be away is.
 func TestAGuessIsNoReasonToRefuse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := wrap(t, nil)
@@ -157,7 +157,7 @@ func TestAFailureInABurstSplitsNothing(t *testing.T) {
 				require.Equal(t, home, p.Auth)
 				if at := i - round; at >= 0 && at < len(bad) {
 					p.Report(bad[at])
-					require.Equal(t, home, pick(t, s, session("x"), abc).Auth, "while others are on the way")
+					require.Equal(t, home, pick(t, s, session("x"), abc).Auth, "the session stays while other requests of it are open")
 				} else {
 					p.Report(affinity.Served)
 				}
@@ -187,7 +187,7 @@ func TestWhenAllOfABurstFailNothingIsBound(t *testing.T) {
 	}
 }
 
-// A request that goes elsewhere holds nothing of a binding that has not served.
+// A request that another auth serves holds no use of a binding that has not served.
 func TestARequestElsewhereEndsItsUse(t *testing.T) {
 	h := newHost(t, affinity.Options[string]{})
 	r := session("x")
@@ -201,10 +201,10 @@ func TestARequestElsewhereEndsItsUse(t *testing.T) {
 	require.Error(t, err)
 	clear(h.fitness)
 	first.Report(affinity.Cancelled)
-	require.Empty(t, look(t, h.Selector, r), "nobody else waits for it")
+	require.Empty(t, look(t, h.Selector, r), "the binding is removed, because no other pick of it is open")
 }
 
-// However many sessions are in trouble, each keeps its detour.
+// Each of many sessions with a failing auth keeps its detour.
 func TestFortyThousandSessionsInTroubleKeepTheirDetours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 40_000
@@ -229,7 +229,7 @@ func TestFortyThousandSessionsInTroubleKeepTheirDetours(t *testing.T) {
 	})
 }
 
-// Trouble goes with its session.
+// What is known of a session's failures is freed with the session.
 func TestTroubleEndsWithItsSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, err := cache.New(nil)
@@ -253,7 +253,7 @@ func TestTroubleEndsWithItsSession(t *testing.T) {
 		for i := range 5 {
 			served(t, s, session(fmt.Sprint("s", i)), abc)
 		}
-		require.Equal(t, 5, memos(), "served again")
+		require.Equal(t, 5, memos(), "sessions that were served again have no memo, and the other five have one")
 		time.Sleep(2 * time.Hour)
 		require.Zero(t, memos())
 		require.Zero(t, m.Len()-m.Sweep())
@@ -262,8 +262,7 @@ func TestTroubleEndsWithItsSession(t *testing.T) {
 
 const longerThanAway = 10 * time.Second
 
-// Two thousand turns of one session that each note their response take nobody's
-// binding.
+// Two thousand turns of one session, each of which notes its response, evict no binding.
 func TestOwnersTakeNoRoomFromSessions(t *testing.T) {
 	s := wrap(t, &affinity.Options[string]{Memory: cache.Options{MaxSessions: 300}})
 	for i := range 100 {
@@ -277,7 +276,7 @@ func TestOwnersTakeNoRoomFromSessions(t *testing.T) {
 	for i := range 100 {
 		require.NotEmpty(t, look(t, s, session(fmt.Sprint("s", i))))
 	}
-	// A model of any name meets no note.
+	// A model with a name that looks like a note's meets no note.
 	for _, model := range []string{"\x00owner", "\x00model", ""} {
 		r := follows("resp_1999")
 		r.Model = model
@@ -288,8 +287,8 @@ func TestOwnersTakeNoRoomFromSessions(t *testing.T) {
 	}
 }
 
-// A session that has lost its auth is the same session: it moves, says why and from
-// where, and keeps its name.
+// A session that has lost its auth stays the same session: it moves, its Decision says why and
+// from which auth, and it keeps its name.
 func TestASessionThatLosesItsAuthMovesUnderItsName(t *testing.T) {
 	for what, lose := range map[affinity.Reason]func(*host, affinity.Request){
 		affinity.ReasonRefused: func(h *host, r affinity.Request) {
@@ -317,8 +316,8 @@ func TestASessionThatLosesItsAuthMovesUnderItsName(t *testing.T) {
 	}
 }
 
-// Whatever way an auth has served: if it fails, the session's next request does not
-// go there.
+// If an auth fails, the session's next request does not go there, whatever the outcome was with
+// which the auth served.
 func TestEveryWayOfBeingServedThatFailsIsLeftAlone(t *testing.T) {
 	ways := map[string]func(h *host, r affinity.Request) affinity.Pick[string]{
 		"bound": func(h *host, r affinity.Request) affinity.Pick[string] { return h.pick(r) },
@@ -378,7 +377,7 @@ func TestEveryWayOfBeingServedThatFailsIsLeftAlone(t *testing.T) {
 	}
 }
 
-// Times of a detour that has served the session count, as those of its own auth do.
+// The times of a detour that has served the session count like those of its own auth.
 func TestADetourCanBecomeSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := slowHost(t)
@@ -388,13 +387,13 @@ func TestADetourCanBecomeSlow(t *testing.T) {
 		for range 2 {
 			require.Equal(t, first.Auth, h.answers(r, slow).Auth)
 		}
-		require.Equal(t, first.Auth, h.answers(r, slow).Auth, "the third with a warm prompt cache")
+		require.Equal(t, first.Auth, h.answers(r, slow).Auth, "the session stays until the third slow time with a warm prompt cache")
 		require.NotEqual(t, first.Auth, h.answers(r, fast).Auth)
 	})
 }
 
-// The key of the session goes along also when the store is away: it is what replicas
-// agree by.
+// The balancer gets the session's key also when the store is away, because replicas agree by
+// it.
 func TestWithoutAStoreRendezvousStillAgrees(t *testing.T) {
 	store := &broken{}
 	one, err := affinity.Wrap(selector.Rendezvous(same, nil), same, &affinity.Options[string]{Store: store})
@@ -408,19 +407,19 @@ func TestWithoutAStoreRendezvousStillAgrees(t *testing.T) {
 		r := session(fmt.Sprint("s", i))
 		p := pick(t, one, r, abc)
 		require.Equal(t, p.Auth, pick(t, two, r, abc).Auth)
-		require.Equal(t, p.Auth, pick(t, well, r, abc).Auth, "and so does a process that has its store")
+		require.Equal(t, p.Auth, pick(t, well, r, abc).Auth, "a process that reaches its store chooses the same auth")
 		require.Equal(t, affinity.OutcomeNone, p.Decision.Outcome)
 		used[p.Auth] = true
 	}
 	require.Len(t, used, 3)
 	forced := session("s0")
 	forced.Force = "B"
-	require.Equal(t, "B", pick(t, one, forced, abc).Auth, "a request that names its auth needs no store")
+	require.Equal(t, "B", pick(t, one, forced, abc).Auth, "a request that names its auth is served without the store")
 	require.NoError(t, well.Close())
-	require.Equal(t, pick(t, one, session("s0"), abc).Auth, pick(t, well, session("s0"), abc).Auth, "after Close, too")
+	require.Equal(t, pick(t, one, session("s0"), abc).Auth, pick(t, well, session("s0"), abc).Auth, "after Close the processes agree, too")
 }
 
-// broken is a store that answers nothing; hanging, not even that.
+// broken is a store whose operations fail. With hanging they do not return.
 type broken struct {
 	cache.Store
 	hanging bool
@@ -452,7 +451,7 @@ func (s *broken) Bind(ctx context.Context, _ cache.Scope, _ cache.Keys, auth str
 	return cache.Binding{Auth: auth, Gen: 1, Served: true}, false, nil
 }
 
-// A report has no request's deadline, so it has one of its own.
+// A report has no deadline of a request, so it has one of its own.
 func TestAStoreThatHangsHangsNoReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &hangingConfirm{broken{hanging: true}}
@@ -472,7 +471,7 @@ func (s *hangingConfirm) Get(context.Context, cache.Scope, cache.Keys) (cache.Bi
 	return cache.Binding{}, false, nil
 }
 
-// One mean for both bounds: that of the tier where new sessions go.
+// Both bounds use one mean: that of the tier where new sessions go.
 func TestLoadIsComparedWithOneMean(t *testing.T) {
 	h := newHost(t, affinity.Options[string]{Load: affinity.LoadPolicy{Bound: 1.25, Spill: 1.25}})
 	load := map[string]float64{}
@@ -512,8 +511,8 @@ func TestRetryAfterHoldsForASlowAuth(t *testing.T) {
 	})
 }
 
-// An auth that is away for two seconds again and again costs each of its sessions a
-// few switches, and not two each time.
+// If an auth is away for two seconds again and again, each of its sessions switches a few
+// times, and not twice each time.
 func TestAnAuthThatFlapsCostsFewSwitches(t *testing.T) {
 	for _, there := range []time.Duration{2 * time.Second, 8 * time.Second, 18 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -548,13 +547,13 @@ func TestAnAuthThatFlapsCostsFewSwitches(t *testing.T) {
 			t.Logf("away for 2 s of %v: %d switches of %d sessions", there+2*time.Second, switches, sessions)
 			require.LessOrEqual(t, switches, 3*sessions)
 			for i := range sessions {
-				require.LessOrEqual(t, len(perAuth[i]), 2, "warm on one of two auths")
+				require.LessOrEqual(t, len(perAuth[i]), 2, "each session is at one of two auths, where its prompt cache is warm")
 			}
 		})
 	}
 }
 
-// It comes back when the auth has been steady for a while.
+// The session comes back when the auth has not failed for a while.
 func TestAnAuthThatWasFlappingGetsItsSessionsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t, affinity.Options[string]{})
@@ -566,26 +565,27 @@ func TestAnAuthThatWasFlappingGetsItsSessionsBack(t *testing.T) {
 			h.fitness["A"] = affinity.Fit
 		}
 		flap()
-		require.Equal(t, "A", h.serve(r).Auth, "the first time at once")
+		require.Equal(t, "A", h.serve(r).Auth, "after the first absence the session is back at once")
 		flap()
 		d := h.serve(r)
 		require.Equal(t, affinity.OutcomeDetour, d.Outcome)
 		require.Equal(t, affinity.ReasonAway, d.Reason)
 		time.Sleep(29 * time.Second)
-		require.Equal(t, "A", h.serve(r).Auth, "after thirty seconds")
+		require.Equal(t, "A", h.serve(r).Auth, "after the second absence the session is back after thirty seconds")
 		flap()
 		time.Sleep(40 * time.Second)
-		require.NotEqual(t, "A", h.serve(r).Auth, "then after sixty")
+		require.NotEqual(t, "A", h.serve(r).Auth, "after the third absence the session is not back before sixty seconds")
 		time.Sleep(20 * time.Second)
 		require.Equal(t, "A", h.serve(r).Auth)
 		time.Sleep(6 * time.Minute)
 		h.serve(r)
 		flap()
-		require.Equal(t, "A", h.serve(r).Auth, "what was long ago is forgotten")
+		require.Equal(t, "A", h.serve(r).Auth, "absences of long ago do not delay the session")
 	})
 }
 
-// A renewed credential, a raised quota: the host says so, and need not wait.
+// If a credential was renewed or a quota raised, the host can say so, and its sessions come
+// back at once.
 func TestAnAuthCanBeSaidToBeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := slowHost(t)
@@ -685,7 +685,7 @@ func TestCloseClosesAWrappedSelectorThatHoldsSomething(t *testing.T) {
 	require.Equal(t, 1, c.closed)
 }
 
-// A store that cannot be administered serves, and says what it cannot do.
+// A store that is no cache.Admin serves, and its missing operations return an error.
 func TestAStoreWithoutAdminServes(t *testing.T) {
 	m, err := cache.New(nil)
 	require.NoError(t, err)
@@ -701,7 +701,7 @@ func TestAStoreWithoutAdminServes(t *testing.T) {
 	require.ErrorContains(t, second(s.RenameAuth(t.Context(), "A", "")), "empty")
 }
 
-// What the header says goes before what the body says.
+// An id in the header counts more than one in the body.
 func TestRetryAfterGoesBeforeRetryInfo(t *testing.T) {
 	resp := answer(429, `{"error":{"details":[{"retryDelay":"34s"}]}}`)
 	resp.Header.Set("Retry-After", "3")
@@ -732,7 +732,7 @@ func TestStateIsFoundInItsPoolOnly(t *testing.T) {
 	}
 }
 
-// A session that begins with state of an auth lives there from then on.
+// A session that begins with state of an auth is bound to that auth.
 func TestARequestByItsOwnerBindsItsSession(t *testing.T) {
 	h := newHost(t, affinity.Options[string]{})
 	p := h.pick(content(`{"input":"begin"}`))
@@ -769,11 +769,11 @@ func TestARenamedAuthIsAsSlowAsBefore(t *testing.T) {
 		for i := range 6 {
 			used[pick(t, h.Selector, session(fmt.Sprint("t", i)), []string{"X", "B", "C"}).Auth] = true
 		}
-		require.Contains(t, used, "X", "who is invalidated is forgotten")
+		require.Contains(t, used, "X", "an invalidated auth that comes back is used for new sessions")
 	})
 }
 
-// Nothing is remembered of an auth whose time is over.
+// An auth that is no longer away takes no memory.
 func TestAnAvoidedAuthIsForgottenInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, err := cache.New(nil)
@@ -792,15 +792,15 @@ func TestAnAvoidedAuthIsForgottenInTime(t *testing.T) {
 		h.pick(forced).Report(affinity.Transient)
 		require.NotEmpty(t, memo())
 		h.serve(r)
-		require.NotEmpty(t, memo(), "not over yet")
+		require.NotEmpty(t, memo(), "the memo is kept while the absence lasts")
 		time.Sleep(6 * time.Second)
 		h.serve(r)
 		require.Empty(t, memo())
 	})
 }
 
-// Each pick asks the host once about each auth at most, and about no auth but the
-// session's own if that settles the matter.
+// Each pick asks the host about an auth at most once. If the session's own auth can serve, the
+// pick asks about no other.
 func TestTheHostIsAskedOnceForEachAuth(t *testing.T) {
 	asked := map[string]int{}
 	fitness := map[string]affinity.Fitness{}
@@ -845,7 +845,7 @@ func TestTheHostIsAskedOnceForEachAuth(t *testing.T) {
 	once("away, after the short way", abc)
 }
 
-// Processes on one store know of a session's trouble: all take the same detour.
+// Processes with one store know of a session's failures: all send it on the same detour.
 func TestTwoProcessesOnOneStoreTakeOneDetour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, err := cache.New(nil)
@@ -889,7 +889,7 @@ func TestAnAuthWithALongNameKeepsItsSessions(t *testing.T) {
 	}
 }
 
-// Two first requests find their auth failing, one after the other: the second one
+// Two first requests of a session fail at their auth, one after the other. The second one
 // follows the first one to its detour.
 func TestAFirstBurstOnAFailingAuthEndsOnOneAuth(t *testing.T) {
 	many := []string{"A", "B", "C", "D"}
@@ -919,7 +919,7 @@ func TestAFirstBurstOnAFailingAuthEndsOnOneAuth(t *testing.T) {
 	}
 }
 
-// However many auths have said for how long to leave them alone, each is.
+// Each of many auths that have said how long they are away is left alone for that time.
 func TestASessionRemembersAllAuthsThatAskedToBeLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := wrap(t, nil)
@@ -952,7 +952,7 @@ func TestAForcedRequestIsNotSentToWhereItWas(t *testing.T) {
 	require.Equal(t, affinity.ReasonForced, none.Reason)
 }
 
-// A time that is too long to be added is long.
+// A time that is too long to be added to the clock counts as a long time.
 func TestAnAuthCanBeAwayForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := wrap(t, nil)
@@ -974,7 +974,7 @@ func TestTheOwnersErrorSaysUntilWhen(t *testing.T) {
 	require.ErrorContains(t, err, "until 2100-01-01T00:00:00Z")
 }
 
-// A refused pick is not the one that PickFrom returns, nor is the one before.
+// If a pick is refused, PickFrom returns neither that pick nor the one before.
 func TestAfterARefusedPickThereIsNoneToReport(t *testing.T) {
 	s := wrap(t, nil)
 	ctx := affinity.WithRequest(t.Context(), session("x"))

@@ -14,7 +14,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache/fallback"
 )
 
-// replicas are gateways on one store.
+// replicas returns gateways with one store.
 func replicas(t *testing.T, n int) (all []*host) {
 	store, err := cache.New(nil)
 	require.NoError(t, err)
@@ -25,8 +25,8 @@ func replicas(t *testing.T, n int) (all []*host) {
 	return all
 }
 
-// When an auth is back one replica knows it before another. Those that do not know it yet
-// send the session where it was meanwhile, and not to a third auth.
+// When an auth is back, one replica knows it earlier than another. A replica that does not know
+// it yet sends the session to the auth of its detour, and not to a third auth.
 func TestReplicasThatDisagreeHaveOneDetour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := replicas(t, 3)
@@ -50,8 +50,8 @@ func TestReplicasThatDisagreeHaveOneDetour(t *testing.T) {
 	})
 }
 
-// A session that must leave again goes where its prompt cache is, as long as that is
-// warm. Then the detour is forgotten.
+// A session that must leave its auth again goes to its former detour while the prompt cache
+// there is warm. Later the former detour is forgotten.
 func TestTheDetourIsRememberedWhileItIsWarm(t *testing.T) {
 	for pause, same := range map[time.Duration]bool{4 * time.Minute: true, 6 * time.Minute: false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestTheDetourIsRememberedWhileItIsWarm(t *testing.T) {
 	}
 }
 
-// An auth that was full or slow for one request is left for whatever is best then.
+// If an auth is full or slow for one request, that request goes to the auth that is best then.
 func TestWhereOneRequestWasServedIsNoDetour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t, affinity.Options[string]{})
@@ -90,7 +90,7 @@ func TestWhereOneRequestWasServedIsNoDetour(t *testing.T) {
 	})
 }
 
-// amending counts the amendments of a store.
+// amending is a store that counts its Amends.
 type amending struct {
 	cache.Store
 	n int
@@ -101,8 +101,8 @@ func (s *amending) Amend(ctx context.Context, b cache.Binding, memo string) (cac
 	return s.Store.Amend(ctx, b, memo)
 }
 
-// A session that has come back from a detour is served as any other: what it remembers is
-// not written again with each answer.
+// A session that has come back from a detour is served like any other: its memo is not written
+// again with each answer.
 func TestARememberedDetourCostsTheStoreNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory, err := cache.New(nil)
@@ -123,7 +123,7 @@ func TestARememberedDetourCostsTheStoreNothing(t *testing.T) {
 		require.Equal(t, before, store.n)
 		time.Sleep(6 * time.Minute)
 		h.serve(r)
-		require.Equal(t, before+1, store.n, "it is forgotten")
+		require.Equal(t, before+1, store.n, "the former detour is removed from the memo, with one Amend")
 	})
 }
 
@@ -137,7 +137,7 @@ func TestASpillDoesNotForgetTheDetour(t *testing.T) {
 			h.fitness["A"], h.fitness[detour] = affinity.Full, affinity.Full
 			third := h.serve(r).Auth
 			require.NotContains(t, []string{"A", detour}, third)
-			require.Equal(t, third, h.serve(r).Auth, "likewise the next one")
+			require.Equal(t, third, h.serve(r).Auth, "the next request goes to the same third auth")
 			clear(h.fitness)
 			require.Equal(t, "A", h.serve(r).Auth)
 			for range others { // they turn the balancer
@@ -151,7 +151,7 @@ func TestASpillDoesNotForgetTheDetour(t *testing.T) {
 	}
 }
 
-// Likewise while another replica still thinks that the session's auth is away.
+// The same while another replica still takes the session's auth for away.
 func TestASpillOfOneReplicaDoesNotMoveTheOthersDetour(t *testing.T) {
 	for others := range 4 {
 		synctest.Test(t, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestASpillOfOneReplicaDoesNotMoveTheOthersDetour(t *testing.T) {
 	}
 }
 
-// An auth that was invalidated, or has another name, is no detour under its old name.
+// An auth that was invalidated or renamed is no detour under its old name.
 func TestAnInvalidatedDetourIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t, affinity.Options[string]{})
@@ -188,7 +188,7 @@ func TestAnInvalidatedDetourIsForgotten(t *testing.T) {
 	})
 }
 
-// afterADetour is a session that is at A again, and was served elsewhere a moment ago.
+// afterADetour returns a session that is back at A after a detour a moment ago.
 func afterADetour(t *testing.T, h *host) (r affinity.Request, detour string) {
 	t.Helper()
 	r = h.bound("s")
@@ -226,7 +226,7 @@ func (s *absent) Peek(ctx context.Context, scope cache.Scope, k cache.Keys) (cac
 	return s.Memory.Peek(ctx, scope, k)
 }
 
-// An auth gets another name while the store is away: its detours have that, too.
+// An auth is renamed while the store is away: the detours to it have the new name.
 func TestADetourIsRenamedInAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory, err := cache.New(nil)
@@ -249,6 +249,6 @@ func TestADetourIsRenamedInAnOutage(t *testing.T) {
 		h.asked = nil
 		p := pick(t, h.Selector, r, []string{"A", "new", map[string]string{"B": "C", "C": "B"}[detour]})
 		require.Equal(t, "new", p.Decision.Auth)
-		require.Empty(t, h.asked, "no balancer has chosen that")
+		require.Empty(t, h.asked, "the session is at the renamed auth without the balancer")
 	})
 }

@@ -15,8 +15,8 @@ import (
 
 const module = "github.com/llmaffinity/llmaffinity"
 
-// rooms are the packages of the root module, what else of it each may import, and
-// which libraries.
+// rooms are the packages of the root module. For each it has the other packages of the module,
+// and the libraries, that it may import.
 var rooms = map[string]struct{ rooms, libraries []string }{
 	"sessionid":                   {rooms: []string{"sessionid/internal/jsontext", "sessionid/internal/content"}, libraries: []string{"github.com/cespare/xxhash/v2", "github.com/tidwall/gjson"}},
 	"sessionid/internal/content":  {rooms: []string{"sessionid/internal/jsontext"}, libraries: []string{"github.com/cespare/xxhash/v2"}},
@@ -63,8 +63,7 @@ func TestEachRoomImportsOnlyWhatItMay(t *testing.T) {
 	}
 }
 
-// Each package of the root module is a room, so that nobody can add one that no rule
-// is about.
+// Each package of the root module is a room, so that no package is without a rule.
 func TestEveryPackageIsARoom(t *testing.T) {
 	for _, top := range []string{"sessionid", "cache", "selector", "affinity"} {
 		err := filepath.WalkDir(filepath.Join("..", top), func(path string, d fs.DirEntry, err error) error {

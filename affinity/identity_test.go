@@ -46,7 +46,7 @@ func TestSubagentsInheritOrAreSpread(t *testing.T) {
 	p := pick(t, apart, agent("a0"), abc)
 	p.Report(affinity.Terminal)
 	require.Equal(t, home, served(t, apart, agent(""), abc), "an agent's failure does not move its parent")
-	require.Equal(t, of["a1"], served(t, apart, agent("a1"), abc), "nor another agent")
+	require.Equal(t, of["a1"], served(t, apart, agent("a1"), abc), "an agent's failure does not move another agent")
 }
 
 func TestARequestIDBesideACacheKey(t *testing.T) {
@@ -97,7 +97,7 @@ func TestTwoNamesOfOneModelAreOneBinding(t *testing.T) {
 	p := pick(t, s, of("m(high)"), abc)
 	p.Report(affinity.Terminal)
 	bound := look(t, s, of("m")) != ""
-	require.False(t, bound, "the failure is about the same binding")
+	require.False(t, bound, "a failure with the other name of the model unbinds the session")
 }
 
 func TestALostHistoryIsCounted(t *testing.T) {
@@ -151,7 +151,7 @@ func TestSideRequestsLeaveTheMainLineAlone(t *testing.T) {
 		title.Body = []byte(`{"system":"write a title","messages":[{"role":"user","content":"z"}]}`)
 		require.Equal(t, home, served(t, s, title, abc))
 
-		// Said to be beside: it uses the binding and does not touch it.
+		// A request with Side: it uses the binding and does not change it.
 		side := main
 		side.Side = true
 		p = pick(t, s, side, abc)
@@ -164,7 +164,7 @@ func TestSideRequestsLeaveTheMainLineAlone(t *testing.T) {
 			p.Report(affinity.Served)
 		}
 		bound := look(t, s, main) != ""
-		require.False(t, bound, "an hour after its last own request")
+		require.False(t, bound, "the session expires an hour after its last request on the main line")
 		p = pick(t, s, side, abc)
 		require.Equal(t, affinity.OutcomeNone, p.Decision.Outcome)
 		bound = look(t, s, main) != ""
@@ -172,8 +172,8 @@ func TestSideRequestsLeaveTheMainLineAlone(t *testing.T) {
 	})
 }
 
-// Qwen Code's memory extraction: the whole history under another system
-// prompt, and a question of its own at the end.
+// Qwen Code's memory extraction sends the whole history with another system prompt and another
+// question at the end.
 func TestASideRequestWithTheHistoryDoesNotMoveIt(t *testing.T) {
 	s := wrap(t, nil)
 	history := `{"role":"user","content":"q1"}`

@@ -19,7 +19,7 @@ func newCore(t testing.TB) *Affinity[string] {
 	return a
 }
 
-// learned is an Affinity that knows something of everything.
+// learned returns an Affinity that has data of each kind.
 func learned(t testing.TB) *Affinity[string] {
 	a := newCore(t)
 	a.answers.Store(true)
@@ -86,8 +86,8 @@ func TestWhatIsKnownIsAsOldAsItWasIfTheClockWasSetBack(t *testing.T) {
 	})
 }
 
-// What is read of any text is nothing, or bounded, and is the same when it was written
-// and read again.
+// Any text is either refused, or what is read of it is bounded, and stays the same when it is
+// written and read again.
 func FuzzKnown(f *testing.F) {
 	f.Add(string(learned(f).known(time.Now())))
 	f.Add(string(newCore(f).known(time.Now())))

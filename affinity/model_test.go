@@ -34,11 +34,11 @@ func TestModel(t *testing.T) {
 		"detour away", "spill full", "spill slow", "spill load",
 		"refused away", "refused full", "refused unfit", "refused forced", "refused",
 	} {
-		require.Greater(t, seen[what], 100, "the histories must show it: %v", seen)
+		require.Greater(t, seen[what], 100, "the histories have too few of this outcome: %v", seen)
 	}
 }
 
-// modelOptions are options at random, for the affinity and for the reference.
+// modelOptions returns random options, for the Affinity and for the reference.
 func modelOptions(rng *rand.Rand, m *reference) *affinity.Options[string] {
 	m.o = modelled{
 		ttl: []time.Duration{time.Hour, 30 * time.Minute}[rng.IntN(2)], warm: []time.Duration{5 * time.Minute, time.Minute}[rng.IntN(2)],
@@ -110,7 +110,7 @@ func modelHistory(t *testing.T, seed uint64, seen map[string]int) {
 			if rng.IntN(20) == 0 {
 				r.force = auths[rng.IntN(4)]
 			}
-			// The balancer's answer is drawn once, for whoever asks.
+			// The balancer's choice is drawn once, for the Affinity and the reference.
 			draw := rng.IntN(100)
 			r.choose = func(from []string) (string, bool) {
 				if draw == 99 {
@@ -172,7 +172,7 @@ func modelHistory(t *testing.T, seed uint64, seen map[string]int) {
 			m.tier[auths[rng.IntN(4)]] = rng.IntN(4)
 		case op == 20:
 			for name := range m.sessions {
-				m.find(name) // what has expired does not come back
+				m.find(name) // an expired session does not come back
 			}
 			require.NoError(t, a.Reconfigure(options()), what)
 		case op == 21:
@@ -188,7 +188,7 @@ func modelHistory(t *testing.T, seed uint64, seen map[string]int) {
 		default:
 			auth := auths[rng.IntN(4)]
 			if rng.IntN(2) == 0 {
-				// B is what A was: it is all the same account.
+				// A gets the name B: both are one account from now on.
 				if to := auths[rng.IntN(4)]; auth != to {
 					n := m.rename(auth, to)
 					renamed, err := a.RenameAuth(t.Context(), auth, to)

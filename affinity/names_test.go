@@ -19,8 +19,8 @@ func headed(pairs ...string) affinity.Request {
 	return r
 }
 
-// The client's own header and a generic one are names of one session: it is still
-// found when one of them is gone.
+// A client's own header and a generic one name the same session, which is found by either of
+// them.
 func TestNativeAndGenericHeadersAreNamesOfOneSession(t *testing.T) {
 	s := wrap(t, nil)
 	home := served(t, s, headed("X-Claude-Code-Session-Id", "c-1", "X-Session-Id", "s-1"), eight)
@@ -32,8 +32,8 @@ func TestNativeAndGenericHeadersAreNamesOfOneSession(t *testing.T) {
 	}
 }
 
-// A proxy that stamps one generic id on all requests joins no sessions that the
-// client's own ids tell apart.
+// If a proxy sets one generic id in all requests, sessions with different ids of the client's
+// own are not merged.
 func TestAStampOnEveryRequestJoinsNoSessions(t *testing.T) {
 	s, on := wrap(t, nil), map[string]int{}
 	for i := range 96 {

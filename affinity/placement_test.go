@@ -37,13 +37,13 @@ func TestStateOfAnAuthThatIsGone(t *testing.T) {
 			require.ErrorAs(t, err, &none)
 			require.Equal(t, affinity.ReasonOwner, none.Reason)
 			require.Equal(t, owner, none.Auth)
-			require.NotContains(t, err.Error(), "resp_1", "nothing of what the client sent")
+			require.NotContains(t, err.Error(), "resp_1", "the error must not contain the client's id")
 		} else {
 			require.NoError(t, err)
 			require.NotEqual(t, owner, p.Auth)
 		}
 		_, err = h.Pick(t.Context(), content(`{"input":"something else"}`), abc)
-		require.NoError(t, err, "other requests are not hurt")
+		require.NoError(t, err, "other requests are served")
 		_, err = h.Pick(t.Context(), follows("resp_unknown"), abc)
 		require.NoError(t, err)
 	}
@@ -72,7 +72,7 @@ func TestAnOwnerDoesNotMoveASession(t *testing.T) {
 	require.Equal(t, affinity.OutcomeNew, d.Outcome, "tenants do not find each other's")
 }
 
-// Also when another request of the session has bound it elsewhere just now.
+// The same when another request of the session has just bound it elsewhere.
 func TestStateIsWhereItIsEvenForASessionThatIsJustBound(t *testing.T) {
 	h := newHost(t, affinity.Options[string]{RequireOwner: true})
 	p := h.pick(content(`{"input":"begin"}`))
@@ -134,12 +134,12 @@ func TestADrainedAuthGetsNoNewSessions(t *testing.T) {
 		require.NotEqual(t, "A", h.serve(session(string(rune('a'+i)))).Auth)
 		require.NotEqual(t, "A", h.serve(affinity.Request{}).Auth)
 	}
-	require.Equal(t, "A", h.serve(r).Auth, "the old ones finish")
+	require.Equal(t, "A", h.serve(r).Auth, "a bound session stays at a drained auth")
 	n, err := h.Bound(t.Context(), "A")
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	h.fitness["B"], h.fitness["C"] = affinity.Away, affinity.Away
-	require.Equal(t, "A", h.serve(session("only")).Auth, "unless there is no other")
+	require.Equal(t, "A", h.serve(session("only")).Auth, "a new session goes to a drained auth if there is no other")
 	clear(h.fitness)
 	h.Drain("A", false)
 	used := map[string]bool{}
@@ -160,7 +160,7 @@ func TestTheSessionsNameForTheProvider(t *testing.T) {
 	h.fitness["A"] = affinity.Unfit
 	moved := h.serve(r)
 	require.Equal(t, affinity.OutcomeMoved, moved.Outcome)
-	require.Equal(t, name, moved.SessionName(false), "over moves, too")
+	require.Equal(t, name, moved.SessionName(false), "the name stays the same over moves")
 	require.NotEqual(t, perAuth, moved.SessionName(true))
 	require.NotEqual(t, name, h.serve(session("y")).SessionName(false))
 	require.Empty(t, h.serve(affinity.Request{}).SessionName(true))
@@ -175,11 +175,11 @@ func TestARetryOnTheSameAuthIsNoSwitch(t *testing.T) {
 	h.fitness["A"] = affinity.Away
 	elsewhere := h.serve(r)
 	require.NotEqual(t, affinity.ReasonNone, elsewhere.Reason)
-	require.Equal(t, first.Session, elsewhere.Session, "the same session")
+	require.Equal(t, first.Session, elsewhere.Session, "a request that goes elsewhere has the same session")
 }
 
-// A session is cold where its auth's prompt cache was measured to live for a shorter time.
-// What the host says of an auth counts more.
+// A session is cold earlier at an auth whose prompt cache was measured to live for a shorter
+// time. What the host says of the auth counts more.
 func TestAMeasuredWarmTimeCounts(t *testing.T) {
 	for said, anew := range map[time.Duration]bool{0: true, time.Minute: false} {
 		synctest.Test(t, func(t *testing.T) {

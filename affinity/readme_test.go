@@ -21,7 +21,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// What README and the guide show is here, compiled and run.
+// The code of README and the guide, compiled and run.
 
 // Account is what their gateway chooses among.
 type Account struct {
@@ -55,7 +55,7 @@ func wrapAccounts(balancer selector.Selector[*Account]) (*affinity.Selector[*Acc
 	return sticky, err
 }
 
-// tenLines are those of README.
+// tenLines are the ten lines of README.
 func tenLines(ctx context.Context, balancer selector.Selector[*Account], accounts []*Account, request affinity.Request, send func(context.Context, *Account, affinity.Request) (*http.Response, error)) (*http.Response, error) {
 	sticky, err := affinity.Wrap(balancer, func(a *Account) string { return a.ID }, nil)
 	if err != nil {
@@ -162,7 +162,7 @@ func TestAGatewayRestsAKeyThatIsRefused(t *testing.T) {
 	require.Equal(t, 1, refused)
 }
 
-// restore goes on where the process before has ended.
+// restore loads the state of the process before.
 func restore(sticky *affinity.Selector[*Account], state string) error {
 	err := sticky.LoadFile(state) // before the first Pick
 	switch {
@@ -198,7 +198,7 @@ func TestREADMEsRestart(t *testing.T) {
 	require.NoError(t, restore(start(), state))
 }
 
-// identify is what a handler of the host's own needs.
+// identify is README's handler that needs the identity alone.
 func identify(header http.Header, body []byte) string {
 	id := sessionid.Extract(header, body)
 	if id.IsZero() {

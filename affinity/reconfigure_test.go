@@ -35,13 +35,14 @@ func TestAReloadKeepsBindings(t *testing.T) {
 			require.Equal(t, auth, p.Auth)
 			require.Equal(t, affinity.OutcomeHit, p.Decision.Outcome)
 		}
-		require.Equal(t, "D", served(t, s, session("new"), append([]string{"D"}, abc...)), "the new strategy is at work")
+		require.Equal(t, "D", served(t, s, session("new"), append([]string{"D"}, abc...)), "the new strategy chooses")
 		time.Sleep(90 * time.Minute)
 		require.Equal(t, where["s1"], look(t, s, session("s1")), "and the new TTL")
 		flying.Report(affinity.Terminal)
-		require.Empty(t, look(t, s, session("s0")), "what was under way is about its binding")
+		require.Empty(t, look(t, s, session("s0")), "the report of a request that was under way unbinds its session")
 
-		// One auth is renamed, one removed: only what is bound to that is cleared.
+		// One auth is renamed, and one is removed. Only the bindings to the removed one are
+		// cleared.
 		n, err := s.RenameAuth(t.Context(), "B", "b2")
 		require.NoError(t, err)
 		require.Equal(t, 10, n)
@@ -109,19 +110,19 @@ func TestAThousandReloadsLeaveNothingBehind(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		require.EqualValues(t, 4, s.Stats().Outcome(affinity.OutcomeNew), "no session was chosen for anew")
+		require.EqualValues(t, 4, s.Stats().Outcome(affinity.OutcomeNew), "no session was placed again")
 		for range 100 {
 			wg.Go(func() { s.Close() })
 		}
 		wg.Wait()
 		_, err := s.Pick(t.Context(), session("x"), abc)
 		require.NoError(t, err)
-		require.NoError(t, s.Reconfigure(selector.RoundRobin[string](), nil), "of a closed one, too")
+		require.NoError(t, s.Reconfigure(selector.RoundRobin[string](), nil), "Reconfigure works after Close, too")
 	})
 }
 
-// From four auths to five: about a fifth of the sessions would be placed
-// elsewhere, if they came anew; none that is bound moves.
+// A fifth auth is added. About a fifth of the sessions would be placed elsewhere if they were
+// new, but no bound session moves.
 func TestConsistentPlacement(t *testing.T) {
 	four, five := []string{"A", "B", "C", "D"}, []string{"A", "B", "C", "D", "E"}
 	place := func(auths []string) (*affinity.Selector[string], map[string]string) {
@@ -138,15 +139,15 @@ func TestConsistentPlacement(t *testing.T) {
 	s, before := place(four)
 	_, after := place(five)
 	_, again := place(four)
-	require.Equal(t, before, again, "a replica that shares nothing agrees")
+	require.Equal(t, before, again, "a replica without a shared store chooses the same auths")
 	changed, perAuth := 0, map[string]int{}
 	for id, auth := range before {
 		perAuth[auth]++
 		if after[id] != auth {
 			changed++
-			require.Equal(t, "E", after[id], "to the one that came, and nowhere else")
+			require.Equal(t, "E", after[id], "sessions change only to the auth that was added")
 		}
-		require.Equal(t, auth, served(t, s, session(id), five), "live ones do not move")
+		require.Equal(t, auth, served(t, s, session(id), five), "bound sessions do not move")
 	}
 	require.InDelta(t, 400, changed, 80)
 	for _, auth := range four {

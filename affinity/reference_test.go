@@ -18,9 +18,8 @@ type modelled struct {
 	coldAnew  bool
 }
 
-// reference is the contract of a pick and its report, one thing after the other,
-// for one tenant and sessions that send an id. It is written to be read, not to be
-// fast.
+// reference is the contract of a pick and its report, for one tenant and for sessions that send
+// an id. It is sequential, and written to be read, not to be fast.
 type reference struct {
 	o        modelled
 	fitness  map[string]affinity.Fitness
@@ -48,7 +47,7 @@ type refSession struct {
 
 func (s *refSession) bound() bool { return s.lost == affinity.ReasonNone && !s.never }
 
-// refTrouble is about one generation.
+// refTrouble is what a session remembers of the failures of one generation.
 type refTrouble struct {
 	gen          int
 	since, until time.Time
@@ -78,7 +77,7 @@ func (t *refTrouble) resume() {
 	}
 }
 
-// remembered says that there was a detour that is worth going back to.
+// remembered reports whether there was a detour that is worth going back to.
 func (t *refTrouble) remembered(warm time.Duration) bool {
 	return t.detour != "" && (t.away || t.since.IsZero()) && !t.last.IsZero() && time.Since(t.last) <= warm
 }
@@ -94,7 +93,7 @@ type refAbsence struct {
 	until, last time.Time
 }
 
-// refRequest is what comes in.
+// refRequest is a request, and what the host says of it.
 type refRequest struct {
 	session    string
 	side       bool
@@ -105,11 +104,11 @@ type refRequest struct {
 	of         *refSession
 }
 
-// refPick is what a pick was.
+// refPick is a pick that the reference has made.
 type refPick struct {
 	session string
 	of      *refSession
-	gen     int // 0: results concern nobody
+	gen     int // 0: its results change no session
 	guest   bool
 	own     bool   // a guest at the session's own auth
 	use     string // "open", "ended" or "served", "" for none
@@ -130,7 +129,7 @@ func (m *reference) find(name string) *refSession {
 	return s
 }
 
-// trouble is what the session remembers of its binding as it is.
+// trouble returns what the session remembers of the failures of its current binding.
 func (s *refSession) trouble() refTrouble {
 	if s == nil || s.t.gen != s.gen {
 		return refTrouble{}
@@ -147,8 +146,8 @@ func (s *refSession) begin() *refTrouble {
 	return &s.t
 }
 
-// left is whether the session leaves an auth alone, and whether that has asked
-// for it.
+// left reports whether the session leaves an auth alone, and whether the auth has asked for
+// that.
 func (s *refSession) left(auth string) (left, asked bool) {
 	if s == nil {
 		return false, false
@@ -221,7 +220,7 @@ func (m *reference) unsteady(auth string) bool {
 
 // Who may serve.
 
-// bad says that an auth cannot serve this request.
+// bad reports whether an auth cannot serve this request.
 func (m *reference) bad(r *refRequest, a string) bool {
 	f := m.fitness[a]
 	return f == affinity.Away || f == affinity.Full || f == affinity.Unfit || slices.Contains(r.tried, a) || !slices.Contains(r.candidates, a)
@@ -264,7 +263,7 @@ func (m *reference) loadOf(a string) float64 {
 	return 0
 }
 
-// level is where a balancer may choose, without one auth.
+// level returns the auths among which the balancer may choose, without one of them.
 func (m *reference) level(r *refRequest, without string) refLevel {
 	for rank := range 5 {
 		for tier := 3; tier >= 0; tier-- {
@@ -294,7 +293,7 @@ func (m *reference) exceeds(a string, bound float64) bool {
 	return m.loadOf(a) > m.o.load.Least && m.loadOf(a) > bound+1e-9
 }
 
-// The ways of a request. Each returns false if nobody serves.
+// The ways of a request. Each returns false if no auth serves.
 
 func (m *reference) pick(r *refRequest) (p refPick, ok bool) {
 	s := m.find(r.session)
@@ -302,7 +301,7 @@ func (m *reference) pick(r *refRequest) (p refPick, ok bool) {
 	p = refPick{session: r.session, of: s}
 	held := 0
 	defer func() {
-		// The use goes to the pick, or ends with it.
+		// The pick takes over the use, or the use ends.
 		if held != 0 && s.gen == held && s.bound() && !s.served && !(ok && !p.guest && p.gen == held) {
 			s.uses--
 		}
@@ -394,7 +393,7 @@ func (m *reference) place(r *refRequest, p refPick, why affinity.Reason) (refPic
 	return m.bind(p, to, what, why), true
 }
 
-// refusal is why nobody can serve.
+// refusal returns why no auth can serve.
 func (m *reference) refusal(r *refRequest) affinity.Reason {
 	if len(r.candidates) == 0 {
 		return affinity.ReasonGone
@@ -482,14 +481,14 @@ func (m *reference) stay(r *refRequest, p refPick) (refPick, bool) {
 			return m.bind(p, to, affinity.OutcomeMoved, why), true
 		}
 	}
-	if cold && m.o.coldAnew { // it stays, and is as new there
+	if cold && m.o.coldAnew { // it stays there like a new session
 		return m.bind(p, own, affinity.OutcomeHit, affinity.ReasonNone), true
 	}
 	return m.hit(r, p), true
 }
 
-// elsewhere is the session's detour, or else the balancer's choice, which is the
-// detour then.
+// elsewhere returns the auth of the session's detour. If there is none, it is the balancer's
+// choice, which becomes the detour.
 func (m *reference) elsewhere(r *refRequest, s *refSession, l refLevel, away bool, fits func(string) bool) (string, bool) {
 	t := s.trouble()
 	if away && !r.side && t.former != "" && m.rank(r, t.former) <= max(l.rank, 1) {
@@ -561,8 +560,8 @@ func (m *reference) detour(r *refRequest, p refPick) (refPick, bool) {
 	return m.visit(r, p, to, affinity.OutcomeDetour, affinity.ReasonAway), true
 }
 
-// settle makes the detour the session's auth. The session does not go back as long
-// as the one that it leaves wants to be left alone.
+// settle binds the session to the auth of its detour. The session does not go back to the auth
+// that it leaves while that auth is away.
 func (m *reference) settle(p refPick, to string) refPick {
 	s := p.of
 	t, left := s.trouble(), s.auth
@@ -573,11 +572,11 @@ func (m *reference) settle(p refPick, to string) refPick {
 	return p
 }
 
-// report is what a result does.
+// report applies a result.
 func (m *reference) report(p *refPick, r affinity.Result, away time.Duration) {
 	s := m.find(p.session)
 	if s == nil || p.gen == 0 || s != p.of || s.gen != p.gen {
-		return // late, or nobody's
+		return // the result is late, or of a pick without a session
 	}
 	wait, asked := 5*time.Second, away > 0
 	switch {
@@ -730,7 +729,7 @@ func (m *reference) invalidate(auth string) (n int) {
 	return n
 }
 
-// back forgets that an auth is to be left alone.
+// back ends the absence of an auth.
 func (m *reference) back(auth string) {
 	for _, s := range m.sessions {
 		delete(s.avoid, auth)

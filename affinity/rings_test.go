@@ -35,8 +35,8 @@ func TestNoRingOfFilesIsLargerThanHalfOfItsPackage(t *testing.T) {
 	}
 }
 
-// dependencies are the files of a package that are built here, without its tests,
-// and the files that each of them uses.
+// dependencies returns, for each file of a package that is built here and is no test, the files
+// that it uses.
 func dependencies(t *testing.T, room string) map[string]map[string]bool {
 	fset := token.NewFileSet()
 	var files []*ast.File
@@ -69,7 +69,7 @@ type noImports struct{}
 
 func (noImports) Import(string) (*types.Package, error) { return nil, errors.New("not looked at") }
 
-// rings are the strongly connected components of more than one file.
+// rings returns the strongly connected components of more than one file.
 func rings(uses map[string]map[string]bool) (out [][]string) {
 	reach := map[string]map[string]bool{}
 	var walk func(from, at string)

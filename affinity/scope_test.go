@@ -50,16 +50,16 @@ func TestOneAuthOverAllModels(t *testing.T) {
 	clear(h.fitness)
 	for i := range 5 {
 		h.serve(with(session(fmt.Sprint("other", i)), "m1"))
-		require.Equal(t, "B", h.serve(one).Auth, "it can serve both")
+		require.Equal(t, "B", h.serve(one).Auth, "the session is at the auth that can serve both models")
 		require.Equal(t, "B", h.serve(two).Auth)
 	}
 	p := h.pick(one)
 	p.Report(affinity.Terminal)
-	require.Empty(t, look(t, h.Selector, two), "it has left it with all models")
+	require.Empty(t, look(t, h.Selector, two), "the terminal failure has unbound the session for all models")
 }
 
-// No auth can serve both: each model goes back to the auth that has its cache,
-// and not to wherever the balancer's turn is.
+// No auth can serve both models. Each model goes back to the auth that has its prompt cache,
+// and not to the balancer's next choice.
 func TestBetweenModelsThatNoAuthCanServe(t *testing.T) {
 	h := models(t, affinity.Options[string]{AllModels: true}, map[string]string{"A": "m1", "B": "m2", "C": "m1 "})
 	h.fitness["C"] = affinity.Away
@@ -87,8 +87,8 @@ func TestBetweenModelsThatNoAuthCanServe(t *testing.T) {
 	require.Equal(t, affinity.OutcomeNew, h.serve(one).Outcome)
 }
 
-// A pool has the name that the client used, and the provider's own: with a scope
-// function they are one, whichever of them is at hand.
+// A pool has two names, the client's and the provider's. With a scope function both are one
+// pool.
 func TestPickedUnderThePoolsNameReportedWithTheProviders(t *testing.T) {
 	h := newHost(t, affinity.Options[string]{Scope: func(r affinity.Request) (pool, model string) {
 		pool, model, _ = strings.Cut(strings.TrimPrefix(r.Model, "my-"), "/")
@@ -111,11 +111,11 @@ func TestPickedUnderThePoolsNameReportedWithTheProviders(t *testing.T) {
 	require.NoError(t, p.Owns(t.Context(), "previous_response_id", "resp_1"))
 	next := content(`{"previous_response_id":"resp_1","input":"go on"}`)
 	next.Pool, next.Model = "", "anthropic/claude"
-	require.Equal(t, first, h.serve(next).Auth, "what the response made is found, too")
-	require.True(t, invalidated(t, h.Selector, as("anthropic/claude")), "and a failure that is reported there is about it")
+	require.Equal(t, first, h.serve(next).Auth, "the state that the response made is found under the other pool name")
+	require.True(t, invalidated(t, h.Selector, as("anthropic/claude")), "a failure under the other pool name is about the same session")
 	require.Empty(t, look(t, h.Selector, as("my-anthropic/claude")))
 	other := as("my-anthropic/claude")
 	h.serve(other)
 	other.Tenant = "another"
-	require.Empty(t, look(t, h.Selector, other), "the tenant is not for a function to give away")
+	require.Empty(t, look(t, h.Selector, other), "the scope function cannot change the tenant")
 }

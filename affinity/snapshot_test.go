@@ -18,8 +18,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// What is known of sessions goes on after a restart: where they are bound, on which
-// detour they are and until when, which auth holds a response, which is drained.
+// A restart keeps what is known of sessions: their auths, their detours and until when these
+// last, which auth holds a response, and which auth is drained.
 func TestARestartChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := wrap(t, nil)
@@ -80,7 +80,7 @@ func TestASnapshotIsOfTheOwnMemory(t *testing.T) {
 	require.NoFileExists(t, name)
 }
 
-// Options.Memory of the new process are those that count.
+// The Options.Memory of the new process count.
 func TestOptionsAreThoseOfTheNewProcess(t *testing.T) {
 	old := wrap(t, nil)
 	for i := range 30 {
@@ -152,7 +152,7 @@ func TestStateInAFile(t *testing.T) {
 	require.NoError(t, now.LoadFile(name))
 	require.Equal(t, "B", look(t, now, session("s")))
 
-	// After an error the old one is there, and nothing else.
+	// After an error the old file is there, and no other.
 	require.NoError(t, s.Close())
 	require.ErrorIs(t, s.SaveFile(name), cache.ErrClosed)
 	entries, err = os.ReadDir(dir)
@@ -161,7 +161,7 @@ func TestStateInAFile(t *testing.T) {
 	require.NoError(t, wrap(t, nil).LoadFile(name))
 	require.ErrorIs(t, now.SaveFile(filepath.Join(dir, "none", "state")), fs.ErrNotExist)
 
-	// One that has something behind its end was written by nobody.
+	// A snapshot with bytes after its end is refused.
 	f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
 	require.NoError(t, err)
 	_, err = f.WriteString("x")

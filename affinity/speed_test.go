@@ -11,7 +11,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 )
 
-// answers serves a request and says how long the first token took.
+// answers serves a request and reports how long the first token took.
 func (h *host) answers(r affinity.Request, took time.Duration) affinity.Decision {
 	h.t.Helper()
 	p := h.pick(r)
@@ -34,15 +34,15 @@ func TestASlowAuthIsSkippedAndComesBack(t *testing.T) {
 		h.answers(r, slow)
 		h.answers(r, fast)
 		h.answers(r, slow)
-		require.Equal(t, "A", h.answers(r, slow).Auth, "not three in a row")
-		require.Equal(t, "A", h.answers(r, slow).Auth, "the third")
+		require.Equal(t, "A", h.answers(r, slow).Auth, "the slow times were not three in a row, so the session stays")
+		require.Equal(t, "A", h.answers(r, slow).Auth, "the third slow time still comes from A")
 
 		first := h.answers(r, fast)
 		require.Equal(t, affinity.OutcomeSpill, first.Outcome)
 		require.Equal(t, affinity.ReasonSlow, first.Reason)
 		for i := range 9 {
-			require.NotEqual(t, "A", h.serve(session(fmt.Sprint("new", i))).Auth, "nor do new sessions go there")
-			require.Equal(t, first.Auth, h.answers(r, fast).Auth, "all to one auth meanwhile")
+			require.NotEqual(t, "A", h.serve(session(fmt.Sprint("new", i))).Auth, "new sessions avoid the slow auth")
+			require.Equal(t, first.Auth, h.answers(r, fast).Auth, "all requests of the session go to one auth meanwhile")
 			require.Equal(t, "A", look(t, h.Selector, r), "the binding stays")
 		}
 
@@ -57,13 +57,13 @@ func TestASlowAuthIsSkippedAndComesBack(t *testing.T) {
 		require.Equal(t, "A", h.answers(r, fast).Auth, "two")
 		require.Equal(t, "A", h.answers(r, fast).Auth, "three")
 		for range 9 {
-			require.Equal(t, "A", h.answers(r, fast).Auth, "it is fast again")
+			require.Equal(t, "A", h.answers(r, fast).Auth, "A counts as fast again, so the session is back")
 		}
 		require.Equal(t, affinity.OutcomeHit, h.answers(r, fast).Outcome)
 	})
 }
 
-// An auth that answers about as fast as the bound is does not go to and fro.
+// An auth whose times are near the bound does not change between slow and fast all the time.
 func TestItDoesNotFlap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := slowHost(t)
@@ -87,7 +87,7 @@ func TestItDoesNotFlap(t *testing.T) {
 			}
 			last = p.Auth
 		}
-		require.LessOrEqual(t, onA, 2000/30+1, "only the probes")
+		require.LessOrEqual(t, onA, 2000/30+1, "only probes go to the slow auth")
 		require.LessOrEqual(t, switches, 2*(2000/30+1))
 	})
 }
@@ -149,7 +149,7 @@ func TestASlowAuthOfWhichNothingIsHeardGetsAChance(t *testing.T) {
 		require.Contains(t, used(), "A")
 		require.Equal(t, "A", h.answers(r, fast).Auth)
 		time.Sleep(11 * 30 * time.Second)
-		require.Equal(t, "A", h.answers(r, slow).Auth, "an old chance that came to nothing is forgotten")
+		require.Equal(t, "A", h.answers(r, slow).Auth, "the probe of long ago is forgotten, and one slow time does not make A slow")
 		require.Equal(t, "A", h.answers(r, fast).Auth)
 	})
 }

@@ -107,7 +107,8 @@ func TestCountersAddUp(t *testing.T) {
 	}
 }
 
-// A client can call its model anything. Events have no more of that than a digest.
+// A client can send any name of a model. Events have only a digest of a name that is long or
+// has unusual characters.
 func TestAnEventHasNoTextOfAClient(t *testing.T) {
 	for model, plain := range map[string]bool{
 		"claude-opus-4.1": true, "models/gemini-3:latest": true, "": true, "meta/llama 4@x+y": true,
@@ -129,8 +130,8 @@ func TestAnEventHasNoTextOfAClient(t *testing.T) {
 	}
 }
 
-// A host that forgets to report looks healthy: all are hits, and its dead auth never
-// fails. It is seen by what is not reported.
+// If a host does not report, it looks healthy: all picks are hits, and an auth that is down
+// never fails. The number of unreported picks shows it.
 func TestAHostThatForgetsToReportIsSeen(t *testing.T) {
 	s := wrap(t, nil)
 	for range 50 {
@@ -141,7 +142,7 @@ func TestAHostThatForgetsToReportIsSeen(t *testing.T) {
 	require.EqualValues(t, 50, got.Unreported())
 }
 
-// A session that has lost its auth is moved, and no new one.
+// A session that has lost its auth counts as moved, and not as new.
 func TestASessionThatIsPlacedAgainHasMoved(t *testing.T) {
 	for want, lose := range map[affinity.Reason]func(s *affinity.Selector[string], p affinity.Pick[string]){
 		affinity.ReasonInvalidated: func(s *affinity.Selector[string], p affinity.Pick[string]) {
@@ -162,7 +163,7 @@ func TestASessionThatIsPlacedAgainHasMoved(t *testing.T) {
 	}
 }
 
-// Both halves of a request come with the same decision.
+// The pick and the report of a request have the same decision.
 func TestAnEventHasBothHalves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var events []affinity.Event
@@ -176,7 +177,7 @@ func TestAnEventHasBothHalves(t *testing.T) {
 		time.Sleep(time.Minute)
 		p := pick(t, s, r, abc)
 		p.Begun()
-		require.Len(t, events, 3, "an answer that has begun is no event")
+		require.Len(t, events, 3, "Begun causes no event")
 		report := affinity.Report{Result: affinity.Served, FirstToken: time.Second, Usage: affinity.Usage{Prompt: 100, Cached: 90, Output: 7}}
 		p.Done(report)
 		p.ReportAway(affinity.Transient, time.Hour)
@@ -217,7 +218,7 @@ func TestAnAnswerThatHasBegunServesTheSession(t *testing.T) {
 	other := h.pick(session("x"))
 	other.Report(affinity.Transient)
 	h.fitness["A"] = affinity.Away
-	require.Equal(t, affinity.OutcomeDetour, h.pick(session("x")).Decision.Outcome, "an auth that has served is not left for good")
+	require.Equal(t, affinity.OutcomeDetour, h.pick(session("x")).Decision.Outcome, "the session makes a detour, because its auth has served it")
 	p.Done(affinity.Report{Result: affinity.Served})
 	require.EqualValues(t, 2, h.Stats().Reported())
 	require.Zero(t, h.Stats().Again)
@@ -227,11 +228,11 @@ func TestAnAnswerThatHasBegunServesTheSession(t *testing.T) {
 	p.Report(affinity.Terminal)
 	_, bound, err := h.Look(t.Context(), session("y"))
 	require.NoError(t, err)
-	require.False(t, bound, "what has begun can fail")
+	require.False(t, bound, "an answer that has begun can still fail and unbind the session")
 	affinity.Pick[string]{}.Begun()
 }
 
-// A refused request is one of its session, so that an operator finds it there.
+// A refused request belongs to its session, so that an operator finds it there.
 func TestARefusedPickIsItsSessions(t *testing.T) {
 	var last affinity.Event
 	h := newHost(t, affinity.Options[string]{OnEvent: func(e affinity.Event) { last = e }})
@@ -249,7 +250,7 @@ func TestARefusedPickIsItsSessions(t *testing.T) {
 	require.False(t, last.Locates())
 }
 
-// A request that is off has no session, whatever it names.
+// A request with Off has no session, whatever it names.
 func TestARequestThatIsOffHasNoSignal(t *testing.T) {
 	s := wrap(t, nil)
 	r := session("s")

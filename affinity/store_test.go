@@ -15,7 +15,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// flaky is a store that is away at times: in that share of the operations.
+// flaky is a store that fails in a share of its operations.
 type flaky struct {
 	cache.Store
 	share float64
@@ -108,7 +108,7 @@ func (s *flaky) Recall(ctx context.Context, sc cache.Scope, k cache.Key) (string
 	return s.Store.Recall(ctx, sc, k)
 }
 
-// A store that fails costs affinity, never a request, whatever is asked of it.
+// If the store fails, sessions may lose their affinity, but no request fails.
 func TestAStoreThatIsAwayFailsNoRequest(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {

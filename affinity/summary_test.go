@@ -29,14 +29,14 @@ func summaryOf(what, quoted string) string {
 	return b.String() + "</overview>"
 }
 
-// after is what a client sends when it has put a summary inside a text.
+// after returns the next request of a client that has put a summary inside a text.
 func after(summary, text string) affinity.Request {
 	inside, _ := json.Marshal("Some of the conversation history has been summarized to free up context.\n\nThe user said:\n" +
 		"<user_message>\nhello\n</user_message>\n\n<summary>\n" + summary + "\n</summary>\n")
 	return messages(`{"role":"user","content":`+string(inside)+`}`, said(text))
 }
 
-// compacts is a conversation that was asked for a summary, and its pick.
+// compacts returns a conversation that was asked for a summary, and the pick of that request.
 func compacts(t *testing.T, s *affinity.Selector[string], tenant, what, summary string) affinity.Pick[string] {
 	var c talk
 	say := func(text, answer string) affinity.Pick[string] {
@@ -121,8 +121,8 @@ func TestASummaryOfOthersFindsNobody(t *testing.T) {
 	}
 }
 
-// Two summaries have a long line in common, such as the prompt that both users sent. It
-// leads to neither, and the other lines to each. That says nothing of ids.
+// Two summaries have a long line in common, such as a prompt that both users sent. That line
+// finds neither session, and the other lines find their own. Ids are still trusted.
 func TestALineThatTwoSummariesHaveFindsNeither(t *testing.T) {
 	s := wrap(t, nil)
 	quoted := ""
@@ -153,7 +153,7 @@ func TestALineThatTwoSummariesHaveFindsNeither(t *testing.T) {
 	require.Equal(t, p.Decision.Session, again.Decision.Session)
 }
 
-// asks counts what a store is asked.
+// asks is a store that counts its lookups.
 type asks struct {
 	cache.Store
 	gets, peeks int
@@ -172,7 +172,7 @@ func (s *asks) Peek(ctx context.Context, scope cache.Scope, keys cache.Keys) (ca
 	return s.Store.Peek(ctx, scope, keys)
 }
 
-// Who is known, or does not begin with a summary, does not pay for the search.
+// A request whose session is known, or that does not begin with a summary, costs no search.
 func TestOnlyAnUnknownSummaryIsSearched(t *testing.T) {
 	memory, err := cache.New(&cache.Options{})
 	require.NoError(t, err)
@@ -199,6 +199,6 @@ func TestOnlyAnUnknownSummaryIsSearched(t *testing.T) {
 	}
 	store.gets, store.fails = 0, errors.New("away")
 	p := pick(t, s, after(summaryOf("the door", ""), "go on"), abc)
-	require.Equal(t, affinity.OutcomeNone, p.Decision.Outcome, "nothing is bound: it may be known")
+	require.Equal(t, affinity.OutcomeNone, p.Decision.Outcome, "nothing is bound while the store is away, because the session may be known there")
 	require.EqualValues(t, 1, s.Stats().StoreFailed)
 }

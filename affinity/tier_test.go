@@ -96,12 +96,12 @@ func TestAuthsThatWereTriedAreNotChosenAgain(t *testing.T) {
 	all := r
 	all.Tried = abc
 	_, err := h.Pick(t.Context(), all, abc)
-	require.Error(t, err, "all were tried: the balancer's own answer, and not the bound auth once more")
+	require.Error(t, err, "all auths were tried, so the pick is refused, and the bound auth is not used once more")
 	all.Header = session("new").Header
 	_, err = h.Pick(t.Context(), all, abc)
 	require.Error(t, err)
 	r.Tried = nil
-	require.Equal(t, "A", h.serve(r).Auth, "it is about one request")
+	require.Equal(t, "A", h.serve(r).Auth, "Tried is about one request only")
 }
 
 func TestASessionThatIsColdIsPlacedAnew(t *testing.T) {
@@ -118,13 +118,13 @@ func TestASessionThatIsColdIsPlacedAnew(t *testing.T) {
 				require.Equal(t, affinity.ReasonCold, d.Reason)
 				moved++
 			} else {
-				require.Equal(t, affinity.OutcomeHit, d.Outcome, "the balancer has chosen the same")
+				require.Equal(t, affinity.OutcomeHit, d.Outcome, "the balancer has chosen the session's own auth")
 			}
-			require.Equal(t, d.Auth, h.serve(r).Auth, "and there it stays while it is warm")
+			require.Equal(t, d.Auth, h.serve(r).Auth, "the session stays there while its prompt cache is warm")
 		}
 		require.NotZero(t, moved)
 
-		// The balancer has nobody: its own auth is fit, and serves.
+		// The balancer has no candidate. The session's own auth is fit, and serves.
 		time.Sleep(5*time.Minute + time.Second)
 		own := look(t, h.Selector, r)
 		p, err := h.Affinity.Pick(t.Context(), r, abc, failing)
@@ -151,7 +151,7 @@ func TestWarmthDependsOnTheAuthAndTheModel(t *testing.T) {
 		require.Equal(t, affinity.OutcomeMoved, d.Outcome)
 		time.Sleep(6 * time.Minute)
 		h.fitness[d.Auth] = affinity.Busy
-		require.Equal(t, affinity.OutcomeMoved, h.serve(r).Outcome, "five minutes there")
+		require.Equal(t, affinity.OutcomeMoved, h.serve(r).Outcome, "the prompt cache lives five minutes at that auth, so the session is cold")
 	})
 }
 
@@ -163,7 +163,7 @@ func TestNewSessionsAvoidALoadedAuth(t *testing.T) {
 	for i := range 10 {
 		require.NotEqual(t, "A", h.serve(session(fmt.Sprint("new", i))).Auth)
 	}
-	require.Equal(t, "A", h.serve(r).Auth, "bound sessions stay, by default whatever the load")
+	require.Equal(t, "A", h.serve(r).Auth, "without Load.Spill a bound session stays, whatever the load")
 	load["A"] = 5 // of a mean of 4.3
 	used := map[string]bool{}
 	for i := range 9 {
@@ -177,19 +177,19 @@ func TestBoundSessionsComeFirstWhenRoomIsShort(t *testing.T) {
 	h := newHost(t, affinity.Options[string]{Load: affinity.LoadPolicy{Bound: 1.2, Spill: 1.5, Least: 5}})
 	h.load = func(auth string) float64 { return load[auth] }
 	r := h.bound("x")
-	require.Equal(t, "A", h.serve(r).Auth, "above the bound for new ones, 5.6")
+	require.Equal(t, "A", h.serve(r).Auth, "the session stays: the load is above the bound for new sessions, 5.6, but not above Spill")
 	require.NotEqual(t, "A", h.serve(session("new")).Auth)
 	load["A"] = 9 // of a mean of 5.7
 	first := h.serve(r)
 	require.Equal(t, affinity.OutcomeSpill, first.Outcome)
 	require.Equal(t, affinity.ReasonLoad, first.Reason)
 	h.serve(session("turn"))
-	require.Equal(t, first.Auth, h.serve(r).Auth, "to the same auth each time")
+	require.Equal(t, first.Auth, h.serve(r).Auth, "the session spills to the same auth each time")
 	load["B"], load["C"], load["A"] = 1, 1, 4 // twice the mean, but next to nothing
 	require.Equal(t, "A", h.serve(r).Auth)
 	load["A"] = 9
 	h.fitness["B"], h.fitness["C"] = affinity.Full, affinity.Away
-	require.Equal(t, "A", h.serve(r).Auth, "nobody else can: load is no reason to refuse")
+	require.Equal(t, "A", h.serve(r).Auth, "no other auth can serve, and load is no reason to refuse")
 
 	// The host's own word for room that is short.
 	clear(h.fitness)
@@ -212,7 +212,7 @@ func TestColdSessionsBalanceTheLoad(t *testing.T) {
 		load["A"], load["B"], load["C"] = 3, 3, 3
 		for range 5 {
 			time.Sleep(6 * time.Minute)
-			require.Equal(t, "A", h.serve(r).Auth, "no more than the mean: nothing is gained by leaving")
+			require.Equal(t, "A", h.serve(r).Auth, "the load of A is not above the mean, so the cold session stays")
 		}
 		load["A"] = 4
 		require.Equal(t, "A", h.serve(r).Auth, "warm")
@@ -235,8 +235,8 @@ func TestInFlightCounts(t *testing.T) {
 	require.Zero(t, f.Load("A"))
 }
 
-// A burst of a session that is cold, or that goes back to a higher tier, ends on
-// one auth, whatever the balancer and the load say to each of its requests.
+// A burst of requests of a session that is cold, or that goes back to a higher tier, ends on
+// one auth, whatever the balancer and the load say for each request.
 func TestABurstThatIsPlacedAnewEndsOnOneAuth(t *testing.T) {
 	for round := range 50 {
 		synctest.Test(t, func(t *testing.T) {

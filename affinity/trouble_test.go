@@ -25,7 +25,7 @@ func TestTroubleSurvivesItsMemo(t *testing.T) {
 		require.Equal(t, want, decodeTrouble(want.encode()))
 	}
 	require.Empty(t, (&trouble{}).encode())
-	require.Empty(t, (&trouble{since: 5, away: true}).encode(), "about no binding")
+	require.Empty(t, (&trouble{since: 5, away: true}).encode(), "a record of no binding is empty")
 }
 
 func TestTroubleOfAnOlderGenerationIsOver(t *testing.T) {
@@ -55,7 +55,7 @@ func TestTroubleOfAnOlderGenerationIsOver(t *testing.T) {
 	require.Zero(t, until)
 }
 
-// A full list forgets what is over first.
+// A full list first forgets entries whose time is over.
 func TestTheAuthThatIsOverFirstIsForgotten(t *testing.T) {
 	var tr trouble
 	for i := range 65 {
@@ -69,7 +69,7 @@ func TestTheAuthThatIsOverFirstIsForgotten(t *testing.T) {
 	}
 	tr.leave("E", 50, true)
 	until, asked := tr.left("E", 0)
-	require.EqualValues(t, 104, until, "what was known lasts longer")
+	require.EqualValues(t, 104, until, "the longer absence is kept")
 	require.False(t, asked)
 }
 
@@ -112,7 +112,7 @@ func FuzzMemo(f *testing.F) {
 			t.Fatalf("forgiven, and still left alone: %+v", now)
 		}
 		if len(now.encode()) > len(memo)+3*len(from)+3*len(to)+200 {
-			t.Fatalf("a memo that grows: %d bytes of %d", len(now.encode()), len(memo))
+			t.Fatalf("the memo has grown to %d bytes, of %d", len(now.encode()), len(memo))
 		}
 	})
 }

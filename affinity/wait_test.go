@@ -12,7 +12,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// A request with patience waits for the auth where its prompt cache is warm, if that has
+// A request with Patience waits for the auth where its prompt cache is warm, if that auth has
 // said that it is back soon.
 func TestPatience(t *testing.T) {
 	type step struct {
@@ -94,7 +94,7 @@ func TestPatience(t *testing.T) {
 	}
 }
 
-// State that one auth has is worth waiting for, too, also without a session.
+// A request also waits for the auth that has the state which it names, even without a session.
 func TestPatienceForAnOwner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		until := time.Time{}
@@ -126,7 +126,7 @@ func TestPatienceForAnOwner(t *testing.T) {
 	})
 }
 
-// What the host only guesses stops nobody if there is nobody else.
+// An auth that the host only guesses to be away serves if there is no other.
 func TestAGuessOfTheHostIsNoReasonToRefuse(t *testing.T) {
 	away := map[string]bool{}
 	sticky, err := affinity.Wrap(selector.FillFirst[string](), func(s string) string { return s }, &affinity.Options[string]{
@@ -147,10 +147,10 @@ func TestAGuessOfTheHostIsNoReasonToRefuse(t *testing.T) {
 	}
 	require.Equal(t, "a", pick("s"))
 	away["a"] = true
-	require.Equal(t, "b", pick("s"), "a detour, as for every auth that is away")
+	require.Equal(t, "b", pick("s"), "the session makes a detour, as for each auth that is away")
 	require.Equal(t, "b", pick("new"))
 	away["b"] = true
-	require.Equal(t, "a", pick("s"), "its own auth may answer")
+	require.Equal(t, "a", pick("s"), "with no other auth the session's own one is used")
 	require.NotEmpty(t, pick("another"))
 	away["a"] = false
 	require.Equal(t, "a", pick("third"))

@@ -12,7 +12,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// In whatever order the candidates come, and however many of them, a session goes to its auth.
+// A session goes to its auth, whatever the order and the number of the candidates.
 func TestASessionsAuthIsFoundWhereverItStands(t *testing.T) {
 	var auths []string
 	for i := range 300 { // more than there are places to remember

@@ -17,8 +17,9 @@ func withMarks(k *cache.Keys, marks ...string) *cache.Keys {
 	return k
 }
 
-// Whom a third conversation has taken the end from is awaited for a few minutes
-// only: a request that was sent twice must not attract others for ever.
+// If a third conversation has taken over an end, the conversation before is expected to
+// continue for a few minutes only. A request that was sent twice must not attract others for
+// ever.
 func TestATwinIsAwaitedForAFewMinutes(t *testing.T) {
 	for _, c := range []struct {
 		after time.Duration
@@ -37,8 +38,8 @@ func TestATwinIsAwaitedForAFewMinutes(t *testing.T) {
 	}
 }
 
-// The session that a shared mark was first of keeps the mark's key, so that nobody
-// trusts it. When that session goes, the key goes, and is a mark again.
+// The first session of a shared mark keeps the mark's key, so that the key finds no session.
+// When that session ends, the key is free, and can be a mark again.
 func TestASharedMarkGoesWithItsSession(t *testing.T) {
 	for _, size := range []int{10, 100_000} {
 		s := newCache(t, cache.Options{MaxSessions: size})
@@ -48,15 +49,15 @@ func TestASharedMarkGoesWithItsSession(t *testing.T) {
 		b, _ := s.Get(scope, withMarks(ends("b2", "b1"), "m"))
 		require.EqualValues(t, 1, b.Shared)
 		require.True(t, s.InvalidateSession(scope, ends("a2", "a1")))
-		require.Equal(t, 2, s.AllAliases(), "the two ends of the second session are left")
+		require.Equal(t, 2, s.AllAliases(), "only the two ends of the second session are left")
 		s.Get(scope, withMarks(ends("b3", "b2"), "m"))
 		require.Equal(t, "B", at(s, ends("x", "m")), size)
 		require.True(t, s.InvalidateSession(scope, ends("b3", "b2")))
-		require.Zero(t, s.AllAliases(), "keys were left behind")
+		require.Zero(t, s.AllAliases(), "no keys are left behind")
 	}
 }
 
-// A mark that was shared and that its first session has let go is free again.
+// A shared mark that its first session has dropped is free again.
 func TestASharedMarkThatIsLetGoLeavesNothing(t *testing.T) {
 	s := newCache(t, cache.Options{})
 	s.Bind(scope, ends("a0"), "A")
@@ -78,8 +79,8 @@ func TestAPlainSessionHasNoExtras(t *testing.T) {
 	require.False(t, s.HasExtras(b))
 }
 
-// Three conversations begin alike, one after another, each after the answer to the one
-// before. Their clients write the answers in other words. They go on in their order.
+// Three conversations begin alike, each after the answer to the one before. Their clients write
+// the answers in other words. The conversations continue in their order.
 func TestTwinsWhoseAnswersWereRewrittenGoOnInTheirOrder(t *testing.T) {
 	for _, size := range []int{10, 100_000} {
 		s := newCache(t, cache.Options{MaxSessions: size})
@@ -97,7 +98,7 @@ func TestTwinsWhoseAnswersWereRewrittenGoOnInTheirOrder(t *testing.T) {
 	}
 }
 
-// Whoever is found by its answer has gone on, and waits no more.
+// A conversation that is found by its answer has continued, and is not expected any more.
 func TestATwinThatIsFoundByItsAnswerHasGoneOn(t *testing.T) {
 	s := newCache(t, cache.Options{})
 	for _, auth := range []string{"A", "B"} {
@@ -109,8 +110,8 @@ func TestATwinThatIsFoundByItsAnswerHasGoneOn(t *testing.T) {
 	require.Equal(t, "B", at(s, ends("b2", "hi")))
 }
 
-// Whoever has gone on once goes on for itself after that: others that began alike are
-// still awaited.
+// A conversation that has continued once does not count for others: those that began alike are
+// still expected to continue.
 func TestGoingOnTwiceLeavesTheOthersAwaited(t *testing.T) {
 	s := newCache(t, cache.Options{})
 	b, _ := s.Bind(scope, ends("hi"), "A")

@@ -46,7 +46,7 @@ func TestAnInvalidatedSessionIsNotBroughtBack(t *testing.T) {
 	require.Zero(t, now)
 	_, ok := c.Get(scope, named("s"))
 	require.False(t, ok)
-	// Nor does the old binding touch the session that comes after it.
+	// Calls with the old binding do not change the session that comes after it, either.
 	next, existed := c.Bind(scope, named("s"), "B")
 	require.False(t, existed)
 	require.NotEqual(t, b.Session, next.Session)
@@ -54,7 +54,7 @@ func TestAnInvalidatedSessionIsNotBroughtBack(t *testing.T) {
 	require.False(t, c.Unbind(b))
 	now, moved = c.Move(b, "C")
 	require.False(t, moved)
-	require.Zero(t, now, "another session is not the one of b")
+	require.Zero(t, now, "Move with the binding of another session changes nothing")
 	got, _ := c.Peek(scope, named("s"))
 	require.False(t, got.Served)
 	require.Equal(t, next.Gen, got.Gen)
@@ -88,16 +88,16 @@ func TestASessionThatLosesItsAuthKeepsItsNameKeysAndMemo(t *testing.T) {
 				require.True(t, ok)
 				require.False(t, b.Bound())
 				require.Equal(t, cause, b.Lost)
-				require.Equal(t, auth, b.Auth, "the last one it had")
+				require.Equal(t, auth, b.Auth, "a session without an auth shows its last auth")
 				require.Equal(t, first.Session, b.Session)
 				require.NotEqual(t, first.Gen, b.Gen)
 				require.Equal(t, "memo", b.Memo)
 				require.False(t, b.Served)
 				require.Zero(t, b.SinceServed)
 
-				require.False(t, c.Confirm(b), "there is no auth that can have served")
-				require.False(t, c.Unbind(b), "it has lost it already")
-				require.False(t, c.Release(b, true), "it is not provisional")
+				require.False(t, c.Confirm(b), "a session without an auth cannot be confirmed")
+				require.False(t, c.Unbind(b), "a session without an auth cannot be unbound")
+				require.False(t, c.Release(b, true), "a session without an auth cannot be released")
 				require.True(t, c.Touch(b))
 				require.Zero(t, c.InvalidateAuth(auth))
 				n, err := c.RenameAuth(t.Context(), auth, "new")
@@ -125,20 +125,20 @@ func TestMoveBindsASessionThatHasLostItsAuth(t *testing.T) {
 	first, _ := c.Bind(scope, named("s"), "A")
 	require.True(t, c.Unbind(first))
 	now, moved := c.Move(first, "B")
-	require.False(t, moved, "it is not current")
+	require.False(t, moved, "Move with an old binding changes nothing")
 	require.Equal(t, cache.Unbound, now.Lost)
 	now, moved = c.Move(now, "B")
 	require.True(t, moved)
 	require.True(t, now.Bound())
 	require.Equal(t, first.Session, now.Session)
 	require.Equal(t, map[string]int{"B": 1}, c.Counts())
-	require.True(t, c.Release(now, true), "Move has opened one use")
+	require.True(t, c.Release(now, true), "Release of the one use of Move takes the auth")
 }
 
 func TestASessionWithoutAnAuthExpiresAndIsEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, cache.Options{TTL: time.Minute, MaxSessions: 2, OnRemove: func(_ cache.Scope, b cache.Binding, why cause) {
-			require.Contains(t, []cause{cache.Unbound}, why, "its end is nobody's loss")
+			require.Contains(t, []cause{cache.Unbound}, why, "only the loss of the auth is reported, not the end of a session without one")
 		}})
 		b, _ := c.Bind(scope, named("s"), "A")
 		time.Sleep(40 * time.Second)
@@ -178,7 +178,7 @@ func TestOneFailedUseOfABurstTakesTheAuthFromNobody(t *testing.T) {
 		require.False(t, c.Release(b, i%2 == 0))
 		require.Equal(t, "A", at(c, named("s")))
 	}
-	require.True(t, c.Release(b, true), "the last one")
+	require.True(t, c.Release(b, true), "Release of the last use takes the auth")
 	require.Empty(t, at(c, named("s")))
 	require.False(t, c.Release(b, true))
 }
@@ -186,11 +186,11 @@ func TestOneFailedUseOfABurstTakesTheAuthFromNobody(t *testing.T) {
 func TestABindingWithoutOpenUsesStays(t *testing.T) {
 	c := newCache(t, cache.Options{})
 	b, _ := c.Bind(scope, named("s"), "A")
-	require.False(t, c.Release(b, false), "it did not fail")
-	require.False(t, c.Release(b, true), "there is no open use to end")
+	require.False(t, c.Release(b, false), "Release without a failure keeps the auth")
+	require.False(t, c.Release(b, true), "Release without an open use keeps the auth")
 	require.Equal(t, "A", at(c, named("s")))
 	c.Get(scope, named("s"))
-	require.True(t, c.Release(b, true), "the use of this Get was the last one")
+	require.True(t, c.Release(b, true), "Release of the use of the last Get takes the auth")
 }
 
 func TestReleaseOfAServedBindingDoesNothing(t *testing.T) {
@@ -204,7 +204,7 @@ func TestReleaseOfAServedBindingDoesNothing(t *testing.T) {
 	require.True(t, c.Release(b, true), "a move makes it provisional again")
 }
 
-// All uses of a burst fail at once; the auth is lost once, with the last one.
+// All uses of a burst fail at once. The session loses its auth once, with the last of them.
 func TestABurstOfFailedUsesLosesTheAuthOnce(t *testing.T) {
 	for round := range 300 / thorough {
 		var lost atomic.Int64
@@ -242,7 +242,7 @@ func TestTheMemoIsReplacedOnlyIfItIsTheOneThatWasSeen(t *testing.T) {
 	require.Equal(t, "one", one.Memo)
 	require.Equal(t, b.Gen, one.Gen)
 	now, amended := c.Amend(b, "two")
-	require.False(t, amended, "b has seen no memo")
+	require.False(t, amended, "Amend with a binding from before the memo changes nothing")
 	require.Equal(t, "one", now.Memo)
 	now, amended = c.Amend(now, "two")
 	require.True(t, amended)
@@ -255,7 +255,7 @@ func TestTheMemoIsReplacedOnlyIfItIsTheOneThatWasSeen(t *testing.T) {
 	got, _ := c.Get(scope, named("s"))
 	require.Equal(t, "two", got.Memo)
 	moved, _ := c.Move(got, "B")
-	require.Equal(t, "two", moved.Memo, "it stays with a move")
+	require.Equal(t, "two", moved.Memo, "Move keeps the memo")
 	none, amended := c.Amend(moved, "")
 	require.True(t, amended)
 	require.Empty(t, none.Memo)
@@ -271,10 +271,10 @@ func TestAmendIsNoUse(t *testing.T) {
 		now, amended := c.Amend(b, "memo")
 		require.True(t, amended)
 		require.Equal(t, 40*time.Second, now.Idle)
-		require.True(t, c.Release(b, true), "Amend has opened no use: there was one")
+		require.True(t, c.Release(b, true), "Release takes the auth, because Amend has opened no use")
 		time.Sleep(40 * time.Second)
 		_, ok := c.Peek(scope, named("s"))
-		require.False(t, ok, "nor has it started the TTL again")
+		require.False(t, ok, "Amend has not started the TTL again")
 		_, amended = c.Amend(now, "more")
 		require.False(t, amended)
 	})

@@ -24,7 +24,7 @@ func (e ended) count(sc cache.Scope, _ cache.Binding, why cause) {
 	e[sc.Tenant][why]++
 }
 
-// sizes are a store of one part, and one of many.
+// sizes are those of a store with one part, and of one with many parts.
 var sizes = []int{400, 10_000}
 
 func TestAUsedSessionSurvivesAFloodOfForgedIDs(t *testing.T) {
@@ -40,9 +40,9 @@ func TestAUsedSessionSurvivesAFloodOfForgedIDs(t *testing.T) {
 				require.LessOrEqual(t, c.Len(), size)
 			}
 		}
-		require.Equal(t, size, c.Len(), "the bound is for all parts together")
+		require.Equal(t, size, c.Len(), "the bound is for all parts of the store together")
 		require.Equal(t, map[string]int{"A": 1, "B": size - 1}, c.Counts())
-		require.Equal(t, size-1, c.InvalidateAuth("B"), "both directions were evicted")
+		require.Equal(t, size-1, c.InvalidateAuth("B"), "the evicted sessions have no keys left")
 	}
 }
 
@@ -67,8 +67,8 @@ func TestOneFloodingTenantTakesNothingFromAQuietOne(t *testing.T) {
 	}
 }
 
-// The tenant below its share that binds in a full store takes from the tenant
-// that has the most, not from whoever was idle for the longest time.
+// If a tenant below its share binds a session in a full store, the tenant with the most
+// sessions loses one, not the one that was idle longest.
 func TestATenantBelowItsShareTakesFromTheTenantWithTheMost(t *testing.T) {
 	for _, size := range sizes {
 		e := ended{}
@@ -102,11 +102,11 @@ func TestOneOfTenThousandTenantsFloodsAFullStore(t *testing.T) {
 	for i := range 20_000 {
 		c.Bind(tenant("0"), named(fmt.Sprint("flood", i)), "B")
 	}
-	require.Equal(t, ended{"0": {cache.Evicted: 20_000}}, e, "only its own")
+	require.Equal(t, ended{"0": {cache.Evicted: 20_000}}, e, "the tenant has lost only sessions of its own")
 	require.Equal(t, each, c.InvalidateTenant("0", ""))
 
-	// A new tenant makes everybody's share smaller. It takes one from one of
-	// those that have more now.
+	// A new tenant makes the share of each tenant smaller. One of those that are above their
+	// share now loses a session.
 	e = ended{}
 	for i := range each {
 		c.Bind(tenant("0"), named(fmt.Sprint("back", i)), "A")
@@ -134,8 +134,8 @@ func TestEqualTenantsKeepEqualShares(t *testing.T) {
 	}
 }
 
-// With more tenants than room, the newest session is there, and the tenant that
-// has bound nothing for the longest time has lost its.
+// With more tenants than room, the newest session is held, and the tenant that has bound
+// nothing for the longest time has lost its session.
 func TestMoreTenantsThanSessions(t *testing.T) {
 	for _, size := range []int{1, 3, 600} {
 		c := newCache(t, cache.Options{MaxSessions: size})
@@ -177,8 +177,8 @@ func TestABoundPerTenant(t *testing.T) {
 	require.Equal(t, 5000, c.Len())
 }
 
-// A tenant with few sessions in a large store: what it uses stays, although a use
-// does not move a session to the front each time.
+// A tenant has few sessions in a large store. The session that it uses stays, although not each
+// use moves it to the front.
 func TestAUsedSessionOfASmallTenantSurvives(t *testing.T) {
 	for _, o := range []cache.Options{
 		{MaxSessions: 100_000, MaxPerTenant: 20}, {MaxSessions: 100_000, MaxPerTenant: 5000},
@@ -195,7 +195,7 @@ func TestAUsedSessionOfASmallTenantSurvives(t *testing.T) {
 	}
 }
 
-// Large stores find a session that is among the oldest.
+// A large store evicts a session that is among the oldest.
 func TestEvictionInALargeStoreTakesOldSessions(t *testing.T) {
 	const size, more = 20_000, 10_000
 	c := newCache(t, cache.Options{MaxSessions: size})
@@ -209,7 +209,7 @@ func TestEvictionInALargeStoreTakesOldSessions(t *testing.T) {
 			lost++
 		}
 	}
-	require.Zero(t, lost, "none of the newest seven eighths")
+	require.Zero(t, lost, "no session of the newest seven eighths was evicted")
 }
 
 func TestTheBoundHoldsAfterConcurrentBinds(t *testing.T) {

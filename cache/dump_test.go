@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Dump is all that a store has, in lines, with times as ages.
+// Dump returns the whole content of a store, a line each, with times as ages.
 func (m *Memory) Dump() (lines []string) {
 	for i, t := range m.tables() {
 		now := t.now()
@@ -60,7 +60,7 @@ func (m *Memory) Dump() (lines []string) {
 	return lines
 }
 
-// Strays are entries that lead to no session, or to one that does not know of them.
+// Strays returns the entries that lead to no session, or to a session that does not have them.
 func (m *Memory) Strays() (n int) {
 	t := &m.sessions
 	entries, keys := 0, 0

@@ -1,6 +1,6 @@
 package cache
 
-// NumKeys is how many keys lead to a session.
+// NumKeys returns how many keys find a session.
 func (m *Memory) NumKeys(b Binding) (n int) {
 	t := &m.sessions
 	_ = t.on(&b, func(h held, _ moment, _ *leavings) {
@@ -12,7 +12,7 @@ func (m *Memory) NumKeys(b Binding) (n int) {
 	return n
 }
 
-// AllAliases is how many keys lead to sessions besides their homes.
+// AllAliases returns how many keys besides their homes find sessions.
 func (m *Memory) AllAliases() (n int) {
 	for i := range m.sessions.shards {
 		s := &m.sessions.shards[i]

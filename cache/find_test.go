@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// alike are keys of which an index knows the same bits: of some hundred thousand there are
-// a few.
+// alike returns keys of which an index knows the same bits. Among some hundred thousand keys
+// there are a few.
 func alike(t *testing.T, m *Memory, scope *Scope, n int) (pairs [][2]Key) {
 	seen, mix := map[uint32]Key{}, m.sessions.mix(scope)
 	for i := 0; len(pairs) < n; i++ {
@@ -23,7 +23,7 @@ func alike(t *testing.T, m *Memory, scope *Scope, n int) (pairs [][2]Key) {
 	return pairs
 }
 
-// An index knows only some bits of a key. The records say which is whose.
+// An index knows only some bits of a key. The records tell keys with equal bits apart.
 func TestTwoKeysThatAnIndexCannotTellApartDoNotMeet(t *testing.T) {
 	for _, size := range []int{100, 100_000} {
 		m, err := New(&Options{MaxSessions: size})
@@ -79,8 +79,8 @@ func TestTwoKeysThatAnIndexCannotTellApartDoNotMeet(t *testing.T) {
 	}
 }
 
-// A session that lies where a key of another scope leads is not found: as if the
-// hashes of two scopes were equal, which nobody can bring about.
+// A key of another scope does not find a session, even if it leads to the session's record. It
+// is made as if the hashes of two scopes were equal, which no client can bring about.
 func TestScopesAreComparedNotOnlyHashed(t *testing.T) {
 	for _, size := range []int{100, 100_000} {
 		m, err := New(&Options{MaxSessions: size})
@@ -117,9 +117,8 @@ func TestScopesAreComparedNotOnlyHashed(t *testing.T) {
 	}
 }
 
-// If the homes of the keys change each time that they are looked for, the set of
-// locks is full at last. Then the operation begins anew with the shards of its
-// keys.
+// If the homes of the keys change with each look, the set of locks becomes full. Then the
+// operation starts again with the shards of its keys.
 func TestASetOfLocksThatIsFullBeginsAnew(t *testing.T) {
 	m, err := New(nil)
 	require.NoError(t, err)
@@ -146,7 +145,7 @@ func TestASetOfLocksThatIsFullBeginsAnew(t *testing.T) {
 	full := o.set
 	table.lock(&o.set, true)
 	require.False(t, o.find().ok())
-	require.True(t, o.set.full, "no room for the home")
+	require.True(t, o.set.full, "the lookup stops, because the set of locks is full")
 	o.release()
 	require.Len(t, full.at[:full.n], maxLocked)
 

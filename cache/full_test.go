@@ -9,7 +9,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// A session that has as many keys of each kind as it may have goes on.
+// A session works that has as many keys of each kind as it may have.
 func TestASessionWithAllKeysGoesOn(t *testing.T) {
 	c := newCache(t, cache.Options{})
 	n := 0
@@ -52,7 +52,7 @@ func TestASessionWithAllKeysGoesOn(t *testing.T) {
 	require.Zero(t, c.Strays())
 }
 
-// A mark counts wherever it stands among others that are none.
+// A mark counts at any place among other marks that are empty.
 func TestAMarkBehindNoneIsBound(t *testing.T) {
 	c := newCache(t, cache.Options{})
 	k := named("home")

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A hit without a lock says what one with a lock says, or nothing.
+// A lookup without a lock returns what one with a lock returns, or nothing.
 func TestAGlimpseSeesOnlyWhatIsUsual(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, size := range []int{100, 100_000} {
@@ -57,7 +57,7 @@ func TestAGlimpseSeesOnlyWhatIsUsual(t *testing.T) {
 			require.True(t, ok)
 			require.Equal(t, want, got)
 			time.Sleep(40 * time.Minute)
-			require.Equal(t, 40*time.Minute, get().Idle, "its TTL has started again")
+			require.Equal(t, 40*time.Minute, get().Idle, "the lookup has started the TTL again")
 
 			require.True(t, m.Renew(&b))
 			require.Less(t, get().SinceServed, time.Second)
@@ -66,22 +66,22 @@ func TestAGlimpseSeesOnlyWhatIsUsual(t *testing.T) {
 			require.NoError(t, err)
 			require.True(t, current)
 			time.Sleep(40 * time.Minute)
-			require.InDelta(t, 70*time.Minute, get().SinceServed, float64(time.Second), "it was used, and not served")
+			require.InDelta(t, 70*time.Minute, get().SinceServed, float64(time.Second), "the session was used, but not served")
 
 			for other, is := range map[string]Scope{"tenant": {Tenant: "u", Model: "m"}, "model": {Tenant: "t", Model: "n"}} {
 				require.False(t, m.Hit(&is, &name, &Binding{}), other)
 			}
 			long := Scope{Tenant: fmt.Sprintf("%0200d", 1)}
-			require.False(t, m.Hit(&long, &name, &Binding{}), "a name that is kept as another one")
+			require.False(t, m.Hit(&long, &name, &Binding{}), "a scope with a long name is not looked up without a lock")
 			require.False(t, m.Hit(&scope, &Key{}, &Binding{}))
 
 			moved, ok, err := m.Move(ctx, b, "B")
 			require.NoError(t, err)
 			require.True(t, ok)
-			require.False(t, m.Renew(&b), "an old binding")
+			require.False(t, m.Renew(&b), "an old binding is not renewed")
 			_, _, err = m.Confirm(ctx, moved)
 			require.NoError(t, err)
-			require.False(t, m.Renew(&b), "an old binding")
+			require.False(t, m.Renew(&b), "an old binding is not renewed")
 			got, ok = hit()
 			require.True(t, ok)
 			require.Equal(t, "B", got.Auth)
@@ -95,7 +95,7 @@ func TestAGlimpseSeesOnlyWhatIsUsual(t *testing.T) {
 			require.NoError(t, err)
 			require.True(t, ok)
 			_, ok = hit()
-			require.True(t, ok, "it has forgotten that")
+			require.True(t, ok, "without a memo the session is found without a lock again")
 
 			unbound, err := m.Unbind(ctx, moved)
 			require.NoError(t, err)
@@ -114,7 +114,8 @@ func TestAGlimpseSeesOnlyWhatIsUsual(t *testing.T) {
 	})
 }
 
-// A session that lies where a key of another scope leads is not found without a lock either.
+// A key of another scope that leads to a session's record does not find it without a lock
+// either.
 func TestAGlimpseComparesScopes(t *testing.T) {
 	m, err := New(nil)
 	require.NoError(t, err)
@@ -127,7 +128,7 @@ func TestAGlimpseComparesScopes(t *testing.T) {
 	require.False(t, m.Hit(&two, &name, &Binding{}))
 }
 
-// What is used without a lock is not what goes when the store is full.
+// A session that is used without a lock is not the one that a full store evicts.
 func TestAHitWithoutALockCountsAsAUse(t *testing.T) {
 	m, err := New(&Options{MaxSessions: 3})
 	require.NoError(t, err)
@@ -150,14 +151,14 @@ func TestAHitWithoutALockCountsAsAUse(t *testing.T) {
 	require.False(t, m.Hit(&scope, &gone, &Binding{}))
 }
 
-// However many sessions come and go in the same records meanwhile, nobody is told of another
-// session's auth.
+// However many sessions come and go in the same records meanwhile, no lookup returns the auth
+// of another session.
 func TestAGlimpseIsNeverOfTwoSessions(t *testing.T) {
 	m, err := New(&Options{MaxSessions: 40})
 	require.NoError(t, err)
 	ctx, scope := context.Background(), Scope{}
-	// The auth of a session is called by it, and each time otherwise: so numbers of names are
-	// freed and given again all the time.
+	// Each session has an auth with a name of its own, and another one each time. So numbers of
+	// names are freed and reused all the time.
 	const names = 80
 	of := func(i int) string { return fmt.Sprint("auth of ", i, ", ") }
 	var wg sync.WaitGroup
@@ -178,7 +179,7 @@ func TestAGlimpseIsNeverOfTwoSessions(t *testing.T) {
 					}
 					for other, name := range seen {
 						if name == b.Session && other != i {
-							t.Error("two sessions of one name")
+							t.Error("two sessions have one stable name")
 							return
 						}
 					}

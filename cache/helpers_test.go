@@ -134,7 +134,7 @@ func newCache(t testing.TB, o cache.Options) store {
 	return store{m, t}
 }
 
-// at is the auth that a session is bound to, "" if there is none.
+// at returns the auth that a session is bound to, or "".
 func at(c store, k *cache.Keys) string {
 	b, _ := c.Peek(scope, k)
 	if !b.Bound() {

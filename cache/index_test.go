@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// entries are those of an index, by find.
+// entries returns what an index has for a key, by find.
 func (x *index) entries(bits uint32) (to []uint32) {
 	for n := 0; ; n++ {
 		e := x.find(bits, n)
@@ -23,8 +23,8 @@ func (x *index) entries(bits uint32) (to []uint32) {
 	}
 }
 
-// ordered checks that an index is in order: no key stands before its place, none behind a
-// greater one, and there is no gap between a key and its place.
+// ordered checks the order of an index: no key is before its place or behind a greater key, and
+// there is no gap between a key and its place.
 func ordered(t *testing.T, x *index) {
 	for _, p := range []*places{x.now.Load(), x.old.Load()} {
 		if p == nil {
@@ -43,14 +43,14 @@ func ordered(t *testing.T, x *index) {
 			last = e
 			require.LessOrEqual(t, p.from(uint32(e>>32)), i)
 			for j := max(from, p.from(uint32(e>>32))); j < i; j++ {
-				require.NotZero(t, p.at[j].Load(), "a gap before a key")
+				require.NotZero(t, p.at[j].Load(), "there is a gap between the place of a key and the key")
 			}
 		}
 	}
 }
 
-// What an index knows is what a map of all entries knows, whatever the keys are: all of
-// them may stand for one place, or for the last one.
+// An index knows the same as a map of all entries, whatever the keys are. All of them may have
+// one place, or the last one.
 func FuzzIndex(f *testing.F) {
 	f.Add([]byte("0123456789abcdefghijklmnopqrstuvwxyz"), uint8(0), uint32(0))
 	f.Add([]byte{}, uint8(4), ^uint32(0))
@@ -124,8 +124,8 @@ func TestAnIndexGrowsInSteps(t *testing.T) {
 	require.Less(t, len(x.now.Load().at), 2*x.n)
 }
 
-// Who looks without a lock while others change the index finds what is there all the time
-// whenever it is sure.
+// A lookup without a lock, while others change the index, is either unsure or finds an entry
+// that is there all the time.
 func TestAGlimpseIsRightWhenItIsSure(t *testing.T) {
 	var x index
 	x.clear()
@@ -157,7 +157,7 @@ func TestAGlimpseIsRightWhenItIsSure(t *testing.T) {
 		if to, ok := x.glimpse(stay[i%len(stay)]); ok {
 			sure++
 			if to != 7 {
-				t.Error("not found, and sure of it")
+				t.Error("the lookup was sure, but has not found the entry")
 				break
 			}
 		}
@@ -178,7 +178,7 @@ func (l *lists) all() (all []digest) {
 	return all
 }
 
-// Extras on their shelf are what plain lists are, and give all back that they took.
+// Extras behave like plain lists, and give back all the room that they took.
 func FuzzExtras(f *testing.F) {
 	f.Add([]byte("some operations on the keys of sessions"))
 	f.Fuzz(func(t *testing.T, ops []byte) {

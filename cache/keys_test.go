@@ -23,7 +23,7 @@ func past(keys ...string) *cache.Keys { return ends("unknown", keys...) }
 func TestAllNamesOfASessionAreKeysOfOneBinding(t *testing.T) {
 	c := newCache(t, cache.Options{})
 	c.Bind(scope, named("header", "body"), "A")
-	require.Equal(t, "A", at(c, named("body")), "one of them disappears")
+	require.Equal(t, "A", at(c, named("body")), "the session is found by one of its names")
 	c.Get(scope, named("body", "third"))
 	require.Equal(t, "A", at(c, named("third")), "a new one is learned")
 	require.True(t, c.InvalidateSession(scope, named("body")))
@@ -38,13 +38,13 @@ func TestAlsoPullsNoSessionsTogether(t *testing.T) {
 	c := newCache(t, cache.Options{})
 	c.Bind(scope, with(named("c1"), "app"), "A")
 	c.Bind(scope, with(named("c2"), "app"), "B")
-	require.Equal(t, "B", at(c, named("app")), "the latest has it")
+	require.Equal(t, "B", at(c, named("app")), "the latest session with an Also is found by it")
 	for range 2 {
 		for n, auth := range map[string]string{"c1": "A", "c2": "B"} {
 			b, ok := c.Get(scope, with(named(n), "app"))
 			require.True(t, ok)
 			require.Equal(t, auth, b.Auth)
-			require.Equal(t, auth, at(c, past("app")), "the latest that came with it has it")
+			require.Equal(t, auth, at(c, past("app")), "the latest session that came with an Also is found by it")
 		}
 	}
 	_, ok := c.Get(scope, with(named("c3"), "app"))
@@ -60,8 +60,8 @@ func TestAlsoIsNotTakenFromTheSessionThatHasItAsAName(t *testing.T) {
 	require.Equal(t, "B", at(c, named("app2")))
 	c.Bind(scope, ends("app"), "D")
 	c.Bind(scope, ends("app2"), "D")
-	require.Equal(t, "A", at(c, named("app")), "nor as an end")
-	require.Equal(t, "B", at(c, named("app2")), "nor as an end")
+	require.Equal(t, "A", at(c, named("app")), "the End of another session does not take the key")
+	require.Equal(t, "B", at(c, named("app2")), "the End of another session does not take the key")
 }
 
 func TestAKeyOfAlsoBecomesANameOfTheSessionThatIsFoundByIt(t *testing.T) {
@@ -78,13 +78,13 @@ func TestPastFindsAndIsNotBound(t *testing.T) {
 	c := newCache(t, cache.Options{})
 	c.Bind(scope, with(ends("e1"), "t1"), "A")
 	for _, k := range []string{"e1", "t1"} {
-		require.Equal(t, "A", at(c, past("none", k)), "bound as End or Also, then Past")
+		require.Equal(t, "A", at(c, past("none", k)), "a key that was bound as End or Also is found as Past")
 	}
 	b, ok := c.Get(scope, ends("e2", "stranger", "e1", "another stranger"))
 	require.True(t, ok)
 	require.Equal(t, "A", b.Auth)
 	c.Get(scope, ends("e3", "stranger", "e2"))
-	require.Empty(t, at(c, past("stranger")), "an earlier key that nobody had is nobody's")
+	require.Empty(t, at(c, past("stranger")), "a key of Past that was not bound before stays unbound")
 	require.Empty(t, at(c, past("another stranger")))
 	b, existed := c.Bind(scope, ends("other", "stranger"), "B")
 	require.False(t, existed)
@@ -112,9 +112,9 @@ func TestContentFindsTheSessionByItsEarlierEnds(t *testing.T) {
 	b, ok := c.Get(scope, ends("3", "2", "1"))
 	require.True(t, ok)
 	require.Equal(t, "A", b.Auth)
-	require.Equal(t, "A", at(c, ends("5", "4", "3")), "the second request's end was bound")
-	require.Empty(t, at(c, ends("x", "2")), "what was only looked up was not")
-	require.Equal(t, "A", at(c, ends("3", "2", "1")), "a retry of the latest")
+	require.Equal(t, "A", at(c, ends("5", "4", "3")), "the end of the second request finds the session")
+	require.Empty(t, at(c, ends("x", "2")), "a key that was only looked up finds nothing")
+	require.Equal(t, "A", at(c, ends("3", "2", "1")), "a retry of the latest request finds the session")
 }
 
 func TestTheSameOpeningLaterIsAnotherSession(t *testing.T) {
@@ -122,10 +122,10 @@ func TestTheSameOpeningLaterIsAnotherSession(t *testing.T) {
 	c.Bind(scope, ends("1"), "A")
 	c.Get(scope, ends("3", "2", "1"))
 	_, ok := c.Get(scope, ends("1"))
-	require.False(t, ok, "the session has moved on: somebody else begins with its words")
+	require.False(t, ok, "the first end of a session that has continued finds nothing")
 	c.Bind(scope, ends("1"), "B")
-	require.Equal(t, "B", at(c, ends("3b", "2b", "1")), "the newcomer")
-	require.Equal(t, "A", at(c, ends("5", "4", "3", "2", "1")), "the old one")
+	require.Equal(t, "B", at(c, ends("3b", "2b", "1")), "the new session is found")
+	require.Equal(t, "A", at(c, ends("5", "4", "3", "2", "1")), "the old session is found")
 }
 
 func TestTheEndOfARequestWithNamesIsBound(t *testing.T) {
@@ -169,7 +169,7 @@ func TestTheLatestOfAlsoAreKept(t *testing.T) {
 		}
 	}
 	require.Equal(t, []int{95, 96, 97, 98, 99}, found)
-	require.Equal(t, "A", at(c, past("every request")), "what comes again is as good as new")
+	require.Equal(t, "A", at(c, past("every request")), "an Also that comes with each request is kept")
 }
 
 func TestNamesOfOneSessionAreBounded(t *testing.T) {

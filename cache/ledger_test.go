@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A claim whose record was removed by somebody else is given back, and the counts
-// are right again.
+// If another operation has removed the record of a claim, the claim is given back, and the
+// counts are right again.
 func TestAClaimThatFindsNothingIsGivenBack(t *testing.T) {
 	var l ledger
 	l.init()
@@ -21,13 +21,13 @@ func TestAClaimThatFindsNothingIsGivenBack(t *testing.T) {
 	b := l.open("b", 0)
 	require.True(t, l.add(b))
 	from, where, why := l.claim(b)
-	require.Same(t, a, from, "b has one only, and a has not grown for longer")
+	require.Same(t, a, from, "a is claimed: b has only one session, and a has not grown for longer")
 	require.True(t, where.has(0))
 	require.Equal(t, Evicted, why)
 	again, _, _ := l.claim(b)
-	require.Nil(t, again, "two operations do not evict for one that is too many")
+	require.Nil(t, again, "two operations do not both evict for one surplus session")
 	l.remove(a, 0, true, false)
-	require.Contains(t, l.accounts, "a", "as long as the claim is open")
+	require.Contains(t, l.accounts, "a", "the account of a stays as long as the claim is open")
 	l.settle(a, false, 0)
 	require.NotContains(t, l.accounts, "a")
 	require.Equal(t, 1, l.total)
@@ -36,8 +36,8 @@ func TestAClaimThatFindsNothingIsGivenBack(t *testing.T) {
 	require.Nil(t, again)
 }
 
-// Other tenants may have grown after a tenant that has only the record that it has
-// just been given. Its record is not the one to go all the same.
+// Other tenants may have grown since a tenant got its first record. That record is not evicted
+// all the same.
 func TestTheOnlyRecordOfATenantIsNotClaimedForItself(t *testing.T) {
 	for others := range 4 {
 		var l ledger
@@ -51,7 +51,7 @@ func TestTheOnlyRecordOfATenantIsNotClaimedForItself(t *testing.T) {
 		for i := range others {
 			from, _, _ := l.claim(a)
 			require.NotNil(t, from)
-			require.Equal(t, fmt.Sprint("other", i), from.name, "who has not grown for the longest time")
+			require.Equal(t, fmt.Sprint("other", i), from.name, "the tenant that has not grown for longest loses a session")
 			l.remove(from, 0, true, true)
 			l.settle(from, true, 1)
 		}
@@ -60,7 +60,7 @@ func TestTheOnlyRecordOfATenantIsNotClaimedForItself(t *testing.T) {
 	}
 }
 
-// A session that is removed between the claim and the eviction is not missed.
+// A session may be removed between the claim and the eviction. The counts stay right.
 func TestEvictionTriesAllShardsOfATenant(t *testing.T) {
 	m, err := New(&Options{MaxSessions: 100_000})
 	require.NoError(t, err)
@@ -78,7 +78,7 @@ func TestEvictionTriesAllShardsOfATenant(t *testing.T) {
 	m.sessions.tenants.most[0].claimed++
 	account := m.sessions.tenants.most[0]
 	evicted, _ := m.sessions.evict("t", all, near, home, Evicted, &gone)
-	require.False(t, evicted, "not the one that is to be kept")
+	require.False(t, evicted, "the session that is to be kept is not evicted")
 	evicted, _ = m.sessions.evict("t", all, near+1, 0, Evicted, &gone)
 	require.True(t, evicted)
 	m.sessions.tenants.settle(account, true, 1)
@@ -86,7 +86,7 @@ func TestEvictionTriesAllShardsOfATenant(t *testing.T) {
 	require.Empty(t, m.sessions.tenants.accounts)
 }
 
-// Evicted, expired sessions are told as expired.
+// Expired sessions that are evicted are reported as expired.
 func TestAnExpiredSessionIsNotEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var causes []Cause
@@ -104,8 +104,8 @@ func TestAnExpiredSessionIsNotEvicted(t *testing.T) {
 	})
 }
 
-// Where a tenant has many sessions at hand one of them goes at once; where it has few, or
-// another tenant has to lose one, the operation looks for it after that.
+// If a tenant has many sessions in the same part, one of them is evicted at once. If it has
+// few, or if another tenant has to lose one, the operation looks for the session afterwards.
 func TestTheOldestAtHandGoesAtOnce(t *testing.T) {
 	m, err := New(&Options{MaxSessions: 64 * 256})
 	require.NoError(t, err)
@@ -126,14 +126,14 @@ func TestTheOldestAtHandGoesAtOnce(t *testing.T) {
 			left++
 		}
 	}
-	require.Less(t, left, 64*256/20, "the older half has gone but for what lies in parts that have fewer")
+	require.Less(t, left, 64*256/20, "nearly all of the older half was evicted, except in parts with fewer sessions")
 	for i := range 100 {
 		bind("u", i)
 	}
 	require.Equal(t, 64*256, m.Len())
 	for i := range 100 {
 		_, ok, _ := m.Peek(ctx, Scope{Tenant: "u"}, Keys{Names: [MaxNames]Key{testKey("s", i)}})
-		require.True(t, ok, "it is within its share")
+		require.True(t, ok, "a tenant within its share loses no session")
 	}
 	consistent(t, m)
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// While a store is saved a key can go from a session that was copied to one that is copied
-// later. Then both have it in the snapshot, and the later one after it is loaded.
+// While a store is saved, a key can move from a session that was copied to one that is copied
+// later. Then both have it in the snapshot, and after loading the later one has it.
 func TestAKeyThatWasCopiedTwiceIsTheLaterOnes(t *testing.T) {
 	m, err := New(&Options{MaxSessions: 100})
 	require.NoError(t, err)
@@ -27,7 +27,7 @@ func TestAKeyThatWasCopiedTwiceIsTheLaterOnes(t *testing.T) {
 	for _, h := range []held{one, two} {
 		(&op{t: table}).add(h, also, table.digest(mix, &both))
 	}
-	// A key that is the home of the later one is nobody else's.
+	// A key that is the home of the later session belongs to no other session.
 	(&op{t: table}).add(one, names, table.digest(mix, &home))
 	(&op{t: table}).add(one, ends, table.digest(mix, &end))
 

@@ -91,7 +91,7 @@ func TestAThousandBurstsOf64EndOnOneAuthEach(t *testing.T) {
 			done.Go(func() {
 				_, ok := c.Peek(scope, k[i%2])
 				if ok {
-					t.Error("bound before anybody has")
+					t.Error("Get has found a session before any Bind")
 				}
 				looked.Done()
 				looked.Wait()
@@ -124,7 +124,7 @@ func TestTenantsWithTheSameIDAreIndependent(t *testing.T) {
 	c.Bind(one, named("default-chat"), "A")
 	b, existed := c.Bind(two, named("default-chat"), "B")
 	require.False(t, existed)
-	require.True(t, c.Unbind(b), "T2's 401")
+	require.True(t, c.Unbind(b), "the 401 of the second request unbinds the session")
 	got, ok := c.Peek(one, named("default-chat"))
 	require.True(t, ok)
 	require.Equal(t, "A", got.Auth)

@@ -15,8 +15,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// model is a store that is as plain as the contract: a list that is searched
-// from its beginning, and a clock.
+// model is a store as simple as the contract: a list that is searched from its beginning, and a
+// clock.
 type model struct {
 	ttl       time.Duration
 	max       int // 0 for no bound
@@ -48,13 +48,13 @@ type modelSession struct {
 	last   time.Time     // served
 	more   bool          // it has had more than one name, or a memo
 	count  int           // how often its latest end was served
-	known  bool          // an answer to its latest end
+	known  bool          // an answer to its latest end is known
 	asked  int           // how many requests ended in its latest end
 	waits  int           // how many conversations ended in end, and have not gone on
 	own    bool          // one of them is its own
-	end    cache.Key     // in which they did
+	end    cache.Key     // the end in which they ended
 	since  time.Time     // when the first went on
-	elder  *modelSession // whom the end taken was taken from
+	elder  *modelSession // the session that had the end before
 	taken  cache.Key
 	store  cache.Binding // what the store has said of it last; Gen is 0 if it is new
 }
@@ -100,7 +100,7 @@ func (s *modelSession) latest() (k cache.Key) {
 	return k
 }
 
-// from is whom an end was taken from.
+// from returns the session that had an end before.
 func (s *modelSession) from(k cache.Key) *modelSession {
 	if s.taken != k {
 		return nil
@@ -199,7 +199,7 @@ func (m *model) use(s *modelSession, k *cache.Keys) {
 	}
 }
 
-// times is how often the end of a request was asked.
+// times returns how many requests had the end of a request.
 func (s *modelSession) times(k *cache.Keys) int {
 	if k.End == (cache.Key{}) || s.latest() != k.End {
 		return 0
@@ -246,7 +246,7 @@ func (m *model) mark(s *modelSession, marks [cache.MaxMarks]cache.Key) (shared u
 	return shared
 }
 
-// extend binds what an answer has shown.
+// extend binds the keys of an answer.
 func (m *model) extend(s *modelSession, opening bool, end cache.Key, keys []cache.Key, marks [cache.MaxMarks]cache.Key) (extended bool, shared uint8) {
 	latest := end != (cache.Key{}) && s.latest() == end
 	if opening && (!latest || s.known) {
@@ -260,7 +260,7 @@ func (m *model) extend(s *modelSession, opening bool, end cache.Key, keys []cach
 	return true, m.mark(s, marks)
 }
 
-// take takes a key from whoever has it, unless as a name.
+// take takes a key from the session that has it, unless the key is one of its names.
 func (m *model) take(s *modelSession, k cache.Key) bool {
 	if o := m.owner(s.scope, k); o != nil {
 		if slices.Contains(o.names, k) {
@@ -332,7 +332,7 @@ func (m *model) remove(s *modelSession, why cause) {
 	m.sessions = slices.DeleteFunc(m.sessions, func(o *modelSession) bool { return o == s })
 }
 
-// trim evicts after s was added; nil if the bounds were changed.
+// trim evicts sessions after s was added. s is nil if the bounds were changed.
 func (m *model) trim(s *modelSession) {
 	for {
 		counts := map[string]int{}
@@ -400,8 +400,8 @@ var (
 	modelAuths  = []string{"A", "B", "C"}
 )
 
-// long histories are of conversations that go on; full ones are of a store that
-// has too little room, where nothing expires.
+// In long histories conversations continue. In full ones the store has too little room, and
+// nothing expires.
 func (h *history) long() bool { return h.seed%4 == 3 }
 func (h *history) full() bool { return h.seed%4 == 2 }
 
@@ -437,7 +437,7 @@ func (h *history) request() *cache.Keys {
 		kind = 3
 	}
 	switch kind {
-	case 0: // several names, and others besides
+	case 0: // several names and other keys
 		for i := range 1 + h.rng.IntN(3) {
 			k.Names[i] = h.key("name", 14)
 		}
@@ -792,7 +792,7 @@ func (h *history) rename(from, to string) {
 	require.Equal(h, n, renamed, h.what)
 }
 
-// whole compares what can be seen of the whole store.
+// whole compares the whole store with the model, as far as it can be seen.
 func (h *history) whole() {
 	seen := map[cache.Key]string{}
 	for sc, b := range h.c.All() {

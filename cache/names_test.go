@@ -14,7 +14,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// longNames are told apart at their very end only.
+// longNames differ only at their end.
 func longNames(n int) (names []string) {
 	for i := range n {
 		names = append(names, strings.Repeat("n", 1<<20)+fmt.Sprint(i))
@@ -36,7 +36,7 @@ func TestShortTellsAllNamesApart(t *testing.T) {
 	sc := cache.Scope{Tenant: strings.Repeat("t", 128), Pool: "p", Model: "m"}
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		if sc.Short() != sc {
-			t.Error("changed")
+			t.Error("Short has changed a scope of short names")
 		}
 	}))
 }
@@ -71,7 +71,7 @@ func TestNamesOfAMegabyteAreToldApartAndBounded(t *testing.T) {
 	require.Empty(t, c.Recall(scopes[0], key("n")))
 }
 
-// The names of auths are the host's: they are copied, and not shortened.
+// The names of auths come from the host. They are copied, and not shortened.
 func TestNamesOfAuthsAreKeptAsTheyAre(t *testing.T) {
 	c := newCache(t, cache.Options{})
 	names := longNames(4)
@@ -105,8 +105,7 @@ func body() (string, weak.Pointer[byte]) {
 	return unsafe.String(&b[0], len(b)), weak.Make(&b[0])
 }
 
-// A name, a memo or an auth that is cut from a request's body must not keep the
-// body.
+// A name, a memo or an auth that is part of a request's body must not keep the body in memory.
 func TestAKeptNameDoesNotKeepTheBodyThatItWasCutFrom(t *testing.T) {
 	c := newCache(t, cache.Options{})
 	for what, keep := range map[string]func(part string){

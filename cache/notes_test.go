@@ -43,10 +43,10 @@ func TestNotesAreNoSessions(t *testing.T) {
 	require.Zero(t, c.CountAuth("A"))
 	require.Empty(t, c.Counts())
 	for range c.All() {
-		t.Fatal("a session")
+		t.Fatal("All returns a note as a session")
 	}
 	for range c.OfAuth("A") {
-		t.Fatal("a session")
+		t.Fatal("OfAuth returns a note as a session")
 	}
 	require.Zero(t, c.InvalidateAuth("A"))
 	for _, sc := range odd {
@@ -64,7 +64,7 @@ func TestNotesOfATenantAreInvalidated(t *testing.T) {
 		c.Remember(scope, key(auth), auth)
 		c.Remember(two, key(auth), auth)
 	}
-	require.Zero(t, c.InvalidateTenant("t", "A"), "no session was concerned")
+	require.Zero(t, c.InvalidateTenant("t", "A"), "InvalidateTenant counts notes as sessions")
 	require.Empty(t, c.Recall(scope, key("A")))
 	require.Equal(t, "B", c.Recall(scope, key("B")))
 	require.Zero(t, c.InvalidateTenant("t", ""))
@@ -84,7 +84,7 @@ func TestRecallStartsTheTTLOfANoteAgain(t *testing.T) {
 		time.Sleep(40 * time.Second)
 		c.Remember(scope, key("n"), "B")
 		time.Sleep(40 * time.Second)
-		require.Equal(t, "B", c.Recall(scope, key("n")), "so does Remember")
+		require.Equal(t, "B", c.Recall(scope, key("n")), "Remember starts the TTL of a note again")
 		time.Sleep(61 * time.Second)
 		require.Empty(t, c.Recall(scope, key("n")))
 		c.Remember(scope, key("n"), "C")

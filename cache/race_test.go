@@ -2,6 +2,5 @@
 
 package cache_test
 
-// thorough is what part of the long tests is done: under the race detector, a
-// tenth.
+// thorough is the part of the long tests that is done: under the race detector a tenth.
 const thorough = 10

@@ -64,14 +64,14 @@ func TestUsesSaturateAndNeverWrap(t *testing.T) {
 	}
 	for range 3 {
 		require.False(t, r.close(true))
-		require.Equal(t, provisional|maxUses, r.load(), "nobody knows how many uses there are")
+		require.Equal(t, provisional|maxUses, r.load(), "a full count of uses stays full")
 	}
 	r.serve(moment{at: int64(time.Second)})
 	require.True(t, r.load().served())
 	require.Equal(t, r.load(), r.open())
 
 	r.state.Store(uint32(provisional))
-	require.False(t, r.close(true), "no use is open")
+	require.False(t, r.close(true), "close without an open use returns false")
 	require.Equal(t, provisional, r.load())
 }
 

@@ -12,8 +12,8 @@ func TestANameThatWasTakenAgainIsNotFreed(t *testing.T) {
 	r.init()
 	id := r.use("a")
 	a := (*r.names.Load())[id]
-	// The last user has counted down, and somebody takes the name before that
-	// user has the lock.
+	// The last user has counted down, and another one takes the name before that user has the
+	// lock.
 	require.Zero(t, a.uses.Add(-1))
 	again, ok := r.find("a")
 	require.True(t, ok)
@@ -38,12 +38,12 @@ func TestANumberIsFreedOnce(t *testing.T) {
 	r.drop(id)
 	r.forget(a)
 	require.NotEqual(t, r.use("b"), r.use("c"))
-	// Nor does a late one free the number of a name that came after.
+	// A late user does not free the number of a later name, either.
 	r.forget(a)
 	require.Equal(t, "b", r.name(r.use("b")))
 	_, ok = r.find("a")
 	require.False(t, ok)
-	// Nor a name that was given again.
+	// Nor a name that was added again.
 	again := r.use("a")
 	r.forget(a)
 	_, ok = r.find("a")

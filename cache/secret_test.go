@@ -21,8 +21,8 @@ func TestNamesAreSipHash(t *testing.T) {
 	require.Equal(t, "3b62a9ba6258f5610f83e264f31497b4", hex.EncodeToString(k[:]))
 }
 
-// Names of scopes that are nearly equal, or equal when they are put together, have
-// mixes that differ, and another secret has others.
+// Scopes whose names are nearly equal, or equal when they are joined, have different mixes.
+// With another secret the mixes are different, too.
 func TestMixesOfScopesDiffer(t *testing.T) {
 	one, two := newSecret(), newSecret()
 	var scopes []Scope

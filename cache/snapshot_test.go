@@ -33,7 +33,7 @@ func load(t testing.TB, snapshot []byte, o cache.Options) store {
 	return store{m, t}
 }
 
-// furnished is a store with something of everything.
+// furnished returns a store that has data of each kind.
 func furnished(t testing.TB) store {
 	c := newCache(t, cache.Options{})
 	b, _ := c.Bind(scope, named("one", "two", "three"), "A")
@@ -49,7 +49,7 @@ func furnished(t testing.TB) store {
 	require.True(t, c.Unbind(b))
 	c.Bind(cache.Scope{Tenant: strings.Repeat("x", 200)}, named("open"), "D")
 	k := ends("e9", "e8")
-	k.Marks[0], k.Ongoing = key("mark"), true // another's
+	k.Marks[0], k.Ongoing = key("mark"), true // the mark of another session
 	b, _ = c.Bind(scope, k, "A")
 	require.NotZero(t, b.Shared)
 	c.Remember(scope, key("note"), "A")
@@ -72,7 +72,7 @@ func TestWhatWasSavedIsLoaded(t *testing.T) {
 	})
 }
 
-// A session is saved once: with one name it takes less than a hundred bytes.
+// A session is saved once. With one name it takes less than a hundred bytes.
 func TestTheSizeOfASnapshot(t *testing.T) {
 	c := newCache(t, cache.Options{MaxSessions: 500}) // in one part
 	empty := len(saved(t, c.Memory))
@@ -83,8 +83,7 @@ func TestTheSizeOfASnapshot(t *testing.T) {
 	require.Greater(t, len(saved(t, c.Memory))-empty, 400*20)
 }
 
-// The results of requests that were under way are judged by the new store as by the old
-// one.
+// The new store treats the results of requests that were under way as the old store would.
 func TestLateResultsAfterARestart(t *testing.T) {
 	c := newCache(t, cache.Options{})
 	confirmed, _ := c.Bind(scope, named("confirmed"), "A")
@@ -103,19 +102,19 @@ func TestLateResultsAfterARestart(t *testing.T) {
 	require.False(t, d.Unbind(stale))
 	require.False(t, d.Confirm(gone))
 	require.True(t, d.Confirm(moved))
-	require.False(t, d.Release(open, true), "its use is over")
+	require.False(t, d.Release(open, true), "Release of an ended use returns false")
 	require.Equal(t, "A", at(d, named("open")))
 	b, existed := d.Bind(scope, named("open"), "B")
 	require.True(t, existed)
-	require.True(t, d.Release(b, true), "the only use there is")
+	require.True(t, d.Release(b, true), "Release of the only use takes the auth")
 	again, ok := d.Get(scope, named("confirmed"))
 	require.True(t, ok)
 	require.Equal(t, confirmed.Session, again.Session)
 	require.Equal(t, confirmed.Gen, again.Gen)
 }
 
-// No generation is used twice, also if the process has gone on for long after it was
-// saved, and is killed and started again and again.
+// No generation is used twice, even if the process has run on for long after it was saved, and
+// is killed and started again and again.
 func TestGenerationsAfterARestartAreNew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, cache.Options{})
@@ -202,8 +201,8 @@ func TestAWallClockThatWasSetBackNeitherKillsNorKeeps(t *testing.T) {
 	})
 }
 
-// The wall clock was set back. Generations of before, also of after the snapshot, do not
-// come again.
+// The wall clock was set back. Earlier generations are not used again, not even those of after
+// the snapshot.
 func TestGenerationsAreNewAlsoIfTheWallClockWasSetBack(t *testing.T) {
 	var snapshot []byte
 	var last uint64
@@ -222,11 +221,11 @@ func TestGenerationsAreNewAlsoIfTheWallClockWasSetBack(t *testing.T) {
 		m := load(t, snapshot, cache.Options{})
 		b, _ := m.Bind(scope, named("new"), "A")
 		require.Greater(t, b.Gen, last)
-		require.Zero(t, b.Age, "not before the clock is there again")
+		require.Zero(t, b.Age, "the age is 0 until the clock has passed the time of the snapshot")
 	})
 }
 
-// When an auth has served last stays what it was over any number of restarts.
+// The time at which an auth has last served stays the same over any number of restarts.
 func TestWhenAnAuthHasServedIsExactOverRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(12345678)
@@ -249,7 +248,7 @@ func TestWhenAnAuthHasServedIsExactOverRestarts(t *testing.T) {
 		time.Sleep(3 * 365 * 24 * time.Hour)
 		was := since()
 		c = load(t, saved(t, c.Memory), cache.Options{TTL: 1e6 * time.Hour})
-		require.Greater(t, since(), 365*24*time.Hour, "more than a year is more than a year")
+		require.Greater(t, since(), 365*24*time.Hour, "a time of more than a year stays more than a year")
 		require.LessOrEqual(t, since(), was)
 	})
 }
@@ -343,11 +342,10 @@ func TestASnapshotThatCannotBeLoaded(t *testing.T) {
 	rest := bytes.NewReader(append(bytes.Clone(whole), "more"...))
 	_, err = cache.Load(iotest.OneByteReader(rest), nil)
 	require.NoError(t, err)
-	require.Equal(t, 4, rest.Len(), "what follows is not read")
+	require.Equal(t, 4, rest.Len(), "Load does not read the bytes after the snapshot")
 }
 
-// A snapshot that claims to have a billion bytes, and has none of them, is not given room
-// for them.
+// If a snapshot claims to have a billion bytes and has none, no room is reserved for them.
 func TestAClaimCostsNothing(t *testing.T) {
 	whole := saved(t, newCache(t, cache.Options{}).Memory)
 	first := bytes.IndexByte(whole, '\n') + 2
@@ -396,9 +394,8 @@ type closing struct{ io.Closer }
 
 func (w closing) Write(b []byte) (int, error) { return len(b), w.Close() }
 
-// Whatever happens while a store is saved, the snapshot is a store that is whole in
-// itself: its keys lead to its sessions, each to one, and every session is one that was
-// there.
+// Whatever happens while a store is saved, the snapshot is consistent: each of its keys leads
+// to one of its sessions, and each session was in the store.
 func TestSavedWhileItIsUsed(t *testing.T) {
 	for _, size := range []int{300, 100_000} {
 		c := newCache(t, cache.Options{MaxSessions: size})
@@ -460,9 +457,9 @@ func TestSavedWhileItIsUsed(t *testing.T) {
 	}
 }
 
-// FuzzLoad: whatever is read, there is an error and an empty store, or a store that
-// works, and that saves and loads to the same. The checksums of what is changed are made
-// right, so that it is looked into.
+// FuzzLoad loads any bytes. There is either an error and an empty store, or a store that works,
+// and that is the same after Save and Load. The checksums of changed snapshots are corrected,
+// so that Load reads further.
 func FuzzLoad(f *testing.F) {
 	f.Add(saved(f, furnished(f).Memory))
 	f.Add(saved(f, newCache(f, cache.Options{}).Memory))

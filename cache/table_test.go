@@ -17,8 +17,8 @@ func testKey(kind string, i int) (k Key) {
 	return k
 }
 
-// consistent checks that all that a table knows agrees: aliases with sessions,
-// lists with states, the ledger with the records.
+// consistent checks that the parts of a table agree: aliases with sessions, lists with states,
+// and the ledger with the records.
 func consistent(t *testing.T, m *Memory) (aliases int) {
 	known, total := 0, 0
 	tenants := map[string]int{}
@@ -67,7 +67,7 @@ func consistent(t *testing.T, m *Memory) (aliases int) {
 	return aliases
 }
 
-// leads is how many entries of the index lead from a key to a record.
+// leads returns how many entries of the index lead from a key to a record.
 func leads(t *table, d digest, h held) (n int) {
 	for i := 0; ; i++ {
 		switch t.shard(d).keys.find(d.bits(), i) {
@@ -79,7 +79,7 @@ func leads(t *table, d digest, h held) (n int) {
 	}
 }
 
-// strays are the entries of a shard's index that lead to a record which is none.
+// strays returns the entries of a shard's index that lead to a free record.
 func strays(t *table, s *shard) (n int) {
 	for _, p := range []*places{s.keys.now.Load(), s.keys.old.Load()} {
 		for i := 0; p != nil && i < len(p.at); i++ {
@@ -193,8 +193,8 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
-// All operations at once, with bounds that change: the counts are right after it,
-// and nothing waits for ever.
+// All operations run at once, with bounds that change. The counts are right afterwards, and
+// nothing waits for ever.
 func TestOperationsAtOnceLeaveTheTableConsistent(t *testing.T) {
 	for _, size := range []int{60, 2000} {
 		m, err := New(&Options{MaxSessions: size, MaxPerTenant: size / 3, OnRemove: func(Scope, Binding, Cause) {}})
@@ -274,7 +274,7 @@ func TestOperationsAtOnceLeaveTheTableConsistent(t *testing.T) {
 	}
 }
 
-// Operations that are under way while a store is closed end.
+// Operations that are under way end when the store is closed.
 func TestClosingWhileOthersBind(t *testing.T) {
 	for round := range 50 {
 		m, err := New(&Options{MaxSessions: 20, MaxPerTenant: 5})

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// However many keys a session has, and so wherever its extras are, it remembers which end the
-// others have not gone on from.
+// A session remembers the end from which other conversations have not continued, however many
+// keys it has, and so wherever its extras are.
 func TestATwinIsRememberedWhateverElseTheSessionHas(t *testing.T) {
 	for also := range 40 {
 		m, err := New(nil)

@@ -38,7 +38,7 @@ func TestTiersOffersTheFirstTierThatHasAny(t *testing.T) {
 		before := slices.Clone(list)
 		asked = 0
 		taken(t, s, t.Context(), list)
-		require.Equal(t, before, list, "the list is the caller's")
+		require.Equal(t, before, list, "the Selector must not change the caller's list")
 		require.Equal(t, len(list), asked)
 		require.Equal(t, slices.DeleteFunc(before, func(a *auth) bool { return a.tier != first }), got)
 	}
@@ -111,7 +111,7 @@ func TestFiltersPassErrorsAndPanicsOn(t *testing.T) {
 	require.Panics(t, func() { _, _ = s.Select(t.Context(), auths(3)) })
 	bad = false
 	list := auths(2)
-	require.Equal(t, list[1], taken(t, s, t.Context(), list), "nothing of the list before is left")
+	require.Equal(t, list[1], taken(t, s, t.Context(), list), "the list of the pick before has no effect")
 }
 
 func TestAFilterThatUsesItselfInside(t *testing.T) {
@@ -148,7 +148,7 @@ func TestConstructorsRefuseNil(t *testing.T) {
 	}
 }
 
-// strategies are all of this package, over auths.
+// strategies are all Selectors of this package.
 func strategies(loads *selector.Loads) map[string]selector.Selector[*auth] {
 	return map[string]selector.Selector[*auth]{
 		"RoundRobin":             selector.RoundRobin[*auth](),
@@ -163,8 +163,8 @@ func strategies(loads *selector.Loads) map[string]selector.Selector[*auth] {
 	}
 }
 
-// What holds for all of them: a candidate of this list is taken, the list stays as it is,
-// an empty one is refused.
+// Each Selector takes a candidate of the list, leaves the list as it is, and refuses an empty
+// list.
 func TestEveryStrategyTakesOneOfTheCandidates(t *testing.T) {
 	var loads selector.Loads
 	for name, s := range strategies(&loads) {

@@ -15,7 +15,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// counted is a load function that says how often it was called for each auth.
+// counted returns a load function that counts how often it was called for each auth.
 func counted() (func(*auth) float64, map[string]int) {
 	calls := map[string]int{}
 	return func(a *auth) float64 {
@@ -58,7 +58,7 @@ func TestEqualLoadsAreSharedOut(t *testing.T) {
 		odd  float64
 	}{
 		"least load": {selector.LeastLoad((*auth).measure), 800, 0},
-		// A pair has no even one in 20 of 90 draws.
+		// 20 of 90 pairs have no auth with an even number.
 		"two choices": {selector.TwoChoices((*auth).measure), 4000. * 7 / 9 / 5, 4000. * 2 / 9 / 5},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestALongListIsSampled(t *testing.T) {
 			good++
 		}
 	}
-	require.Greater(t, good, rounds*95/100, "one of the best 5 %")
+	require.Greater(t, good, rounds*95/100, "the chosen auth is one of the best 5 %")
 	for _, times := range looked {
 		require.InDelta(t, rounds*64./n, times, 6*math.Sqrt(rounds*64./n))
 	}
@@ -116,7 +116,7 @@ func TestTwoChoicesLooksAtTwoAndTakesTheBetter(t *testing.T) {
 	for range 6000 {
 		load, calls := counted()
 		a := taken(t, selector.TwoChoices(load), t.Context(), list)
-		require.Len(t, calls, 2, "two different ones")
+		require.Len(t, calls, 2, "two different auths are looked at")
 		for name, times := range calls {
 			require.Equal(t, 1, times)
 			i, _ := strconv.Atoi(name[len("auth-"):])
@@ -124,7 +124,8 @@ func TestTwoChoicesLooksAtTwoAndTakesTheBetter(t *testing.T) {
 		}
 		got[int(a.load)]++
 	}
-	// The one with the least wins each pair that it is in, the last one none.
+	// The auth with the least load wins each pair that it is in. The one with the most wins
+	// none.
 	require.InDelta(t, 400, got[0], 120)
 	require.Zero(t, got[29])
 	load, calls := counted()
@@ -132,8 +133,7 @@ func TestTwoChoicesLooksAtTwoAndTakesTheBetter(t *testing.T) {
 	require.Empty(t, calls)
 }
 
-// The law that it is there for: with loads that nobody updates meanwhile, a burst is not
-// sent to one auth.
+// TwoChoices does not send a burst to one auth, even if the loads are not updated meanwhile.
 func TestTwoChoicesDoesNotHerd(t *testing.T) {
 	list := auths(16)
 	list[5].load = -1
@@ -141,7 +141,7 @@ func TestTwoChoicesDoesNotHerd(t *testing.T) {
 	for range 1600 {
 		got[taken(t, selector.TwoChoices((*auth).measure), t.Context(), list).name]++
 	}
-	require.InDelta(t, 200, got["auth-5"], 80, "2 of 16")
+	require.InDelta(t, 200, got["auth-5"], 80, "each auth is in 2 of 16 pairs")
 	require.Len(t, got, 16)
 }
 
@@ -169,7 +169,7 @@ func TestLoadsThatAreNoNumbers(t *testing.T) {
 	}
 }
 
-// The measure, reckoned anew: it decides whatever was sent when.
+// The measure is computed again, for any history of what was sent.
 func TestLeastRecentTokensTakesTheLeastOfTheMeasure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for seed := range uint64(40) {
@@ -278,7 +278,7 @@ func TestLeastRecentTokensSamplesALongList(t *testing.T) {
 	require.Greater(t, good, 925, "962 are expected")
 }
 
-// They remember nothing and take no lock. The race detector looks on.
+// These Selectors have no state and take no lock, which the race detector checks.
 func TestStrategiesByLoadUnderConcurrency(t *testing.T) {
 	var loads selector.Loads
 	list := auths(100)
@@ -312,7 +312,7 @@ func TestStrategiesByLoadUnderConcurrency(t *testing.T) {
 		require.Zero(t, l.InFlight)
 		recent += l.Recent
 	}
-	require.InEpsilon(t, 8*len(all)*100*10, recent, 0.05, "but for what has faded")
+	require.InEpsilon(t, 8*len(all)*100*10, recent, 0.05, "the sum is that of what was sent, but for what has faded")
 }
 
 func always(context.Context, *auth) bool { return true }

@@ -30,7 +30,7 @@ func TestLoadsFadeByHalfInAHalfLife(t *testing.T) {
 		time.Sleep(selector.RecentHalf - selector.NearHalf)
 		got := l.Of("a")
 		require.InDelta(t, 500, got.Recent, 1e-6)
-		require.InDelta(t, 0.5, got.InFlight, 1e-9, "one that is never ended counts less and less")
+		require.InDelta(t, 0.5, got.InFlight, 1e-9, "a request that is never ended counts less and less")
 		require.Less(t, got.Near, 1e-6)
 		require.Equal(t, 1.0, got.MainShare)
 		time.Sleep(20 * selector.RecentHalf)
@@ -38,7 +38,7 @@ func TestLoadsFadeByHalfInAHalfLife(t *testing.T) {
 	})
 }
 
-// Whatever is read in between, the sum is that of what was sent, each faded by its age.
+// Reads in between do not change the sum: each part of what was sent fades by its age.
 func TestLoadsAreTheSumOfWhatWasSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(1, 1))
@@ -102,8 +102,8 @@ func TestLoadsAreNeverNegativeAndAlwaysNumbers(t *testing.T) {
 	})
 }
 
-// Several sessions, one of them large at times, tokens that are added and that are taken
-// away again: MainShare never says more than is so.
+// Tokens of several sessions, one of them large at times, are added and taken away again.
+// MainShare is never more than the true share.
 func TestMainShareNeverSaysTooMuch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sure := 0
@@ -142,7 +142,7 @@ func TestMainShareNeverSaysTooMuch(t *testing.T) {
 				}
 			}
 		}
-		require.Greater(t, sure, 1000, "it is not silent either")
+		require.Greater(t, sure, 1000, "MainShare is often above 0")
 	})
 }
 
@@ -154,10 +154,10 @@ func TestOfTheLoadOfOneSessionMainShareIsAll(t *testing.T) {
 	}
 	require.EqualValues(t, 9, l.Of("a").Main)
 	l.Begin("a", 1e6, 0)
-	require.Zero(t, l.Of("a").MainShare, "requests of no session are nobody's")
+	require.Zero(t, l.Of("a").MainShare, "requests without a session make no share")
 }
 
-// One that becomes the largest is found, whoever was there before.
+// A session that becomes the largest is found, whatever session was the largest before.
 func TestANewMainIsFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l selector.Loads
@@ -195,7 +195,7 @@ func TestLoadsKnowABoundedNumberOfAuths(t *testing.T) {
 	for i := range 8192 {
 		l.Begin(strconv.Itoa(i), 100, 1)
 	}
-	require.Equal(t, 100.0, math.Round(l.Of("0").Recent), "8,192 have room")
+	require.Equal(t, 100.0, math.Round(l.Of("0").Recent), "8,192 names have room")
 	for i := range 500 {
 		l.Begin("more "+strconv.Itoa(i), 100, 1)
 	}

@@ -106,11 +106,11 @@ func TestRendezvousPlacesByTheKey(t *testing.T) {
 		got[a]++
 		again, err := s.Select(ctx(i), []string{"D", "C", "A", "B"})
 		require.NoError(t, err)
-		require.Equal(t, a, again, "whatever their order")
+		require.Equal(t, a, again, "the choice does not depend on the order")
 		without, err := s.Select(ctx(i), []string{"A", "B", "C"})
 		require.NoError(t, err)
 		if a != "D" {
-			require.Equal(t, a, without, "only the keys of the one that goes change")
+			require.Equal(t, a, without, "only the keys of the removed auth change their auth")
 		}
 	}
 	for _, a := range auths {
@@ -124,7 +124,7 @@ func TestRendezvousPlacesByTheKey(t *testing.T) {
 		require.NoError(t, err)
 		seen[a] = true
 	}
-	require.Len(t, seen, 4, "without a key, any")
+	require.Len(t, seen, 4, "without a key each auth can be chosen")
 }
 
 func TestRendezvousKeepsToTheWeights(t *testing.T) {
@@ -140,7 +140,7 @@ func TestRendezvousKeepsToTheWeights(t *testing.T) {
 	require.InDelta(t, 3000, got["B"], 150)
 	a, err := s.Select(selector.WithKey(context.Background(), 1), []string{"none"})
 	require.NoError(t, err)
-	require.Equal(t, "none", a, "if there is no other")
+	require.Equal(t, "none", a, "an auth of weight 0 is chosen if there is no other")
 }
 
 func TestTheKeyIsThereAndTheRestOfTheContextToo(t *testing.T) {
@@ -173,6 +173,6 @@ func TestRendezvousWithoutAKeyKeepsToTheWeights(t *testing.T) {
 		require.NoError(t, err)
 		got[a]++
 	}
-	require.Zero(t, got["A"], "of weight 0")
+	require.Zero(t, got["A"], "an auth of weight 0 is not chosen")
 	require.InDelta(t, 1000, got["B"], 200)
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// auth is an auth as hosts have them: a reload makes a new value with the same name.
+// auth is an auth like those of hosts: a reload makes a new value with the same name.
 type auth struct {
 	name   string
 	weight float64
@@ -36,7 +36,7 @@ func auths(n int) []*auth {
 	return all
 }
 
-// reloaded are the same auths as other values, in another order.
+// reloaded returns the same auths as new values, in another order.
 func reloaded(r *rand.Rand, all []*auth) []*auth {
 	out := make([]*auth, len(all))
 	for i, a := range all {
@@ -89,7 +89,7 @@ func TestRoundRobinGoesOnAtTheSamePlaceIfTheLastOneIsGone(t *testing.T) {
 	}
 	require.Equal(t, "c", taken(t, s, t.Context(), []string{"a", "c", "d"}))
 	require.Equal(t, "d", taken(t, s, t.Context(), []string{"a", "b", "c", "d"}))
-	require.Equal(t, "a", taken(t, s, t.Context(), []string{"a"}), "the end of the list")
+	require.Equal(t, "a", taken(t, s, t.Context(), []string{"a"}), "after the end of the list the turn begins again")
 }
 
 func TestRoundRobinTakesValuesThatCannotBeCompared(t *testing.T) {
@@ -248,7 +248,7 @@ func TestWeightedRoundRobinGivesEachItsShareOfAnyRun(t *testing.T) {
 	}
 }
 
-// Through any history, what an auth is given stays near the sum of its shares.
+// In any history, the number of picks of an auth stays near the sum of its shares.
 func TestWeightedRoundRobinStaysNearTheSharesWhileAllChanges(t *testing.T) {
 	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 4))
@@ -328,7 +328,7 @@ func TestWeightsThatAreNoWeights(t *testing.T) {
 	}
 	s := selector.WeightedRoundRobin((*auth).id, (*auth).share)
 	for range 100 {
-		require.Equal(t, "inf", taken(t, s, t.Context(), list).name, "1e12 to 1")
+		require.Equal(t, "inf", taken(t, s, t.Context(), list).name, "an infinite weight counts as 1e12 to 1")
 	}
 	for range 100 {
 		require.Equal(t, "one", taken(t, s, t.Context(), list[:4]).name)
@@ -338,7 +338,7 @@ func TestWeightsThatAreNoWeights(t *testing.T) {
 	for range 100 {
 		got[taken(t, s, t.Context(), again).name]++
 	}
-	require.InDelta(t, 75, got["inf"], 2, "it is forgotten that it was infinite")
+	require.InDelta(t, 75, got["inf"], 2, "a weight that was infinite counts as it is now")
 	clear(got)
 	for range 99 {
 		got[taken(t, s, t.Context(), list[:3]).name]++

@@ -8,9 +8,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// TestExtractAllocatesAsDocumented holds the number of allocations, which does not
-// depend on the number of messages. A value that is moved to the heap inside a loop
-// costs as much as a message.
+// The number of allocations is as documented, and does not depend on the number of messages. A
+// value that escapes to the heap inside a loop would cost one for each message.
 func TestExtractAllocatesAsDocumented(t *testing.T) {
 	claude := `,"metadata":{"user_id":"{\"device_id\":\"d\",\"session_id\":\"` + uuidA + `\"}"}`
 	for _, size := range []int{2 << 10, 80 << 10} {

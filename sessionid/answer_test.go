@@ -87,8 +87,8 @@ var answered = []struct {
 	},
 }
 
-// The key behind the answer is a boundary of the next request, so it finds the
-// conversation before the words do with which others may have begun.
+// The key after the answer is a boundary of the next request. So it finds the conversation
+// before the first words do, with which others may have begun, too.
 func TestTheNextRequestShowsTheAnswer(t *testing.T) {
 	for _, c := range answered {
 		first, next := extract(t, nil, c.first), extract(t, nil, c.next)
@@ -110,8 +110,8 @@ func TestTheNextRequestShowsTheAnswer(t *testing.T) {
 	}
 }
 
-// Google's SDKs repeat a streamed answer in the pieces that it came in, their chat helper
-// each as a content, and other clients all as one.
+// Google's SDKs repeat a streamed answer in the pieces that it came in: their chat helper as
+// one content for each piece, and other clients as one content.
 func TestAnAnswerIsKnownInPiecesAndAsOne(t *testing.T) {
 	first := extract(t, nil, `{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}`)
 	keys := afterOf(first, sessionid.ReadAnswer([]byte(data(
@@ -149,8 +149,8 @@ func TestAStreamIsReadAsItPasses(t *testing.T) {
 	}
 }
 
-// If a client writes the answer anew, the ids of its calls still lead to the session,
-// before the words with which others may have begun.
+// If a client repeats the answer in other words, the ids of its calls still find the session,
+// before the first words do, with which others may have begun, too.
 func TestIDsOfAnAnswerLeadToItsSession(t *testing.T) {
 	first := extract(t, nil, `{"messages":[{"role":"user","content":"hi"}]}`)
 	a := sessionid.ReadAnswer([]byte(answered[1].whole))
@@ -252,7 +252,7 @@ func TestAnAnswerThatBrokeOffIsNotWhole(t *testing.T) {
 	}
 }
 
-// Asking for the answer in the middle changes nothing of what is read after that.
+// A call of Answer in the middle does not change what is read afterwards.
 func TestAnAnswerCanBeAskedForInTheMiddle(t *testing.T) {
 	for _, c := range answered {
 		for how, body := range map[string]string{"whole": c.whole, "stream": c.stream} {
@@ -269,7 +269,7 @@ func TestAnAnswerCanBeAskedForInTheMiddle(t *testing.T) {
 	}
 }
 
-// Clients cut blanks off when they keep an answer.
+// Clients trim the blanks of an answer that they keep.
 func TestBlanksAroundAnAnswerDoNotCount(t *testing.T) {
 	first := extract(t, nil, `{"messages":[{"role":"user","content":"hi"}]}`)
 	for _, kept := range []string{`Hello`, `Hello\n`, `\n\n Hello \t`, ` Hello`, `\u0048ello\n`, `Hello\u000a`, `\u0020Hello\u0009\n`} {
@@ -284,7 +284,7 @@ func TestBlanksAroundAnAnswerDoNotCount(t *testing.T) {
 	require.NotContains(t, next.Boundaries(), afterOf(first, a)[0], "a backslash and an n are no line's end")
 }
 
-// More than is held costs the words of the answer and not its ids.
+// If an answer is longer than what is held, its words are lost, and its ids are not.
 func TestAnEndlessAnswerIsNotHeld(t *testing.T) {
 	var w sessionid.AnswerWriter
 	write := func(s string) {
@@ -302,7 +302,7 @@ func TestAnEndlessAnswerIsNotHeld(t *testing.T) {
 	require.Len(t, afterOf(first, a), 1, "the id")
 }
 
-// Nesting of any depth is no JSON that is read, and costs no stack.
+// JSON that is nested too deeply is not read, and needs no stack.
 func TestADeepAnswerTellsNothing(t *testing.T) {
 	const n = 1 << 20
 	for _, body := range []string{strings.Repeat("[", n), `{"choices":` + strings.Repeat("[", n) + strings.Repeat("]", n) + "}", "data: " + strings.Repeat(`{"a":`, n) + "\n\n"} {
@@ -335,7 +335,7 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// afterOf are all keys that an answer gives, those of its ids behind the others.
+// afterOf returns all keys of an answer, with those of its ids last.
 func afterOf(id sessionid.ID, a sessionid.Answer) []sessionid.Key {
 	keys, ids := id.After(a)
 	return slices.Concat(keys, ids)

@@ -65,8 +65,8 @@ func TestAddingAClientIsAddingRows(t *testing.T) {
 	weak := find(`{"acme_cache_key":"c-1"}`)
 	require.Equal(t, want, weak.Weak())
 
-	// Behind a generic header its body member is looked for too, in bodies of any
-	// size.
+	// After a generic header the body member of the same client is looked for, too, in bodies
+	// of any size.
 	for _, body := range []string{`{"acme":{"chat":"c-1"}}`, large(`,"acme":{"chat":"c-1"}`)} {
 		id := e.Extract(http.Header{"X-Session-Id": {"proxy"}}, []byte(body))
 		require.Equal(t, want, id.Primary())
@@ -79,7 +79,7 @@ func TestAddingAClientIsAddingRows(t *testing.T) {
 	require.Equal(t, laneKey(want, "a"), sub.Parent())
 	other := e.Extract(http.Header{"Session-Id": {"c-1"}, "X-Acme-Agent": {"b"}, "X-Acme-State": {"s"}}, nil)
 	require.Zero(t, other.Lane(), "a subagent's header counts beside its own client's session only")
-	require.Empty(t, other.Owners(), "and so does the state")
+	require.Empty(t, other.Owners(), "so does the header of its state")
 
 	state := newSpace("owner/acme_previous").key("r-1")
 	for name, body := range map[string]string{"acme_previous": `{"acme_previous":"r-1","input":"go on"}`, "acme.previous": `{"acme":{"previous":"r-1"},"input":"go on"}`} {
@@ -91,7 +91,7 @@ func TestAddingAClientIsAddingRows(t *testing.T) {
 	header := e.Extract(http.Header{"X-Acme-Chat": {"c-1"}, "X-Acme-State": {"s"}}, nil)
 	require.Equal(t, []Owner{{"X-Acme-State", newSpace("owner/X-Acme-State").key("s")}}, header.Owners())
 	alone := e.Extract(http.Header{"X-Acme-State": {"s"}}, nil)
-	require.Equal(t, header.Owners(), alone.Owners(), "also in a request without a session")
+	require.Equal(t, header.Owners(), alone.Owners(), "the owner is found also in a request without a session")
 
 	off, err := newExtractor(rows, &Options{Without: []string{"x-acme-chat", "X-Acme-Agent"}})
 	require.NoError(t, err)
@@ -118,8 +118,8 @@ func TestTermsNameRowsThatExist(t *testing.T) {
 	}
 }
 
-// Equal words behind two states that stand for the history are two
-// conversations. Other state does not change the content's identity.
+// Equal words after different states that stand for the history are different conversations.
+// Other state does not change the identity by content.
 func TestOnlyStateThatStandsForTheHistoryChangesTheContent(t *testing.T) {
 	bare := Extract(nil, []byte(`{"messages":[{"role":"user","content":"go on"}]}`))
 	stands := []string{"previous_response_id", "previous_interaction_id", "thread.previous_message_id", "session_params.id"}

@@ -225,8 +225,8 @@ func TestBoundariesAreBoundedAndKeepBothEnds(t *testing.T) {
 	}
 }
 
-// A request that ends with messages that say little has no tail of its own: the tail
-// of an earlier boundary is looked up and not bound.
+// A request that ends with messages of few words has no tail of its own. The tail of an earlier
+// boundary is looked up, but not bound.
 func TestARequestThatEndsWithLittleHasNoTailOfItsOwn(t *testing.T) {
 	messages := []string{`{"role":"user","content":"` + strings.Repeat("much ", 100) + `"}`}
 	for i := range 12 {

@@ -28,9 +28,8 @@ var seeds = []string{
 	`{"conversation":{"id":"conv_1"},"x":"` + "\\\\\\\\" + `"}`, "\xff\xfe{", `{"a":"` + "\x01" + `"}`,
 }
 
-// FuzzBody holds the walks over a body against encoding/json. What is one JSON
-// object there is one here, and every member that is read has the same value,
-// from the front and from the end.
+// FuzzBody compares the walks over a body with encoding/json. Both agree on what is one JSON
+// object, and each member that is read has the same value, from the front and from the end.
 func FuzzBody(f *testing.F) {
 	for _, s := range seeds {
 		f.Add([]byte(s))
@@ -151,8 +150,8 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
-// FuzzGate holds clean, which looks at eight bytes at once, against isClean, which
-// looks at one byte at a time.
+// FuzzGate compares clean, which looks at eight bytes at once, with isClean, which looks at one
+// byte at a time.
 func FuzzGate(f *testing.F) {
 	for _, s := range seeds {
 		f.Add(s)
@@ -227,7 +226,7 @@ func FuzzPrefixes(f *testing.F) {
 			return
 		}
 		if bytes.Count(data, []byte(`"messages"`)) != 1 {
-			return // which list counts is another matter
+			return // here it is not tested which list counts
 		}
 		longer := append(append(bytes.TrimSuffix(data, []byte(`]}`)), ','), append(message, `]}`...)...)
 		if !json.Valid(longer) {

@@ -15,8 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "write what Extract says now into testdata/identities.jsonl")
 
-// identity is one request of testdata/identities.jsonl, and what the package said
-// of it when the file was written.
+// identity is one request of testdata/identities.jsonl, and its ID at the time when the file
+// was written.
 type identity struct {
 	Name       string      `json:"name"`
 	Header     http.Header `json:"header,omitempty"`

@@ -11,8 +11,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// The body has a hundred megabytes. The memory that it costs does not depend on
-// its size.
+// A body of a hundred megabytes. The memory for its ID does not depend on its size.
 func TestAHugeBodyIsNotCopied(t *testing.T) {
 	var b bytes.Buffer
 	b.WriteString(`{"model":"m","messages":[`)

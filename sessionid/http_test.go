@@ -100,7 +100,7 @@ func TestFromRequestDoesNotReadWhatItNeedNot(t *testing.T) {
 	r = httptest.NewRequest(http.MethodPost, "/", io.NopCloser(untouched))
 	r.ContentLength = 1 << 40
 	id = sessionid.FromRequest(r, nil)
-	require.True(t, id.IsZero(), "a body that says it is over the limit")
+	require.True(t, id.IsZero(), "a body whose Content-Length is over the limit is not read")
 	r = httptest.NewRequest(http.MethodGet, "/", nil)
 	id = sessionid.FromRequest(r, nil)
 	require.True(t, id.IsZero())
@@ -111,7 +111,7 @@ func TestABodyThatBreaksBreaksForTheHandlerToo(t *testing.T) {
 	r := httptest.NewRequest(http.MethodPost, "/", &breaks{text: question[:20], err: boom})
 	r.Header.Set("X-Session-Id", "s-1")
 	id := sessionid.FromRequest(r, nil)
-	require.Equal(t, primary(t, headers("X-Session-Id", "s-1"), ""), id.Primary(), "it has its headers")
+	require.Equal(t, primary(t, headers("X-Session-Id", "s-1"), ""), id.Primary(), "the request is identified by its headers")
 	got, err := io.ReadAll(r.Body)
 	require.ErrorIs(t, err, boom)
 	require.Equal(t, question[:20], string(got))
@@ -191,9 +191,9 @@ func TestABodyThatTheHostHasReadIsOpened(t *testing.T) {
 	header := http.Header{"Content-Encoding": {"gzip"}}
 	both := &sessionid.HTTPOptions{Decompress: true}
 	require.Equal(t, plain, string(both.Plain(header, zipped)))
-	require.Nil(t, (&sessionid.HTTPOptions{}).Plain(header, zipped), "only if asked for")
-	require.Nil(t, (&sessionid.HTTPOptions{Decompress: true, MaxBody: 8}).Plain(header, zipped), "too large")
-	require.Nil(t, both.Plain(http.Header{"Content-Encoding": {"zstd"}}, zipped), "nobody opens it")
+	require.Nil(t, (&sessionid.HTTPOptions{}).Plain(header, zipped), "without Decompress nothing is decompressed")
+	require.Nil(t, (&sessionid.HTTPOptions{Decompress: true, MaxBody: 8}).Plain(header, zipped), "a body that is too large is not decompressed")
+	require.Nil(t, both.Plain(http.Header{"Content-Encoding": {"zstd"}}, zipped), "zstd cannot be decompressed")
 	require.Nil(t, both.Plain(header, []byte("no gzip")))
 	var none *sessionid.HTTPOptions
 	require.Equal(t, "{}", string(none.Plain(nil, []byte("{}"))))

@@ -60,7 +60,7 @@ func TestPlaceholdersAreNoIDs(t *testing.T) {
 	}
 	lone := func(half string) ID { return Extract(nil, []byte(`{"session_id":"a`+half+`"}`)) }
 	one, two := lone(`\ud800`), lone(`\udbff`)
-	require.True(t, one.IsZero() && two.IsZero(), "half a surrogate pair: both would read the same")
+	require.True(t, one.IsZero() && two.IsZero(), "half a surrogate pair is no id: two of them would be equal when they are decoded")
 }
 
 func TestBlanksAroundAnIDDoNotCount(t *testing.T) {
@@ -81,8 +81,8 @@ func TestOnlyTheShapeOfAUUIDIsAUUID(t *testing.T) {
 	require.False(t, isUUID(good[1:]))
 }
 
-// Copilot writes the model's family behind the conversation. What stands before
-// the colon of anybody else's key may be a word.
+// Copilot writes the model's family after the conversation's id and a colon. In keys of other
+// clients the part before a colon may be a word.
 func TestOnlyCopilotsCacheKeyLosesItsModelFamily(t *testing.T) {
 	of := func(agent, key string) Key {
 		id := Extract(http.Header{"User-Agent": {agent}}, []byte(`{"prompt_cache_key":"`+key+`"}`))
@@ -90,7 +90,7 @@ func TestOnlyCopilotsCacheKeyLosesItsModelFamily(t *testing.T) {
 	}
 	const copilot, other, uuid = "GitHubCopilotChat/0.31.2", "python-httpx/0.28", "8a218e62-bb55-446a-bc6c-b288fc65f5b5"
 	require.NotZero(t, of(copilot, uuid))
-	require.Equal(t, of(copilot, uuid+":gpt-5"), of(copilot, uuid+":o4-mini"), "two models, one conversation")
+	require.Equal(t, of(copilot, uuid+":gpt-5"), of(copilot, uuid+":o4-mini"), "the id is the same with two models")
 	require.Equal(t, of(copilot, uuid), of(copilot, uuid+":gpt-5"))
 	require.NotEqual(t, of(other, uuid+":a"), of(other, uuid+":b"))
 	require.NotZero(t, of(other, "guardian:"+uuid))
@@ -116,8 +116,8 @@ func TestACacheKeyOfWordsIsABucketOfManyConversations(t *testing.T) {
 	}
 }
 
-// The last of duplicate members counts, as it does for the providers: at the
-// top, in a member's object, and at the ends of a large body.
+// Of duplicate members the last one counts, as for the providers: at the top, in a member's
+// object, and at the ends of a large body.
 func TestTheLastOfDuplicateMembersCounts(t *testing.T) {
 	filler := `,"tools":"` + strings.Repeat("x", 3*small) + `"`
 	want := spaceSession.key("last")

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is inside a member does not depend on its size, and not on how many rows ask for
-// it. The operator's places are more than are looked up at once.
+// What is found inside a member depends neither on its size nor on the number of rows that ask
+// for it. There are more places of the operator than are looked up at once.
 func TestALargeMemberSaysWhatASmallOneSays(t *testing.T) {
 	var own []Place
 	for i := range maxInside + 3 {

@@ -27,16 +27,16 @@ func TestFiftySubagentsAreOneSessionOrFiftyOne(t *testing.T) {
 	for i := range 50 {
 		h := headers(claudeAgent(fmt.Sprintf("agent-%d", i), "")...)
 		inherits := extract(t, h, "")
-		require.Equal(t, session, inherits.Primary(), "inherit: one session")
+		require.Equal(t, session, inherits.Primary(), "a subagent that inherits is in its parent's session")
 		require.Equal(t, session, inherits.Parent())
 
 		own := apart.Extract(h, nil)
-		require.False(t, seen[own.Primary()], "apart: each has its own")
+		require.False(t, seen[own.Primary()], "each subagent that is apart has a session of its own")
 		seen[own.Primary()] = true
-		require.Equal(t, []sessionid.Key{inherits.Lane()}, own.Names(), "and nothing else, so that its failure moves nobody else")
+		require.Equal(t, []sessionid.Key{inherits.Lane()}, own.Names(), "a subagent that is apart has only the name of its lane, so that its failure moves no other session")
 		require.Equal(t, session, own.Parent())
 		again := apart.Extract(h, []byte(`{"messages":[{"role":"user","content":"another turn"}]}`))
-		require.Equal(t, own.Primary(), again.Primary(), "in every turn")
+		require.Equal(t, own.Primary(), again.Primary(), "the subagent has the same session in each turn")
 	}
 	main := apart.Extract(headers(claudeAgent("", "")...), nil)
 	require.Equal(t, session, main.Primary())
@@ -54,7 +54,7 @@ func TestTheParentOfASubagentsSubagentIsALane(t *testing.T) {
 	alone := extract(t, headers("X-Claude-Code-Agent-Id", "a"), "")
 	require.True(t, alone.IsZero(), "a lane names no session")
 	inBody := extract(t, headers("X-Claude-Code-Agent-Id", "a"), `{"metadata":{"user_id":"{\"session_id\":\"`+uuidA+`\"}"}}`)
-	require.Equal(t, parent.Lane(), inBody.Lane(), "also beside the session in the body")
+	require.Equal(t, parent.Lane(), inBody.Lane(), "the lane is the same if the session is in the body")
 }
 
 func TestACodexThreadIsALaneOfItsSession(t *testing.T) {
@@ -74,7 +74,7 @@ func TestOpenCodeSubagentsHaveTheirOwnSession(t *testing.T) {
 	child := extract(t, headers("X-Session-Id", "ses_2", "X-Session-Affinity", "ses_2", "x-parent-session-id", "ses_1"), "")
 	require.NotEqual(t, parent.Primary(), child.Primary())
 	require.Equal(t, parent.Primary(), child.Parent())
-	require.NotContains(t, child.Names(), parent.Primary(), "never the primary, nor a name")
+	require.NotContains(t, child.Names(), parent.Primary(), "the parent's key is neither the primary nor a name of the child")
 	require.Zero(t, child.Lane())
 }
 
@@ -83,12 +83,12 @@ func TestARequestIDIsASessionOnlyWhereItIsSurelyOne(t *testing.T) {
 	seen := map[sessionid.Key]bool{}
 	for i := range 20 {
 		id := extract(t, headers("X-Client-Request-Id", fmt.Sprintf("%08d-bb55-446a-bc6c-b288fc65f5b5", i)), body)
-		require.Empty(t, id.Names(), "new in each request: it is the request's")
+		require.Empty(t, id.Names(), "an id that is new in each request is no name of the session")
 		seen[id.Primary()] = true
 	}
 	require.Len(t, seen, 1)
 	codex := extract(t, headers("X-Client-Request-Id", uuidA), body)
-	require.Len(t, codex.Names(), 1, "equal to the cache key: it is the session's")
+	require.Len(t, codex.Names(), 1, "an id that equals the cache key is a name of the session")
 	require.True(t, seen[codex.Primary()])
 	alone := extract(t, headers("X-Client-Request-Id", uuidA), "")
 	require.True(t, alone.IsZero())
@@ -102,7 +102,7 @@ func TestKimisUserIsASession(t *testing.T) {
 	id := extract(t, headers("User-Agent", "KimiCLI/1.28.0"), body)
 	require.Equal(t, sessionid.KindGuarded, id.Signal().Kind)
 	id = extract(t, headers("User-Agent", "anthropic-sdk/1"), body)
-	require.True(t, id.IsZero(), "from anyone else it is a user")
+	require.True(t, id.IsZero(), "from other clients the value names a user, not a session")
 	id = extract(t, headers("User-Agent", "KimiCLI/1.28.0"), `{"metadata":{"user_id":"bob"}}`)
 	require.True(t, id.IsZero())
 }

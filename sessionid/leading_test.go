@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// leadingExtractors have the native headers at different places of the order.
+// leadingExtractors returns Extractors that have the native headers at different places of
+// their Order.
 var leadingExtractors = func() map[string]*Extractor {
 	all := map[string]*Extractor{"standard": standard, "everything": everything, "content": byContentAlone}
 	for name, o := range map[string]*Options{
@@ -32,8 +33,8 @@ var leadingExtractors = func() map[string]*Extractor {
 	return all
 }()
 
-// leadsAlone holds ExtractLeading against Extract, and both against themselves with so many
-// other names in the header that none is found by a walk.
+// leadsAlone compares ExtractLeading with Extract. It also compares both with themselves, with
+// so many other names in the header that none is found by a walk.
 func leadsAlone(t *testing.T, header http.Header, body []byte) {
 	t.Helper()
 	crowded := crowd(header)
@@ -110,8 +111,8 @@ func TestExtractLeadingLeavesOutNamesAndNothingElse(t *testing.T) {
 	leadsAlone(t, many, nil)
 }
 
-// A member before what the walk from the end could read may be the list's, or stand before
-// the list.
+// A member before the part that the walk from the end can read may belong to the list, or be
+// before the list.
 func TestExtractLeadingReadsALongEnd(t *testing.T) {
 	long := `"instructions":"` + strings.Repeat("a long text ", 3*tailWindow/12) + `"`
 	id := `"metadata":{"user_id":"{\"session_id\":\"` + headerValues[0] + `\"}"}`

@@ -31,7 +31,7 @@ const (
 	madeB = "call_lTPVZQef83lJaiDKCXZeLs5N"
 )
 
-// found reports whether a mark of one body finds a request with another one.
+// found reports whether a mark of one body finds the request with another body.
 func found(t *testing.T, one, other string) bool {
 	a, b := extract(t, nil, one), extract(t, nil, other)
 	return slices.ContainsFunc(a.Marks(), func(k sessionid.Key) bool { return slices.Contains(b.Fallbacks(), k) })
@@ -70,8 +70,8 @@ func TestAMessageWithAnIDIsFoundInARewrittenHistory(t *testing.T) {
 	}
 }
 
-// What clients put before the first prompt stands in many conversations. No mark of a
-// first request leads from one to another.
+// What clients put before the first prompt is in many conversations. So no mark of a first
+// request leads from one conversation to another.
 func TestAnOpeningIsNoMark(t *testing.T) {
 	boilerplate := strings.Repeat("This is the agent. We are setting up the context. ", 10)
 	for name, opening := range map[string][]string{
@@ -108,8 +108,8 @@ func TestIDsCanBeDoubted(t *testing.T) {
 	require.Equal(t, plain.Fallbacks(), same.Fallbacks())
 }
 
-// A few words, with which many conversations may begin, find a session before ids do if
-// the request goes on from them, and otherwise if nothing surer does.
+// A few words, with which many conversations may begin, find a session before ids do if the
+// request continues from them. Otherwise they find it only if nothing more certain does.
 func TestAShortOpeningFindsASessionIfTheRequestGoesOnFromIt(t *testing.T) {
 	first := extract(t, nil, chatOf(says("user", "hi")))
 	marked := extract(t, nil, chatOf(says("user", "another"), calls(madeA, "{}"), returns(madeA, "r")))
@@ -123,8 +123,8 @@ func TestAShortOpeningFindsASessionIfTheRequestGoesOnFromIt(t *testing.T) {
 	}
 }
 
-// Qwen Code moves a reminder of the date to the newest message of the user. Other
-// reminders are what is asked.
+// Qwen Code moves a reminder of the date to the newest message of the user. Other reminders
+// count as part of the message.
 func TestAMovedReminderOfTheDateIsLookedThrough(t *testing.T) {
 	date := `{"type":"text","text":"<system-reminder>\nThe current date is: Tuesday, November 24, 2026. More.\n</system-reminder>"}`
 	other := `{"type":"text","text":"<system-reminder>\nThe project is P.\n</system-reminder>"}`
@@ -137,8 +137,8 @@ func TestAMovedReminderOfTheDateIsLookedThrough(t *testing.T) {
 	different(t, chatOf(user(text("<system-reminder>\\nThe current date is what I want to know"))), chatOf(user(text("q"))), "words of a user")
 }
 
-// Two conversations that were compacted into what only the provider can read, and go on
-// with the same words, are two.
+// Two conversations that were compacted into a form that only the provider can read stay two,
+// even if they continue with the same words.
 func TestACompactionCountsByItsID(t *testing.T) {
 	body := func(item string) string { return `{"input":[` + item + `,{"role":"user","content":"go on"}]}` }
 	a := `{"type":"compaction","id":"cmp_f17028c9ee8f6a64d910382b88dce17d011b0942","encrypted_content":"one"}`
@@ -205,7 +205,7 @@ func TestAPathNamesAConversation(t *testing.T) {
 		require.Equal(t, named.Names(), with.Names(), "an id of the client is stronger")
 		require.Equal(t, want, with.Owners())
 		both := body.WithPath(path)
-		require.ElementsMatch(t, slices.Compact(append([]sessionid.Owner{body.Owners()[0]}, want...)), both.Owners(), "each once")
+		require.ElementsMatch(t, slices.Compact(append([]sessionid.Owner{body.Owners()[0]}, want...)), both.Owners(), "each owner is there once")
 		require.Len(t, body.Owners(), 1)
 	}
 }
@@ -241,7 +241,7 @@ func TestCodexTellsOfForksAndCompactions(t *testing.T) {
 	require.Zero(t, id.Lane())
 	require.False(t, id.Side())
 	id = fork(`{"session_id":"` + uuidA + `","forked_from_thread_id":"` + uuidA + `"}`)
-	require.Zero(t, id.Parent(), "its own parent")
+	require.Zero(t, id.Parent(), "a session cannot be its own parent")
 	id = fork(`{"session_id":"` + uuidA + `","request_kind":"compaction"}`)
 	require.True(t, id.Side())
 	require.Zero(t, id.Parent())

@@ -125,7 +125,7 @@ func TestTheLongestIDIsTheOperatorsChoice(t *testing.T) {
 func TestThePatternRuleIsOffAndHasADenyList(t *testing.T) {
 	h := headers("X-Newclient-Session-Id", "s-1", "X-Parent-Session-Id", "p", "X-Claude-Remote-Session-Id", "r", "X-Acme-Session-Id", "m")
 	id := extract(t, h, "")
-	require.True(t, id.IsZero(), "off by default")
+	require.True(t, id.IsZero(), "the header is not read by default")
 	e := extractor(t, &sessionid.Options{Order: append(sessionid.DefaultOrder(), sessionid.KindPattern), Deny: []string{"x-acme-session-id"}})
 	id = e.Extract(h, nil)
 	require.Equal(t, sessionid.KindPattern, id.Signal().Kind)
@@ -137,9 +137,9 @@ func TestThePatternRuleIsOffAndHasADenyList(t *testing.T) {
 		require.True(t, id.IsZero(), name)
 	}
 	other := e.Extract(headers("X-Other-Session-Id", "s-1"), nil)
-	require.NotEqual(t, only.Primary(), other.Primary(), "two headers are two spaces")
+	require.NotEqual(t, only.Primary(), other.Primary(), "equal ids in two headers are different sessions")
 	id = e.Extract(headers("X-Session-Id", "known", "X-Newclient-Session-Id", "s-1"), nil)
-	require.Equal(t, sessionid.KindGenericHeader, id.Signal().Kind, "what is known comes first")
+	require.Equal(t, sessionid.KindGenericHeader, id.Signal().Kind, "a header of the census counts before an own one")
 }
 
 func TestSignalsListsEveryPlaceOnce(t *testing.T) {

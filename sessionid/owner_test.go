@@ -31,7 +31,7 @@ func TestStateBehindOneAuthIsNoSession(t *testing.T) {
 	require.Zero(t, sessionid.OwnerKey("container", "null"))
 
 	conv := extract(t, nil, `{"conversation":{"id":"conv_1"}}`)
-	require.Equal(t, "conversation.id", conv.Signal().Name, "a conversation that the server keeps is both")
+	require.Equal(t, "conversation.id", conv.Signal().Name, "a conversation that the provider keeps is the session and the owner")
 	require.Equal(t, []sessionid.Owner{{Name: "conversation.id", Key: sessionid.OwnerKey("conversation", "conv_1")}}, conv.Owners())
 	mine := extract(t, nil, `{"conversation":"my-chat"}`)
 	require.Empty(t, mine.Owners())

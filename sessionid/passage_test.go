@@ -14,7 +14,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// snapshot is a summary as models answer it to a client's compaction.
+// snapshot is a summary as a model answers it when a client compacts.
 const snapshot = `<snapshot>
     <goals>
         The user wants the lamp in the hall to go out by itself, at night and when nobody has passed it for ten minutes.
@@ -44,12 +44,12 @@ func chatAnswer(text string) sessionid.Answer {
 	return sessionid.ReadAnswer([]byte(`{"choices":[{"message":{"role":"assistant","content":` + inJSON(text) + `},"finish_reason":"stop"}]}`))
 }
 
-// asksForOne is a request for a summary.
+// asksForOne returns a request for a summary.
 var asksForOne = sessionid.Extract(nil, []byte(chatOf(says("user", "q"), says("assistant", "a"), says("user", "Write a summary now."))))
 
 func passagesOf(a sessionid.Answer) []sessionid.Key { return asksForOne.Passages(a) }
 
-// shows reports whether a body shows that an answer stands inside.
+// shows reports whether a body shows that it contains an answer.
 func shows(body string, a sessionid.Answer) bool {
 	found := sessionid.Passages([]byte(body))
 	return slices.ContainsFunc(passagesOf(a), func(k sessionid.Key) bool { return slices.Contains(found, k) })
@@ -104,8 +104,8 @@ func TestASummaryIsFoundInsideAText(t *testing.T) {
 	}
 }
 
-// Only what stands in place of earlier messages is searched: somebody may judge the
-// answer of another conversation, or go on with it elsewhere.
+// Only the text in place of earlier messages is searched, because a user may judge the answer
+// of another conversation, or continue with it elsewhere.
 func TestAnAnswerInsideAnotherTextIsNotFound(t *testing.T) {
 	a := chatAnswer(snapshot)
 	for _, body := range []string{
@@ -145,13 +145,14 @@ func TestWhatAnAnswerLeaves(t *testing.T) {
 		require.Equal(t, passagesOf(whole), passagesOf(sessionid.ReadAnswer([]byte(body))), name)
 	}
 	call := `{"choices":[{"message":{"role":"assistant","content":` + quoted + `,"tool_calls":[{"id":"` + madeA + `","function":{"name":"f","arguments":"{}"}}]}}]}`
-	require.Empty(t, passagesOf(sessionid.ReadAnswer([]byte(call))), "a summary has no calls")
+	require.Empty(t, passagesOf(sessionid.ReadAnswer([]byte(call))), "an answer with tool calls is no summary")
 	for _, none := range []string{"", "{}", `{"choices":[{"message":{"role":"assistant","content":"Yes."}}]}`, `{"error":{"message":` + quoted + `}}`} {
 		require.Empty(t, passagesOf(sessionid.ReadAnswer([]byte(none))), none)
 	}
 }
 
-// Other answers leave nothing: they are too many, and others may quote them.
+// Other answers leave no passages: there are too many of them, and other conversations may
+// quote them.
 func TestOnlyTheAnswerToARequestForASummaryLeavesPassages(t *testing.T) {
 	a, long := chatAnswer(snapshot), strings.Repeat("word ", 110)
 	for body, want := range map[string]bool{
@@ -175,7 +176,7 @@ func TestOnlyTheAnswerToARequestForASummaryLeavesPassages(t *testing.T) {
 		Extract(headers("X-Session-Id", uuidA), []byte(chatOf(says("user", "Write a summary."))))
 	require.NotZero(t, named.End())
 	require.NotEmpty(t, named.Names())
-	require.Empty(t, named.Passages(a), "it needs none")
+	require.Empty(t, named.Passages(a), "a session with an id has no passages")
 }
 
 // Memory does not grow with the body: a text that is too long is not read.
@@ -190,7 +191,7 @@ func TestALongTextIsNotSearched(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	found := sessionid.Passages(b.Bytes())
 	runtime.ReadMemStats(&after)
-	require.Subset(t, found, passagesOf(chatAnswer(snapshot)), "the last text is not too long")
+	require.Subset(t, found, passagesOf(chatAnswer(snapshot)), "the passages of the last text are found, which is not too long")
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20))
 }
 

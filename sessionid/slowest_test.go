@@ -109,8 +109,7 @@ func (f *fragments) body(n int) []byte {
 	return []byte(head + strings.Repeat(piece, max(1, n/len(piece))) + tail)
 }
 
-// perByte is the least of several measurements, because others use the machine
-// too.
+// perByte returns the least of several measurements, because others use the machine, too.
 func perByte(body []byte, times int) float64 {
 	least := time.Duration(1 << 62)
 	for range times {
@@ -121,9 +120,8 @@ func perByte(body []byte, times int) float64 {
 	return float64(least) / float64(len(body))
 }
 
-// BenchmarkTheSlowestBody searches for the body that costs most for its size, b.N
-// bodies long or for -slowest. It finds nothing out by itself: what it prints belongs
-// into BenchmarkHostile.
+// BenchmarkTheSlowestBody searches for the body that costs most for its size, for b.N bodies or
+// for the time of -slowest. It checks nothing: add what it prints to BenchmarkHostile.
 func BenchmarkTheSlowestBody(b *testing.B) {
 	type found struct {
 		genes []uint8
@@ -163,8 +161,7 @@ func BenchmarkTheSlowestBody(b *testing.B) {
 		cost = measure(genes, 10)
 		best = append(best, found{genes, cost})
 		slices.SortFunc(best, func(a, b found) int { return int(1000 * (b.cost - a.cost)) })
-		// Of bodies that begin alike only the slowest stays, so that the others
-		// differ.
+		// Of bodies that begin alike only the slowest is kept, so that the bodies differ.
 		seen := map[string]bool{}
 		best = slices.DeleteFunc(best, func(b found) bool {
 			f := fragments{genes: b.genes}

@@ -24,7 +24,7 @@ import (
 
 var auths = []string{"A", "B", "C"}
 
-// site is a page over an Affinity.
+// site is a Page and its Affinity.
 type site struct {
 	t *testing.T
 	*affinity.Selector[string]
@@ -145,17 +145,17 @@ func TestTheOverviewSaysWhatHappens(t *testing.T) {
 			require.Contains(t, w.Body.String(), text)
 		}
 		require.Regexp(t, `(?s)In flight.*<td class="n">65</td>.*<td class="n">66</td>.*<td class="n">67</td>`, w.Body.String())
-		require.NotContains(t, w.Body.String(), "<form method=\"post\" action=\"drain\">", "it is for reading")
+		require.NotContains(t, w.Body.String(), "<form method=\"post\" action=\"drain\">", "a read-only page has no forms that change something")
 		require.NotContains(t, w.Body.String(), "<script")
 		time.Sleep(2 * time.Hour)
 		for _, m := range fields(t, s.ask("GET", "", nil, asJSON))["hour"].([]any) {
-			require.Nil(t, m.(map[string]any)["picks"], "that is longer ago than an hour")
+			require.Nil(t, m.(map[string]any)["picks"], "the picks are longer ago than an hour")
 		}
 	})
 }
 
-// A cache that is switched off, and one that lives for a shorter time than thought, are
-// named.
+// The page warns of an auth that has no prompt cache, and of one whose cache lives for a
+// shorter time than was assumed.
 func TestCachesThatAreNotThereAreNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, affinityadmin.Options[string]{})
@@ -187,7 +187,7 @@ func TestCachesThatAreNotThereAreNamed(t *testing.T) {
 	})
 }
 
-// Where a session would go, by its name and by a request.
+// The page says which auth a session would get, by its name and by a request.
 func TestASessionAndARequestAreLookedUp(t *testing.T) {
 	s := open(t, affinityadmin.Options[string]{Write: true})
 	d := s.serve(session("one"), affinity.Usage{Prompt: 10, Cached: 5})
@@ -219,7 +219,7 @@ func TestASessionAndARequestAreLookedUp(t *testing.T) {
 	now = fields(t, s.ask("POST", "explain", url.Values{"request": {"{\n\n\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}"}}, asJSON))["now"].(map[string]any)
 	require.Equal(t, "content", now["signal"], "a body with an empty line")
 	require.Equal(t, http.StatusBadRequest, s.ask("POST", "explain", url.Values{"other": {"x"}}).Code)
-	require.EqualValues(t, 1, s.Stats().Total(), "asking is no pick")
+	require.EqualValues(t, 1, s.Stats().Total(), "explain does not count as a pick")
 
 	w := s.ask("POST", "send-away", url.Values{"name": {name}})
 	require.Equal(t, []any{http.StatusSeeOther, "session?done=sent-away&name=" + name}, []any{w.Code, w.Header().Get("Location")})
@@ -239,17 +239,17 @@ func TestAuthsAreDrainedAndInvalidated(t *testing.T) {
 	for i := range 12 {
 		require.NotEqual(t, d.Auth, s.serve(session(fmt.Sprint("new", i)), affinity.Usage{}).Auth)
 	}
-	require.Equal(t, d.Auth, s.serve(session("one"), affinity.Usage{}).Auth, "it runs dry")
+	require.Equal(t, d.Auth, s.serve(session("one"), affinity.Usage{}).Auth, "a drained auth keeps its sessions")
 	w := s.ask("POST", "drain", url.Values{"auth": {d.Auth}, "on": {"0"}})
 	require.Equal(t, []any{http.StatusSeeOther, "./?done=undrained"}, []any{w.Code, w.Header().Get("Location")})
 	require.Equal(t, map[string]any{"sessions": 1.0}, fields(t, s.ask("POST", "invalidate-auth", url.Values{"auth": {d.Auth}}, asJSON)))
 	require.Equal(t, affinity.ReasonInvalidated, s.serve(session("one"), affinity.Usage{}).Reason)
 	require.Equal(t, http.StatusNotFound, s.ask("POST", "drain", url.Values{"auth": {"nobody"}, "on": {"1"}}).Code)
-	require.Equal(t, http.StatusBadRequest, s.ask("POST", "drain", url.Values{"auth": {d.Auth}}).Code, "what is forgotten is not done")
+	require.Equal(t, http.StatusBadRequest, s.ask("POST", "drain", url.Values{"auth": {d.Auth}}).Code, "a form without the field on is refused")
 }
 
-// What would write is not done for a GET, for another origin, under a foreign name, or
-// without Write.
+// Nothing is changed by a GET, by a request of another origin or for another host, or without
+// Write.
 func TestNobodyElseWrites(t *testing.T) {
 	foreign := map[string]func(*http.Request){
 		"origin":   func(r *http.Request) { r.Header.Set("Origin", "https://evil.example") },
@@ -278,7 +278,7 @@ func TestNobodyElseWrites(t *testing.T) {
 		}
 		require.Equal(t, affinity.OutcomeHit, s.serve(session("one"), affinity.Usage{}).Outcome)
 		require.False(t, s.Explain(t.Context(), affinity.Request{}, auths).Candidates[0].Drained)
-		require.Equal(t, http.StatusForbidden, s.ask("GET", "", nil, foreign["rebound"]).Code, "reading, too")
+		require.Equal(t, http.StatusForbidden, s.ask("GET", "", nil, foreign["rebound"]).Code, "reading under a foreign host name is refused, too")
 		require.Equal(t, http.StatusOK, s.ask("GET", "", nil, foreign["its name"]).Code)
 		if write {
 			require.Equal(t, http.StatusSeeOther, s.ask("POST", "drain", url.Values{"auth": {"A"}, "on": {"1"}}, foreign["its name"]).Code)
@@ -289,7 +289,7 @@ func TestNobodyElseWrites(t *testing.T) {
 	}
 }
 
-// Whatever is asked for, what comes back is text.
+// Whatever a request contains, it comes back as text, not as HTML.
 func TestEverythingIsEscaped(t *testing.T) {
 	const evil = `"><script>alert(1)</script>`
 	s := open(t, affinityadmin.Options[string]{Write: true})
@@ -306,7 +306,7 @@ func TestEverythingIsEscaped(t *testing.T) {
 	require.NotContains(t, s.ask("GET", "", nil, asJSON).Body.String(), "script", "no session id of a client's")
 }
 
-// The page is served under any prefix, and has all that it needs there.
+// The page is served under any prefix, with all that it needs.
 func TestThePageIsServedUnderAnyPrefix(t *testing.T) {
 	s := open(t, affinityadmin.Options[string]{Write: true})
 	d := s.serve(session("one"), affinity.Usage{})
@@ -350,7 +350,7 @@ func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 	require.Equal(t, http.StatusOK, w.Code, "without a Log and Savings")
 }
 
-// The Log has as many sessions as it was made for.
+// The Log keeps as many sessions as NewLog was told.
 func TestTheLogIsBounded(t *testing.T) {
 	s := open(t, affinityadmin.Options[string]{})
 	first := s.serve(session("first"), affinity.Usage{}).SessionName(false)
@@ -394,7 +394,7 @@ func FuzzPasted(f *testing.F) {
 	})
 }
 
-// Numbers that are none, and times that JSON has not, do not take the page away.
+// The page answers in spite of NaN, infinite numbers, and times that JSON cannot express.
 func TestOddNumbersAreAnswered(t *testing.T) {
 	s := open(t, affinityadmin.Options[string]{})
 	s.state["A"] = affinity.State{Fitness: affinity.Away, Until: time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC), Load: math.NaN()}
@@ -411,7 +411,7 @@ func TestOddNumbersAreAnswered(t *testing.T) {
 	require.Equal(t, http.StatusOK, s.ask("GET", "", nil).Code)
 }
 
-// The share of hits is of the picks that have a session.
+// The share of hits is the share in the picks that have a session.
 func TestTheShareOfHitsIsOfSessions(t *testing.T) {
 	s := open(t, affinityadmin.Options[string]{})
 	for range 10 {

@@ -28,7 +28,7 @@ import (
 
 func event(name, data string) string { return "event: " + name + "\ndata: " + data + "\n\n" }
 
-// The answers of the four APIs, in one piece and streamed, with what they have cost.
+// The answers of the four APIs, whole and streamed, with their usage.
 var costs = []struct {
 	name, path, whole, stream string
 	want                      affinity.Usage
@@ -79,7 +79,7 @@ var costs = []struct {
 	},
 }
 
-// squeeze is a text in a content encoding, flushed in the middle as streams are.
+// squeeze returns a text in a content encoding, flushed in the middle as streams are.
 func squeeze(t *testing.T, encoding, text string) []byte {
 	var b bytes.Buffer
 	var z interface {
@@ -142,7 +142,7 @@ func TestWhatAnAnswerHasCostIsTold(t *testing.T) {
 					if form == "stream" {
 						require.NotZero(t, told.FirstToken)
 					} else {
-						require.Zero(t, told.FirstToken, "its first byte is its whole generation")
+						require.Zero(t, told.FirstToken, "an answer in one piece has no time of a first token")
 					}
 				})
 			}
@@ -150,8 +150,8 @@ func TestWhatAnAnswerHasCostIsTold(t *testing.T) {
 	}
 }
 
-// The first token of a stream is the first event that says something. What comes before
-// that says nothing about how fast the auth is.
+// The first token of a stream is the first event with content. Events before it do not show how
+// fast the auth is.
 func TestTheFirstTokenIsTheFirstThatSaysSomething(t *testing.T) {
 	for _, c := range []struct{ before, token string }{
 		{event("message_start", `{"type":"message_start","message":{"id":"m"}}`) + event("ping", `{"type":"ping"}`) + ": a comment\n\n", event("content_block_start", `{"type":"content_block_start","index":0}`)},
@@ -181,7 +181,7 @@ func TestTheFirstTokenIsTheFirstThatSaysSomething(t *testing.T) {
 	}
 }
 
-// State that an answer creates leads to its auth, in all ways in which it is named later.
+// State that an answer creates leads to its auth, however later requests name it.
 func TestStateGoesToTheAuthThatHasIt(t *testing.T) {
 	thread := []string{"Anthropic-Beta", "message-threads-2026-08-12"}
 	for _, c := range []struct {
@@ -314,8 +314,8 @@ func TestStateGoesToTheAuthThatHasIt(t *testing.T) {
 	})
 }
 
-// Conversations without an id that begin with the same words are told apart by what they
-// were answered.
+// Conversations without an id that begin with the same words are distinguished by their
+// answers.
 func TestConversationsThatBeginAlikeAreToldApart(t *testing.T) {
 	t.Run("whole", func(t *testing.T) { beginAlike(t, false) })
 	t.Run("streamed", func(t *testing.T) { beginAlike(t, true) })
@@ -406,7 +406,7 @@ type flushed struct{ io.Writer }
 
 func (flushed) Flush() error { return nil }
 
-// An answer of 100 MB passes with flat memory, whatever its form.
+// An answer of 100 MB passes in any form, and the memory stays the same.
 func TestALongAnswerTakesNoMemory(t *testing.T) {
 	const size = 100 << 20
 	line := []byte("data: " + `{"choices":[{"delta":{"content":"` + strings.Repeat("words ", 1000) + `"}}]}` + "\n\n")
@@ -446,7 +446,8 @@ func TestALongAnswerTakesNoMemory(t *testing.T) {
 	}
 }
 
-// What an answer has said before it broke off: the right result, and nothing left behind.
+// Answers that break off after each of their parts: the result is right, and nothing stays in
+// flight.
 func TestAnAnswerMayBreakOffAnywhere(t *testing.T) {
 	for _, c := range costs[:4] {
 		for form, text := range map[string]string{"whole": c.whole, "stream": c.stream} {
@@ -489,8 +490,8 @@ func TestAnAnswerMayBreakOffAnywhere(t *testing.T) {
 	}
 }
 
-// settled waits until nothing is in flight, and no more goroutines are there than before,
-// but for idle connections.
+// settled waits until nothing is in flight, and until there are only the goroutines of before
+// and of idle connections.
 func (p *proxy) settled(t *testing.T, before int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -505,7 +506,7 @@ func (p *proxy) settled(t *testing.T, before int) {
 	}, 10*time.Second, time.Millisecond)
 }
 
-// The client may leave at every place.
+// The client may leave at any point of the answer.
 func TestTheClientMayLeaveAnywhere(t *testing.T) {
 	for _, encoding := range []string{"", "gzip"} {
 		text := string(squeeze(t, encoding, costs[0].stream))
@@ -550,7 +551,8 @@ func TestTheClientMayLeaveAnywhere(t *testing.T) {
 	}
 }
 
-// A stream that ends with an error of the provider's has failed, though its status is 200.
+// A stream that ends with an error of the provider counts as failed, although its status is
+// 200.
 func TestAnErrorInAStream(t *testing.T) {
 	begin := event("message_start", `{"type":"message_start","message":{"id":"m"}}`)
 	for _, c := range []struct {
@@ -596,9 +598,9 @@ func TestAnErrorInAStream(t *testing.T) {
 	}
 }
 
-// State is nowhere else: while its auth cannot serve, nobody else is asked, and the
-// client learns when it can. An auth that is gone or refused takes its state with it, and
-// the provider tells that.
+// Only one auth has the state. While it cannot serve, no other auth is asked, and the client is
+// told when it can. If that auth is gone or refused, its state is lost, and the provider says
+// so.
 func TestStateWaitsForItsAuth(t *testing.T) {
 	var f failing
 	p := start(t, func(auth string, w http.ResponseWriter, r *http.Request) {
@@ -615,7 +617,7 @@ func TestStateWaitsForItsAuth(t *testing.T) {
 	f.set(home, 503, "")
 	require.Equal(t, 503, turn().StatusCode)
 	require.Equal(t, 503, turn().StatusCode)
-	require.Equal(t, []string{home, home}, f.called(), "no other can help, and it may be well again")
+	require.Equal(t, []string{home, home}, f.called(), "both requests ask only the auth with the state")
 	f.set(home, 429, "30")
 	g := turn()
 	require.Equal(t, 429, g.StatusCode)
@@ -632,7 +634,7 @@ func TestStateWaitsForItsAuth(t *testing.T) {
 	_, err := p.InvalidateAuth(t.Context(), home)
 	require.NoError(t, err)
 	require.Equal(t, 200, turn().StatusCode)
-	require.NotContains(t, f.called(), home, "it has lost its state")
+	require.NotContains(t, f.called(), home, "an auth that was invalidated is not asked for the state")
 }
 
 func TestStateOfAnAuthThatIsNoCandidateAnyMore(t *testing.T) {

@@ -17,8 +17,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
 )
 
-// Who asks where a request would go is told what the proxy then does with it, compressed
-// or not.
+// RequestOf and Explain say what the proxy then does with a request, compressed or not.
 func TestARequestIsDescribedAsItWouldBeSent(t *testing.T) {
 	p := start(t, func(_ string, w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

@@ -40,9 +40,9 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// An answer of any bytes, in any pieces, that breaks off or is left by its client
-// anywhere: what arrives is what was sent, each attempt is told once, with the result
-// that fits, and nothing stays in flight or open.
+// An answer of any bytes comes in any pieces, and breaks off or loses its client anywhere. What
+// arrives is what was sent, each attempt is reported once with the right result, and nothing
+// stays in flight or open.
 func FuzzAnswer(f *testing.F) {
 	for _, c := range costs {
 		f.Add([]byte(c.whole), "", 7, 1000, false, false)

@@ -19,7 +19,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// arrived is a request as the provider has it.
+// arrived is a request as the provider has received it.
 type arrived struct {
 	mu     sync.Mutex
 	header http.Header
@@ -79,11 +79,12 @@ func TestSetURL(t *testing.T) {
 		before := r.URL
 		affinityhttp.SetURL(r, base)
 		require.Equal(t, c.want, r.URL.String())
-		require.Empty(t, before.Host, "the address that the caller has is not written to")
+		require.Empty(t, before.Host, "SetURL does not change the caller's URL")
 	}
 }
 
-// A larger body than is held is known by its header, streamed, and tried once.
+// A request whose body is too large to be held is identified by its header, streamed, and tried
+// once.
 func TestALargeBodyStreams(t *testing.T) {
 	var got arrived
 	p := start(t, got.serve, &affinityhttp.Options[string]{MaxBody: 1 << 10})
@@ -109,8 +110,7 @@ func TestALargeBodyStreams(t *testing.T) {
 	}
 	require.Len(t, auths, 4, "its header names no session")
 
-	// Counted where it is sent: what is left of a body that was sent already need not
-	// arrive.
+	// The bytes are counted where they are sent: the rest of a body need not arrive.
 	var f failing
 	var sent atomic.Int32
 	base := &http.Transport{}
@@ -178,8 +178,8 @@ func TestErrorsHaveTheFormOfTheAPI(t *testing.T) {
 	}
 }
 
-// Callers with different credentials are different tenants, and nobody can tell a
-// credential from its tenant.
+// Callers with different credentials are different tenants, and a tenant's name does not reveal
+// the credential.
 func TestTenants(t *testing.T) {
 	seen := map[string]string{}
 	p := start(t, ok, &affinityhttp.Options[string]{Describe: func(in *http.Request, r *affinity.Request) {
@@ -218,8 +218,8 @@ func TestTenants(t *testing.T) {
 	require.NotEqual(t, tenant(nil), tenant(nil))
 }
 
-// What stands beside a conversation goes where that is bound and changes nothing; what
-// belongs to none takes the balancer's turn.
+// A request beside a conversation goes to the conversation's auth and changes nothing. The
+// balancer chooses the auth of a request that belongs to no conversation.
 func TestRequestsBesideAConversation(t *testing.T) {
 	p := start(t, ok, nil)
 	session := []string{"X-Session-Id", "s"}
@@ -237,7 +237,7 @@ func TestRequestsBesideAConversation(t *testing.T) {
 	require.Len(t, auths, 4)
 }
 
-// Off makes a transport its own control.
+// With Off the transport works without affinity, for a comparison.
 func TestOffIsThePlainBalancer(t *testing.T) {
 	p := start(t, ok, &affinityhttp.Options[string]{Describe: func(_ *http.Request, r *affinity.Request) { r.Off = true }})
 	auths := map[string]bool{}

@@ -66,8 +66,8 @@ func TestWhatAPathSays(t *testing.T) {
 	}
 }
 
-// Nothing that a client sends makes it panic, and what is no turn of a conversation is
-// not sent twice without being asked.
+// Nothing that a client sends causes a panic. A request that is no turn of a conversation is
+// not sent twice, unless the client allows it.
 func FuzzTargetOf(f *testing.F) {
 	f.Add("POST", "/v1/messages", `{"background":true}`)
 	f.Add("GET", "/v1beta/models/m:generateContent", `{"tools":[{"type":"mcp"}]}`)

@@ -23,8 +23,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// proxy is what most people write first: a reverse proxy over a Transport, before a
-// provider of the test's own.
+// proxy is a reverse proxy with a Transport, in front of a provider of the test's own.
 type proxy struct {
 	*affinityhttp.Transport[string]
 	url    string
@@ -93,8 +92,8 @@ func startNamed(t *testing.T, base *url.URL, names []string, o *affinityhttp.Opt
 	return p
 }
 
-// told are the attempts so far, n of them at least: the last one is told when its answer
-// has ended, which the client may know earlier.
+// told waits until there were at least n attempts, and returns them. An attempt is reported
+// when its answer has ended, and the client may know that earlier.
 func (p *proxy) told(t *testing.T, n int) []affinityhttp.Attempt {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -247,7 +246,7 @@ func TestTheClientsOwnFaultIsTriedOnce(t *testing.T) {
 		}
 		g := p.turn(t, "s")
 		require.Equal(t, status, g.StatusCode)
-		require.Contains(t, g.text, fmt.Sprint("says ", status), "as the provider has said it")
+		require.Contains(t, g.text, fmt.Sprint("says ", status), "the client gets the provider's own error")
 		require.Len(t, f.called(), 1)
 	}
 }
@@ -268,7 +267,7 @@ func TestAModelThatNobodyKnowsIsTriedTwice(t *testing.T) {
 		f.set(auth, 0, "")
 	}
 	g = p.turn(t, "s")
-	require.Equal(t, "hit", g.decision["outcome"], "a typing error costs the session nothing")
+	require.Equal(t, "hit", g.decision["outcome"], "after a model that no auth knows the session is still bound")
 	require.Equal(t, home, g.decision["auth"])
 
 	f.set(home, 404, "")
@@ -295,7 +294,7 @@ func TestWhenAllFailTheClientGetsTheLastAnswer(t *testing.T) {
 	require.Equal(t, fmt.Sprint(30+last), g.Header.Get("Retry-After"))
 	require.Contains(t, g.text, calls[3]+" says")
 
-	// All have asked to be left alone: nobody is called.
+	// All auths have asked to be left alone, so none is called.
 	g = p.turn(t, "s")
 	require.Equal(t, 503, g.StatusCode)
 	require.NotEmpty(t, g.Header.Get("Retry-After"))
@@ -304,8 +303,8 @@ func TestWhenAllFailTheClientGetsTheLastAnswer(t *testing.T) {
 	require.Empty(t, f.called())
 }
 
-// That the credential of an auth is refused is nothing that the client can mend: it is
-// told what another auth has said.
+// The client can do nothing about a credential that is refused, so it gets the answer of
+// another auth.
 func TestTheClientIsNotToldOfACredentialThatIsNotItsOwn(t *testing.T) {
 	for _, first := range []int{401, 429} {
 		var f failing
@@ -325,10 +324,10 @@ func TestTheClientIsNotToldOfACredentialThatIsNotItsOwn(t *testing.T) {
 	for _, auth := range names {
 		f.set(auth, 401, "")
 	}
-	require.Equal(t, 401, p.turn(t, "s").StatusCode, "if that is all that there is")
+	require.Equal(t, 401, p.turn(t, "s").StatusCode, "the client gets the 401 if no auth has another answer")
 }
 
-// A look at state whose auth nobody knows may ask all.
+// A request that reads state may ask all auths if nobody knows which auth has the state.
 func TestALookAtStateAsksAllThatCouldHaveIt(t *testing.T) {
 	var f failing
 	p := start(t, f.serve, nil)
@@ -356,7 +355,7 @@ func TestAPanicLeavesNothingBehind(t *testing.T) {
 	require.Zero(t, tr.InFlight("a"))
 }
 
-// deadline is a context whose deadline is over when the auth has the request.
+// deadline is a context whose deadline ends when the auth has the request.
 type deadline struct {
 	context.Context
 	over chan struct{}
@@ -409,8 +408,8 @@ func TestASlowClientBlamesNobody(t *testing.T) {
 	require.Equal(t, []affinity.Result{affinity.Cancelled, affinity.Cancelled}, results)
 }
 
-// An answer is better than none: if the last auth hangs up, the client gets what the one
-// before has said.
+// If the last auth closes the connection without an answer, the client gets the answer of the
+// auth before.
 func TestAnAnswerIsKeptIfNoOtherComes(t *testing.T) {
 	var f failing
 	p := start(t, f.serve, &affinityhttp.Options[string]{Attempts: 2})
@@ -431,7 +430,7 @@ func TestAnAnswerIsKeptIfNoOtherComes(t *testing.T) {
 	require.NotContains(t, g.text, "127.0.0.1")
 }
 
-// What may have had an effect is not sent again.
+// A request that may have had an effect is not sent again.
 func TestNothingIsDoneTwice(t *testing.T) {
 	mcp := `{"model":"m","input":"q","tools":[{"type":"mcp","server_url":"x"}]}`
 	for _, c := range []struct {
@@ -512,7 +511,7 @@ func TestPreparingMayFail(t *testing.T) {
 		resp.Body.Close()
 		require.Equal(t, 200, resp.StatusCode)
 	}
-	require.Equal(t, []string{"a", "b", "c", "c"}, prepared, "a credential that cannot be renewed rests")
+	require.Equal(t, []string{"a", "b", "c", "c"}, prepared, "an auth whose credential cannot be renewed is not used for a while")
 }
 
 func TestPatience(t *testing.T) {
@@ -526,7 +525,7 @@ func TestPatience(t *testing.T) {
 		f.set(home, 429, "1")
 		g := p.turn(t, "s")
 		require.Equal(t, 200, g.StatusCode)
-		require.Equal(t, home, g.decision["auth"], "its prompt cache is there")
+		require.Equal(t, home, g.decision["auth"], "the request waits for the auth with its prompt cache")
 		require.Equal(t, "hit", g.decision["outcome"])
 		require.NotZero(t, p.Stats().Outcome(affinity.OutcomeWaits))
 	})
@@ -539,7 +538,7 @@ func TestPatience(t *testing.T) {
 			other = p.turn(t, fmt.Sprint("other", i)).decision["auth"]
 		}
 		f.set(home, 429, "1")
-		// A request without a session learns it, and does not wait.
+		// A request without a session is told until when, and does not wait.
 		for range 4 {
 			require.Equal(t, 200, p.send(t, http.MethodPost, "/v1/chat/completions", `{"model":"m","messages":[]}`).StatusCode)
 		}
@@ -562,7 +561,7 @@ func TestPatience(t *testing.T) {
 		f.set(home, 429, "0.05")
 		f.called()
 		g := p.turn(t, "s")
-		require.Equal(t, 200, g.StatusCode, "waiting takes nothing from the attempts")
+		require.Equal(t, 200, g.StatusCode, "waiting does not count as an attempt")
 		require.NotEqual(t, home, g.decision["auth"])
 		require.Equal(t, []string{home, home, home, home, g.decision["auth"]}, f.called())
 	})
@@ -612,8 +611,8 @@ func TestPatience(t *testing.T) {
 	})
 }
 
-// An auth that has said for how long to leave it alone is left alone by all, for that
-// model. One that just fails is a matter of the session, until it fails again and again.
+// If an auth has said for how long to leave it alone, all sessions do, for that model. If it
+// only fails, only its session leaves it, until it has failed several times.
 func TestAuthsRest(t *testing.T) {
 	var f failing
 	p := start(t, f.serve, nil)
@@ -636,10 +635,10 @@ func TestAuthsRest(t *testing.T) {
 	for range 4 {
 		ask("m")
 	}
-	require.Contains(t, f.called(), "a", "it was said to be back")
+	require.Contains(t, f.called(), "a", "the auth is used again after Back")
 
-	// One failure that says nothing is that session's matter. Others stay, and only what
-	// begins goes elsewhere.
+	// After one failure without a time, only its session leaves the auth. Other sessions stay,
+	// and new sessions go elsewhere.
 	var there []string
 	for i := 0; len(there) < 3; i++ {
 		if session := fmt.Sprint("s", i); p.turn(t, session).decision["auth"] == "b" {
@@ -648,22 +647,23 @@ func TestAuthsRest(t *testing.T) {
 	}
 	f.set("b", 500, "")
 	require.NotEqual(t, "b", p.turn(t, there[0]).decision["auth"])
-	require.Zero(t, p.RestsUntil("b", "m"), "once is chance")
+	require.Zero(t, p.RestsUntil("b", "m"), "after one failure the auth does not rest")
 	f.set("b", 0, "")
 	f.called()
 	for range 8 {
 		ask("m")
 	}
-	require.Zero(t, count(f.called(), "b"), "but no place to begin at")
+	require.Zero(t, count(f.called(), "b"), "new sessions do not go to the auth that has failed")
 	require.Equal(t, "b", p.turn(t, there[1]).decision["auth"])
 	f.set("b", 500, "")
 	require.NotEqual(t, "b", p.turn(t, there[1]).decision["auth"])
-	require.NotZero(t, p.RestsUntil("b", "m"), "twice is none")
+	require.NotZero(t, p.RestsUntil("b", "m"), "after two failures the auth rests")
 	f.called()
 	require.NotEqual(t, "b", p.turn(t, there[2]).decision["auth"])
 	require.Zero(t, count(f.called(), "b"))
 
-	// So is one refusal: perhaps the request was at fault. Two in a row are the auth's.
+	// The same holds for one refusal, because the request may be at fault. Two in a row are the
+	// auth's fault.
 	there = nil
 	for i := 0; len(there) < 3; i++ {
 		if session := fmt.Sprint("t", i); p.turn(t, session).decision["auth"] == "c" {
@@ -678,7 +678,7 @@ func TestAuthsRest(t *testing.T) {
 	}
 	require.NotZero(t, p.RestsUntil("c", "another"), "a credential that is refused is refused for all models")
 
-	// What nobody has said is a guess: the last one is asked all the same.
+	// Without Retry-After the absence is a guess: the last auth is asked all the same.
 	for _, auth := range []string{"a", "d"} {
 		f.set(auth, 401, "")
 	}
@@ -688,7 +688,7 @@ func TestAuthsRest(t *testing.T) {
 	g := p.send(t, http.MethodPost, "/v1/chat/completions", `{"model":"m","messages":[]}`)
 	require.Contains(t, []int{401, 500}, g.StatusCode, "the provider's own answer")
 	f.set("b", 0, "")
-	require.Equal(t, "b", ask("m"), "a guess that was wrong")
+	require.Equal(t, "b", ask("m"), "the auth that was guessed to be away answers")
 }
 
 func count(all []string, one string) (n int) {
@@ -700,8 +700,8 @@ func count(all []string, one string) (n int) {
 	return n
 }
 
-// A model that an auth may not serve is that model's matter: nobody can stop an auth for
-// others by asking for it.
+// If an auth may not serve a model, it is away for that model only. So nobody can take an auth
+// from others by asking for such a model.
 func TestAForbiddenModelStopsNobody(t *testing.T) {
 	var mu sync.Mutex
 	calls := map[string]int{}
@@ -828,5 +828,5 @@ func TestReconfigureKeepsWhatIsKnown(t *testing.T) {
 	} else {
 		require.Equal(t, home, g.decision["auth"])
 	}
-	require.Equal(t, "b", p.turn(t, "new").decision["auth"], "fill first, and a rests")
+	require.Equal(t, "b", p.turn(t, "new").decision["auth"], "the strategy takes the first auth that does not rest, and a rests")
 }

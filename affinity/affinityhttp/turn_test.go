@@ -62,7 +62,7 @@ func (k *talk) turn(message string) (*affinityhttp.Turn[string], string) {
 	return turn, auth
 }
 
-// last is what was reported last.
+// last returns the latest report.
 func (k *talk) last() affinity.Report {
 	k.t.Helper()
 	require.NotEmpty(k.t, k.reports)
@@ -83,7 +83,7 @@ func TestATurnIsServedByItsEvents(t *testing.T) {
 	require.False(t, turn.Event([]byte(`nonsense`)))
 	require.Empty(t, k.reports)
 	require.True(t, turn.Event([]byte("{\"type\":\n\"response.completed\",\r\n\"response\":{\"id\":\"resp_1\",\"store\":false,\"usage\":{\"input_tokens\":9,\"input_tokens_details\":{\"cached_tokens\":4},\"output_tokens\":2}}}")))
-	require.True(t, turn.Event([]byte(`{"type":"response.completed"}`)), "it is over")
+	require.True(t, turn.Event([]byte(`{"type":"response.completed"}`)), "after the last event each event is ignored")
 	r := k.last()
 	require.Equal(t, []any{affinity.Served, affinity.Usage{Prompt: 9, Cached: 4, Output: 2}}, []any{r.Result, r.Usage})
 	require.Positive(t, r.FirstToken)
@@ -103,7 +103,7 @@ func TestATurnIsServedByItsEvents(t *testing.T) {
 	require.True(t, next.Event([]byte(`{"type":"response.incomplete","response":{"id":"resp_2"}}`)))
 }
 
-// What an event says has failed counts as the same answer over HTTP.
+// A failure that an event reports counts like the same answer over HTTP.
 func TestEventsOfAFailureMeanWhatTheyMeanOverHTTP(t *testing.T) {
 	for event, want := range map[string]struct {
 		result affinity.Result
@@ -205,8 +205,8 @@ func TestAnUpgradeIsPreparedForItsAuth(t *testing.T) {
 	require.NotNil(t, k.Base())
 }
 
-// Whatever a client and a provider send: a turn has one report, and no event comes behind
-// the last one.
+// Whatever a client and a provider send, a turn has one report, and no event comes after the
+// last one.
 func FuzzTurn(f *testing.F) {
 	for _, s := range [][2]string{
 		{message, "{\"type\":\"response.created\",\"response\":{\"id\":\"a\"}}\n{\"type\":\"response.completed\",\"response\":{\"id\":\"a\"}}"},

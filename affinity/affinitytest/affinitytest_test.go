@@ -54,7 +54,7 @@ func TestAWrappedBalancerPasses(t *testing.T) {
 	affinitytest.Test(t, func(auths []string) (affinitytest.Host, error) { return newHost(auths) })
 }
 
-// The same, but candidates are only those that are up.
+// The same host, whose candidates are only the auths that are up.
 type filtering struct{ *host }
 
 func (h filtering) Pick(ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
@@ -86,7 +86,7 @@ func (w wrong) Pick(ctx context.Context, r affinity.Request) (string, func(affin
 	return w.pick(w.host, ctx, r)
 }
 
-// Hosts that are wrong in one way each, and the check that says so.
+// Hosts with one fault each, and the check that finds the fault.
 func TestWrongHostsAreNamed(t *testing.T) {
 	nothing := func(affinity.Result) {}
 	for name, c := range map[string]struct {

@@ -59,8 +59,8 @@ func (p *provider) cached(auth string, conversation, prompt, shared int) int {
 	return cached
 }
 
-// The estimate of what spreading would have found is what spreading finds: the same
-// conversations are played with affinity, which the meter sees, and spread by chance.
+// The estimate without affinity is what requests find that are spread by chance. The same
+// conversations are sent with affinity, which the meter sees, and spread by chance.
 func TestTheEstimateIsWhatSpreadingFinds(t *testing.T) {
 	for name, c := range map[string]struct {
 		pause     time.Duration // the longest between two turns
@@ -110,7 +110,8 @@ func TestTheEstimateIsWhatSpreadingFinds(t *testing.T) {
 	}
 }
 
-// A cache that is not there is found, and so is one that lives shorter than thought.
+// The meter finds an auth without a prompt cache, and one whose cache lives for a shorter time
+// than was assumed.
 func TestCachesThatAreNotThereAreFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := meter(t, nil)
@@ -158,17 +159,17 @@ func TestMoney(t *testing.T) {
 	m.Observe(served(1, "A", affinity.Usage{Prompt: 1_000_000, CacheWritten: 1_000_000, Output: 100_000}))
 	s := m.Snapshot()
 	require.InDelta(t, 3.75+1.5, s.Cost, 1e-9)
-	require.InDelta(t, s.Cost, s.CostWithout, 1e-9, "the first request finds nothing in either case")
+	require.InDelta(t, s.Cost, s.CostWithout, 1e-9, "the first request of a conversation costs the same without affinity")
 	m.Observe(served(1, "A", affinity.Usage{Prompt: 1_100_000, Cached: 1_000_000}))
 	s = m.Snapshot()
 	require.InDelta(t, 5.25+0.3+0.3, s.Cost, 1e-9)
-	require.InDelta(t, 5.25+0.3+0.3+500_000*2.7/1e6, s.CostWithout, 1e-9, "every second time the other auth")
+	require.InDelta(t, 5.25+0.3+0.3+500_000*2.7/1e6, s.CostWithout, 1e-9, "without affinity every second request goes to the other auth")
 	require.Equal(t, "prompt cache: 47.6 % of 2100000 prompt tokens, about 23.8 % without affinity; cost 5.85 instead of about 7.20", s.String())
 	m.Observe(served(2, "B", affinity.Usage{Prompt: 5}))
 	require.InDelta(t, 5.85, m.Snapshot().Cost, 1e-9)
 }
 
-// What is no served request with usage does not count, and no number breaks anything.
+// Only served requests with a usage count, and no number causes an error.
 func TestWhatCounts(t *testing.T) {
 	m := meter(t, nil)
 	e := served(1, "A", affinity.Usage{Prompt: 10})
@@ -219,7 +220,7 @@ func TestTheMeterIsBounded(t *testing.T) {
 	require.EqualValues(t, 20_000, s.Total().Requests)
 }
 
-// How long the cache of an auth lives is known when its end was seen, and not before.
+// How long an auth's cache lives is known only after it was seen to expire.
 func TestTheMeasuredTimeIsForOptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := meter(t, nil)
@@ -232,25 +233,25 @@ func TestTheMeasuredTimeIsForOptions(t *testing.T) {
 		}
 		asks("A", 20*time.Second, 30)
 		_, ok := m.Warm("A")
-		require.False(t, ok, "it lives for half a minute at least")
+		require.False(t, ok, "nothing is known but that the cache lives for half a minute at least")
 		asks("A", 4*time.Minute, 30)
 		warm, ok := m.Warm("A")
 		require.True(t, ok)
-		require.Equal(t, 2*time.Minute, warm, "at most")
+		require.Equal(t, 2*time.Minute, warm, "the cache lives for two minutes at most")
 		p.warm = time.Hour
 		asks("A", 4*time.Minute, 200)
 		_, ok = m.Warm("A")
-		require.False(t, ok, "it does not end there any more")
+		require.False(t, ok, "the cache was seen to live longer now")
 		p.warm = 0
 		asks("B", time.Second, 30)
 		warm, ok = m.Warm("B")
-		require.Equal(t, []any{time.Second, true}, []any{warm, ok}, "there is none, and 0 would say nothing")
+		require.Equal(t, []any{time.Second, true}, []any{warm, ok}, "an auth without a cache has the least value, a second")
 		require.False(t, func() bool { _, ok := m.Warm("C"); return ok }())
 	})
 }
 
-// Between a pause after which the cache is there and one after which it is not, nobody
-// knows: a session is not called cold for that.
+// Between a pause after which the cache is still there and one after which it has expired,
+// nothing is known. A session is not taken for cold then.
 func TestWhatLiesBetweenTwoPausesIsNotCold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := meter(t, nil)
@@ -265,7 +266,7 @@ func TestWhatLiesBetweenTwoPausesIsNotCold(t *testing.T) {
 		require.Equal(t, []any{10 * time.Minute, true}, []any{warm, ok})
 		a := m.Snapshot().Auths["A"]
 		warm, ok = a.Warm()
-		require.Equal(t, []any{10 * time.Second, true}, []any{warm, ok}, "that it was seen to live")
+		require.Equal(t, []any{10 * time.Second, true}, []any{warm, ok}, "the longest pause after which the cache was found")
 	})
 }
 
@@ -286,7 +287,7 @@ func TestMeasuredTimesAreForgottenWithTheirAuths(t *testing.T) {
 	})
 }
 
-// What a host hands over is not trusted: no number is below zero.
+// A host's numbers are not trusted: none is taken below zero.
 func TestUsageBelowZeroCountsAsNone(t *testing.T) {
 	m := meter(t, &savings.Options{Auths: 1, Prices: func(string, string) savings.Prices {
 		return savings.Prices{Prompt: 3, Cached: 0.3, CacheWritten: 3.75, Output: 15}

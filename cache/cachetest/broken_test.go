@@ -198,7 +198,7 @@ func (s *alsoAsNames) Peek(c ctx, sc cache.Scope, k cache.Keys) (cache.Binding, 
 	return s.Memory.Peek(c, sc, strong(k))
 }
 
-// thief gives a session its Also by taking them from whoever has them.
+// thief gives a session its Also keys by taking them from the sessions that have them.
 type thief struct{ *cache.Memory }
 
 func (s *thief) Bind(c ctx, sc cache.Scope, k cache.Keys, auth string) (cache.Binding, bool, error) {

@@ -9,8 +9,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache/fallback"
 )
 
-// BenchmarkGet: a session by its id, from a store in this process, from the same store
-// behind a Store, and from the Store alone while its remote is away.
+// BenchmarkGet looks up a session by its id: in a store of this process, in the same store
+// behind a Store, and in the Store alone while its remote is away.
 func BenchmarkGet(b *testing.B) {
 	const sessions = 10_000
 	m, err := cache.New(nil)

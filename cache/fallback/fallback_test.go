@@ -257,8 +257,8 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// unfair are the checks that ask for more than one process does without its store: twins,
-// and marks.
+// unfair are the checks that a process without its store cannot pass: those of twins and of
+// marks.
 var unfair = map[string]bool{
 	"marks-find-the-session": true, "a-shared-mark-is-none": true,
 	"answers-lead-to-their-session": true, "a-second-answer-is-a-twins": true, "no-third-takes-a-twin-along": true,
@@ -289,7 +289,7 @@ func TestContractAlone(t *testing.T) {
 					Sleep: time.Sleep,
 				})
 				if unfair[c.Name] {
-					require.Error(t, err, "it passes, so it is fair")
+					require.Error(t, err, "the check passes, so it does not belong to unfair")
 					return
 				}
 				require.NoError(t, err)
@@ -338,11 +338,12 @@ func TestAnOutageChangesNoSession(t *testing.T) {
 			}
 		}
 		require.EqualValues(t, 3, s.Stats().Outages)
-		require.EqualValues(t, 3, s.Stats().Failed, "one operation an outage has waited")
+		require.EqualValues(t, 3, s.Stats().Failed, "only one operation has waited in each outage")
 	})
 }
 
-// What was bound meanwhile is offered, and the first replica wins.
+// Bindings made while remote is away are offered to it afterwards, and the first replica's
+// counts.
 func TestWhatWasBoundMeanwhileIsOffered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t)
@@ -355,10 +356,10 @@ func TestWhatWasBoundMeanwhileIsOffered(t *testing.T) {
 		l.broken.Store(true)
 		unknown, ok := get(t, one, named("new"))
 		require.False(t, ok)
-		require.Equal(t, cache.Binding{Away: true}, unknown, "whoever binds it should know")
+		require.Equal(t, cache.Binding{Away: true}, unknown, "the Binding of an unknown session says that remote is away")
 		a := bind(t, one, named("new"), "A")
 		confirm(t, one, a)
-		require.NotZero(t, a.Gen>>63, "no store makes that generation")
+		require.NotZero(t, a.Gen>>63, "a generation of an outage is not one of a store")
 		b := bind(t, two, named("new"), "B")
 		confirm(t, two, b)
 		late := bind(t, two, named("late"), "C") // not reported before remote is back
@@ -379,7 +380,7 @@ func TestWhatWasBoundMeanwhileIsOffered(t *testing.T) {
 		require.True(t, ok)
 		second, ok := get(t, two, named("new"))
 		require.True(t, ok)
-		require.Equal(t, []any{first.Auth, first.Session, first.Gen}, []any{second.Auth, second.Session, second.Gen}, "one choice counts")
+		require.Equal(t, []any{first.Auth, first.Session, first.Gen}, []any{second.Auth, second.Session, second.Gen}, "both replicas have the same auth")
 		require.True(t, first.Served)
 		require.EqualValues(t, 1, one.Stats().Adopted+two.Stats().Adopted)
 		for _, s := range []*fallback.Store{one, two} {
@@ -401,7 +402,7 @@ func TestWhatWasBoundMeanwhileIsOffered(t *testing.T) {
 }
 
 // An invalidation counts at once in this process, and in the others when remote is back.
-// What was invalidated is not offered again.
+// Sessions that were invalidated are not offered again.
 func TestAnInvalidationMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t)
@@ -442,8 +443,8 @@ func TestAnInvalidationMeanwhile(t *testing.T) {
 	})
 }
 
-// An invalidation that comes while a session is being offered: remote has bound the
-// session already, and has to forget it.
+// A session is invalidated while it is offered. Remote has bound it already, and must remove
+// it.
 func TestAnInvalidationDuringTheOffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t)
@@ -468,14 +469,14 @@ func TestAnInvalidationDuringTheOffer(t *testing.T) {
 		require.False(t, ok)
 		l.broken.Store(true)
 		_, ok = get(t, s, named("s"))
-		require.False(t, ok, "nor is it known here")
+		require.False(t, ok, "the session is not known in this process, either")
 		_, current, err := s.Confirm(t.Context(), there)
 		require.NoError(t, err)
-		require.False(t, current, "by no name")
+		require.False(t, current, "the session is not found by any of its names")
 	})
 }
 
-// A request that is answered while its session is being invalidated.
+// A request is answered while its session is invalidated.
 func TestAnAnswerDuringAnInvalidation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t)
@@ -587,7 +588,7 @@ func TestALostRemoteIsFilledByWhoCameInAnOutage(t *testing.T) {
 	})
 }
 
-// A caller that gives up is told so, and that is no outage.
+// A caller that gives up gets an error, and that does not count as an outage.
 func TestTheCallersContextIsItsOwn(t *testing.T) {
 	s := over(t, newLink(t))
 	defer s.Close()
@@ -672,7 +673,7 @@ func TestRemoteComesAndGoes(t *testing.T) {
 	for id, auth := range settled {
 		b, ok := get(t, l.Memory, named(id))
 		require.True(t, ok, id)
-		require.Equal(t, auth, b.Auth, "remote knows all that was bound without it")
+		require.Equal(t, auth, b.Auth, "remote has all sessions that were bound while it was away")
 	}
 	require.NoError(t, one.Close())
 	require.NoError(t, two.Close())

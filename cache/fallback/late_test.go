@@ -12,7 +12,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache/fallback"
 )
 
-// tardy does operations, and answers one of them too late.
+// tardy is a remote that does its operations, and answers one of them too late.
 type tardy struct {
 	*link
 	late bool
@@ -63,8 +63,8 @@ func overTardy(t *testing.T, f func(t *testing.T, d *tardy, s *fallback.Store)) 
 	})
 }
 
-// An operation was done although its answer came too late. Then nobody knows how many uses
-// remote has counted; the last one that fails takes the auth all the same.
+// An operation was done although its answer came too late. Then it is not known how many uses
+// remote has counted. The last use that fails takes the auth from the session all the same.
 func TestUsesAreCountedAlsoAfterALateAnswer(t *testing.T) {
 	release := func(t *testing.T, s *fallback.Store, b cache.Binding) bool {
 		t.Helper()
@@ -121,7 +121,8 @@ func TestUsesAreCountedAlsoAfterALateAnswer(t *testing.T) {
 	}
 }
 
-// A memo that was written meanwhile stays, whatever remote has written without saying so.
+// A memo that was written meanwhile stays, even if remote has written another one in an
+// operation without an answer.
 func TestTheLatestMemoCounts(t *testing.T) {
 	for name, first := range map[string]func(*testing.T, *tardy, *fallback.Store, cache.Binding) cache.Binding{
 		"a late Amend": func(t *testing.T, d *tardy, s *fallback.Store, b cache.Binding) cache.Binding {

@@ -13,10 +13,11 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache/fallback"
 )
 
-// pair is one binding as the Store sees it, and as a store that never was away does.
+// pair is one binding twice: from the Store, and from a store that was never away.
 type pair struct{ is, want cache.Binding }
 
-// journey is a Store whose remote comes and goes, beside a store that is always there.
+// journey is a Store whose remote comes and goes, and a store for comparison that is always
+// there.
 type journey struct {
 	t     *testing.T
 	r     *rand.Rand
@@ -29,8 +30,8 @@ type journey struct {
 	emptied int
 }
 
-// While remote comes and goes, and its data are lost now and then, whoever asks one
-// process is answered as if nothing had happened.
+// While remote comes and goes, and its data is lost now and then, one process gives the same
+// answers as if remote had always been there.
 func TestAnOutageCannotBeSeen(t *testing.T) {
 	for seed := range uint64(600) {
 		synctest.Test(t, func(t *testing.T) {
@@ -172,9 +173,9 @@ func (j *journey) step(at string) {
 	time.Sleep(time.Millisecond)
 }
 
-// Two processes on one store are cut off from it by turns, both, and for any time, and do
-// all sorts of things meanwhile. No operation fails. When they are back they agree with
-// each other, and with the store, about every session.
+// Two processes with one store are cut off from it, one or both, for any time, and go on with
+// all operations meanwhile. No operation fails. When they are back, they agree with each other
+// and with the store about every session.
 func TestReplicasAgreeAfterAnyOutages(t *testing.T) {
 	for seed := range uint64(600) {
 		synctest.Test(t, func(t *testing.T) {

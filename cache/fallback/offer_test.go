@@ -34,8 +34,8 @@ func cut(all ...*link) {
 	}
 }
 
-// Two processes have bound a session to the same auth without talking. That it has served
-// is known afterwards, whichever of them it served.
+// Two processes, cut off from the store, have bound a session to the same auth. Afterwards it
+// is known that the auth has served, whichever process it served.
 func TestASecondOfferOfTheSameAuthCounts(t *testing.T) {
 	for _, first := range []int{0, 1} {
 		synctest.Test(t, func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestASecondOfferOfTheSameAuthCounts(t *testing.T) {
 	}
 }
 
-// If another process's choice counts, results of this one's auth say nothing about it.
+// If the choice of another process counts, results of this process's auth change nothing.
 func TestAResultOfAnotherAuthIsNotTheAdoptedOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		links, stores := pairOver(t)
@@ -73,7 +73,7 @@ func TestAResultOfAnotherAuthIsNotTheAdoptedOnes(t *testing.T) {
 		}
 		_, current, err := stores[1].Confirm(t.Context(), mine)
 		require.NoError(t, err)
-		require.False(t, current, "B has served, and the session is at A")
+		require.False(t, current, "a result of B is refused, because the session is at A")
 		unbound, err := stores[1].Release(t.Context(), mine, true)
 		require.NoError(t, err)
 		require.False(t, unbound)
@@ -97,7 +97,7 @@ func TestAFailureMeanwhileLeavesTheUsesOfOthers(t *testing.T) {
 			cut(links[0])
 			unbound, err := stores[0].Release(t.Context(), b, true)
 			require.NoError(t, err)
-			require.True(t, unbound, "as far as this process can know")
+			require.True(t, unbound, "the auth is lost, as far as this process can know")
 			links[0].broken.Store(false)
 			back(t, stores[0])
 			g, _ := get(t, stores[1], named("s"))
@@ -106,7 +106,7 @@ func TestAFailureMeanwhileLeavesTheUsesOfOthers(t *testing.T) {
 	}
 }
 
-// telling calls a function when remote was told that a session is lost.
+// telling is a remote that calls a function when it was told that a session has lost its auth.
 type telling struct {
 	*link
 	told func()
@@ -121,7 +121,7 @@ func (s *telling) Unbind(ctx context.Context, b cache.Binding) (bool, error) {
 	return ok, err
 }
 
-// A session is bound again at the moment in which remote is told that it was lost.
+// A session is bound again at the moment when remote is told that it has lost its auth.
 func TestABindingDuringTheOfferOfALossStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		remote := &telling{link: newLink(t)}
@@ -144,7 +144,7 @@ func TestABindingDuringTheOfferOfALossStays(t *testing.T) {
 	})
 }
 
-// A scope with long names is the same one for remote, also in what is offered.
+// A scope with long names is the same scope for remote, also in offers.
 func TestLongNamesAreOffered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t)
@@ -167,8 +167,8 @@ func TestLongNamesAreOffered(t *testing.T) {
 	})
 }
 
-// What a session has lost is not asked for with each request: remote's epoch is, only if
-// it does not know what it has to.
+// A request of a session that has lost its auth does not ask remote for that each time. It asks
+// for remote's epoch, and only if this is not known.
 func TestAnUnknownSessionCostsNoSecondQuestion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t)

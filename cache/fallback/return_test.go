@@ -16,7 +16,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache/fallback"
 )
 
-// A session gets another id in an outage, and is found by it afterwards.
+// A session gets another id during an outage, and is found by it afterwards.
 func TestAnIDThatIsNewInAnOutageIsKept(t *testing.T) {
 	overTardy(t, func(t *testing.T, d *tardy, s *fallback.Store) {
 		confirm(t, s, bind(t, s, named("one"), "A"))
@@ -29,7 +29,7 @@ func TestAnIDThatIsNewInAnOutageIsKept(t *testing.T) {
 	})
 }
 
-// A use in an outage starts the TTL again.
+// A use during an outage starts the TTL again.
 func TestUsesInAnOutageStartTheTTL(t *testing.T) {
 	overTardy(t, func(t *testing.T, d *tardy, s *fallback.Store) {
 		confirm(t, s, bind(t, s, named("used"), "A"))
@@ -51,7 +51,7 @@ func TestUsesInAnOutageStartTheTTL(t *testing.T) {
 		time.Sleep(15 * time.Minute)
 		g, ok := get(t, s, named("used"))
 		require.True(t, ok)
-		require.InDelta(t, 65*time.Minute, g.SinceServed, float64(time.Minute), "a use is no answer")
+		require.InDelta(t, 65*time.Minute, g.SinceServed, float64(time.Minute), "a use does not count as served")
 		_, ok = get(t, s, named("touched"))
 		require.True(t, ok)
 		_, ok, err = s.Recall(t.Context(), scope, key("recalled"))
@@ -60,7 +60,8 @@ func TestUsesInAnOutageStartTheTTL(t *testing.T) {
 	})
 }
 
-// An outage is longer than the TTL. What was in use stays, what was not is gone.
+// An outage is longer than the TTL. Sessions that were in use stay, and the others have
+// expired.
 func TestAnOutageThatIsLongerThanTheTTL(t *testing.T) {
 	for _, emptied := range []bool{false, true} {
 		overTardy(t, func(t *testing.T, d *tardy, s *fallback.Store) {
@@ -90,8 +91,8 @@ func TestAnOutageThatIsLongerThanTheTTL(t *testing.T) {
 	}
 }
 
-// A busy gateway comes back, although each of its requests says something new of its
-// session: what was offered is not offered again for that.
+// A busy gateway comes back although each request changes its session: a session that was
+// offered is not offered again for that.
 func TestABusyGatewayComesBack(t *testing.T) {
 	overTardy(t, func(t *testing.T, d *tardy, s *fallback.Store) {
 		const sessions = 2000
@@ -138,8 +139,8 @@ func (l *refusing) EditMemos(ctx context.Context, edit func(cache.Binding) strin
 	return l.err
 }
 
-// Remote cannot do an operation of Admin, or not in time, and answers all others. That is
-// no outage, and does not keep the Store away.
+// Remote cannot do an operation of Admin, or not in time, but does all others. That is no
+// outage, and the Store comes back.
 func TestWhatRemoteCannotDoIsNoOutage(t *testing.T) {
 	for name, l := range map[string]*refusing{"too slow": {takes: 3 * time.Second}, "unsupported": {err: errors.ErrUnsupported}} {
 		for _, outage := range []bool{false, true} {
@@ -211,7 +212,7 @@ func TestManyTenantsComeBack(t *testing.T) {
 	}
 }
 
-// OnState is told in the order in which it happens, also from inside.
+// OnState is called in the order of the changes, also if it causes one itself.
 func TestOnStateIsToldInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t)
@@ -246,7 +247,7 @@ func TestOnStateIsToldInOrder(t *testing.T) {
 	})
 }
 
-// An auth without a name is nobody's.
+// No session is bound to an auth without a name.
 func TestAnInvalidationOfNobody(t *testing.T) {
 	overTardy(t, func(t *testing.T, d *tardy, s *fallback.Store) {
 		confirm(t, s, bind(t, s, named("s"), "A"))
@@ -259,7 +260,8 @@ func TestAnInvalidationOfNobody(t *testing.T) {
 	})
 }
 
-// After Close all operations say so, also of a remote that has no Admin.
+// After Close all operations return ErrClosed, also those of Admin with a remote that is no
+// Admin.
 func TestAdminAfterClose(t *testing.T) {
 	l := newLink(t)
 	s := over(t, storeOnly{l, l})

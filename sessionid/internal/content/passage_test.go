@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sumsOf are the least sums of the passages of a text.
+// sumsOf returns the least sums of the passages of a text.
 func sumsOf(text string, most int) []uint64 {
 	p := passages{most: most}
 	p.read(text)
@@ -101,8 +101,8 @@ func TestDraftsAreLeftOut(t *testing.T) {
 	}
 }
 
-// What an answer leaves is in every request that has it inside, whatever stands around
-// it, however the request spells it.
+// The passages of an answer are found in each request that contains it, whatever text is around
+// it, and however the request spells it.
 func FuzzPassages(f *testing.F) {
 	f.Add(numbered(3), "Before.\n", "\nBehind.", true)
 	f.Add("<analysis>"+numbered(3)+"</analysis>"+strings.Repeat("said ", 90), "<summary>", "</summary>", false)

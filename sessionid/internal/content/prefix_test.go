@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// chat is a request whose messages say so many different bytes each.
+// chat returns a request whose messages have so many different bytes each.
 func chat(t *testing.T, seed int, lengths ...int) string {
 	var messages []map[string]any
 	for i, n := range lengths {
@@ -47,8 +47,8 @@ func TestWhoBeginsAlikeSharesPrefixes(t *testing.T) {
 	}
 }
 
-// What clients move from turn to turn, and what all conversations of an application
-// share, does not count.
+// Parts that clients move from turn to turn, and parts that all conversations of an application
+// share, do not count.
 func TestPrefixesLeaveOutWhatSaysNothing(t *testing.T) {
 	text := strings.Repeat("words of a user, ", 200)
 	plain := Prefixes(nil, []byte(`{"messages":[{"role":"user","content":"`+text+`"}]}`))

@@ -15,8 +15,8 @@ var seeds = []string{
 	`{"o":[1,-2.5e3,{"a":null,"b":true}],"x":"` + "\\\\\\\\" + `"}`, "\xff\xfe{", `{"a":"` + "\x01" + `"}`,
 }
 
-// FuzzVector holds the vector scanners against the plain ones, from every quote
-// and every bracket of the text.
+// FuzzVector compares the vector scanners with the plain ones, from each quote and each bracket
+// of the text.
 func FuzzVector(f *testing.F) {
 	if !vector {
 		f.Skip("no vector scanners on this machine")
@@ -94,7 +94,7 @@ func FuzzVector(f *testing.F) {
 	})
 }
 
-// FuzzValid holds Valid against encoding/json.
+// FuzzValid compares Valid with encoding/json.
 func FuzzValid(f *testing.F) {
 	for _, s := range seeds {
 		f.Add([]byte(s), uint16(0))
@@ -160,7 +160,7 @@ func overWide(b []byte, i int) int {
 	return overWith(passNestedWide, b, i)
 }
 
-// FuzzQuoted holds FindQuoted against Unquote and Find.
+// FuzzQuoted compares FindQuoted with Unquote and Find.
 func FuzzQuoted(f *testing.F) {
 	for _, s := range []string{`{\"a\":\"b\"}`, `{\"a\":\"b\",\"id\":\"12345678\",\"a\":\"c\"}`, `{\"a\":\"\"}`, `{\"a\":\"b\",\"c\":1}`, `{\"\":\"\",\"a\":\"é\"}`, `{\"a\":\"b\\\"\"}`, "{\\\"a\\\":\\\"b\x1f\\\"}"} {
 		f.Add([]byte(s))

@@ -49,7 +49,7 @@ func TestLookupTakesTheLastOfDuplicates(t *testing.T) {
 	require.Nil(t, Lookup([]byte(`{`+strings.Repeat(`"b":1,`, maxLookup-1)+`"a":1}`), "a"), "too many members")
 }
 
-// isFound holds FindQuoted against Unquote and Find, which it may only agree with.
+// isFound compares FindQuoted with Unquote and Find: it must agree with them.
 func isFound(t *testing.T, raw []byte, name string) (ok bool) {
 	t.Helper()
 	value, ok := FindQuoted(raw, name)
@@ -79,7 +79,7 @@ func TestFindQuotedReadsWhatClaudeCodeSends(t *testing.T) {
 	}
 }
 
-// outline walks a text with a Cursor and says what it met.
+// outline walks over a text with a Cursor and returns what it met.
 func outline(c *Cursor, object bool, skip string) (out string) {
 	for {
 		var name []byte
