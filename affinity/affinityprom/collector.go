@@ -79,7 +79,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	picks      = desc("picks_total", "Picks by outcome, and by the kind of signal that named the session.", "outcome", "signal")
-	reasons    = desc("reasons_total", "Picks that have a reason: the session's auth did not serve the request, or no auth did.", "reason")
+	reasons    = desc("reasons_total", "Picks that have a reason, such as why the session's own auth did not serve.", "reason")
 	results    = desc("results_total", "Picks by the result of their first report.", "result")
 	again      = desc("reports_again_total", "Reports of picks that already had a report.")
 	unreported = desc("picks_unreported", "Picks without a report: the request is under way, or the host does not report it.")

@@ -75,7 +75,7 @@ func (g *Group) until(what string, is func() bool) {
 	g.t.Helper()
 	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			g.t.Fatalf("not in half a minute: %s", what)
+			g.t.Fatalf("this has not happened within half a minute: %s", what)
 		}
 	}
 }
