@@ -22,9 +22,8 @@ type Pick[T any] struct {
 
 // visitor is what a pick knows of the session when results are reported.
 type visitor struct {
-	core    *core
-	scope   cache.Scope
-	model   string        // the request's
+	core *core
+	where
 	binding cache.Binding // the session's; zero if results change no session
 	guest   bool          // the auth is not the session's own, or the request was forced to it
 	warm    bool          // its prompt cache can be warm at this auth
