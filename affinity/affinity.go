@@ -191,7 +191,7 @@ func (a *Affinity[T]) shortest(o *settings[T], r *Request, f *found, candidates 
 	p.Decision.Age, p.Decision.Idle, p.Decision.Candidates = b.Age, b.Idle, len(candidates)
 	v.core = &a.core
 	v.warm = b.Served && b.SinceServed <= o.warmAt(b.Auth, f.state.Warm)
-	v.ticket = a.tickets.take(!r.Side && !b.Served)
+	v.ticket, v.stripe = a.tickets.take(!r.Side && !b.Served)
 	if r.Side {
 		v.binding = cache.Binding{}
 	}

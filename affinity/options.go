@@ -233,9 +233,10 @@ func withPath(r *Request, id *sessionid.ID) {
 // the names of a scope by itself.
 const longModel = 128
 
-// locate says where a request belongs. It is made where it is wanted, as an ID is.
+// locate says where a request belongs. It writes each field where it is wanted: to copy what was
+// just put together costs a pick more than all else here.
 func (p *policy) locate(r *Request, at *where) {
-	at.scope = cache.Scope{Tenant: r.Tenant, Pool: r.Pool, Model: r.Model}
+	at.scope.Tenant, at.scope.Pool, at.scope.Model = r.Tenant, r.Pool, r.Model
 	if p.scopeOf != nil {
 		at.scope.Pool, at.scope.Model = p.scopeOf(*r)
 	}

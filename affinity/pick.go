@@ -27,7 +27,9 @@ type visitor struct {
 	binding cache.Binding // the session's; zero if results change no session
 	guest   bool          // the auth is not the session's own, or the request was forced to it
 	warm    bool          // its prompt cache can be warm at this auth
+	stripe  uint32        // of the counters
 	ticket  *ticket
+	sent    *sent  // nil if it is not counted in Options.Loads
 	asked   *asked // nil unless the content names the session
 }
 
