@@ -110,10 +110,10 @@ func TestExtractLeadingLeavesOutNamesAndNothingElse(t *testing.T) {
 	leadsAlone(t, many, nil)
 }
 
-// A member before what the walk from the end could read may be the list's, or stand before
+// A member before what a walk from the end reads may be the list's, or stand before
 // the list.
 func TestExtractLeadingReadsALongEnd(t *testing.T) {
-	long := `"instructions":"` + strings.Repeat("a long text ", 3*tailWindow/12) + `"`
+	long := `"instructions":"` + strings.Repeat("a long text ", 16<<10) + `"`
 	id := `"metadata":{"user_id":"{\"session_id\":\"` + headerValues[0] + `\"}"}`
 	codex := `"client_metadata":{"session_id":"` + headerValues[1] + `"}`
 	list := `"messages":[{"role":"user","content":"x"}]`
