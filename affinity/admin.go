@@ -26,7 +26,9 @@ func (a *Affinity[T]) Look(ctx context.Context, r Request) (auth string, bound b
 	if id.IsZero() || a.closed.Load() {
 		return "", false, nil
 	}
-	b, _, err := a.store.Peek(ctx, o.where(&r).scope, keysOf(&id))
+	var at where
+	o.locate(&r, &at)
+	b, _, err := a.store.Peek(ctx, at.scope, keysOf(&id))
 	if err != nil || !b.Bound() {
 		return "", false, err
 	}
@@ -46,7 +48,9 @@ func (a *Affinity[T]) InvalidateSession(ctx context.Context, r Request) (bool, e
 	if err != nil {
 		return false, err
 	}
-	return store.InvalidateSession(ctx, o.where(&r).scope, keysOf(&id))
+	var at where
+	o.locate(&r, &at)
+	return store.InvalidateSession(ctx, at.scope, keysOf(&id))
 }
 
 // InvalidateAuth unbinds all sessions from an auth that was removed or has lost its

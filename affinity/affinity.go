@@ -95,7 +95,8 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 	o := a.conf.Load()
 	var id sessionid.ID
 	o.identify(r, &id)
-	at := o.where(r)
+	at := &p.visitor.where
+	o.locate(r, at)
 	f := found{own: -1}
 	b := &p.visitor.binding
 	if byContent(&id) && a.doubts.has(at.scope) {
@@ -115,7 +116,7 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 				f.known, f.apart, f.session = false, true, *b
 			}
 		}
-		if b.Bound() && b.Memo == "" && !o.restless && r.Force == "" && len(id.Owners()) == 0 && a.shortest(o, r, &at, &f, candidates, p) {
+		if b.Bound() && b.Memo == "" && !o.restless && r.Force == "" && len(id.Owners()) == 0 && a.shortest(o, r, &f, candidates, p) {
 			p.Decision.Signal = id.Signal()
 			if byContent(&id) {
 				p.visitor.asked = &asked{id: id, session: f.session, end: id.End(), opening: f.session.Opening}
@@ -131,7 +132,7 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 		o.names(r, &id)
 	}
 	var err error
-	*p, err = a.longer(ctx, o, r, &at, &id, &f, candidates, next)
+	*p, err = a.longer(ctx, o, r, at, &id, &f, candidates, next)
 	made(ctx, p, err)
 	return err
 }
@@ -168,8 +169,9 @@ func (a *Affinity[T]) find(ctx context.Context, r *Request, scope *cache.Scope, 
 
 // shortest serves the usual case: a session that no auth has failed, bound to an auth that is
 // fit. In all other cases it records in f what it has learned of that auth.
-func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *where, f *found, candidates []T, p *Pick[T]) bool {
-	b := &p.visitor.binding
+func (a *Affinity[T]) shortest(o *settings[T], r *Request, f *found, candidates []T, p *Pick[T]) bool {
+	v := &p.visitor
+	b := &v.binding
 	own := a.own(b.Auth, candidates)
 	if own < 0 {
 		return false
@@ -177,20 +179,19 @@ func (a *Affinity[T]) shortest(o *settings[T], r *Request, at *where, f *found, 
 	if o.state != nil {
 		f.own, f.state = own, o.state(candidates[own], *r)
 	}
-	if f.state.Fitness > Busy || slices.Contains(r.Tried, b.Auth) || a.speeds.slow(&o.slow, speedKey{b.Auth, at.model}) {
+	if f.state.Fitness > Busy || slices.Contains(r.Tried, b.Auth) || a.speeds.slow(&o.slow, speedKey{b.Auth, v.model}) {
 		return false
 	}
-	if o.balance != BalanceOff && a.uneven(o, r, at, f, b) {
+	if o.balance != BalanceOff && a.uneven(o, r, &v.where, f, b) {
 		return false
 	}
 	a.absences.there(b.Auth)
 	p.Auth = candidates[own]
 	p.Decision.Outcome, p.Decision.Auth, p.Decision.Session = OutcomeHit, b.Auth, b.Session
 	p.Decision.Age, p.Decision.Idle, p.Decision.Candidates = b.Age, b.Idle, len(candidates)
-	v := &p.visitor
-	v.core, v.scope, v.model = &a.core, at.scope, at.model
+	v.core = &a.core
 	v.warm = b.Served && b.SinceServed <= o.warmAt(b.Auth, f.state.Warm)
-	v.ticket = a.tickets.take(!r.Side && !b.Served)
+	v.ticket, v.stripe = a.tickets.take(!r.Side && !b.Served)
 	if r.Side {
 		v.binding = cache.Binding{}
 	}
@@ -212,7 +213,7 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 	}
 	v.arrive(f)
 	p := &v.p
-	p.visitor = visitor{core: &a.core, scope: at.scope, model: at.model}
+	p.visitor = visitor{core: &a.core, where: *at}
 	err := v.decide(f)
 	v.crowds.give(v.many)
 	if err != nil {

@@ -275,13 +275,13 @@ func (v *visit[T]) prefixes() []uint64 {
 
 // noteBegin records where a prompt was sent, for others with the same beginning.
 func (v *visit[T]) noteBegin() {
-	d, t := &v.p.Decision, v.p.visitor.ticket
-	if v.o.balance == BalanceOff || v.r.Side || t == nil || t.sent == nil {
+	d, sent := &v.p.Decision, v.p.visitor.sent
+	if v.o.balance == BalanceOff || v.r.Side || sent == nil {
 		return
 	}
 	switch d.Outcome {
 	case OutcomeNew, OutcomeMoved, OutcomeInherited, OutcomeNone:
-		t.sent.prefixes = v.prefixes()
-		v.begun.note(t.sent.prefixes, d.Auth, v.now, int64(v.o.warm))
+		sent.prefixes = v.prefixes()
+		v.begun.note(sent.prefixes, d.Auth, v.now, int64(v.o.warm))
 	}
 }

@@ -54,7 +54,8 @@ func (a *Affinity[T]) Explain(ctx context.Context, r Request, auths []T) (x Expl
 	o := a.conf.Load()
 	var id sessionid.ID
 	o.identify(&r, &id)
-	at := o.where(&r)
+	var at where
+	o.locate(&r, &at)
 	if byContent(&id) && a.doubts.has(at.scope) {
 		id = id.WithoutIDMarks()
 	}

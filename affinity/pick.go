@@ -22,13 +22,14 @@ type Pick[T any] struct {
 
 // visitor is what a pick knows of the session when results are reported.
 type visitor struct {
-	core    *core
-	scope   cache.Scope
-	model   string        // the request's
+	core *core
+	where
 	binding cache.Binding // the session's; zero if results change no session
 	guest   bool          // the auth is not the session's own, or the request was forced to it
 	warm    bool          // its prompt cache can be warm at this auth
+	stripe  uint32        // of the counters
 	ticket  *ticket
+	sent    *sent  // nil if it is not counted in Options.Loads
 	asked   *asked // nil unless the content names the session
 }
 

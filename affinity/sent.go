@@ -27,7 +27,7 @@ func (k *core) sent(p *policy, r *Request, v *visitor, d *Decision) {
 	s := &sent{loads: p.loads, traffic: t, tokens: t.size(r.Tokens, len(r.Body)), bytes: len(r.Body), session: number(d.Session)}
 	t.sent(s.tokens, d.Outcome == OutcomeNew, d.Outcome == OutcomeMoved && d.Reason == ReasonCold, time.Now().UnixNano())
 	s.loads.Begin(d.Auth, s.tokens, s.session)
-	v.ticket.sent = s
+	v.sent = s
 }
 
 // mostUsage is more tokens than any prompt has.

@@ -85,13 +85,22 @@ func (s Stats) LostHistory() (n uint64) {
 
 // counters hold the numbers of Stats.
 type counters struct {
-	picks   [outcomes][kinds]atomic.Uint64
+	busy    [stripes]stripe
 	reasons [reasons]atomic.Uint64
-	results [results]atomic.Uint64
 	again   atomic.Uint64
 	lost    [pasts]atomic.Uint64
 	removed [causes]atomic.Uint64
 	failed  atomic.Uint64
+}
+
+// stripes is how many numbers each pick or report counts in one of: cores that count in one
+// number wait for each other.
+const stripes = 8
+
+type stripe struct {
+	picks   [outcomes][kinds]atomic.Uint64
+	results [results]atomic.Uint64
+	_       [64]byte // two stripes share no cache line
 }
 
 // decided counts a decision and calls Options.OnEvent.
@@ -100,7 +109,7 @@ func (k *core) decided(p *policy, d *Decision, v *visitor) {
 	if kind >= kinds { // of a host's own Extract
 		kind = int(sessionid.KindOwn)
 	}
-	k.counts.picks[d.Outcome][kind].Add(1)
+	k.counts.busy[v.stripe].picks[d.Outcome][kind].Add(1)
 	if d.Reason != ReasonNone {
 		k.counts.reasons[d.Reason].Add(1)
 	}
@@ -122,9 +131,9 @@ func (k *core) reported(v *visitor, d *Decision, r *Report) {
 		if int(result) >= results {
 			result = Unlisted
 		}
-		k.counts.results[result].Add(1)
-		if v.ticket != nil && v.ticket.sent != nil {
-			k.ended(v.ticket.sent, d.Auth, r)
+		k.counts.busy[v.stripe].results[result].Add(1)
+		if v.sent != nil {
+			k.ended(v.sent, d.Auth, r)
 		}
 	}
 	if p := k.policy.Load(); p.onEvent != nil {
@@ -148,21 +157,25 @@ func (v *visitor) event(d *Decision) Event {
 func (k *core) Stats() (s Stats) {
 	c := &k.counts
 	// Results are read before picks, so that no report is counted without its pick.
-	read(s.Results[:], c.results[:])
-	s.Again = c.again.Load()
-	for o := range s.Picks {
-		read(s.Picks[o][:], c.picks[o][:])
+	for i := range c.busy {
+		add(s.Results[:], c.busy[i].results[:])
 	}
-	read(s.Reasons[:], c.reasons[:])
-	read(s.Lost[:], c.lost[:])
-	read(s.Removed[:], c.removed[:])
+	s.Again = c.again.Load()
+	for i := range c.busy {
+		for o := range s.Picks {
+			add(s.Picks[o][:], c.busy[i].picks[o][:])
+		}
+	}
+	add(s.Reasons[:], c.reasons[:])
+	add(s.Lost[:], c.lost[:])
+	add(s.Removed[:], c.removed[:])
 	s.StoreFailed = c.failed.Load()
 	return s
 }
 
-func read(to []uint64, from []atomic.Uint64) {
+func add(to []uint64, from []atomic.Uint64) {
 	for i := range from {
-		to[i] = from[i].Load()
+		to[i] += from[i].Load()
 	}
 }
 

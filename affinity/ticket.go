@@ -10,7 +10,6 @@ type ticket struct {
 	use   atomic.Uint32
 	begun atomic.Bool // the auth has begun to answer
 	told  atomic.Bool // it was reported
-	sent  *sent       // nil if it is not counted in Options.Loads
 }
 
 // States of a ticket's use. Only a pick of a binding that has never served opens a use.
@@ -21,30 +20,36 @@ const (
 	useServed
 )
 
-// tickets allocates several tickets at a time. A pick that is kept keeps all of them alive.
-type tickets struct{ pool sync.Pool }
-
-type someTickets struct {
-	all  [40]ticket // 960 bytes
-	used int
+// tickets allocates many tickets at a time. A pick that is kept keeps all of them alive.
+type tickets struct {
+	pool sync.Pool
+	made atomic.Uint32
 }
 
-func (p *tickets) take(used bool) *ticket {
+type someTickets struct {
+	all    [119]ticket // with the rest 960 bytes, a size class of the allocator
+	used   uint32
+	stripe uint32
+}
+
+// take returns a ticket, and the stripe of the counters that its pick uses. As two cores take
+// from different blocks, they mostly get different stripes.
+func (p *tickets) take(used bool) (t *ticket, stripe uint32) {
 	some, _ := p.pool.Get().(*someTickets)
 	if some == nil {
-		some = new(someTickets)
+		some = &someTickets{stripe: p.made.Add(1) % stripes}
 	}
-	t := &some.all[some.used]
-	if some.used++; some.used < len(some.all) {
+	t, stripe = &some.all[some.used], some.stripe
+	if some.used++; int(some.used) < len(some.all) {
 		p.pool.Put(some)
 	}
 	if used {
 		t.use.Store(useOpen)
 	}
-	return t
+	return t, stripe
 }
 
 // end ends an open use, if there is one.
 func (v *visitor) end(as uint32) bool {
-	return v.ticket != nil && v.ticket.use.CompareAndSwap(useOpen, as)
+	return v.ticket != nil && v.ticket.use.Load() == useOpen && v.ticket.use.CompareAndSwap(useOpen, as)
 }

@@ -147,7 +147,7 @@ func (v *visit[T]) serve(c chosen[T], what Outcome, why Reason, b cache.Binding,
 		p.visitor.binding = cache.Binding{}
 	}
 	used := resident && v.held.Gen != 0 && b.Gen == v.held.Gen
-	p.visitor.ticket = v.tickets.take(used)
+	p.visitor.ticket, p.visitor.stripe = v.tickets.take(used)
 	if !used {
 		v.letGo()
 	}

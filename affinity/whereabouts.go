@@ -5,15 +5,21 @@ import "sync/atomic"
 // whereabouts remembers at which index the candidate of a name was found last. Hosts mostly
 // hand the same candidates in the same order to each pick, so there it is again. What is
 // remembered is only where to look first.
-type whereabouts [64]atomic.Uint32
+type whereabouts [1 << whereaboutsBits]atomic.Uint32
+
+const whereaboutsBits = 6
 
 // of returns the place of a name. Two names that have one place only cost a search.
 func (w *whereabouts) of(name string) *atomic.Uint32 {
 	h := uint32(len(name))
-	for i := max(0, len(name)-8); i < len(name); i++ { // names mostly differ at their end
-		h = h*31 + uint32(name[i])
+	if end := len(name) - 4; end >= 0 { // names mostly differ at their end
+		h ^= uint32(name[end]) | uint32(name[end+1])<<8 | uint32(name[end+2])<<16 | uint32(name[end+3])<<24
+	} else {
+		for i := range len(name) {
+			h = h<<8 ^ uint32(name[i])
+		}
 	}
-	return &w[h%uint32(len(w))]
+	return &w[h*0x9e3779b1>>(32-whereaboutsBits)]
 }
 
 // own returns the index of the candidate of a name, or -1.

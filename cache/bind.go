@@ -221,6 +221,6 @@ func (o *op) push(h held, in kind, kept int, d digest) {
 
 // add makes d, which no session has, the latest key in one of h's lists.
 func (o *op) add(h held, in kind, d digest) {
-	h.s.needExtras(h.r).add(in, d)
+	h.s.give(h.r, in, d)
 	o.t.shard(d).keys.put(d.bits(), o.t.join(h.s.number, h.i))
 }

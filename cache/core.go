@@ -73,12 +73,20 @@ func (h held) binding(st state, now moment) (b Binding) {
 
 // fill is binding without the memo. It copies nothing.
 func (c *core) fill(b *Binding, r *record, i uint32, st state, now moment) {
-	b.Session, b.Auth, b.Gen = c.name(r.born.Load()), c.auths.name(r.auth.Load()), r.gen.Load()
+	c.name(&b.Session, r.born.Load())
+	b.Auth, b.Gen = c.auths.name(r.auth.Load()), r.gen.Load()
 	binary.LittleEndian.PutUint64(b.Ref[:8], r.home.Load())
 	binary.LittleEndian.PutUint32(b.Ref[8:], i)
 	b.Served, b.SinceServed, b.Lost = st.served(), st.since(now), st.cause()
 	b.Idle = r.idle(now)
 	b.Age = time.Duration(max(c.epoch+now.at-int64(b.Gen), 0))
+}
+
+// named reports whether a session has a stable name.
+func (c *core) named(r *record, session *Key) bool {
+	var name Key
+	c.name(&name, r.born.Load())
+	return name == *session
 }
 
 // referred reads the Ref of a binding: the home of its session, and the number of the record.

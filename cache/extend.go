@@ -28,7 +28,7 @@ func (o *op) target(b *Binding) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	h := s.refer(home, i)
-	if !h.ok() || !h.r.live(o.now) || o.t.name(h.r.born.Load()) != b.Session {
+	if !h.ok() || !h.r.live(o.now) || !o.t.named(h.r, &b.Session) {
 		return false
 	}
 	o.scope, o.past = s.scopeOf(h.r), h.alias()

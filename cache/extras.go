@@ -55,13 +55,14 @@ var sizes = [...]int{headWords + 4, headWords + 8, headWords + 14, headWords + 2
 	headWords + maxKeptNames - 1 + firstEnds + recentEnds + recentAlso + recentMarks + answerKeys}
 
 // The field more of a record says where its extras are. The lower bits are the number of the
-// item, and above them is the number of the shelf, from 1. The highest bit is set if there is
-// a memo.
+// item, and above them is the number of the shelf, from 1. Then there is a bit that is set if
+// there is a memo, and one that is set once the session has an end.
 const (
-	shelfShift = 28
+	shelfShift = 27
 	itemMask   = 1<<shelfShift - 1
 	shelfMask  = 7
-	hasMemo    = 1 << 31
+	hasMemo    = 1 << 30
+	hasEnds    = 1 << 31
 )
 
 // extras returns the extras of a record, or nil if it has none.
@@ -86,11 +87,21 @@ func (s *shard) needExtras(r *record) extras {
 	i := s.shelves[shelf].take(sizes[shelf])
 	to := extras(s.shelves[shelf].item(i, sizes[shelf]))
 	copy(to, e)
-	r.more.Store(old&hasMemo | (shelf+1)<<shelfShift | i)
+	r.more.Store(old&(hasMemo|hasEnds) | (shelf+1)<<shelfShift | i)
 	if e != nil {
 		s.shelves[shelf-1].give(old&itemMask, len(e))
 	}
 	return to
+}
+
+// give makes d the latest key in one of a record's lists.
+func (s *shard) give(r *record, in kind, d digest) extras {
+	e := s.needExtras(r)
+	e.add(in, d)
+	if in == ends {
+		r.more.Store(r.more.Load() | hasEnds)
+	}
+	return e
 }
 
 // dropExtras frees the extras of a record, the memo included.

@@ -1,7 +1,7 @@
 package cache
 
-// Most hits are of one kind: the session has one id, its auth has served it, and it has no
-// extras and no memo. glimpse answers these without a lock, so that cores do not wait for each
+// Most hits are of one kind: an id finds the session, its auth has served it, and it has no
+// memo. glimpse answers these without a lock, so that cores do not wait for each
 // other, not even for one session. If a session is of another kind, or changes meanwhile,
 // glimpse returns false and its caller takes the lock.
 
@@ -22,7 +22,7 @@ func (s *shard) glimpse(b *Binding, home digest, scope *Scope, now moment, use b
 	}
 	version := r.version.Load()
 	st := r.load()
-	if version&1 != 0 || r.home.Load() != uint64(home) || !st.served() || r.more.Load() != 0 || !r.live(now) {
+	if version&1 != 0 || r.home.Load() != uint64(home) || !st.served() || r.more.Load()&hasMemo != 0 || !r.live(now) {
 		return false
 	}
 	name := s.scopes.look(r.scope.Load())
@@ -41,7 +41,8 @@ func (s *shard) glimpse(b *Binding, home digest, scope *Scope, now moment, use b
 }
 
 // renew starts the TTL of a current binding again. With served, it also notes that the auth
-// serves now.
+// serves now. It leaves alone a session that has an end: how often that was served has to be
+// counted, for which the caller takes the lock.
 func (s *shard) renew(home digest, i uint32, gen uint64, now moment, served bool) bool {
 	r := s.slab.look(i)
 	if r == nil || home == 0 {
@@ -49,7 +50,7 @@ func (s *shard) renew(home digest, i uint32, gen uint64, now moment, served bool
 	}
 	version := r.version.Load()
 	st := r.load()
-	if version&1 != 0 || r.home.Load() != uint64(home) || r.gen.Load() != gen || !st.served() || r.more.Load() != 0 || !r.live(now) || r.version.Load() != version {
+	if version&1 != 0 || r.home.Load() != uint64(home) || r.gen.Load() != gen || !st.served() || r.more.Load()&(hasMemo|hasEnds) != 0 || !r.live(now) || r.version.Load() != version {
 		return false
 	}
 	if to := tick(now); served && st < to {

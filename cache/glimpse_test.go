@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -112,6 +113,54 @@ func TestAGlimpseSeesOnlyWhatIsUsual(t *testing.T) {
 			none("the store is closed")
 		}
 	})
+}
+
+// Keys besides its first name are no reason to take a lock. An end is one when the auth has
+// served: the store counts how often that was, also after a restart.
+func TestAGlimpseOfASessionWithOtherKeys(t *testing.T) {
+	m, err := New(nil)
+	require.NoError(t, err)
+	ctx, scope, name := context.Background(), Scope{}, testKey("s", 1)
+	keys := Keys{Names: [MaxNames]Key{name, testKey("s", 2)}, Marks: [MaxMarks]Key{testKey("m", 1)}, Also: [MaxAlso]Key{testKey("a", 1)}, Ongoing: true}
+	bind := func() Binding {
+		b, _, err := m.Bind(ctx, scope, keys, "A")
+		require.NoError(t, err)
+		memo, current, err := m.Confirm(ctx, b)
+		require.NoError(t, err)
+		require.True(t, current)
+		require.Empty(t, memo)
+		return b
+	}
+	served := func() uint32 {
+		home := m.sessions.digest(m.sessions.mix(&scope), &name)
+		h := m.sessions.shard(home).home(home)
+		require.True(t, h.ok())
+		return h.extras().served()
+	}
+	b := bind()
+	require.True(t, m.HasExtras(b))
+	require.True(t, m.Hit(&scope, &name, &Binding{}))
+	require.True(t, m.Renew(&b))
+
+	keys.End = testKey("e", 1)
+	b = bind()
+	require.EqualValues(t, 1, served())
+	for n := range uint32(2) {
+		var hit Binding
+		require.True(t, m.Hit(&scope, &name, &hit))
+		require.Equal(t, b.Gen, hit.Gen)
+		require.False(t, m.Renew(&hit))
+		require.Equal(t, n+1, served())
+		_, current, err := m.Confirm(ctx, hit)
+		require.NoError(t, err)
+		require.True(t, current)
+		require.Equal(t, n+2, served())
+
+		var saved bytes.Buffer
+		require.NoError(t, m.Save(&saved))
+		m, err = Load(&saved, nil)
+		require.NoError(t, err)
+	}
 }
 
 // A key of another scope that leads to a session's record does not find it without a lock

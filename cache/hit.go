@@ -1,8 +1,8 @@
 package cache
 
 // Hit is Get for keys that are one name and nothing else. It copies nothing and takes no lock.
-// It finds a session only if its auth has served it and it has no other keys and no memo, as
-// with most hits. Then it fills b, which must be zero. If it returns false, b stays zero, and
+// It finds a session only if the name was its first, its auth has served it, and it has no memo,
+// as with most hits. Then it fills b, which must be zero. If it returns false, b stays zero, and
 // the caller uses Get to learn more.
 func (m *Memory) Hit(scope *Scope, name *Key, b *Binding) bool {
 	t := &m.sessions
@@ -13,7 +13,7 @@ func (m *Memory) Hit(scope *Scope, name *Key, b *Binding) bool {
 	return t.shard(d).glimpse(b, d, scope, t.now(), true)
 }
 
-// Renew is Confirm for a session that Hit can find. If it returns false, nothing has happened,
+// Renew is Confirm for a session that Hit can find, and that has no End. If it returns false, nothing has happened,
 // and the caller uses Confirm to learn more.
 func (m *Memory) Renew(b *Binding) bool {
 	t := &m.sessions

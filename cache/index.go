@@ -53,6 +53,18 @@ func (p *places) first(bits uint32, i int) int {
 	return -1
 }
 
+// nth returns what the n-th entry with a key's bits maps to, from place i on. If there are not
+// so many, it returns 0 and how many are missing.
+func (p *places) nth(bits uint32, i, n int) (to uint32, missing int) {
+	for i = p.first(bits, i); i >= 0; i = p.first(bits, i+1) {
+		if n == 0 {
+			return uint32(p.at[i].Load()), 0
+		}
+		n--
+	}
+	return 0, n
+}
+
 // put adds an entry. It returns false if there is no room for it up to the last place.
 func (p *places) put(e uint64) bool {
 	i := p.from(uint32(e >> 32))
@@ -98,24 +110,24 @@ func (x *index) clear() {
 }
 
 // find returns what the n-th entry with a key's bits maps to, or 0 if there are not so many.
+// While the index grows, it asks first the array that has most keys with such bits.
 func (x *index) find(bits uint32, n int) (to uint32) {
-	p := x.now.Load()
-	for i := p.first(bits, p.from(bits)); i >= 0; i = p.first(bits, i+1) {
-		if n == 0 {
-			return uint32(p.at[i].Load())
+	now, old := x.now.Load(), x.old.Load()
+	if old == nil {
+		to, _ = now.nth(bits, now.from(bits), n)
+		return to
+	}
+	moved := int(x.moved.Load())
+	if i := old.from(bits); i >= moved {
+		if to, n = old.nth(bits, i, n); to == 0 {
+			to, _ = now.nth(bits, now.from(bits), n)
 		}
-		n--
+		return to
 	}
-	if p = x.old.Load(); p == nil {
-		return 0
+	if to, n = now.nth(bits, now.from(bits), n); to == 0 {
+		to, _ = old.nth(bits, moved, n)
 	}
-	for i := p.first(bits, max(p.from(bits), int(x.moved.Load()))); i >= 0; i = p.first(bits, i+1) {
-		if n == 0 {
-			return uint32(p.at[i].Load())
-		}
-		n--
-	}
-	return 0
+	return to
 }
 
 // glimpse is find for the first entry. It may run while another goroutine changes the index;

@@ -257,9 +257,7 @@ func (l *loader) give(h held, from *loadedExtras) {
 				continue
 			}
 			l.free(d)
-			e := h.s.needExtras(h.r)
-			e.add(k, d)
-			if dead {
+			if e := h.s.give(h.r, k, d); dead {
 				e.kill(d)
 			}
 			s.keys.put(d.bits(), l.t.join(h.s.number, h.i))

@@ -68,9 +68,9 @@ func fold(a, b uint64) uint64 {
 	return hi ^ lo
 }
 
-// name returns the stable name of the session with the birth number n: SipHash-2-4 of n, with
+// name makes the stable name of the session with the birth number n: SipHash-2-4 of n, with
 // 128 bits. A client that sees some names cannot tell others from them.
-func (c *secret) name(n uint64) (k Key) {
+func (c *secret) name(k *Key, n uint64) {
 	const length = 8 << 56 // the last block of SipHash says how many bytes there were
 	v0, v1 := c.names[0]^0x736f6d6570736575, c.names[1]^0x646f72616e646f6d^0xee
 	v2, v3 := c.names[0]^0x6c7967656e657261, c.names[1]^0x7465646279746573
@@ -103,5 +103,4 @@ func (c *secret) name(n uint64) (k Key) {
 		round()
 	}
 	binary.LittleEndian.PutUint64(k[8:], v0^v1^v2^v3)
-	return k
 }

@@ -17,7 +17,8 @@ func TestNamesAreSipHash(t *testing.T) {
 		seed[i] = byte(i)
 	}
 	s := secretOf(seed)
-	k := s.name(0x0706050403020100)
+	var k Key
+	s.name(&k, 0x0706050403020100)
 	require.Equal(t, "3b62a9ba6258f5610f83e264f31497b4", hex.EncodeToString(k[:]))
 }
 

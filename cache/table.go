@@ -61,7 +61,7 @@ func (t *table) on(b *Binding, do func(h held, now moment, gone *leavings)) erro
 	now := t.now()
 	var gone leavings
 	s.mu.Lock()
-	if h := s.refer(home, i); h.ok() && h.r.live(now) && t.name(h.r.born.Load()) == b.Session {
+	if h := s.refer(home, i); h.ok() && h.r.live(now) && t.named(h.r, &b.Session) {
 		do(h, now, &gone)
 	}
 	s.mu.Unlock()

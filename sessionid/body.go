@@ -33,9 +33,6 @@ const (
 	small = 8 << 10
 	// Of a larger body, the first frontWindow bytes decide only which walk comes first.
 	frontWindow = 512
-	// tailWindow is how many bytes a walk from the end may take, or a sixteenth of the
-	// body if that is more: such a walk is slower than one from the front.
-	tailWindow = 4 << 10
 )
 
 // ending says what a walk from the end has found.
@@ -52,9 +49,8 @@ const (
 // It is the first one that this walk meets.
 func (b *body) tail(m *nameTable) ending {
 	b.clear()
-	base := max(0, len(b.text)-max(tailWindow, len(b.text)/16))
 	var walk jsontext.Backward
-	if !walk.Begin(b.text[base:]) {
+	if !walk.Begin(b.text) {
 		return noObject
 	}
 	for range maxTopLevel + 1 {
@@ -69,7 +65,7 @@ func (b *body) tail(m *nameTable) ending {
 			return tooLong
 		}
 		if i, known := m.find(name); known && !b.has(i) {
-			b.set(i, base+walk.At, base+walk.At+len(value))
+			b.set(i, walk.At, walk.At+len(value))
 		}
 	}
 	return noObject

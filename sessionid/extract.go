@@ -174,8 +174,8 @@ func (e *Extractor) askNative(id *ID, header http.Header) bool {
 			continue
 		}
 		if v, ok := s.firstOf(values, e.maxID); ok {
-			id.add(s, s.space.key(v))
-			id.lead = id.n
+			id.slot, id.n, id.lead = s, 1, 1
+			s.space.digest(&id.names[0], v)
 			return true
 		}
 	}

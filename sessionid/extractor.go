@@ -46,6 +46,7 @@ type stage struct {
 }
 
 func (st *stage) add(s slot) {
+	s.signal = s.asSignal()
 	st.slots = append(st.slots, s)
 	st.keys = append(st.keys, s.name)
 	st.names |= 1 << s.top
@@ -144,7 +145,7 @@ func (e *Extractor) addStages(rows []row, o *Options) error {
 				e.stages = append(e.stages, stage{kind: kind, inBody: true})
 			}
 		case KindPattern:
-			e.stages = append(e.stages, stage{kind: kind, slots: []slot{{row: patternRow}}})
+			e.stages = append(e.stages, stage{kind: kind, slots: []slot{{row: patternRow, signal: patternRow.asSignal()}}})
 		case KindNativeHeader, KindGenericHeader, KindNativeBody, KindBody, KindCacheKey, KindGuarded, KindUser:
 			err = e.addCensus(kind, rows, o)
 		default:

@@ -157,7 +157,7 @@ func (id *ID) Signal() Signal {
 	if id.slot == nil {
 		return Signal{}
 	}
-	return id.slot.asSignal()
+	return id.slot.signal
 }
 
 // String returns the signal's name and a digest, or "none". It contains no part

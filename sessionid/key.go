@@ -24,15 +24,22 @@ func newSpace(name string) *space {
 	return &space{lo: xxhash.Sum64String(name), hi: xxhash.Sum64String(name + "/hi")}
 }
 
-// key digests an id of the space: one half by xxhash, the other by a chain of
+// key digests an id of the space.
+func (s *space) key(id string) (k Key) {
+	s.digest(&k, id)
+	return k
+}
+
+// digest makes the key where it is wanted: one half by xxhash, the other by a chain of
 // multiplications over the id's words.
-func (s *space) key(id string) Key {
+func (s *space) digest(k *Key, id string) {
 	hi := s.hi ^ uint64(len(id))
 	b := bytesOf(id)
 	for ; len(b) >= 8; b = b[8:] {
 		hi = content.Fold(hi, binary.LittleEndian.Uint64(b))
 	}
-	return content.MakeKey(content.Fold(s.lo, xxhash.Sum64String(id)), content.Fold(hi, rest(bytesOf(id))))
+	binary.LittleEndian.PutUint64(k[:8], content.Fold(s.lo, xxhash.Sum64String(id)))
+	binary.LittleEndian.PutUint64(k[8:], content.Fold(hi, rest(bytesOf(id))))
 }
 
 // rest returns the bytes of b behind its last whole word, as a word.

@@ -114,7 +114,7 @@ func TestExtractLeadingLeavesOutNamesAndNothingElse(t *testing.T) {
 // A member before the part that the walk from the end can read may belong to the list, or be
 // before the list.
 func TestExtractLeadingReadsALongEnd(t *testing.T) {
-	long := `"instructions":"` + strings.Repeat("a long text ", 3*tailWindow/12) + `"`
+	long := `"instructions":"` + strings.Repeat("a long text ", 16<<10) + `"`
 	id := `"metadata":{"user_id":"{\"session_id\":\"` + headerValues[0] + `\"}"}`
 	codex := `"client_metadata":{"session_id":"` + headerValues[1] + `"}`
 	list := `"messages":[{"role":"user","content":"x"}]`

@@ -6,7 +6,10 @@ import (
 )
 
 // pathSlot is the place of a conversation that stands only in a request's path.
-var pathSlot = slot{row: row{kind: KindBody, space: spaceSession, name: "path", client: "OpenAI Responses (C)"}}
+var (
+	pathRow  = row{kind: KindBody, space: spaceSession, name: "path", client: "OpenAI Responses (C)"}
+	pathSlot = slot{row: pathRow, signal: pathRow.asSignal()}
+)
 
 // WithPath returns the ID together with state that the request's path names and that only
 // one auth has. Extract does not read the path. Such state is a conversation of the

@@ -8,6 +8,7 @@ import (
 // slot is a row of the census, made ready for one Extractor.
 type slot struct {
 	row
+	signal Signal   // the row as callers see it, made once
 	top    int      // the index of its header or its top-level member in the Extractor's tables
 	sub    []string // the rest of a body path
 	inside int      // the index of sub[0] in the Extractor's inside; -1: it is not there
@@ -18,7 +19,7 @@ type slot struct {
 	ownerHeaders []*slot
 }
 
-var contentSlot = slot{row: contentRow}
+var contentSlot = slot{row: contentRow, signal: contentRow.asSignal()}
 
 // first returns the first value of the row's header that is an id. Proxies may
 // leave empty values in front.

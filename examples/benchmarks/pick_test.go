@@ -26,7 +26,6 @@ func bind(b *testing.B, candidates, sessions int) *bound {
 		floor.Scope{Tenant: tenant, Pool: pool, Model: model},
 	}
 	r := ownRequest(2 << 10)
-	r.Body = nil // a new session with one would be looked up among others that begin alike
 	of := map[string]int{}
 	for i := range sessions {
 		r.begin(requests.SessionID(i))

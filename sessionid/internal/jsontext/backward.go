@@ -11,27 +11,33 @@ import (
 // A walk from the end is exact. After the last brace nothing is open. A quote
 // inside a string has an odd number of backslashes before it, and the string's
 // opening quote has none. So the beginning of a string is found as surely as its end.
+//
+// Such a walk is slower than one from the front, except over long strings. So it gives up
+// after about [leastWalk] bytes, or a sixteenth of the text if that is more. Where it has
+// vectors, eight bytes of a long string count as one.
 type Backward struct {
 	// At is the index of the first byte of the value that was just returned. Read
 	// it, do not set it.
 	At int
 
-	b    []byte // the text, or as much of its end as may be looked at
-	i    int    // the index of the last byte not walked over yet
-	name nameBuffer
+	b     []byte
+	i     int // the index of the last byte not walked over yet
+	spare int // how many bytes it may still walk over
+	name  nameBuffer
 
-	// With vectors: a bit for each byte before the end of the first string that is not
-	// short. It is set for a quote that no backslash escapes. marks[0] begins at index
-	// marked, which is -1 before there was such a string.
+	// With vectors: a bit for each byte from index marked on. It is set for a quote that no
+	// backslash escapes. They are made for a string that is not short, as far from its end as
+	// they reach, and again if it is longer. marked is -1 before there was such a string.
 	marks  [8]uint64
 	marked int
 }
 
-// Begin starts the walk over an object. b is the text of the object, or the end of that
-// text. Begin returns false if b does not end with a closing brace. White space may
-// follow the brace. The Backward must be the zero value.
+const leastWalk = 4 << 10
+
+// Begin starts the walk over an object, whose text is b. It returns false if b does not end
+// with a closing brace. White space may follow the brace. The Backward must be the zero value.
 func (t *Backward) Begin(b []byte) bool {
-	t.b, t.i, t.marked = b, len(b)-1, -1
+	t.b, t.i, t.marked, t.spare = b, len(b)-1, -1, max(leastWalk, len(b)/16)
 	t.space()
 	if t.i < 0 || b[t.i] != '}' {
 		return false
@@ -41,15 +47,25 @@ func (t *Backward) Begin(b []byte) bool {
 	return true
 }
 
-// mark finds the quotes among the last bytes that were not walked over.
-func (t *Backward) mark() {
-	blocks := min(t.i/64, len(t.marks))
-	t.marked = t.i
+// mark finds the quotes among the bytes before index end. It returns false if there are too
+// few bytes, or so many backslashes before them that to count these each time could take too
+// long.
+func (t *Backward) mark(end int) bool {
+	blocks := min(end/64, len(t.marks))
+	t.marked = end
 	if !vector || blocks == 0 {
-		return
+		return false
 	}
-	t.marked -= 64 * blocks
-	markQuotes(&t.b[t.marked], blocks, uint64(backslashes(t.b[:t.marked])&1), &t.marks[0])
+	const most = 256
+	from := end - 64*blocks
+	n := backslashes(t.b[max(0, from-most):from])
+	if n == most {
+		return false
+	}
+	t.marked = from
+	t.spare -= 8 * blocks
+	markQuotes(&t.b[from], blocks, uint64(n&1), &t.marks[0])
+	return true
 }
 
 // backslashes counts the backslashes that b ends with.
@@ -69,7 +85,7 @@ func (t *Backward) AtStart() bool { return t.i >= 0 && t.b[t.i] == '{' }
 
 // Member returns the member before the last one returned. The name has its
 // escapes resolved, see [Cursor.Member]; the value is as the text spells it. ok
-// is false at the beginning of the object, and at the beginning of b.
+// is false at the beginning of the object, and when the walk gives up.
 func (t *Backward) Member() (name, value []byte, ok bool) {
 	end := t.i + 1
 	if !t.value() {
@@ -113,9 +129,19 @@ func (t *Backward) space() {
 }
 
 func (t *Backward) spaces() {
-	for t.i >= 0 && IsSpace(t.b[t.i]) {
+	for t.i >= 0 && t.spare >= 0 && IsSpace(t.b[t.i]) {
 		t.i--
+		t.spare--
 	}
+	t.ended()
+}
+
+// ended reports whether the walk has gone as far as it may.
+func (t *Backward) ended() bool {
+	if t.spare < 0 {
+		t.i = -1
+	}
+	return t.i < 0
 }
 
 // value steps before the value that ends at i.
@@ -127,9 +153,10 @@ func (t *Backward) value() bool {
 	case '"':
 		return t.str()
 	case '}', ']':
-		for depth := 0; t.i >= 0; {
+		for depth := 0; !t.ended(); t.spare-- {
 			switch t.b[t.i] {
 			case '"':
+				t.spare -= 8
 				if !t.str() {
 					return false
 				}
@@ -147,10 +174,11 @@ func (t *Backward) value() bool {
 		return false
 	}
 	start := t.i
-	for t.i >= 0 && scalar[t.b[t.i]] {
+	for t.i >= 0 && t.spare >= 0 && scalar[t.b[t.i]] {
 		t.i--
+		t.spare--
 	}
-	return t.i < start
+	return !t.ended() && t.i < start
 }
 
 // str steps before the string whose closing quote stands at i.
@@ -169,11 +197,9 @@ func (t *Backward) str() bool {
 		}
 		break
 	}
-	if t.marked < 0 {
-		t.mark()
-	}
 	i = t.i - 1
-	if at := i - t.marked; at >= 0 {
+	for t.marked >= 0 && i >= t.marked || t.spare >= 0 && t.mark(i+1) {
+		at := i - t.marked
 		w := at / 64
 		m := t.marks[w] << (63 - at%64) >> (63 - at%64)
 		for m == 0 && w > 0 {
@@ -187,12 +213,21 @@ func (t *Backward) str() bool {
 		i = t.marked - 1
 	}
 	for ; ; i-- {
-		if i = lastQuote(t.b, i); i < 0 {
+		from := max(0, i-max(t.spare, 0))
+		at := lastQuote(t.b[from:], i-from)
+		t.spare -= i - from - at
+		if at < 0 {
 			t.i = -1
 			return false
 		}
-		n := backslashes(t.b[:i])
-		if n%2 == 0 {
+		i = from + at
+		n := backslashes(t.b[from:i])
+		t.spare -= n
+		switch {
+		case n == at && from > 0: // there may be more of them
+			t.i = -1
+			return false
+		case n%2 == 0:
 			t.i = i - 1
 			return true
 		}

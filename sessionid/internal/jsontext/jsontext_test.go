@@ -146,6 +146,61 @@ func TestPlainIsTheShortestSpelling(t *testing.T) {
 	}
 }
 
+// Strings of every length that end in every way are walked over in the same steps, with and
+// without vectors: long ones are looked at in parts, and a backslash may stand before a part.
+func TestBackwardWalksOverLongStrings(t *testing.T) {
+	defer func(has bool) { vector = has }(vector)
+	for _, part := range []string{"a", `\"`, `\\`, `x\\\"y`, strings.Repeat(`\\`, 130) + "b", "é"} {
+		for n := 1; n < 3000; n += 1 + n/3 {
+			value := `"` + strings.Repeat(part, n) + `"`
+			text := `{"messages":[1],"before":` + value + `,"a":"` + strings.Repeat("z", n%97) + `","b":[` + value + `,"c"]}`
+			for _, v := range []bool{vector, false} {
+				was := vector
+				vector = v
+				var walk Backward
+				require.True(t, walk.Begin([]byte(text)))
+				walk.spare = 1 << 30
+				for _, want := range []string{"b", "a", "before", "messages"} {
+					name, got, ok := walk.Member()
+					require.True(t, ok, "%s of %d times %q", want, n, part)
+					require.Equal(t, want, string(name))
+					if want == "before" {
+						require.Equal(t, value, string(got))
+					}
+				}
+				require.True(t, walk.AtStart())
+				vector = was
+			}
+		}
+	}
+}
+
+// A walk from the end gives up when it has taken as long as it may, whatever it walks over.
+func TestBackwardGivesUp(t *testing.T) {
+	defer func(has bool) { vector = has }(vector)
+	for _, v := range []bool{vector, false} {
+		vector = v
+		for name, value := range map[string]string{
+			"a string": `"` + strings.Repeat("a", 400<<10) + `"`, "quotes": `"` + strings.Repeat(`\"`, 200<<10) + `"`,
+			"backslashes": `"` + strings.Repeat(`\\`, 200<<10) + `"`, "strings": `{"a":[` + strings.Repeat(`"a",`, 100<<10) + `1]}`,
+			"a number": strings.Repeat("1", 400<<10), "brackets": strings.Repeat("[", 200<<10) + strings.Repeat("]", 200<<10) + " ",
+			"space": "1" + strings.Repeat(" ", 400<<10), "space in a list": "{" + strings.Repeat(" ", 400<<10) + "}",
+		} {
+			text := `{"before":1,"long":` + value + `,"last":"` + strings.Repeat("b", 100) + `"}`
+			var walk Backward
+			require.True(t, walk.Begin([]byte(text)), name)
+			may := walk.spare
+			last, _, ok := walk.Member()
+			require.True(t, ok, name)
+			require.Equal(t, "last", string(last), name)
+			_, _, ok = walk.Member()
+			require.False(t, ok, name)
+			require.False(t, walk.AtStart(), name)
+			require.GreaterOrEqual(t, walk.spare, -may, name)
+		}
+	}
+}
+
 func TestBackwardMeetsTheMembersInReverse(t *testing.T) {
 	for _, pad := range []int{0, 10, 64, 500, 2000} {
 		text := `{"first":"` + strings.Repeat(`\\\"`, pad) + `","a":{"b":["}",1]},"n": -1.5e3 , "\u0065":"x\\" } `

@@ -2,7 +2,7 @@
 
 package jsontext
 
-const vector, wide = false, false
+var vector, wide = false, false
 
 func scanString(*byte, int) (pos int, state uint64) { panic("no vector scanner") }
 
