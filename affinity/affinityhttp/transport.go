@@ -73,13 +73,16 @@ func New[T any](next selector.Selector[T], name func(auth T) string, auths func(
 // state is the Affinity's State: what the host's State returns, and what the Transport has
 // seen.
 func (t *Transport[T]) state(auth T, r affinity.Request) (s affinity.State) {
-	// nil only while New runs.
-	if c := t.conf.Load(); c != nil && c.state != nil {
+	c, name := t.conf.Load(), t.name(auth)
+	if c.state != nil {
 		s = c.state(auth, r)
 	}
-	name := t.name(auth)
-	if s.Load == 0 {
-		s.Load = t.flying.Load(name)
+	if c.flying.Load() {
+		if s.Load == 0 {
+			s.Load = t.flying.Load(name)
+		} else {
+			c.flying.Store(false) // the host's loads may be of another unit
+		}
 	}
 	until, asked, shaky := t.rests.of(name, r.Model)
 	switch {
