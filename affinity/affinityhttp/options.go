@@ -36,8 +36,9 @@ type Options[T any] struct {
 	// embeddings. nil changes nothing.
 	Describe func(in *http.Request, r *affinity.Request)
 	// TenantKey is the key of the digest that makes a Tenant of a client's credential. Set it
-	// if bindings outlive the process: with a shared Store, and with SaveFile. Keep it as
-	// secret as the bindings. nil is a random key for this process.
+	// if bindings outlive the process: with a shared Store, and with SaveFile, which is an
+	// error if a random key has made a Tenant. Keep it as secret as the bindings. nil is a
+	// random key for this process.
 	TenantKey []byte
 
 	// Base sends the requests. nil is a transport of the Transport's own, like
@@ -112,7 +113,10 @@ type settings[T any] struct {
 	state func(T, affinity.Request) affinity.State // the host's
 	// flying says that the requests in flight are loads, as long as state has returned none.
 	flying atomic.Bool
-	http   sessionid.HTTPOptions
+	// fleeting is set when TenantKey has named a tenant and is this process's own. It is nil if
+	// the host has set TenantKey.
+	fleeting *atomic.Bool
+	http     sessionid.HTTPOptions
 }
 
 func check[T any](o *Options[T], old *settings[T]) (*settings[T], error) {
@@ -149,8 +153,9 @@ func check[T any](o *Options[T], old *settings[T]) (*settings[T], error) {
 	switch {
 	case s.TenantKey != nil:
 	case old != nil:
-		s.TenantKey = old.TenantKey
+		s.TenantKey, s.fleeting = old.TenantKey, old.fleeting
 	default:
+		s.fleeting = new(atomic.Bool)
 		s.TenantKey = make([]byte, 32)
 		_, _ = rand.Read(s.TenantKey) // it never fails
 	}
