@@ -39,6 +39,10 @@
 //     not for files and batches. Conversations without an id are told apart by their answers.
 //     The cost of each answer goes to [Options].OnAttempt.
 //
+// A gateway that has a loop of its own can use the parts: [WriteError] and [WriteStatus] answer in
+// the format of the client's API, [Repeatable] says what may be sent again, and an [AnswerWriter]
+// reads what an answer has cost, which model has answered, and what identifies the conversation.
+//
 // # What changes in a request
 //
 // The request keeps its header and body, except for what the host's prepare sets and for two
