@@ -22,6 +22,10 @@ func (a *AnswerWriter) Write(p []byte) (int, error) {
 	return a.w.Write(p)
 }
 
+// IsWhole reports whether the bytes written so far include the end of a stream, see
+// [sessionid.AnswerWriter.IsWhole].
+func (a *AnswerWriter) IsWhole() bool { return a.w.answer.IsWhole() }
+
 // Usage returns what the answer has cost, as it says. It is zero if the answer does not say so: a
 // stream of the chat API does only if the request asks for it. If a stream broke off, Usage is
 // what was said so far.

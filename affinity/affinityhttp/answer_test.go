@@ -676,6 +676,9 @@ func TestAnAnswerWriterReadsWhatATransportReads(t *testing.T) {
 					if length%2 == 0 {
 						require.Equal(t, c.want, w.Usage())
 					}
+					if form == "stream" {
+						require.Equal(t, want.IsWhole(), w.IsWhole())
+					}
 					require.Equal(t, want.IsWhole(), w.Answer().IsWhole())
 					require.Equal(t, want.Owners(), w.Answer().Owners())
 					id := sessionid.Extract(nil, []byte(`{"messages":[{"role":"user","content":"q"}]}`))
