@@ -79,9 +79,11 @@ func (a *Affinity[T]) use(s *settings[T]) {
 // examines a random sample of 64. Once a second for each pool and model it examines all. So it
 // may overlook for a second that an auth of a higher tier is fit again.
 //
-// It is an error if next chooses a candidate that has the same name as another one. After an
-// error the Pick is zero, and Options.OnEvent is told why. If [WithRequest] or [WithPick] made
-// ctx, [PickFrom] returns the pick afterwards.
+// It is an error if next chooses an auth without a name, or a candidate that has the same name
+// as another one. After an error the Pick is zero, and Options.OnEvent is told why: the Reason
+// is that of the [NoAuthError], ReasonBalancer or ReasonName. A panic of next passes on, and is
+// an error in every other way. If [WithRequest] or [WithPick] made ctx, [PickFrom] returns the
+// pick afterwards.
 func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next selector.Func[T]) (p Pick[T], err error) {
 	err = a.pick(ctx, &r, candidates, next, &p)
 	return p, err
@@ -89,10 +91,12 @@ func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next 
 
 // pick fills p, which is zero. After an error it is zero again.
 func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next selector.Func[T], p *Pick[T]) error {
-	if next == nil {
-		return errors.New("affinity: the function that chooses an auth is nil")
-	}
 	o := a.conf.Load()
+	if next == nil {
+		next = func(context.Context, []T) (none T, err error) {
+			return none, errors.New("affinity: the function that chooses an auth is nil")
+		}
+	}
 	var id sessionid.ID
 	o.identify(r, &id)
 	at := &p.visitor.where
@@ -214,20 +218,20 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 	v.arrive(f)
 	p := &v.p
 	p.visitor = visitor{core: &a.core, where: *at}
+	decided := false
+	defer func() {
+		if !decided { // a function of the host has panicked
+			v.refuse(nil)
+			made(ctx, p, errPanic)
+			a.decided(&o.policy, &p.Decision, &p.visitor)
+		}
+	}()
 	err := v.decide(f)
+	decided = true
 	v.crowds.give(v.many)
 	if err != nil {
-		v.letGo()
-		p.Decision.Outcome, p.Decision.Auth = OutcomeRefused, ""
-		p.Decision.Session, p.visitor.binding = v.session.Session, v.session
-		if none, ok := err.(*NoAuthError); ok {
-			p.Decision.Reason = none.Reason
-			if none.waits {
-				p.Decision.Outcome = OutcomeWaits
-			}
-		}
-	}
-	if err == nil {
+		v.refuse(err)
+	} else {
 		a.sent(&o.policy, r, &p.visitor, &p.Decision)
 		v.noteBegin()
 	}
@@ -239,6 +243,23 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 	*v = visit[T]{} // it keeps nothing of the request
 	a.visits.Put(v)
 	return made, err
+}
+
+// errPanic stands for a panic that passes on.
+var errPanic = errors.New("affinity: a function of the host has panicked")
+
+// refuse ends a pick without an auth.
+func (v *visit[T]) refuse(err error) {
+	v.letGo()
+	p := &v.p
+	p.Decision.Outcome, p.Decision.Reason, p.Decision.Auth = OutcomeRefused, v.failed, ""
+	p.Decision.Session, p.visitor.binding = v.session.Session, v.session
+	if none, ok := err.(*NoAuthError); ok {
+		p.Decision.Reason = none.Reason
+		if none.waits {
+			p.Decision.Outcome = OutcomeWaits
+		}
+	}
 }
 
 // arrive records in the decision what is known of the request and of the session that was

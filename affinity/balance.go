@@ -51,7 +51,6 @@ const (
 	longWeighs = 4.0 // those of the last hour
 	prefixLoad = 1.2 // times the mean that an auth may have to get a prompt with the same beginning
 	coldStays  = 0.8 // times the mean up to which a cold session stays
-	leastShare = 1e-6
 )
 
 // load returns what a candidate was sent, relative to its share.
@@ -65,14 +64,6 @@ func (c *candidates[T]) load(i int) selector.Load {
 		s.sent.Recent /= share
 	}
 	return s.sent
-}
-
-// share returns State.Share, or 1 if that is no positive number.
-func (s *State) share() float64 {
-	if s.Share > 0 && isLoad(s.Share) {
-		return max(s.Share, leastShare)
-	}
-	return 1
 }
 
 // field sums up the auths of a level and what they were sent.

@@ -27,7 +27,7 @@ type candidate struct {
 }
 
 // level describes the candidates among which new sessions are placed: those of the best rank,
-// and of these the ones of the highest tier. mean is their mean load.
+// and of these the ones of the highest tier. mean is their mean load of a share.
 type level struct {
 	rank rank
 	tier int

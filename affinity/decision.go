@@ -70,10 +70,13 @@ const (
 	ReasonForced             // the auth that the request names is no candidate
 	ReasonOwner              // the auth that has the state which the request names cannot serve
 	ReasonPrefix             // the prompt of a new session begins like one that the auth was sent lately
+	ReasonBalancer           // the balancer has returned an error, or has panicked
+	ReasonName               // the auth that the balancer chose has no name, or another candidate has its name
 )
 
 var reasonNames = [...]string{
 	"", "gone", "unfit", "away", "cold", "full", "slow", "load", "tier", "refused", "invalidated", "forced", "owner", "prefix",
+	"balancer", "name",
 }
 
 // String returns the reason in lower case, fit for a metric label; it is empty for ReasonNone.
@@ -83,8 +86,8 @@ func (r Reason) String() string { return nameOf(reasonNames[:], int(r)) }
 type Decision struct {
 	Outcome Outcome
 	// Reason is why the outcome of a bound session is not OutcomeHit, why the pick was
-	// refused, or why this auth was chosen for a new session (ReasonPrefix). An error of the
-	// balancer has no Reason.
+	// refused, or why this auth was chosen for a new session (ReasonPrefix). It is never
+	// ReasonNone if the pick was refused, unless a function of the Options has panicked.
 	Reason Reason
 	// Signal is the place in the request that identifies the session.
 	Signal sessionid.Signal

@@ -2,7 +2,7 @@ package affinity
 
 // elsewhere finds an auth for a session that stays bound to another one: all of its requests
 // go to the one that was chosen for the first of them. The balancer chooses in the level l,
-// without the session's own auth, and among loads less than below. away says that the
+// without the session's own auth, and among loads of a share less than below. away says that the
 // session's auth is away, and not only full, slow or loaded.
 func (v *visit[T]) elsewhere(bound int, l level, away bool, below float64) (c chosen[T], err error) {
 	t := v.trouble
@@ -11,7 +11,7 @@ func (v *visit[T]) elsewhere(bound int, l level, away bool, below float64) (c ch
 		v.amend(func(t *trouble) { t.resume() })
 		t = v.trouble
 	}
-	if i := v.serving(t.detour, least); i >= 0 && v.judge(i).state.Load < below {
+	if i := v.serving(t.detour, least); i >= 0 && v.judge(i).state.relative() < below {
 		if away && !t.away && !v.r.Side {
 			v.amend(func(t *trouble) {
 				t.begin(&v.session, v.now)
@@ -53,7 +53,7 @@ func (v *visit[T]) spill(bound int, why Reason) error {
 	l := v.level(bound)
 	below := anyLoad
 	if why == ReasonLoad { // another auth must have less load
-		below = v.judge(bound).state.Load
+		below = v.judge(bound).state.relative()
 	}
 	if why != ReasonFull && (l.rank > rankBusy || len(v.choices(l, bound, below)) == 0) {
 		v.hit(bound)

@@ -60,7 +60,7 @@
 //
 // The balancer chooses the auth of new sessions and of those that move. It chooses among the
 // candidates that are fit, of these in the highest tier, of these with a load that is not far
-// above the mean. A bound session stays. Four options may take a bound session to another
+// above the mean (State.Load; if it is to be uneven, say so in State.Share). A bound session stays. Four options may take a bound session to another
 // auth, and all are off by default: Options.Failback for a higher tier, Load.Spill if its auth
 // has far too much load, ColdAnew if its prompt cache is cold (which costs nothing), Slow if
 // its auth is slow.

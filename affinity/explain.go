@@ -149,7 +149,7 @@ func (a *Affinity[T]) explain(ctx context.Context, o *settings[T], r Request, at
 			d.Before = f.session.Auth
 		}
 	case err != nil:
-		d.Outcome, x.Err = OutcomeRefused, err
+		d.Outcome, d.Reason, x.Err = OutcomeRefused, v.failed, err
 	}
 	if f.session.Bound() {
 		x.Bound, x.Served, x.SinceServed = f.session.Auth, f.session.Served, f.session.SinceServed

@@ -24,6 +24,7 @@ type host struct {
 	until   map[string]time.Time // when who is away comes back
 	tier    func(auth string) int
 	load    func(auth string) float64
+	share   map[string]float64
 	warm    func(auth string, r affinity.Request) time.Duration
 	serves  map[string]string // the models of an auth; nil: all
 	asked   [][]string        // what the balancer was given
@@ -31,7 +32,7 @@ type host struct {
 
 // state is what the host says of an auth.
 func (h *host) state(auth string, r affinity.Request) affinity.State {
-	s := affinity.State{Fitness: h.fitness[auth], Until: h.until[auth]}
+	s := affinity.State{Fitness: h.fitness[auth], Until: h.until[auth], Share: h.share[auth]}
 	if h.serves != nil && !strings.Contains(h.serves[auth], r.Model) {
 		s.Fitness = affinity.Unfit
 	}

@@ -61,8 +61,9 @@ type State struct {
 	// such as requests in flight or tokens a minute. It must be finite and not negative; other
 	// values count as 0. See LoadPolicy.
 	Load float64
-	// Share is how much of the load the auth is to get under Options.Balance, relative to the
-	// others. 0 and all values that are no positive number mean 1.
+	// Share is how much of the load the auth is to get, relative to the others: under
+	// Options.Balance, and where a LoadPolicy compares loads. 0 and all values that are no
+	// positive number mean 1.
 	Share float64
 	// Warm is how long the provider's prompt cache lives after its last use. 0 is
 	// Options.Warm.

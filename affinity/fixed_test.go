@@ -637,7 +637,7 @@ func TestARefusedPickIsSeen(t *testing.T) {
 	require.Equal(t, map[affinity.Outcome]uint64{affinity.OutcomeRefused: 2}, outcomes(s))
 	require.Len(t, told, 2)
 	require.Equal(t, affinity.OutcomeRefused, told[0].Outcome)
-	require.Equal(t, affinity.ReasonNone, told[0].Reason)
+	require.Equal(t, affinity.ReasonBalancer, told[0].Reason)
 	require.Equal(t, affinity.ReasonGone, told[1].Reason)
 	require.Equal(t, "X-Session-Id", told[1].Signal.Name)
 }

@@ -84,14 +84,14 @@ func (c *candidates[T]) levelOf(s *sample, without int) level {
 	if l.rank == rankNone {
 		return l
 	}
-	n := 0.0
+	shares := 0.0
 	c.members(&l, without, func(i int) {
 		if s := c.candidate(i); l.has(s) {
 			l.mean += s.state.Load
-			n++
+			shares += s.state.share()
 		}
 	})
-	l.mean /= n
+	l.mean /= shares
 	return l
 }
 
@@ -99,7 +99,7 @@ func (c *candidates[T]) levelOf(s *sample, without int) level {
 var anyLoad = math.Inf(1)
 
 // choices returns the auths that a balancer may choose from: those of the level that have not
-// too much load, and less than below. With anyLoad there is always one if the level has one.
+// too much load, and less of a share than below. With anyLoad there is always one if the level has one.
 // With Options.Balance it is the one with the least load.
 func (c *candidates[T]) choices(l level, without int, below float64) (from []T) {
 	if l.rank == rankNone {
@@ -129,5 +129,5 @@ func (c *candidates[T]) choices(l level, without int, below float64) (from []T) 
 
 // open reports whether a balancer may choose a candidate.
 func (c *candidates[T]) open(s *candidate, l level, below float64) bool {
-	return l.has(s) && !c.o.load.exceeds(s.state.Load, c.o.load.Bound, l.mean) && s.state.Load < below
+	return l.has(s) && !c.o.load.exceeds(&s.state, c.o.load.Bound, l.mean) && s.state.relative() < below
 }

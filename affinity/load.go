@@ -7,8 +7,10 @@ import (
 	"sync/atomic"
 )
 
-// LoadPolicy says which loads (State.Load) are too much. A load is compared with the mean load
-// of the auths that new sessions may go to: the fit ones of the highest tier.
+// LoadPolicy says which loads (State.Load) are too much. A load is divided by the auth's share
+// (State.Share) and compared with the mean of the auths that new sessions may go to: the fit
+// ones of the highest tier. If a balancer gives some auths more than others and State does not
+// say the shares, Bound takes sessions from the auths that are to have the most.
 type LoadPolicy struct {
 	// Bound is the highest load, as a multiple of the mean, with which an auth gets new
 	// sessions. 0 is 1.25. It must be at least 1.
@@ -18,8 +20,9 @@ type LoadPolicy struct {
 	// prompt cache. 0 disables spilling. It must be at least Bound; between the two an auth
 	// gets no new sessions but keeps its own.
 	Spill float64
-	// Least is a load that is never too much, whatever the mean is. Set it to a few requests
-	// if loads are requests in flight, because a mean of few requests says nothing.
+	// Least is a load that is never too much, whatever the mean and the share are. Set it to a
+	// few requests if loads are requests in flight, because a mean of few requests says
+	// nothing.
 	Least float64
 }
 
@@ -42,11 +45,26 @@ func (p *LoadPolicy) complete() error {
 
 func isLoad(f float64) bool { return f >= 0 && !math.IsInf(f, 1) }
 
-// exceeds reports whether a load is above times the mean. Sums of equal loads may differ in
-// the last digits.
-func (p *LoadPolicy) exceeds(load, times, mean float64) bool {
-	return load > p.Least && load > times*mean*(1+1e-9)
+// exceeds reports whether the load of a share is above times the mean. Sums of equal loads may
+// differ in the last digits.
+func (p *LoadPolicy) exceeds(s *State, times, mean float64) bool {
+	return s.Load > p.Least && s.relative() > times*mean*(1+1e-9)
 }
+
+// relative returns the load of a share. It is less than anyLoad.
+func (s *State) relative() float64 { return min(s.Load/s.share(), math.MaxFloat64) }
+
+// share returns State.Share, or 1 if that is no positive number.
+func (s *State) share() float64 {
+	if s.Share > 0 && isLoad(s.Share) {
+		return min(max(s.Share, leastShare), 1/leastShare)
+	}
+	return 1
+}
+
+// leastShare is the least share that counts, and its inverse is the most: sums and quotients of
+// others could be no numbers.
+const leastShare = 1e-6
 
 // InFlight counts the requests under way at each auth. It is a load for hosts that have no
 // other number. It is not needed with Options.Loads, where the Affinity counts picks and

@@ -32,17 +32,17 @@ func TestModel(t *testing.T) {
 	for _, what := range []string{
 		"new", "hit", "none", "forced", "moved gone", "moved unfit", "moved cold", "moved tier", "moved refused", "moved invalidated",
 		"detour away", "spill full", "spill slow", "spill load",
-		"refused away", "refused full", "refused unfit", "refused forced", "refused",
+		"refused away", "refused full", "refused unfit", "refused forced", "refused balancer",
 	} {
 		require.Greater(t, seen[what], 100, "the histories have too few of this outcome: %v", seen)
 	}
 }
 
 // modelOptions returns random options, for the Affinity and for the reference.
-func modelOptions(rng *rand.Rand, m *reference) *affinity.Options[string] {
+func modelOptions(rng, shares *rand.Rand, m *reference) *affinity.Options[string] {
 	m.o = modelled{
 		ttl: []time.Duration{time.Hour, 30 * time.Minute}[rng.IntN(2)], warm: []time.Duration{5 * time.Minute, time.Minute}[rng.IntN(2)],
-		tiers: rng.IntN(2) == 0, loads: rng.IntN(2) == 0,
+		tiers: rng.IntN(2) == 0, loads: rng.IntN(2) == 0, shares: shares.IntN(2) == 0,
 	}
 	o := &m.o
 	if o.tiers {
@@ -62,6 +62,9 @@ func modelOptions(rng *rand.Rand, m *reference) *affinity.Options[string] {
 			if m.o.loads {
 				s.Load = m.load[auth]
 			}
+			if m.o.shares {
+				s.Share = m.share[auth]
+			}
 			return s
 		},
 	}
@@ -70,15 +73,15 @@ func modelOptions(rng *rand.Rand, m *reference) *affinity.Options[string] {
 }
 
 func modelHistory(t *testing.T, seed uint64, seen map[string]int) {
-	rng := rand.New(rand.NewPCG(seed, 7))
+	rng, shares := rand.New(rand.NewPCG(seed, 7)), rand.New(rand.NewPCG(seed, 8))
 	auths := []string{"A", "B", "C", "D"}
 	m := &reference{
-		fitness: map[string]affinity.Fitness{}, tier: map[string]int{}, load: map[string]float64{},
+		fitness: map[string]affinity.Fitness{}, tier: map[string]int{}, load: map[string]float64{}, share: map[string]float64{},
 		drained: map[string]bool{}, absent: map[string]*refAbsence{}, sessions: map[string]*refSession{},
 	}
 	var told affinity.Decision
 	options := func() *affinity.Options[string] {
-		o := modelOptions(rng, m)
+		o := modelOptions(rng, shares, m)
 		o.OnEvent = func(e affinity.Event) {
 			if !e.Reported {
 				told = e.Decision
@@ -131,13 +134,14 @@ func modelHistory(t *testing.T, seed uint64, seen map[string]int) {
 			seen[how]++
 			if !ok {
 				require.Equal(t, affinity.OutcomeRefused, told.Outcome, what)
-				require.Equal(t, ref.reason.String(), told.Reason.String(), what)
 				var none *affinity.NoAuthError
 				if ref.reason == affinity.ReasonNone {
+					ref.reason = affinity.ReasonBalancer
 					require.ErrorIs(t, err, errBalancer, what)
 				} else {
 					require.ErrorAs(t, err, &none, what)
 				}
+				require.Equal(t, ref.reason.String(), told.Reason.String(), what)
 				break
 			}
 			require.NoError(t, err, what)
@@ -169,6 +173,7 @@ func modelHistory(t *testing.T, seed uint64, seen map[string]int) {
 			time.Sleep([]time.Duration{time.Second, time.Minute, 4 * time.Minute, 40 * time.Minute}[rng.IntN(4)])
 		case op == 19:
 			m.load[auths[rng.IntN(4)]] = float64(rng.IntN(8))
+			m.share[auths[shares.IntN(4)]] = []float64{0.5, 1, 2, 0, -1}[shares.IntN(5)]
 			m.tier[auths[rng.IntN(4)]] = rng.IntN(4)
 		case op == 20:
 			for name := range m.sessions {

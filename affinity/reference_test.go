@@ -13,6 +13,7 @@ type modelled struct {
 	ttl, warm time.Duration
 	tiers     bool
 	loads     bool
+	shares    bool
 	load      affinity.LoadPolicy
 	failback  affinity.Failback
 	coldAnew  bool
@@ -25,6 +26,7 @@ type reference struct {
 	fitness  map[string]affinity.Fitness
 	tier     map[string]int
 	load     map[string]float64
+	share    map[string]float64
 	drained  map[string]bool
 	absent   map[string]*refAbsence
 	sessions map[string]*refSession
@@ -246,7 +248,7 @@ type refLevel struct {
 	all  []string // of the best rank those of the highest tier
 	from []string // without the loaded ones
 	tier int
-	mean float64
+	mean float64 // the load of a share
 }
 
 func (m *reference) tierOf(a string) int {
@@ -263,21 +265,31 @@ func (m *reference) loadOf(a string) float64 {
 	return 0
 }
 
+func (m *reference) shareOf(a string) float64 {
+	if s := m.share[a]; m.o.shares && s > 0 {
+		return s
+	}
+	return 1
+}
+
+func (m *reference) relative(a string) float64 { return m.loadOf(a) / m.shareOf(a) }
+
 // level returns the auths among which the balancer may choose, without one of them.
 func (m *reference) level(r *refRequest, without string) refLevel {
 	for rank := range 5 {
 		for tier := 3; tier >= 0; tier-- {
-			l := refLevel{rank: rank, tier: tier}
+			l, shares := refLevel{rank: rank, tier: tier}, 0.0
 			for _, c := range r.candidates {
 				if c != without && m.rank(r, c) == rank && m.tierOf(c) == tier {
 					l.all = append(l.all, c)
 					l.mean += m.loadOf(c)
+					shares += m.shareOf(c)
 				}
 			}
 			if l.all == nil {
 				continue
 			}
-			l.mean /= float64(len(l.all))
+			l.mean /= shares
 			for _, c := range l.all {
 				if !m.exceeds(c, m.o.load.Bound*l.mean) {
 					l.from = append(l.from, c)
@@ -290,7 +302,7 @@ func (m *reference) level(r *refRequest, without string) refLevel {
 }
 
 func (m *reference) exceeds(a string, bound float64) bool {
-	return m.loadOf(a) > m.o.load.Least && m.loadOf(a) > bound+1e-9
+	return m.loadOf(a) > m.o.load.Least && m.relative(a) > bound+1e-9
 }
 
 // The ways of a request. Each returns false if no auth serves.
@@ -473,7 +485,7 @@ func (m *reference) stay(r *refRequest, p refPick) (refPick, bool) {
 	switch {
 	case up && (m.o.failback == affinity.FailbackAtOnce || m.o.failback == affinity.FailbackCold && cold):
 		why = affinity.ReasonTier
-	case m.o.coldAnew && cold && (all.mean == 0 || m.drained[own] || m.loadOf(own) > all.mean+1e-9):
+	case m.o.coldAnew && cold && (all.mean == 0 || m.drained[own] || m.relative(own) > all.mean+1e-9):
 		why = affinity.ReasonCold
 	}
 	if why != affinity.ReasonNone {
@@ -525,7 +537,7 @@ func (m *reference) elsewhere(r *refRequest, s *refSession, l refLevel, away boo
 func (m *reference) spill(r *refRequest, p refPick, why affinity.Reason) (refPick, bool) {
 	own := p.of.auth
 	l := m.level(r, own)
-	fits := func(a string) bool { return why != affinity.ReasonLoad || m.loadOf(a) < m.loadOf(own) }
+	fits := func(a string) bool { return why != affinity.ReasonLoad || m.relative(a) < m.relative(own) }
 	if why != affinity.ReasonFull && (l.rank > 1 || !slices.ContainsFunc(l.from, fits)) {
 		return m.hit(r, p), true
 	}

@@ -54,8 +54,7 @@ func (a *Affinity[T]) Save(w io.Writer) error {
 //
 // The snapshot refers to auths, tenants, pools and models by their names, so these must be
 // lasting. If an auth is no longer among the candidates, its sessions move. A tenant with
-// another name has lost its sessions: an affinityhttp TenantKey that is random for each
-// process makes a snapshot useless.
+// another name has lost its sessions: affinityhttp refuses to save if its TenantKey is random.
 //
 // If the snapshot cannot be loaded, the error is one of cache.ErrForeign,
 // cache.ErrNewer, cache.ErrTruncated and cache.ErrDamaged, or that of r, and the Affinity

@@ -9,7 +9,7 @@ import (
 
 const (
 	kinds   = int(sessionid.KindSide) + 1
-	reasons = int(ReasonPrefix) + 1
+	reasons = int(ReasonName) + 1
 	results = int(Cancelled) + 1
 	pasts   = int(sessionid.PastSummary) + 1
 	causes  = int(cache.AuthInvalidated) + 1

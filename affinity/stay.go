@@ -85,7 +85,7 @@ func (v *visit[T]) comeBack(bound int) bool {
 // reconsider serves a session whose auth is fit, but for which another auth may be better.
 func (v *visit[T]) reconsider(bound int) error {
 	all := v.level(-1)
-	if s := v.judge(bound); v.o.load.Spill != 0 && v.o.load.exceeds(s.state.Load, v.o.load.Spill, all.mean) {
+	if s := v.judge(bound); v.o.load.Spill != 0 && v.o.load.exceeds(&s.state, v.o.load.Spill, all.mean) {
 		return v.spill(bound, ReasonLoad)
 	}
 	cold := v.session.Served && v.cold(bound)
@@ -126,7 +126,7 @@ func (v *visit[T]) better(bound int, cold bool, all *level) Reason {
 	if !v.o.coldAnew || !cold || v.o.balance != BalanceOff && v.light(bound, all) {
 		return ReasonNone
 	}
-	if all.mean > 0 && here.Load <= all.mean && !v.drained.has(v.session.Auth) {
+	if all.mean > 0 && here.relative() <= all.mean && !v.drained.has(v.session.Auth) {
 		return ReasonNone
 	}
 	return ReasonCold

@@ -3,6 +3,7 @@ package affinity_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -170,6 +171,54 @@ func TestNewSessionsAvoidALoadedAuth(t *testing.T) {
 		used[h.serve(session(fmt.Sprint("more", i))).Auth] = true
 	}
 	require.Len(t, used, 3)
+}
+
+// An auth with a share of four may have four times the load of one with a share of one.
+func TestLoadsAreComparedByShares(t *testing.T) {
+	load := map[string]float64{"A": 12, "B": 3, "C": 3}
+	h := newHost(t, affinity.Options[string]{Load: affinity.LoadPolicy{Bound: 1.25, Spill: 1.3}})
+	h.load = func(auth string) float64 { return load[auth] }
+	places := func() map[string]int {
+		used := map[string]int{}
+		for range 12 {
+			used[h.serve(affinity.Request{}).Auth]++
+		}
+		return used
+	}
+	r := h.bound("x")
+	require.Equal(t, map[string]int{"B": 6, "C": 6}, places(), "State says nothing of shares")
+	require.Equal(t, affinity.ReasonLoad, h.serve(r).Reason)
+
+	h.share = map[string]float64{"A": 4}
+	require.Equal(t, map[string]int{"A": 4, "B": 4, "C": 4}, places())
+	require.Equal(t, "A", h.serve(r).Auth)
+	load["B"] = 3.5 // of a mean of 3.1 for a share of 1
+	require.Equal(t, map[string]int{"A": 4, "B": 4, "C": 4}, places())
+	load["B"] = 5
+	require.Equal(t, map[string]int{"A": 6, "C": 6}, places())
+	load["A"], load["B"] = 36, 3 // 9 for a share of 1, of a mean of 7
+	require.Equal(t, map[string]int{"B": 6, "C": 6}, places())
+	require.Equal(t, "A", h.serve(r).Auth, "above the bound for new ones")
+	load["A"] = 60 // 15 of a mean of 11
+	require.Equal(t, affinity.ReasonLoad, h.serve(r).Reason)
+}
+
+// A load of a share that is too large for a number, or a share too small for one, leaves a choice.
+func TestLoadsAndSharesAtTheEndsOfNumbers(t *testing.T) {
+	for _, share := range []float64{math.SmallestNonzeroFloat64, -1, math.NaN(), math.Inf(1), math.MaxFloat64} {
+		for _, load := range []float64{0, math.SmallestNonzeroFloat64, 1, math.MaxFloat64, math.Inf(1), math.NaN()} {
+			h := newHost(t, affinity.Options[string]{Load: affinity.LoadPolicy{Bound: 1, Spill: 1}})
+			h.share = map[string]float64{"A": share, "B": share, "C": share}
+			h.load = func(string) float64 { return load }
+			for range 6 {
+				h.serve(affinity.Request{})
+			}
+			require.Equal(t, "A", h.serve(h.bound("x")).Auth)
+			for _, from := range h.asked {
+				require.NotEmpty(t, from)
+			}
+		}
+	}
 }
 
 func TestBoundSessionsComeFirstWhenRoomIsShort(t *testing.T) {

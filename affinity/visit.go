@@ -24,6 +24,7 @@ type visit[T any] struct {
 	lookedUp *cache.Binding // the binding as the store has returned it
 	held     cache.Binding  // the provisional binding that this pick has opened a use of
 	asked    *asked         // nil unless the content names the session
+	failed   Reason         // why choose has failed
 	p        Pick[T]
 
 	dry   bool    // the pick of Explain: nothing is to be recorded or counted
@@ -100,9 +101,11 @@ func (v *visit[T]) choose(from []T) (c chosen[T], err error) {
 		// Each replica has a balancer of its own, and they would not choose the same auth.
 		next = selector.Rendezvous(v.name, nil).Select
 	}
+	v.failed = ReasonBalancer
 	if c.auth, err = next(ctx, from); err != nil {
 		return c, err
 	}
+	v.failed = ReasonName
 	if c.name = v.name(c.auth); c.name == "" {
 		return c, errors.New("affinity: the name of the chosen auth is empty")
 	}
@@ -115,6 +118,7 @@ func (v *visit[T]) choose(from []T) (c chosen[T], err error) {
 	if same > 1 {
 		return c, fmt.Errorf("affinity: %d candidates have the name %q", same, c.name)
 	}
+	v.failed = ReasonNone
 	return c, nil
 }
 

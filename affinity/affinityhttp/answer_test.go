@@ -24,6 +24,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
 	"github.com/llmaffinity/llmaffinity/selector"
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 func event(name, data string) string { return "event: " + name + "\ndata: " + data + "\n\n" }
@@ -658,4 +659,66 @@ func TestStateOfAnAuthThatIsNoCandidateAnyMore(t *testing.T) {
 		auths = names[1:]
 	}
 	require.Equal(t, []string{"a", "b"}, asked, "the provider tells the client that the state is gone")
+}
+
+// A host with a loop of its own reads what a Transport reads, wherever the answer is cut into
+// pieces, in whatever order it asks.
+func TestAnAnswerWriterReadsWhatATransportReads(t *testing.T) {
+	for _, c := range costs {
+		for form, text := range map[string]string{"whole": c.whole, "stream": c.stream, "without its last line end": strings.TrimRight(c.stream, "\n")} {
+			t.Run(c.name+", "+form, func(t *testing.T) {
+				want := sessionid.ReadAnswer([]byte(text + "\n"))
+				for length := 1; length <= len(text); length = 3*length - 1 {
+					var w affinityhttp.AnswerWriter
+					for i := 0; i < len(text); i += length {
+						n, err := w.Write([]byte(text[i:min(i+length, len(text))]))
+						require.NoError(t, err)
+						require.Equal(t, min(length, len(text)-i), n)
+					}
+					if length%2 == 0 {
+						require.Equal(t, c.want, w.Usage())
+					}
+					if form == "stream" {
+						require.Equal(t, want.IsWhole(), w.IsWhole())
+					}
+					require.Equal(t, want.IsWhole(), w.Answer().IsWhole())
+					require.Equal(t, want.Owners(), w.Answer().Owners())
+					id := sessionid.Extract(nil, []byte(`{"messages":[{"role":"user","content":"q"}]}`))
+					keys, ids := id.After(want)
+					gotKeys, gotIDs := id.After(w.Answer())
+					require.Equal(t, keys, gotKeys)
+					require.Equal(t, ids, gotIDs)
+					require.Equal(t, c.want, w.Usage())
+				}
+			})
+		}
+	}
+}
+
+func TestAnAnswerNamesItsModel(t *testing.T) {
+	long := strings.Repeat("m", 257)
+	for name, c := range map[string]struct{ text, want string }{
+		"chat":                    {`{"id":"c","model":"m-1","choices":[]}`, "m-1"},
+		"a stream of chat":        {`data: {"model":"","choices":[]}` + "\n\n" + `data: {"model":"m-1","choices":[]}` + "\n\n" + `data: {"model":"m-2"}` + "\n\ndata: [DONE]\n\n", "m-1"},
+		"messages":                {`{"type":"message","model":"m-1"}`, "m-1"},
+		"a stream of messages":    {event("message_start", `{"type":"message_start","message":{"model":"m-1"}}`), "m-1"},
+		"a stream of responses":   {event("response.created", `{"type":"response.created","response":{"model":"m-1"}}`), "m-1"},
+		"Gemini":                  {`{"candidates":[],"modelVersion":"m-1"}`, "m-1"},
+		"Gemini as a list":        {`[{"candidates":[]},{"modelVersion":"m-1"},{"modelVersion":"m-2"}]`, "m-1"},
+		"Code Assist":             {`data: {"response":{"modelVersion":"m-1"}}`, "m-1"},
+		"interactions":            {event("interaction.created", `{"interaction":{"model":"m-1"}}`), "m-1"},
+		"no model":                {`{"choices":[]}`, ""},
+		"a model that is no name": {`{"model":{"model":7},"choices":[]}`, ""},
+		"too long a name":         {`{"model":"` + long + `"}`, ""},
+		"broken":                  {`{"model":"m-1"`, ""},
+		"nothing":                 {"", ""},
+	} {
+		var w affinityhttp.AnswerWriter
+		_, _ = w.Write([]byte(c.text))
+		require.Equal(t, c.want, w.Model(), name)
+		require.Equal(t, c.want, w.Model(), name)
+	}
+	var w affinityhttp.AnswerWriter
+	require.Zero(t, w.Usage())
+	require.True(t, w.Answer().IsZero())
 }

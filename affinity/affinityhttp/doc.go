@@ -23,6 +23,9 @@
 //     has sent it. If all auths fail, the client gets the last answer, with its status, its
 //     body and its Retry-After. It gets an answer that refuses an auth's own credential only
 //     if there is no other.
+//   - New sessions go where the balancer sends them, also a weighted one or one that fills auths
+//     up. Set [Options].Affinity.Load to keep new sessions away from an auth with many requests in
+//     flight.
 //   - After failures an auth rests, which means that it gets no requests for a while. If it has
 //     said for how long (Retry-After), it gets none until then. If it has failed again and
 //     again, or has refused its credential twice in a row, it is used only if no other auth is
@@ -35,6 +38,10 @@
 //     threads and containers of Anthropic, interactions and cached contents of Google, but
 //     not for files and batches. Conversations without an id are told apart by their answers.
 //     The cost of each answer goes to [Options].OnAttempt.
+//
+// A gateway that has a loop of its own can use the parts: [WriteError] and [WriteStatus] answer in
+// the format of the client's API, [Repeatable] says what may be sent again, and an [AnswerWriter]
+// reads what an answer has cost, which model has answered, and what identifies the conversation.
 //
 // # What changes in a request
 //

@@ -12,33 +12,52 @@ import (
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/selector"
 )
+
+// PickError is the error of a request for which the gateway could not choose an auth, although
+// some may serve: the balancer has returned an error, the auth that it chose has no name, or
+// another one has its name. No auth was tried. The event of the pick (affinity.Options.OnEvent)
+// has ReasonBalancer or ReasonName.
+type PickError struct{ Err error }
+
+// Error returns the message of the error of picking.
+func (e *PickError) Error() string { return "affinityhttp: no auth was chosen: " + e.Err.Error() }
+
+// Unwrap returns the error of picking, such as the balancer's own.
+func (e *PickError) Unwrap() error { return e.Err }
 
 // WriteError answers a request whose RoundTrip has returned err, in the error format of the
 // API that was called. Use it as the ErrorHandler of an httputil.ReverseProxy.
 //
 //	*affinity.NoAuthError      503, with Retry-After if it is known
+//	*PickError                 500, or 503 if it is the balancer's selector.ErrNoCandidates
 //	*BodyError                 400, or 413 behind an http.MaxBytesReader
 //	a timeout                  504
 //	the client has gone away   nothing
 //	anything else              502
 //
-// The message contains no auth and no address.
+// The message contains no auth and no address, and nothing of err.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() == context.Canceled {
 		return // the client is gone
 	}
 	status, message := http.StatusBadGateway, "the provider could not be reached"
 	var none *affinity.NoAuthError
+	var undecided *PickError
 	var broken *BodyError
 	var large *http.MaxBytesError
 	var slow net.Error
 	switch {
 	case errors.As(err, &none):
-		status, message = http.StatusServiceUnavailable, "no account can serve this request now"
+		status, message = http.StatusServiceUnavailable, noAccount
 		if wait := time.Until(none.Until); wait > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 		}
+	case errors.As(err, &undecided) && errors.Is(err, selector.ErrNoCandidates):
+		status, message = http.StatusServiceUnavailable, noAccount
+	case errors.As(err, &undecided):
+		status, message = http.StatusInternalServerError, "the gateway could not choose an account"
 	case errors.As(err, &large):
 		status, message = http.StatusRequestEntityTooLarge, "the request's body is too large"
 	case errors.As(err, &broken):
@@ -48,6 +67,9 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	WriteStatus(w, r, status, message)
 }
+
+// noAccount is what the client is told if no auth may serve.
+const noAccount = "no account can serve this request now"
 
 // WriteStatus answers with an error of the gateway's own, in the error format of the API that
 // was called.

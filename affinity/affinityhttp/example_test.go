@@ -1,6 +1,7 @@
 package affinityhttp_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -72,4 +73,47 @@ func ExampleNew() {
 	// account-of-key-1 hit 200 served cached: 9000
 	// account-of-key-1 hit 429 transient cached: 0
 	// account-of-key-2 detour 200 served cached: 9000
+}
+
+// A gateway with a loop of its own reads an answer while it passes it on.
+func ExampleAnswerWriter() {
+	sticky, err := affinity.Wrap(selector.RoundRobin[string](), func(key string) string { return "account-of-" + key },
+		&affinity.Options[string]{OnEvent: func(e affinity.Event) {
+			if e.Reported {
+				fmt.Println(e.Decision.Auth, e.Report.Result, "prompt:", e.Report.Usage.Prompt, "cached:", e.Report.Usage.Cached)
+			}
+		}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer sticky.Close()
+	ctx := context.Background()
+	pick, err := sticky.Pick(ctx, affinity.Request{Body: []byte(`{"messages":[{"role":"user","content":"Hello"}]}`)}, []string{"key-1", "key-2"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// What the provider answers, and what the client gets.
+	body := strings.NewReader(`data: {"model":"claude-haiku-4-5","choices":[{"delta":{"content":"Hi"}}]}
+
+data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":9010,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":9000}}}
+
+data: [DONE]
+
+`)
+	var client strings.Builder
+
+	pick.Begun()
+	var read affinityhttp.AnswerWriter
+	_, err = io.Copy(&client, io.TeeReader(body, &read))
+	result, away := pick.Classify(&http.Response{StatusCode: http.StatusOK}, err)
+	if err := pick.Answered(context.WithoutCancel(ctx), read.Answer()); err != nil {
+		fmt.Println(err)
+	}
+	pick.Done(affinity.Report{Result: result, Away: away, Usage: read.Usage()})
+	fmt.Println(read.Model())
+	// Output:
+	// account-of-key-1 served prompt: 9010 cached: 9000
+	// claude-haiku-4-5
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
@@ -17,11 +18,15 @@ import (
 // must be quick.
 type Options[T any] struct {
 	// Affinity are the options of the Affinity that the Transport makes. The Transport calls
-	// its State first, and then adds which auths rest and, if State returns no Load, how many
-	// requests are in flight. If Affinity.Load is the zero value, up to 8 requests are never
-	// too much. RequireOwner is always on: a request that names state goes only to the auth
-	// that has it, and is answered with 503 while that auth cannot serve, unless that auth is
-	// gone.
+	// its State first, and then adds which auths rest. RequireOwner is always on: a request
+	// that names state goes only to the auth that has it, and is answered with 503 while that
+	// auth cannot serve, unless that auth is gone.
+	//
+	// New sessions go where the balancer sends them, however many requests are in flight
+	// there, unless Affinity.Load is set. If it is, the requests in flight are the loads, as
+	// long as State returns none. LoadPolicy{Least: 8} then keeps new sessions away from an
+	// auth that has more than 8 requests in flight and more than 1.25 times the mean. If the
+	// balancer is weighted, let State return the weights as shares.
 	Affinity affinity.Options[T]
 
 	// Describe changes what the Transport has found out about a request: Tenant, Pool, Model,
@@ -31,8 +36,9 @@ type Options[T any] struct {
 	// embeddings. nil changes nothing.
 	Describe func(in *http.Request, r *affinity.Request)
 	// TenantKey is the key of the digest that makes a Tenant of a client's credential. Set it
-	// if bindings outlive the process: with a shared Store, and with SaveFile. Keep it as
-	// secret as the bindings. nil is a random key for this process.
+	// if bindings outlive the process: with a shared Store, and with SaveFile, which is an
+	// error if a random key has made a Tenant. Keep it as secret as the bindings. nil is a
+	// random key for this process.
 	TenantKey []byte
 
 	// Base sends the requests. nil is a transport of the Transport's own, like
@@ -99,16 +105,18 @@ const (
 	defaultMaxBody  = 64 << 20
 	defaultAttempts = 4
 	defaultWithin   = 10 * time.Minute
-	// defaultLeast is a number of requests in flight that is never too much: a difference of a
-	// few is chance.
-	defaultLeast = 8
 )
 
 // settings are checked Options with their defaults.
 type settings[T any] struct {
 	Options[T]
 	state func(T, affinity.Request) affinity.State // the host's
-	http  sessionid.HTTPOptions
+	// flying says that the requests in flight are loads, as long as state has returned none.
+	flying atomic.Bool
+	// fleeting is set when TenantKey has named a tenant and is this process's own. It is nil if
+	// the host has set TenantKey.
+	fleeting *atomic.Bool
+	http     sessionid.HTTPOptions
 }
 
 func check[T any](o *Options[T], old *settings[T]) (*settings[T], error) {
@@ -145,14 +153,15 @@ func check[T any](o *Options[T], old *settings[T]) (*settings[T], error) {
 	switch {
 	case s.TenantKey != nil:
 	case old != nil:
-		s.TenantKey = old.TenantKey
+		s.TenantKey, s.fleeting = old.TenantKey, old.fleeting
 	default:
+		s.fleeting = new(atomic.Bool)
 		s.TenantKey = make([]byte, 32)
 		_, _ = rand.Read(s.TenantKey) // it never fails
 	}
-	if s.Affinity.Load == (affinity.LoadPolicy{}) {
-		s.Affinity.Load.Least = defaultLeast
-	}
+	// A Bound that nobody has asked for would overrule the balancer: a weighted one, and one
+	// that fills auths up.
+	s.flying.Store(s.Affinity.Load != (affinity.LoadPolicy{}))
 	s.Affinity.RequireOwner = true
 	s.state = s.Affinity.State
 	s.http = sessionid.HTTPOptions{MaxBody: s.MaxBody, Decompress: true, Zstd: s.Zstd}

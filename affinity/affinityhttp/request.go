@@ -24,8 +24,12 @@ func (s *settings[T]) describe(in *http.Request, to target, plain []byte) affini
 	if to.api == OpenAI && bytes.Contains(plain, []byte(`"cntr_`)) {
 		r.ID = s.withContainers(in, plain)
 	}
+	named := r.Tenant
 	if s.Describe != nil {
 		s.Describe(in, &r)
+	}
+	if s.fleeting != nil && named != "" && r.Tenant == named && !s.fleeting.Load() {
+		s.fleeting.Store(true)
 	}
 	return r
 }

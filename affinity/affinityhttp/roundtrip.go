@@ -40,7 +40,8 @@ func (t *Transport[T]) call(in *http.Request) *call[T] {
 // If all auths that have answered have failed, RoundTrip returns the last answer. It returns
 // one that refuses an auth's own credential only if there is no other. If no auth has
 // answered, the error is that of the last attempt. If no auth could be tried, it is an
-// *affinity.NoAuthError. If the request's body could not be read, it is a *BodyError.
+// *affinity.NoAuthError, or a *PickError if the gateway could not choose. If the request's body
+// could not be read, it is a *BodyError.
 func (t *Transport[T]) RoundTrip(in *http.Request) (*http.Response, error) {
 	if IsUpgrade(in) {
 		if in.Body != nil {
@@ -160,6 +161,8 @@ func (c *call[T]) next() (affinity.Pick[T], error) {
 			}
 		case ok && none.Reason == affinity.ReasonOwner && c.isGone(none.Auth, auths):
 			c.r.Ownerless = true // the provider tells the client that the state is gone
+		case err != nil && !ok:
+			return pick, &PickError{err}
 		default:
 			return pick, err
 		}

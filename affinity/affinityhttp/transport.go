@@ -3,6 +3,7 @@ package affinityhttp
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -73,13 +74,16 @@ func New[T any](next selector.Selector[T], name func(auth T) string, auths func(
 // state is the Affinity's State: what the host's State returns, and what the Transport has
 // seen.
 func (t *Transport[T]) state(auth T, r affinity.Request) (s affinity.State) {
-	// nil only while New runs.
-	if c := t.conf.Load(); c != nil && c.state != nil {
+	c, name := t.conf.Load(), t.name(auth)
+	if c.state != nil {
 		s = c.state(auth, r)
 	}
-	name := t.name(auth)
-	if s.Load == 0 {
-		s.Load = t.flying.Load(name)
+	if c.flying.Load() {
+		if s.Load == 0 {
+			s.Load = t.flying.Load(name)
+		} else {
+			c.flying.Store(false) // the host's loads may be of another unit
+		}
 	}
 	until, asked, shaky := t.rests.of(name, r.Model)
 	switch {
@@ -136,6 +140,32 @@ func (t *Transport[T]) Back(ctx context.Context, name string) error {
 func (t *Transport[T]) InvalidateAuth(ctx context.Context, name string) (int, error) {
 	t.rests.forget(name)
 	return t.Selector.InvalidateAuth(ctx, name)
+}
+
+// Save is [affinity.Affinity.Save]. It is an error if a TenantKey that the host has not set has
+// named a tenant: the next process has another key, and finds no session of that tenant.
+func (t *Transport[T]) Save(w io.Writer) error {
+	if err := t.lasting(); err != nil {
+		return err
+	}
+	return t.Selector.Save(w)
+}
+
+// SaveFile is [affinity.Affinity.SaveFile]. It is an error whenever Save is one, and then writes
+// no file.
+func (t *Transport[T]) SaveFile(name string) error {
+	if err := t.lasting(); err != nil {
+		return err
+	}
+	return t.Selector.SaveFile(name)
+}
+
+// lasting returns an error if the next process cannot find all sessions in a snapshot.
+func (t *Transport[T]) lasting() error {
+	if f := t.conf.Load().fleeting; f != nil && f.Load() {
+		return errors.New("affinityhttp: nothing is saved: Options.TenantKey is not set, so the tenants have other names in the next process, and it would find none of their sessions")
+	}
+	return nil
 }
 
 // RestsUntil returns until when an auth rests for a model, because of its answers. It returns

@@ -830,3 +830,37 @@ func TestReconfigureKeepsWhatIsKnown(t *testing.T) {
 	}
 	require.Equal(t, "b", p.turn(t, "new").decision["auth"], "the strategy takes the first auth that does not rest, and a rests")
 }
+
+// The list of auths is asked for before each attempt, so a reload counts at once.
+func TestTheListOfAuthsIsThatOfEachAttempt(t *testing.T) {
+	list := []string{"a", "b"}
+	var sent []string
+	tr, err := affinityhttp.New(selector.FillFirst[string](), itself, func(*http.Request, affinity.Request) []string { return list },
+		func(out *http.Request, auth string) error { out.Header.Set("X-Auth", auth); return nil },
+		&affinityhttp.Options[string]{Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+			auth := r.Header.Get("X-Auth")
+			status := http.StatusNoContent
+			if sent = append(sent, auth); auth == "a" {
+				list, status = []string{"a", "c"}, http.StatusServiceUnavailable // b is gone
+			}
+			return &http.Response{StatusCode: status, Header: http.Header{}, Body: http.NoBody}, nil
+		})})
+	require.NoError(t, err)
+	defer tr.Close()
+	send := func() {
+		in := httptest.NewRequest(http.MethodPost, "/v1/messages", strings.NewReader(`{"model":"m"}`))
+		in.Header.Set("X-Session-Id", "s")
+		resp, err := tr.RoundTrip(in)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusNoContent, resp.StatusCode)
+		require.NoError(t, resp.Body.Close())
+	}
+	send()
+	require.Equal(t, []string{"a", "c"}, sent)
+	list = []string{"d"}
+	n, err := tr.InvalidateAuth(t.Context(), "c")
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	send()
+	require.Equal(t, []string{"a", "c", "d"}, sent)
+}

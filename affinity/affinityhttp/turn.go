@@ -78,8 +78,8 @@ func asTurn(in *http.Request) *http.Request {
 }
 
 // Next picks the auth for the message. It waits as RoundTrip does. If it was called before,
-// Failed or Skip must have been called since. The error is an *affinity.NoAuthError or that of
-// the context.
+// Failed or Skip must have been called since. The error is an *affinity.NoAuthError, a *PickError
+// or that of the context.
 func (t *Turn[T]) Next() (auth T, err error) {
 	pick, err := t.c.next()
 	if err != nil {

@@ -18,12 +18,14 @@ const maxWatched = 4 << 20
 type watch struct {
 	answer sessionid.AnswerWriter
 	words  bool // the answer's text is needed, and not only the state that it creates
+	named  bool // the name of the model is needed
 	form   form
 	name   []byte // the name of the event whose data comes next
 	held   []byte // the JSON value, or the unfinished line
 	over   bool   // the answer is longer than maxWatched, or cannot be read
 
 	usage  usage
+	model  string // as the answer names it first
 	spoke  bool   // a token has come
 	begun  bool   // a stream of a known API has begun …
 	ended  bool   // … and has come to its end
@@ -162,8 +164,24 @@ func (w *watch) line(line []byte) {
 	if bytes.Contains(data, []byte(`"usage`)) {
 		w.usage.take(gjson.ParseBytes(data))
 	}
+	if w.named && w.model == "" && bytes.Contains(data, []byte(`"model`)) {
+		w.takeModel(gjson.ParseBytes(data))
+	}
 	if !w.spoke && !beginnings[kind] && (kind != "" || !onlyRole(data)) {
 		w.spoke = true
+	}
+}
+
+// takeModel reads which model has answered.
+func (w *watch) takeModel(v gjson.Result) {
+	if !w.named || w.model != "" {
+		return
+	}
+	for _, place := range modelPlaces {
+		if at := v.Get(place).Str; at != "" && len(at) <= longestModel {
+			w.model = strings.Clone(at)
+			return
+		}
 	}
 }
 
@@ -237,10 +255,12 @@ func (w *watch) end() {
 	if v.IsArray() { // Gemini's stream without alt=sse
 		v.ForEach(func(_, piece gjson.Result) bool {
 			w.usage.take(piece)
+			w.takeModel(piece)
 			return true
 		})
 	} else {
 		w.usage.take(v)
+		w.takeModel(v)
 		if v.Get("type").Str == "message" {
 			w.id = v.Get("id").Str
 		}

@@ -13,6 +13,8 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/affinity/affinityhttp"
+	"github.com/llmaffinity/llmaffinity/selector"
 )
 
 // errorEvent is an event of type error, as the Responses API sends it over a WebSocket.
@@ -50,7 +52,14 @@ func (l *lane[T]) refuse(frame []byte, err error) {
 		return
 	}
 	var none *affinity.NoAuthError
-	if !errors.As(err, &none) {
+	switch {
+	case errors.As(err, &none):
+	case errors.Is(err, selector.ErrNoCandidates):
+		none = new(affinity.NoAuthError)
+	case errors.As(err, new(*affinityhttp.PickError)):
+		l.s.tell(errorEvent(l.id, http.StatusInternalServerError, "server_error", "no_choice", "the gateway could not choose an account", nil))
+		return
+	default:
 		l.fail(nil, err)
 		return
 	}

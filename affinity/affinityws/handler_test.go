@@ -195,6 +195,24 @@ func TestNobodyMayServe(t *testing.T) {
 	require.Empty(t, g.handshakes)
 }
 
+// If the gateway cannot choose, the client is told that it is not the provider's fault, and no
+// auth gets the message.
+func TestTheGatewayCannotChoose(t *testing.T) {
+	g := start(t, affinityws.Options{}, "A", "A")
+	c := g.dial(t, "s")
+	c.send(create())
+	e := c.event()
+	require.Equal(t, []any{500, "no_choice"}, []any{int(e.Get("status").Int()), e.Get("error.code").Str})
+	require.NoError(t, g.Reconfigure(selector.Filter(func(context.Context, string) bool { return false }, selector.RoundRobin[string]()), nil))
+	c.send(create())
+	e = c.event()
+	require.Equal(t, []any{503, "no_account"}, []any{int(e.Get("status").Int()), e.Get("error.code").Str})
+	require.Empty(t, g.sentTo())
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	require.Equal(t, affinity.ReasonName, g.events[0].Decision.Reason)
+}
+
 // Where the provider has no WebSockets the client is told so, as Codex needs it, and the
 // provider is asked once an hour.
 func TestAProviderWithoutWebSockets(t *testing.T) {

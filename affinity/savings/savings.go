@@ -9,8 +9,8 @@
 //	...
 //	fmt.Println(m.Snapshot())
 //
-// It needs the usage that answers report. Package affinityhttp reads it from answers; other
-// hosts pass it to Pick.Done.
+// It needs the usage that answers report. Package affinityhttp reads it from answers. Other
+// hosts pass it to Pick.Done; an affinityhttp.AnswerWriter reads it for them.
 //
 // # Without affinity
 //
