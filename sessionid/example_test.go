@@ -25,6 +25,11 @@ func ExampleExtract() {
 	// none true
 }
 
+func ExampleModel() {
+	fmt.Println(sessionid.Model([]byte(`{"messages":[{"role":"user","content":"hi"}],"model":"claude-opus-4-6"}`)))
+	// Output: claude-opus-4-6
+}
+
 // The clients of this gateway send X-Acme-Chat. The gateway trusts no generic
 // header, and each subagent is a session of its own.
 func ExampleNewExtractor() {

@@ -17,9 +17,7 @@ func (s *settings[T]) describe(in *http.Request, to target, plain []byte) affini
 		Side: to.kind == kindSide, Off: to.kind == kindApart,
 	}
 	if r.Model == "" && len(plain) > 0 {
-		if m := gjson.GetBytes(plain, "model"); m.Type == gjson.String {
-			r.Model = m.Str
-		}
+		r.Model = sessionid.Model(plain)
 	}
 	if to.api == OpenAI && bytes.Contains(plain, []byte(`"cntr_`)) {
 		r.ID = s.withContainers(in, plain)

@@ -35,7 +35,7 @@ func ofRecording(name string, lines [][]byte) (*Trace, error) {
 			r.Output = unknownOutput
 		}
 		body = r.AppendBody(body[:0], false)
-		r.Model = gjson.GetBytes(body, "model").String()
+		r.Model = sessionid.Model(body)
 		text = prompt(text[:0], body)
 		r.Input, r.Blocks = len(text)/tokenBytes, h.blocks(text)
 		t.Requests = append(t.Requests, r)
