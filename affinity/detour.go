@@ -2,8 +2,8 @@ package affinity
 
 // elsewhere finds an auth for a session that stays bound to another one: all of its requests
 // go to the one that was chosen for the first of them. The balancer chooses in the level l,
-// without the session's own auth, and among loads of a share less than below. away says that the
-// session's auth is away, and not only full, slow or loaded.
+// without the session's own auth, and among those whose load, relative to their share, is less
+// than below. away says that the session's auth is away, and not only full, slow or loaded.
 func (v *visit[T]) elsewhere(bound int, l level, away bool, below float64) (c chosen[T], err error) {
 	t := v.trouble
 	least := max(l.rank, rankBusy)

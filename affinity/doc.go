@@ -59,11 +59,11 @@
 // # Where sessions go
 //
 // The balancer chooses the auth of new sessions and of those that move. It chooses among the
-// candidates that are fit, of these in the highest tier, of these with a load that is not far
-// above the mean (State.Load; if it is to be uneven, say so in State.Share). A bound session stays. Four options may take a bound session to another
-// auth, and all are off by default: Options.Failback for a higher tier, Load.Spill if its auth
-// has far too much load, ColdAnew if its prompt cache is cold (which costs nothing), Slow if
-// its auth is slow.
+// candidates that are fit, of these in the highest tier, of these with a load (State.Load) that
+// is not far above the mean. If loads are to be uneven, say so in State.Share. A bound session
+// stays. Four options may take it to another auth, and all are off by default: Options.Failback
+// for a higher tier, Load.Spill if its auth has far too much load, ColdAnew if its prompt cache
+// is cold (which costs nothing), Slow if its auth is slow.
 //
 // With Options.Balance the Affinity chooses instead of the balancer, by the prompt tokens that
 // each auth was sent in the last seconds and in the last hour. New and cold sessions go to the

@@ -98,9 +98,9 @@ func (c *candidates[T]) levelOf(s *sample, without int) level {
 // anyLoad is more than every load.
 var anyLoad = math.Inf(1)
 
-// choices returns the auths that a balancer may choose from: those of the level that have not
-// too much load, and less of a share than below. With anyLoad there is always one if the level has one.
-// With Options.Balance it is the one with the least load.
+// choices returns the auths that a balancer may choose from: those of the level whose load,
+// relative to their share, is not too much and less than below. With anyLoad there is always
+// one if the level has one. With Options.Balance it is the one with the least load.
 func (c *candidates[T]) choices(l level, without int, below float64) (from []T) {
 	if l.rank == rankNone {
 		return nil

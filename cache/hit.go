@@ -13,8 +13,8 @@ func (m *Memory) Hit(scope *Scope, name *Key, b *Binding) bool {
 	return t.shard(d).glimpse(b, d, scope, t.now(), true)
 }
 
-// Renew is Confirm for a session that Hit can find, and that has no End. If it returns false, nothing has happened,
-// and the caller uses Confirm to learn more.
+// Renew is Confirm for a session that Hit can find, and that has no End. If it returns false,
+// nothing has happened, and the caller uses Confirm to learn more.
 func (m *Memory) Renew(b *Binding) bool {
 	t := &m.sessions
 	if t.closed.Load() {
