@@ -152,17 +152,21 @@ func (w *AnswerWriter) event(v gjson.Result) {
 		w.response(v.Get("response"))
 		w.whole = w.whole || kind != "response.created"
 	default:
-		if reason := v.Get("choices.0.finish_reason"); reason.Str != "" || v.Get("candidates.0.finishReason").Str != "" || v.Get("response.candidates.0.finishReason").Str != "" {
-			w.whole = true
+		if choice := v.Get("choices.0"); choice.Exists() {
+			w.whole = w.whole || choice.Get("finish_reason").Str != ""
+			if delta := choice.Get("delta"); delta.IsObject() {
+				w.chatDelta(delta)
+				return
+			}
 		}
-		switch {
-		case v.Get("choices.0.delta").IsObject():
-			w.chatDelta(v.Get("choices.0.delta"))
-		case v.Get("candidates.0.content").IsObject():
-			w.geminiContent(v.Get("candidates.0.content"))
-		case v.Get("response.candidates.0.content").IsObject(): // Code Assist
-			w.geminiContent(v.Get("response.candidates.0.content"))
-		default:
+		candidate := v.Get("candidates.0")
+		if !candidate.Exists() {
+			candidate = v.Get("response.candidates.0") // Code Assist
+		}
+		w.whole = w.whole || candidate.Get("finishReason").Str != ""
+		if said := candidate.Get("content"); said.IsObject() {
+			w.geminiContent(said)
+		} else {
 			w.stateItself(v)
 		}
 	}

@@ -103,7 +103,7 @@ func (w *AnswerWriter) endLine() {
 		w.whole = true
 		return
 	}
-	if !ok || len(data) == 0 || data[0] != '{' || !jsontext.Valid(data) {
+	if !ok || len(data) == 0 || data[0] != '{' || w.piece(data) || !jsontext.Valid(data) {
 		return
 	}
 	// The event shares no memory with the line, which is written over.

@@ -16,8 +16,11 @@ type usage struct{ affinity.Usage }
 // said.
 func (u *usage) take(v gjson.Result) {
 	for _, place := range places {
-		if at := v.Get(place); at.IsObject() {
+		switch at := v.Get(place); {
+		case at.IsObject():
 			u.add(at)
+			return
+		case at.Exists(): // null, in each event of the chat API but the last
 			return
 		}
 	}

@@ -119,13 +119,8 @@ func (w *watch) line(line []byte) {
 	if len(data) == 0 || data[0] != '{' {
 		return
 	}
-	kind := string(w.name)
+	kind := kindOf(w.name, data)
 	w.name = w.name[:0]
-	if kind == "" || kind == "message" { // the default of server-sent events
-		if kind = gjson.GetBytes(data, "type").Str; kind == "" {
-			kind = gjson.GetBytes(data, "event_type").Str
-		}
-	}
 	if !w.words && statements[kind] {
 		_, _ = w.answer.Write(line)
 		_, _ = w.answer.Write([]byte{'\n'})
@@ -156,9 +151,7 @@ func (w *watch) line(line []byte) {
 			}
 		}
 		if bytes.Contains(data, []byte(`"finish`)) {
-			for _, at := range [...]string{"choices.0.finish_reason", "candidates.0.finishReason", "response.candidates.0.finishReason"} {
-				w.ended = w.ended || gjson.GetBytes(data, at).Str != ""
-			}
+			w.ended = w.ended || isLast(data)
 		}
 	}
 	if bytes.Contains(data, []byte(`"usage`)) {
@@ -170,6 +163,30 @@ func (w *watch) line(line []byte) {
 	if !w.spoke && !beginnings[kind] && (kind != "" || !onlyRole(data)) {
 		w.spoke = true
 	}
+}
+
+// kindOf returns the type of an event: its name, or what its data says.
+func kindOf(name, data []byte) string {
+	if len(name) > 0 && string(name) != "message" { // the default of server-sent events
+		return string(name)
+	}
+	if !bytes.Contains(data, []byte(`type"`)) { // as in most events of the chat API
+		return ""
+	}
+	if kind := gjson.GetBytes(data, "type").Str; kind != "" {
+		return kind
+	}
+	return gjson.GetBytes(data, "event_type").Str
+}
+
+// isLast reports whether an event of the chat API or of Gemini says that the answer is over.
+func isLast(data []byte) bool {
+	for _, at := range [...]string{"choices.0.finish_reason", "candidates.0.finishReason", "response.candidates.0.finishReason"} {
+		if reason := gjson.GetBytes(data, at); reason.Exists() {
+			return reason.Str != ""
+		}
+	}
+	return false
 }
 
 // takeModel reads which model has answered.
