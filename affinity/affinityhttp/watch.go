@@ -21,6 +21,7 @@ type watch struct {
 	named  bool // the name of the model is needed
 	form   form
 	name   []byte // the name of the event whose data comes next
+	kind   string // the name of the last event
 	held   []byte // the JSON value, or the unfinished line
 	over   bool   // the answer is longer than maxWatched, or cannot be read
 
@@ -119,8 +120,18 @@ func (w *watch) line(line []byte) {
 	if len(data) == 0 || data[0] != '{' {
 		return
 	}
-	kind := kindOf(w.name, data)
+	if w.kind != string(w.name) { // most events have the name of the one before
+		w.kind = string(w.name)
+	}
+	kind := w.kind
+	if kind == "" || kind == "message" { // the default of server-sent events
+		kind = kindOf(data)
+	}
 	w.name = w.name[:0]
+	if strings.HasSuffix(kind, "delta") && kind != "message_delta" { // words, and nothing beside them
+		w.spoke = true
+		return
+	}
 	if !w.words && statements[kind] {
 		_, _ = w.answer.Write(line)
 		_, _ = w.answer.Write([]byte{'\n'})
@@ -165,11 +176,8 @@ func (w *watch) line(line []byte) {
 	}
 }
 
-// kindOf returns the type of an event: its name, or what its data says.
-func kindOf(name, data []byte) string {
-	if len(name) > 0 && string(name) != "message" { // the default of server-sent events
-		return string(name)
-	}
+// kindOf returns the type of an event, as its data says it.
+func kindOf(data []byte) string {
 	if !bytes.Contains(data, []byte(`type"`)) { // as in most events of the chat API
 		return ""
 	}
