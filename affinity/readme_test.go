@@ -9,9 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -24,36 +22,7 @@ import (
 // The code of README and the guide, compiled and run.
 
 // Account is what their gateway chooses among.
-type Account struct {
-	ID string
-
-	mu    sync.Mutex
-	until time.Time
-}
-
-func (a *Account) RestsUntil() time.Time {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.until
-}
-
-func (a *Account) Rest(d time.Duration) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.until = time.Now().Add(d)
-}
-
-func wrapAccounts(balancer selector.Selector[*Account]) (*affinity.Selector[*Account], error) {
-	sticky, err := affinity.Wrap(balancer, func(a *Account) string { return a.ID }, &affinity.Options[*Account]{
-		State: func(a *Account, _ affinity.Request) affinity.State {
-			if until := a.RestsUntil(); time.Now().Before(until) {
-				return affinity.State{Fitness: affinity.Away, Until: until}
-			}
-			return affinity.State{}
-		},
-	})
-	return sticky, err
-}
+type Account struct{ ID string }
 
 // tenLines are the ten lines of README.
 func tenLines(ctx context.Context, balancer selector.Selector[*Account], accounts []*Account, request affinity.Request, send func(context.Context, *Account, affinity.Request) (*http.Response, error)) (*http.Response, error) {
@@ -85,83 +54,6 @@ func TestREADMEsTenLines(t *testing.T) {
 	require.Error(t, err)
 }
 
-// once sends a request until an account has answered it.
-func once(ctx context.Context, sticky *affinity.Selector[*Account], accounts []*Account, request affinity.Request, send func(context.Context, *Account, affinity.Request) (*http.Response, error)) (*http.Response, error) {
-	for {
-		pick, err := sticky.Pick(ctx, request, accounts) // all accounts, also those that rest
-		if err != nil {
-			return nil, err // a *affinity.NoAuthError says until when
-		}
-		answer, err := send(ctx, pick.Auth, request)
-		result, away := pick.Classify(answer, err) // reads Retry-After, and what errors say
-		pick.ReportAway(result, away)              // the session leaves the account alone
-		switch result {
-		case affinity.Transient: // another account may help
-			pick.Auth.Rest(max(away, time.Second)) // and so that new sessions leave it alone
-		case affinity.Terminal: // of this session; a key that is refused (401, 403) is of no use to others
-			if answer != nil && (answer.StatusCode == 401 || answer.StatusCode == 403) {
-				pick.Auth.Rest(time.Minute)
-			}
-		default:
-			return answer, err
-		}
-		if answer != nil {
-			answer.Body.Close()
-		}
-		request.Tried = append(request.Tried, pick.Decision.Auth)
-	}
-}
-
-func TestREADMEsPickAndReport(t *testing.T) {
-	accounts := []*Account{{ID: "a"}, {ID: "b"}, {ID: "c"}}
-	sticky, err := wrapAccounts(selector.FillFirst[*Account]())
-	require.NoError(t, err)
-	defer sticky.Close()
-	var calls []string
-	send := func(_ context.Context, a *Account, _ affinity.Request) (*http.Response, error) {
-		if calls = append(calls, a.ID); a.ID == "a" {
-			return answer(429, `{}`), nil
-		}
-		return answer(200, `{}`), nil
-	}
-	r := affinity.Request{Model: "m", Header: http.Header{"X-Session-Id": {"x"}}}
-	for range 2 {
-		resp, err := once(t.Context(), sticky, accounts, r, send)
-		require.NoError(t, err)
-		require.Equal(t, 200, resp.StatusCode)
-	}
-	require.Equal(t, []string{"a", "b", "b"}, calls)
-	for _, a := range accounts {
-		a.Rest(time.Minute)
-	}
-	_, err = once(t.Context(), sticky, accounts, r, send)
-	var none *affinity.NoAuthError
-	require.ErrorAs(t, err, &none)
-	require.InDelta(t, 60, time.Until(none.Until).Seconds(), 30)
-}
-
-func TestAGatewayRestsAKeyThatIsRefused(t *testing.T) {
-	accounts := []*Account{{ID: "a"}, {ID: "b"}}
-	sticky, err := wrapAccounts(selector.FillFirst[*Account]())
-	require.NoError(t, err)
-	defer sticky.Close()
-	refused := 0
-	send := func(_ context.Context, a *Account, _ affinity.Request) (*http.Response, error) {
-		if a.ID == "a" {
-			refused++
-			return answer(401, `{}`), nil
-		}
-		return answer(200, `{}`), nil
-	}
-	for _, session := range []string{"x", "y", "z"} {
-		r := affinity.Request{Model: "m", Header: http.Header{"X-Session-Id": {session}}}
-		resp, err := once(t.Context(), sticky, accounts, r, send)
-		require.NoError(t, err)
-		require.Equal(t, 200, resp.StatusCode)
-	}
-	require.Equal(t, 1, refused)
-}
-
 // restore loads the state of the process before.
 func restore(sticky *affinity.Selector[*Account], state string) error {
 	err := sticky.LoadFile(state) // before the first Pick
@@ -176,7 +68,7 @@ func restore(sticky *affinity.Selector[*Account], state string) error {
 func TestREADMEsRestart(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	start := func() *affinity.Selector[*Account] {
-		sticky, err := wrapAccounts(selector.RoundRobin[*Account]())
+		sticky, err := affinity.Wrap(selector.RoundRobin[*Account](), func(a *Account) string { return a.ID }, nil)
 		require.NoError(t, err)
 		t.Cleanup(func() { sticky.Close() })
 		return sticky
@@ -224,14 +116,15 @@ func TestREADMEsExtractors(t *testing.T) {
 	require.Equal(t, sessionid.KindOwn, id.Signal().Kind)
 }
 
-// Each Go block of README and of the guide stands in this file, or in that of affinityhttp,
+// Each Go block of README and of the guide stands in this file, or in those of affinityhttp,
 // line by line.
 func TestREADMEShowsWhatRuns(t *testing.T) {
-	source, err := os.ReadFile("readme_test.go")
-	require.NoError(t, err)
-	more, err := os.ReadFile("affinityhttp/readme_test.go")
-	require.NoError(t, err)
-	source = append(source, more...)
+	var source []byte
+	for _, name := range []string{"readme_test.go", "affinityhttp/readme_test.go", "affinityhttp/guide_test.go"} {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		source = append(source, text...)
+	}
 	flat := func(s string) string {
 		var b strings.Builder
 		for line := range strings.Lines(s) {
@@ -248,7 +141,7 @@ func TestREADMEShowsWhatRuns(t *testing.T) {
 		require.GreaterOrEqual(t, len(blocks), least, name)
 		for _, block := range blocks {
 			block, _, _ = strings.Cut(block, "```")
-			require.Contains(t, flat(string(source)), flat(block), name)
+			require.True(t, strings.Contains(flat(string(source)), flat(block)), "%s: no test has the block\n%s", name, block)
 		}
 	}
 }

@@ -285,7 +285,7 @@ func (a *attempt[T]) tell() {
 		return
 	}
 	a.told = true
-	t := Attempt{Decision: a.pick.Decision, Number: a.number, Err: a.err, Result: a.result, Away: a.away, FirstToken: a.tokenAt, Usage: a.usage()}
+	t := Attempt{Decision: a.pick.Decision, Tenant: a.r.Tenant, Model: a.r.Model, Number: a.number, Err: a.err, Result: a.result, Away: a.away, FirstToken: a.tokenAt, Usage: a.usage()}
 	if a.resp != nil {
 		t.Status = a.resp.StatusCode
 	}

@@ -41,7 +41,7 @@ func ExampleNew() {
 			return nil
 		},
 		&affinityhttp.Options[string]{OnAttempt: func(a affinityhttp.Attempt) {
-			fmt.Println(a.Decision.Auth, a.Decision.Outcome, a.Status, a.Result, "cached:", a.Usage.Cached)
+			fmt.Println(a.Decision.Auth, a.Decision.Outcome, a.Status, a.Result, a.Model, "cached:", a.Usage.Cached)
 		}})
 	if err != nil {
 		fmt.Println(err)
@@ -69,10 +69,10 @@ func ExampleNew() {
 	busy["key-1"] = true
 	ask()
 	// Output:
-	// account-of-key-1 new 200 served cached: 9000
-	// account-of-key-1 hit 200 served cached: 9000
-	// account-of-key-1 hit 429 transient cached: 0
-	// account-of-key-2 detour 200 served cached: 9000
+	// account-of-key-1 new 200 served claude cached: 9000
+	// account-of-key-1 hit 200 served claude cached: 9000
+	// account-of-key-1 hit 429 transient claude cached: 0
+	// account-of-key-2 detour 200 served claude cached: 9000
 }
 
 // A gateway with a loop of its own reads an answer while it passes it on.

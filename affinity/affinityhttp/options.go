@@ -37,8 +37,9 @@ type Options[T any] struct {
 	Describe func(in *http.Request, r *affinity.Request)
 	// TenantKey is the key of the digest that makes a Tenant of a client's credential. Set it
 	// if bindings outlive the process: with a shared Store, and with SaveFile, which is an
-	// error if a random key has made a Tenant. Keep it as secret as the bindings. nil is a
-	// random key for this process.
+	// error if a random key has made a Tenant. It has at least 16 bytes, the same in each process
+	// that shares the bindings: with another key their sessions are not found. Keep it as secret
+	// as the bindings. nil is a random key for this process.
 	TenantKey []byte
 
 	// Base sends the requests. nil is a transport of the Transport's own, like
@@ -84,6 +85,9 @@ type Options[T any] struct {
 // to log: Err may be the error of a function of the host.
 type Attempt struct {
 	Decision affinity.Decision
+	// Tenant and Model are those of the request. With Describe, a Tenant can be the name of the
+	// caller to whom Usage is charged.
+	Tenant, Model string
 	// Number counts the attempts of one request from 1.
 	Number int
 	// Status is the answer's. It is 0 if there was no answer.

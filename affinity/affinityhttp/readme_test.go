@@ -10,8 +10,10 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,7 +23,26 @@ import (
 )
 
 // Account is what the gateway of README chooses among.
-type Account struct{ ID, Key string }
+type Account struct {
+	ID, Key string
+
+	mu    sync.Mutex
+	until time.Time
+	asked bool
+}
+
+func (a *Account) RestsUntil() (until time.Time, asked bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.until, a.asked
+}
+
+// Rest makes the account rest. asked says that the account itself has said for how long.
+func (a *Account) Rest(d time.Duration, asked bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.until, a.asked = time.Now().Add(d), asked
+}
 
 // readmeProxy is README's reverse proxy.
 func readmeProxy(balancer selector.Selector[*Account], accounts []*Account, upstream *url.URL) (http.Handler, error) {
@@ -43,6 +64,7 @@ func readmeProxy(balancer selector.Selector[*Account], accounts []*Account, upst
 
 // passOn is the guide's end of a loop of the host's own.
 func passOn(ctx context.Context, client io.Writer, pick affinity.Pick[*Account], answer *http.Response) error {
+	defer answer.Body.Close()
 	pick.Begun() // in place of a report: the report comes when the answer has ended
 	var read affinityhttp.AnswerWriter
 	_, broken := io.Copy(client, io.TeeReader(answer.Body, &read))
