@@ -456,3 +456,30 @@ func TestASecretSentAsASessionIsNowhere(t *testing.T) {
 	}
 	require.Len(t, told, 3)
 }
+
+// A handler that has panicked between a new session's pick and its report leaves that pick under
+// way for ever. The session is not tied to a dead auth by that.
+func TestAPickThatIsNeverReportedTiesNoSessionToADeadAuth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := affinity.Wrap(selector.FillFirst[string](), same, nil)
+		require.NoError(t, err)
+		defer s.Close()
+		request := session("x")
+		lost := pick(t, s, request, abc)
+		require.Equal(t, "A", lost.Auth)
+		dead := 0
+		for range 60 {
+			p := pick(t, s, request, abc)
+			if p.Auth == "A" {
+				dead++
+				p.Report(affinity.Transient)
+			} else {
+				require.Equal(t, affinity.OutcomeDetour, p.Decision.Outcome)
+				p.Report(affinity.Served)
+			}
+			time.Sleep(time.Second)
+		}
+		require.Less(t, dead, 40, "30 s as one burst, then a detour that is tried again")
+		require.Greater(t, dead, 29)
+	})
+}

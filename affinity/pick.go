@@ -170,7 +170,7 @@ func (k *core) resident(ctx context.Context, v *visitor, r Result, away time.Dur
 		if ok, err := k.store.Touch(ctx, b); !k.check(err) || !ok {
 			return // late
 		}
-		if first && !asked {
+		if first && !asked && b.Age < firstBurst {
 			return // other requests of the session's first burst show whether the auth can serve
 		}
 		b, _ = k.amend(ctx, b, current, func(b *cache.Binding, t *trouble) {
@@ -199,6 +199,11 @@ func (k *core) resident(ctx context.Context, v *visitor, r Result, away time.Dur
 		}
 	}
 }
+
+// firstBurst is how long after a binding was made the requests of its session count as one
+// burst. A client begins a session with several at once. A pick that is never reported counts
+// as under way, so a binding that was never served must not wait for the others for ever.
+const firstBurst = 30 * time.Second
 
 // blame makes a session that has just lost its auth avoid that auth for a while.
 func (k *core) blame(ctx context.Context, b cache.Binding, wait time.Duration, asked bool) {

@@ -39,6 +39,7 @@ type refSession struct {
 	never  bool            // … because that has never served it
 	gen    int
 	served bool
+	made   time.Time // when it was bound to auth
 	last   time.Time // served by auth
 	used   time.Time
 	uses   int // open ones, while auth has not served
@@ -112,9 +113,10 @@ type refPick struct {
 	of      *refSession
 	gen     int // 0: its results change no session
 	guest   bool
-	own     bool   // a guest at the session's own auth
-	use     string // "open", "ended" or "served", "" for none
-	detour  string // as it was when the pick was made, likewise former
+	own     bool          // a guest at the session's own auth
+	age     time.Duration // that of the binding which it found
+	use     string        // "open", "ended" or "served", "" for none
+	detour  string        // as it was when the pick was made, likewise former
 	former  string
 	auth    string
 	before  string
@@ -358,7 +360,7 @@ func (m *reference) visit(r *refRequest, p refPick, auth string, what affinity.O
 func (m *reference) hit(r *refRequest, p refPick) refPick {
 	p.auth, p.outcome, p.reason = p.of.auth, affinity.OutcomeHit, affinity.ReasonNone
 	if !r.side {
-		p.gen = p.of.gen
+		p.gen, p.age = p.of.gen, time.Since(p.of.made)
 	}
 	return p
 }
@@ -371,6 +373,7 @@ func (m *reference) bind(p refPick, auth string, what affinity.Outcome, why affi
 		p.before = s.auth
 	}
 	s.auth, s.gen, s.lost, s.never, s.served, s.uses = auth, m.gen, affinity.ReasonNone, false, false, 1
+	s.made = time.Now()
 	p.auth, p.gen, p.outcome, p.reason = auth, m.gen, what, why
 	return p
 }
@@ -671,7 +674,7 @@ func (m *reference) report(p *refPick, r affinity.Result, away time.Duration) {
 			return
 		}
 		s.used = time.Now()
-		if first && !asked {
+		if first && !asked && p.age < 30*time.Second {
 			return
 		}
 		m.wasAway(s.auth, wait)

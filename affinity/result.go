@@ -15,7 +15,7 @@ const (
 	// If the auth has not, the other requests of the session at the auth decide: when none of
 	// them was served and none is under way any more, the session loses the auth. As long as
 	// one is under way nothing changes, unless the auth has said for how long it is to be
-	// avoided.
+	// avoided, or the binding is older than 30 seconds: then the session takes a detour, too.
 	Transient
 	// Terminal: the auth can no longer serve the session (401, 402, 403, unknown model). The
 	// session leaves the auth.
