@@ -199,19 +199,37 @@ func (s *Store) repeat() bool {
 	}
 }
 
+// uncompared returns the epochs that were not compared in this outage. A tenant of which this
+// process has sessions, and whose epoch it could not learn before, has one without an id: then
+// it is not known whether remote has lost that tenant's data, and it is told them.
+func (s *Store) uncompared() (all []epoch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	met := map[string]bool{}
+	add := func(tenant string, e epoch) {
+		if _, done := s.compared[tenant]; !done && !met[tenant] {
+			met[tenant] = true
+			all = append(all, e)
+		}
+	}
+	for _, e := range s.epochs.Values() {
+		add(e.given.Short().Tenant, e)
+	}
+	s.t.each(func(known *session) {
+		if s.t.live(known) != nil {
+			add(known.scope.Tenant, epoch{given: known.given})
+		}
+	})
+	return all
+}
+
 // compare checks whether remote has lost its data, and notes that remote must then be told all
 // that is known here. It checks each tenant once in an outage.
 func (s *Store) compare() bool {
 	if s.epoch == nil {
 		return true
 	}
-	s.mu.Lock()
-	all := slices.DeleteFunc(s.epochs.Values(), func(e epoch) bool {
-		_, done := s.compared[e.given.Short().Tenant]
-		return done || e.id == ""
-	})
-	s.mu.Unlock()
-	return each(all, func(e epoch) bool {
+	return each(s.uncompared(), func(e epoch) bool {
 		id, err := "", error(nil)
 		for range attempts {
 			ctx, cancel := s.budget()
@@ -228,7 +246,11 @@ func (s *Store) compare() bool {
 		defer s.mu.Unlock()
 		tenant := e.given.Short().Tenant
 		s.compared[tenant] = struct{}{}
-		if err == nil && id != e.id {
+		switch {
+		case err != nil:
+			s.epochs.Remove(tenant)
+			s.lost(tenant) // for all that is known
+		case id != e.id:
 			s.epochs.Add(tenant, epoch{e.given, id})
 			s.lost(tenant)
 		}

@@ -56,5 +56,7 @@
 // this process asks for the epoch after an outage, and whenever remote does not know what is
 // in the table. If the epoch has changed, this process offers all sessions and notes that it
 // knows. If it has not, what is missing was removed or has expired. A session that was used in
-// an outage longer than the TTL has expired only at remote, and is offered.
+// an outage longer than the TTL has expired only at remote, and is offered. If remote did not
+// say its epoch in time before the outage, or does not say it after, all sessions of the tenant
+// are offered: then one that another replica has removed meanwhile comes back.
 package fallback

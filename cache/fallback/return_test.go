@@ -212,6 +212,39 @@ func TestManyTenantsComeBack(t *testing.T) {
 	}
 }
 
+// A remote that was restarted empty gets back what its processes know, also where its epoch was
+// late whenever it was asked for.
+func TestALostRemoteIsFilledAgainWithoutItsEpoch(t *testing.T) {
+	for _, late := range []bool{false, true} { // at the end of the outage, too
+		synctest.Test(t, func(t *testing.T) {
+			l := &forgetful{link: newLink(t), every: 1}
+			s := over(t, l)
+			defer s.Close()
+			for i := range 20 {
+				confirm(t, s, bind(t, s, named(fmt.Sprint("s", i)), fmt.Sprint("auth", i%3)))
+			}
+			next := "second"
+			l.epoch.Store(&next)
+			_, err := l.Memory.InvalidateTenant(t.Context(), scope.Tenant, "")
+			require.NoError(t, err)
+			l.broken.Store(true)
+			get(t, s, named("s0"))
+			if !late {
+				l.mu.Lock()
+				l.every = 0
+				l.mu.Unlock()
+			}
+			l.broken.Store(false)
+			back(t, s)
+			for i := range 20 {
+				got, ok := get(t, s, named(fmt.Sprint("s", i)))
+				require.True(t, ok)
+				require.Equal(t, []any{fmt.Sprint("auth", i%3), true}, []any{got.Auth, got.Served})
+			}
+		})
+	}
+}
+
 // OnState is called in the order of the changes, also if it causes one itself.
 func TestOnStateIsToldInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
