@@ -206,6 +206,7 @@ func TestBackwardMeetsTheMembersInReverse(t *testing.T) {
 		text := `{"first":"` + strings.Repeat(`\\\"`, pad) + `","a":{"b":["}",1]},"n": -1.5e3 , "\u0065":"x\\" } `
 		var walk Backward
 		require.True(t, walk.Begin([]byte(text)))
+		walk.spare = len(text) // without vectors it would give up in the longest one
 		var got []string
 		for {
 			name, value, ok := walk.Member()
