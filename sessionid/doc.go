@@ -115,8 +115,8 @@
 // ./examples/internal/field -run GeneratedHistories -v). They are like those of tau-bench,
 // which are real and public (examples/replay/README.md says where): they have about as many
 // messages, as long texts and as many repetitions (-run LikeTheRealOnes -v). In both, one
-// id of a tool call stands in many conversations. The second column is for calls with ids of their own, as providers make
-// them. For the third column the gateway hands the answers back as well. In brackets are
+// id of a tool call stands in many conversations. The second column is for calls with ids of
+// their own, as providers make them. For the third column the gateway hands the answers back as well. In brackets are
 // the numbers of tau-bench's conversations (-run LostTheirHead, which is skipped without
 // them). No follow-up found the session of a conversation that had not begun with the same
 // words.

@@ -229,7 +229,8 @@ func (s *Store) compare() bool {
 	if s.epoch == nil {
 		return true
 	}
-	return each(s.uncompared(), func(e epoch) bool {
+	lost := map[string]struct{}{}
+	all := each(s.uncompared(), func(e epoch) bool {
 		id, err := "", error(nil)
 		for range attempts {
 			ctx, cancel := s.budget()
@@ -249,25 +250,33 @@ func (s *Store) compare() bool {
 		switch {
 		case err != nil:
 			s.epochs.Remove(tenant)
-			s.lost(tenant) // for all that is known
+			lost[tenant] = struct{}{} // for all that is known
 		case id != e.id:
 			s.epochs.Add(tenant, epoch{e.given, id})
-			s.lost(tenant)
+			lost[tenant] = struct{}{}
 		}
 		return true
 	})
+	s.lost(lost)
+	return all
 }
 
-// lost notes that remote must be told all that is known of a tenant.
-func (s *Store) lost(tenant string) {
+// lost notes that remote must be told all that is known of some tenants. It walks over the
+// table once, however many they are.
+func (s *Store) lost(tenants map[string]struct{}) {
+	if len(tenants) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.t.each(func(known *session) {
-		if known.scope.Tenant == tenant && s.t.live(known) != nil {
+		if _, is := tenants[known.scope.Tenant]; is && s.t.live(known) != nil {
 			known.forgotten()
 			s.t.tell(known)
 		}
 	})
 	for _, at := range s.t.notes.Keys() {
-		if at.scope.Tenant == tenant {
+		if _, is := tenants[at.scope.Tenant]; is {
 			s.t.untold[at] = struct{}{}
 		}
 	}
