@@ -5,11 +5,11 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// AnswerWriter reads an answer as it passes, for a gateway that has a loop of its own in place of
-// a [Transport]. It is a [sessionid.AnswerWriter] that also reads what the answer has cost and
-// which model has answered. Write to it the bytes that the client gets, decompressed, for example
-// by an io.TeeReader. When the answer has ended, pass what Answer and Usage return to
-// affinity.Pick.Answered and affinity.Pick.Done.
+// AnswerWriter reads an answer as it passes, for a gateway that can use neither a [Transport] nor
+// [Send], because its answers are no http.Response. It is a [sessionid.AnswerWriter] that also
+// reads what the answer has cost and which model has answered. Write to it the bytes that the
+// client gets, decompressed, for example by an io.TeeReader. When the answer has ended, pass what
+// Answer and Usage return to affinity.Pick.Answered and affinity.Pick.Done.
 //
 // It reads JSON and server-sent events of the chat, Claude, Responses and Gemini APIs. Of other
 // answers it says nothing. The zero AnswerWriter is ready to use. It holds at most some MiB. Only

@@ -8,43 +8,28 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
-	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // attempt is one request to one auth.
 type attempt[T any] struct {
 	*call[T]
-	pick   affinity.Pick[T]
+	receipt[T]
 	number int
-	sent   time.Time
 	cancel context.CancelFunc
-	landed func() // removes it from those in flight
+	landed func()    // removes it from those in flight
+	came   io.Closer // the answer's body, as the auth sends it
 
-	resp   *http.Response // nil without an answer
-	came   io.Closer      // its body, as the auth sends it
-	err    error          // why there is none
-	watch  *watch         // of an answer that is no error
-	inside *inflater      // decompresses it for watch, if it is compressed
-	first  []byte         // the beginning that was read already …
-	broken error          // … and the error of reading it, or io.EOF
-
-	result affinity.Result
-	away   time.Duration
-	idle   bool // the auth has done nothing with the request
-
-	tokenAt  time.Duration // when the first token came
-	answered bool          // Answered was called for it
-	started  bool          // Begun was called for it
-	told     bool
+	idle    bool // the auth has done nothing with the request
+	started bool // Begun was called for it
+	told    bool
 }
 
 // attempt sends the request to the auth of a pick, and reads the answer up to its first byte.
 func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
-	a := &attempt[T]{call: c, pick: pick, number: number, sent: time.Now()}
+	a := &attempt[T]{call: c, receipt: receiptOf(c.in.Context(), pick, c.in.Header, &c.conf.http), number: number}
 	ctx, cancel := context.WithCancelCause(c.in.Context())
 	a.cancel = func() { cancel(nil) }
 	late := time.AfterFunc(c.left(), func() { cancel(errTooLong) })
@@ -107,97 +92,13 @@ func (a *attempt[T]) send(ctx context.Context) (*http.Response, error) {
 	return resp, err
 }
 
-// chunk is how much of an answer is read at once before it is passed on.
-const chunk = 4 << 10
-
-// begin reads the beginning of an answer. If reading fails before the first byte, that is an
-// error, so that another auth can be tried. The beginning of a stream may say that the auth
-// has failed after all.
-func (a *attempt[T]) begin() {
-	if a.resp.StatusCode >= 300 {
-		return
-	}
-	a.watch = &watch{words: a.pick.Decision.Signal.Kind == sessionid.KindContent}
-	encoding := a.resp.Header.Get("Content-Encoding")
-	if open := a.conf.http.Decoder(encoding); open != nil {
-		a.inside = newInflater(open, a.watch)
-	} else if encoding != "" && !strings.EqualFold(encoding, "identity") {
-		a.watch.over, a.watch.form = true, formWhole // it cannot be read
-	}
-	buf := make([]byte, chunk)
-	for len(a.first) == 0 && a.broken == nil {
-		n, err := a.resp.Body.Read(buf)
-		a.first, a.broken = buf[:n], err
-	}
-	if len(a.first) == 0 && a.broken != io.EOF {
-		a.err = a.broken
-		return
-	}
-	a.look(a.first)
-}
-
-// look gives bytes of the answer to the watch.
-func (a *attempt[T]) look(p []byte) {
-	if a.inside != nil {
-		_, _ = a.inside.Write(p)
-	} else {
-		_, _ = a.watch.Write(p)
-	}
-	if a.tokenAt == 0 && a.watch.spoke {
-		a.tokenAt = time.Since(a.sent)
-		a.pick.FirstToken(a.tokenAt)
-	}
-}
-
-// maxError is how much of an error's body is held while another auth is tried.
-const maxError = 64 << 10
-
 // classify sets the result of the attempt.
 func (a *attempt[T]) classify() {
-	if a.resp == nil {
-		if a.in.Context().Err() != nil || a.body.rest.isTheClients(a.err) {
-			a.result = affinity.Cancelled
-			return
-		}
-		a.result, a.away = a.pick.Classify(nil, a.err)
+	if a.resp == nil && a.body.rest.isTheClients(a.err) {
+		a.result = affinity.Cancelled
 		return
 	}
-	if a.watch == nil {
-		body, err := io.ReadAll(io.LimitReader(a.resp.Body, maxError))
-		a.first = body
-		if err != nil {
-			a.broken = err
-		} else if len(body) < maxError {
-			a.broken = io.EOF
-		}
-		shown := *a.resp
-		shown.Header = a.resp.Header.Clone()
-		shown.Body = io.NopCloser(bytes.NewReader(a.conf.openedError(a.resp.Header, body)))
-		a.result, a.away = a.pick.Classify(&shown, nil)
-		return
-	}
-	if status := a.watch.status(); status != 0 { // nothing was passed on yet
-		a.result, a.away = a.pick.Classify(&http.Response{StatusCode: status, Header: a.resp.Header}, nil)
-		return
-	}
-	shown := *a.resp
-	shown.Body = nil
-	a.result, a.away = a.pick.Classify(&shown, nil)
-}
-
-// openedError returns the body of an error, decompressed as far as it was read.
-func (s *settings[T]) openedError(h http.Header, body []byte) []byte {
-	open := s.http.Decoder(h.Get("Content-Encoding"))
-	if open == nil {
-		return body
-	}
-	d, err := open(bytes.NewReader(body))
-	if err != nil {
-		return nil
-	}
-	defer d.Close()
-	plain, _ := io.ReadAll(io.LimitReader(d, maxError))
-	return plain
+	a.receipt.classify()
 }
 
 // isMissing reports whether the auth does not know what the request names.
@@ -270,14 +171,6 @@ func (a *attempt[T]) note() {
 	a.rests.note(a.pick.Decision.Auth, a.r.Model, a.sent, a.result, a.away, status)
 }
 
-// usage returns what the answer has cost, as far as it has said.
-func (a *attempt[T]) usage() affinity.Usage {
-	if a.watch == nil {
-		return affinity.Usage{}
-	}
-	return a.watch.usage.Usage
-}
-
 // tell calls Options.OnAttempt, once.
 func (a *attempt[T]) tell() {
 	a.landed()
@@ -294,10 +187,7 @@ func (a *attempt[T]) tell() {
 
 // close frees the resources of the attempt.
 func (a *attempt[T]) close() {
-	if a.inside != nil {
-		a.inside.Close()
-		a.inside = nil
-	}
+	a.shut()
 	if a.came != nil {
 		a.came.Close()
 	}

@@ -17,7 +17,11 @@
 // and how a request is prepared for one of them. Everything else has a default:
 //
 //   - A request's API is taken from its path, its model from the body or the path, and its
-//     tenant from the credential that it came with. [Options].Describe changes that.
+//     tenant from the credential that it came with, in one of the headers that are named below.
+//     [Options].Describe changes that. Callers without such a credential are one tenant, and
+//     share their sessions: so if callers are known by another header, set the tenant there, and
+//     remove that header in prepare. A caller whose credential changes, as an access token does,
+//     is another tenant then, and its sessions are new: set the tenant to what stays.
 //   - Another auth is tried as long as nothing of an answer was passed on, and only if
 //     another one can help. An error that is the client's fault is passed on as the provider
 //     has sent it. If all auths fail, the client gets the last answer, with its status, its
@@ -39,9 +43,11 @@
 //     not for files and batches. Conversations without an id are told apart by their answers.
 //     The cost of each answer goes to [Options].OnAttempt.
 //
-// A gateway that has a loop of its own can use the parts: [WriteError] and [WriteStatus] answer in
-// the format of the client's API, [Repeatable] says what may be sent again, and an [AnswerWriter]
-// reads what an answer has cost, which model has answered, and what identifies the conversation.
+// A gateway that has a loop of its own can use the parts. [Send] sends a request to the auth of a
+// pick, reads the answer as it passes and reports the result. [WriteError] and [WriteStatus] answer
+// in the format of the client's API. [Repeatable] says what may be sent again. An [AnswerWriter]
+// reads an answer that is no http.Response: what it has cost, which model has answered, and what
+// identifies the conversation.
 //
 // # What changes in a request
 //

@@ -1,6 +1,7 @@
 package affinityhttp_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -75,8 +76,8 @@ func ExampleNew() {
 	// account-of-key-2 detour 200 served claude cached: 9000
 }
 
-// A gateway with a loop of its own reads an answer while it passes it on.
-func ExampleAnswerWriter() {
+// A gateway with a loop of its own sends a request, and passes the answer on.
+func ExampleSend() {
 	sticky, err := affinity.Wrap(selector.RoundRobin[string](), func(key string) string { return "account-of-" + key },
 		&affinity.Options[string]{OnEvent: func(e affinity.Event) {
 			if e.Reported {
@@ -88,14 +89,36 @@ func ExampleAnswerWriter() {
 		return
 	}
 	defer sticky.Close()
-	ctx := context.Background()
-	pick, err := sticky.Pick(ctx, affinity.Request{Body: []byte(`{"messages":[{"role":"user","content":"Hello"}]}`)}, []string{"key-1", "key-2"})
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, `{"usage":{"prompt_tokens":9010,"prompt_tokens_details":{"cached_tokens":9000}}}`)
+	}))
+	defer provider.Close()
+
+	ctx := context.Background() // of the client's request
+	request := affinity.Request{Body: []byte(`{"messages":[{"role":"user","content":"Hello"}]}`)}
+	pick, err := sticky.Pick(ctx, request, []string{"key-1", "key-2"})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	// What the provider answers, and what the client gets.
-	body := strings.NewReader(`data: {"model":"claude-haiku-4-5","choices":[{"delta":{"content":"Hi"}}]}
+	answer, report, err := affinityhttp.Send(ctx, pick, func() (*http.Response, error) {
+		return http.Post(provider.URL, "application/json", bytes.NewReader(request.Body))
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer answer.Body.Close()
+	fmt.Println(report.Result, answer.StatusCode)
+	_, _ = io.Copy(io.Discard, answer.Body) // to the client
+	// Output:
+	// served 200
+	// account-of-key-1 served prompt: 9010 cached: 9000
+}
+
+// What an answer says, read while it is passed on.
+func ExampleAnswerWriter() {
+	answer := strings.NewReader(`data: {"model":"claude-haiku-4-5","choices":[{"delta":{"content":"Hi"}}]}
 
 data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":9010,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":9000}}}
 
@@ -103,17 +126,15 @@ data: [DONE]
 
 `)
 	var client strings.Builder
-
-	pick.Begun()
 	var read affinityhttp.AnswerWriter
-	_, err = io.Copy(&client, io.TeeReader(body, &read))
-	result, away := pick.Classify(&http.Response{StatusCode: http.StatusOK}, err)
-	if err := pick.Answered(context.WithoutCancel(ctx), read.Answer()); err != nil {
+	if _, err := io.Copy(&client, io.TeeReader(answer, &read)); err != nil {
 		fmt.Println(err)
+		return
 	}
-	pick.Done(affinity.Report{Result: result, Away: away, Usage: read.Usage()})
+	// For pick.Answered: read.Answer(). For pick.Done:
+	fmt.Println(read.Usage().Prompt, read.Usage().Cached, read.IsWhole())
 	fmt.Println(read.Model())
 	// Output:
-	// account-of-key-1 served prompt: 9010 cached: 9000
+	// 9010 9000 true
 	// claude-haiku-4-5
 }

@@ -36,30 +36,42 @@ func wrapAccounts(balancer selector.Selector[*Account]) (*affinity.Selector[*Acc
 
 type sender func(context.Context, *Account, affinity.Request) (*http.Response, error)
 
+// attempts is how many accounts the guide's loop asks.
+const attempts = 4
+
 // once sends a request until an account has answered it.
-func once(ctx context.Context, sticky *affinity.Selector[*Account], accounts []*Account, request affinity.Request, send sender) (*http.Response, error) {
+func once(in *http.Request, sticky *affinity.Selector[*Account], accounts []*Account, request affinity.Request, send sender) (answer *http.Response, err error) {
+	ctx := in.Context()
 	for {
-		pick, err := sticky.Pick(ctx, request, accounts) // all accounts, also those that rest
-		if err != nil {
-			return nil, &affinityhttp.PickError{Err: err} // for affinityhttp.WriteError
+		pick, failed := sticky.Pick(ctx, request, accounts) // all accounts, also those that rest
+		switch {
+		case failed == nil:
+		case answer == nil && err == nil: // no account was asked
+			return nil, &affinityhttp.PickError{Err: failed} // for affinityhttp.WriteError
+		default:
+			return answer, err // what the last account has said
 		}
-		answer, err := send(ctx, pick.Auth, request)
-		result, away := pick.Classify(answer, err) // reads Retry-After, and what errors say
-		pick.ReportAway(result, away)              // the session leaves the account alone
-		switch result {
+		if answer != nil {
+			answer.Body.Close()
+		}
+		var report affinity.Report
+		answer, report, err = affinityhttp.Send(ctx, pick, func() (*http.Response, error) {
+			return send(ctx, pick.Auth, request)
+		})
+		switch report.Result {
 		case affinity.Transient: // another account may help
-			pick.Auth.Rest(max(away, time.Second), away > 0) // and so that new sessions leave it alone
-		case affinity.Terminal: // of this session; a key that is refused (401, 403) is of no use to others
+			pick.Auth.Rest(max(report.Away, time.Second), report.Away > 0)
+		case affinity.Terminal: // a key that is refused (401, 403) is of no use to other sessions either
 			if answer != nil && (answer.StatusCode == 401 || answer.StatusCode == 403) {
 				pick.Auth.Rest(time.Minute, false)
 			}
 		default:
 			return answer, err
 		}
-		if answer != nil {
-			answer.Body.Close()
-		}
 		request.Tried = append(request.Tried, pick.Decision.Auth)
+		if len(request.Tried) == attempts || !affinityhttp.Repeatable(in, request) {
+			return answer, err
+		}
 	}
 }
 
@@ -68,8 +80,11 @@ func answer(status int) *http.Response {
 }
 
 func ofSession(name string) affinity.Request {
-	return affinity.Request{Model: "m", Header: http.Header{"X-Session-Id": {name}}}
+	return affinity.Request{Model: "m", Header: http.Header{"X-Session-Id": {name}}, Body: []byte(`{"model":"m"}`)}
 }
+
+// turn is the request of a client that goes on with its conversation.
+func turn() *http.Request { return httptest.NewRequest(http.MethodPost, "/v1/messages", nil) }
 
 func TestGUIDEsLoop(t *testing.T) {
 	accounts := []*Account{{ID: "a"}, {ID: "b"}, {ID: "c"}}
@@ -84,7 +99,7 @@ func TestGUIDEsLoop(t *testing.T) {
 		return answer(200), nil
 	}
 	for range 2 {
-		resp, err := once(t.Context(), sticky, accounts, ofSession("x"), send)
+		resp, err := once(turn(), sticky, accounts, ofSession("x"), send)
 		require.NoError(t, err)
 		require.Equal(t, 200, resp.StatusCode)
 	}
@@ -92,7 +107,7 @@ func TestGUIDEsLoop(t *testing.T) {
 	for _, a := range accounts {
 		a.Rest(time.Minute, true)
 	}
-	_, err = once(t.Context(), sticky, accounts, ofSession("x"), send)
+	_, err = once(turn(), sticky, accounts, ofSession("x"), send)
 	var none *affinity.NoAuthError
 	require.ErrorAs(t, err, &none)
 	require.InDelta(t, 60, time.Until(none.Until).Seconds(), 30)
@@ -116,11 +131,38 @@ func TestGUIDEsLoopRestsAKeyThatIsRefused(t *testing.T) {
 		return answer(200), nil
 	}
 	for _, session := range []string{"x", "y", "z"} {
-		resp, err := once(t.Context(), sticky, accounts, ofSession(session), send)
+		resp, err := once(turn(), sticky, accounts, ofSession(session), send)
 		require.NoError(t, err)
 		require.Equal(t, 200, resp.StatusCode)
 	}
 	require.Equal(t, 1, refused)
+}
+
+// A model that no account knows is the client's mistake, and a request with effects is sent once.
+func TestGUIDEsLoopGivesUp(t *testing.T) {
+	var accounts []*Account
+	for i := range 2 * attempts {
+		accounts = append(accounts, &Account{ID: fmt.Sprint(i)})
+	}
+	sticky, err := wrapAccounts(selector.RoundRobin[*Account]())
+	require.NoError(t, err)
+	defer sticky.Close()
+	for body, want := range map[string]int{`{"model":"misspelt"}`: attempts, `{"background":true}`: 1} {
+		calls := 0
+		r := ofSession(body)
+		r.Body = []byte(body)
+		resp, err := once(turn(), sticky, accounts, r, func(context.Context, *Account, affinity.Request) (*http.Response, error) {
+			calls++
+			return answer(404), nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, 404, resp.StatusCode)
+		require.Equal(t, want, calls, body)
+	}
+	_, err = once(turn(), sticky, accounts, ofSession("x"), func(context.Context, *Account, affinity.Request) (*http.Response, error) {
+		return nil, io.ErrUnexpectedEOF
+	})
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 
 // One request that every account refuses keeps nobody else out.
@@ -140,12 +182,13 @@ func TestGUIDEsLoopSurvivesABadRequest(t *testing.T) {
 		bad.Tenant = "bad"
 		for round := range 2 {
 			for i := range 6 {
-				resp, err := once(t.Context(), sticky, accounts, ofSession(fmt.Sprint(i)), send)
+				resp, err := once(turn(), sticky, accounts, ofSession(fmt.Sprint(i)), send)
 				require.NoError(t, err, "%d, round %d", status, round)
 				require.Equal(t, 200, resp.StatusCode)
 			}
-			_, err := once(t.Context(), sticky, accounts, bad, send)
-			require.Error(t, err, status)
+			resp, err := once(turn(), sticky, accounts, bad, send)
+			require.NoError(t, err)
+			require.Equal(t, status, resp.StatusCode, "the client gets what the last account has said")
 		}
 	}
 }
@@ -159,7 +202,7 @@ func TestGUIDEsLoopTellsWhyNoAccountWasChosen(t *testing.T) {
 		sticky, err := wrapAccounts(choose)
 		require.NoError(t, err)
 		defer sticky.Close()
-		_, err = once(t.Context(), sticky, []*Account{{ID: "a"}}, ofSession("x"), nil)
+		_, err = once(turn(), sticky, []*Account{{ID: "a"}}, ofSession("x"), nil)
 		w := httptest.NewRecorder()
 		affinityhttp.WriteError(w, httptest.NewRequest(http.MethodPost, "/v1/messages", nil), err)
 		require.Equal(t, want, w.Code)
@@ -191,7 +234,7 @@ func TestGUIDEsLoopKeepsSessions(t *testing.T) {
 				return http.DefaultClient.Do(out)
 			}
 			r := affinity.Request{Tenant: in.Header.Get("Authorization"), Header: in.Header, Body: body}
-			answer, err := once(in.Context(), sticky, accounts, r, send)
+			answer, err := once(in, sticky, accounts, r, send)
 			if err != nil {
 				affinityhttp.WriteError(w, in, err)
 				return

@@ -86,7 +86,7 @@ func (t *Turn[T]) Next() (auth T, err error) {
 		return auth, err
 	}
 	t.number++
-	t.a = &attempt[T]{call: t.c, pick: pick, number: t.number, sent: time.Now(), cancel: func() {}, idle: true}
+	t.a = &attempt[T]{call: t.c, receipt: receiptOf(t.c.in.Context(), pick, t.c.in.Header, &t.c.conf.http), number: t.number, cancel: func() {}, idle: true}
 	t.a.landed = t.c.flying.Begin(pick.Decision.Auth)
 	return pick.Auth, nil
 }

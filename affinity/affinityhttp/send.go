@@ -1,0 +1,92 @@
+package affinityhttp
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/sessionid"
+)
+
+// Send sends a request to the auth of a pick, for a gateway that has a loop of its own in place
+// of a [Transport]. It reports the result of the pick, so the caller does not. ctx is that of
+// the client's request, and send makes the request to the auth.
+//
+// Send returns what send has returned, and the report. With an answer the error is nil, and the
+// caller closes the answer's body, which has every byte. If the result is not
+// [affinity.Served], the pick was reported, and the caller may send the request to another auth.
+// If it is, nothing more can be tried: the caller passes the answer on to the client. As the
+// caller reads the body, what identifies the conversation and the time to the first token are
+// told to the Affinity. When the body has ended or is closed, Send reports the pick, with what
+// the answer has cost. If it is closed before its end, the client has left, which is no fault
+// of the auth.
+//
+// Send reads the beginning of an answer before it returns: an error's body up to 64 KiB, and of
+// other answers the first bytes that come. So a stream that begins with an error is a failure,
+// and so is an answer that breaks off before its first byte. It reads answers of the chat,
+// Claude, Responses and Gemini APIs, also those that are compressed with gzip or deflate. If
+// send panics, the pick is reported as Cancelled, and the panic goes on.
+//
+// Any goroutine may read the body, one at a time, and another one may close it.
+func Send[T any](ctx context.Context, pick affinity.Pick[T], send func() (*http.Response, error)) (*http.Response, affinity.Report, error) {
+	r := receiptOf(ctx, pick, nil, &readable)
+	sent := false
+	defer func() {
+		if !sent {
+			pick.Report(affinity.Cancelled)
+		}
+	}()
+	r.resp, r.err = send()
+	sent = true
+	switch {
+	case r.err == nil && r.resp == nil:
+		r.err = errors.New("affinityhttp: there is neither an answer nor an error")
+	case r.err == nil:
+		if r.resp.Body == nil {
+			r.resp.Body = http.NoBody
+		}
+		if r.resp.Request != nil {
+			r.betas = r.resp.Request.Header["Anthropic-Beta"]
+		}
+		r.begin()
+	}
+	from := r.resp
+	if r.err != nil {
+		r.resp = nil
+	}
+	r.classify()
+	report := func() affinity.Report {
+		return affinity.Report{Result: r.result, Away: r.away, FirstToken: r.tokenAt, Usage: r.usage()}
+	}
+	switch {
+	case r.resp == nil:
+		pick.Done(report())
+		r.shut()
+		if from != nil && from.Body != nil { // it broke off before its first byte
+			from.Body.Close()
+		}
+		if r.result == affinity.Cancelled && ctx.Err() != nil {
+			r.err = ctx.Err()
+		}
+		return nil, report(), r.err
+	case r.watch == nil || r.result != affinity.Served:
+		pick.Done(report())
+		body := r.resp.Body
+		r.resp.Body = r.unwatched(func() {
+			r.shut()
+			body.Close()
+		})
+		return r.resp, report(), nil
+	}
+	pick.Begun()
+	r.ownsTurn()
+	r.resp.Body = &passing[T]{r: &r, from: r.resp.Body, cancel: func() {}, end: func(err error) {
+		r.result = r.ended(err)
+		pick.Done(report())
+	}}
+	return r.resp, report(), nil
+}
+
+// readable are the encodings of answers that Send reads.
+var readable = sessionid.HTTPOptions{Decompress: true}
