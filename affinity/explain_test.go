@@ -50,7 +50,7 @@ func foresee(t *testing.T, o affinity.Options[string]) map[affinity.Outcome]int 
 	h.tier = func(auth string) int { return int(auth[0]-'A') % 2 }
 	h.until = map[string]time.Time{}
 	foreseen := map[affinity.Outcome]int{}
-	for range 3000 {
+	for range 3000 / thorough {
 		time.Sleep(rand.N(30 * time.Second))
 		if rng.IntN(30) == 0 {
 			time.Sleep(10 * time.Minute)

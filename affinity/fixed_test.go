@@ -207,7 +207,7 @@ func TestARequestElsewhereEndsItsUse(t *testing.T) {
 // Each of many sessions with a failing auth keeps its detour.
 func TestFortyThousandSessionsInTroubleKeepTheirDetours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const n = 40_000
+		const n = 40_000 / thorough
 		s := wrap(t, nil)
 		detour := make([]string, n)
 		of := func(i int) affinity.Request {

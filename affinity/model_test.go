@@ -23,7 +23,7 @@ import (
 // Affinity and on the reference, and demands that both decide alike.
 func TestModel(t *testing.T) {
 	seen := map[string]int{}
-	for seed := range uint64(4000) {
+	for seed := range uint64(4000 / thorough) {
 		synctest.Test(t, func(t *testing.T) { modelHistory(t, seed, seen) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
@@ -34,7 +34,7 @@ func TestModel(t *testing.T) {
 		"detour away", "spill full", "spill slow", "spill load",
 		"refused away", "refused full", "refused unfit", "refused forced", "refused balancer",
 	} {
-		require.Greater(t, seen[what], 100, "the histories have too few of this outcome: %v", seen)
+		require.Greater(t, seen[what], 100/thorough, "the histories have too few of this outcome: %v", seen)
 	}
 }
 

@@ -53,7 +53,7 @@ func TestOneFloodingTenantTakesNothingFromAQuietOne(t *testing.T) {
 		for i := range 200 {
 			c.Bind(tenant("quiet"), named(fmt.Sprint("q", i)), "A")
 		}
-		flood := 20 * size
+		flood := 20 * size / thorough
 		for i := range flood {
 			c.Bind(tenant("flood"), named(fmt.Sprint("f", i)), "B")
 		}

@@ -1,8 +1,9 @@
 //go:build !race
 
-// The tests that measure with ../shared. The race detector makes them ten times slower, and
-// cannot find anything in them: each sends its requests one after the other, on one goroutine.
-// Under the race detector the made-up requests take the same ways through the code.
+// The tests that measure with ../shared, and those of histories that lost their head in
+// lost_test.go. The race detector makes them ten times slower, and cannot find anything in
+// them: each sends its requests one after the other, on one goroutine. Under the race detector
+// the made-up sessions take the same ways through the code.
 
 package field
 
