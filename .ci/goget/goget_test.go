@@ -65,7 +65,8 @@ func TestEachModuleCanBeHad(t *testing.T) {
 			u.get(mod)
 			u.imports(pkgs)
 			t.Logf("%d modules of other projects are compiled, %d are named", len(u.compiled()), len(u.named()))
-			// Caddy takes minutes to compile. The tests of examples/caddy do that, with the same versions.
+			// Caddy takes minutes to compile. The tests of examples/caddy do that, with the same
+			// versions.
 			if folder != "examples/caddy" {
 				u.run("go", "build", "-o", filepath.Join(u.dir, "program"), ".")
 			}

@@ -305,7 +305,8 @@ func (p planned) try(by string) string {
 		if !b.trusts(by) {
 			return ""
 		}
-		// A mutation can make a test hang. The timeout is short: the slowest test takes some seconds.
+		// A mutation can make a test hang. The timeout is short: the slowest test takes some
+		// seconds.
 		if out, err := b.run(p.number, 30*time.Second, by, "-test.failfast"); err != nil {
 			return noticed(out)
 		}

@@ -177,8 +177,8 @@ func TestPrioritiesAndCooldowns(t *testing.T) {
 	require.Len(t, found, 2, "the conversations must use both accounts of the next priority")
 }
 
-// If an account rests because it has refused a request, the end of an earlier answer does not end its
-// rest.
+// If an account rests because it has refused a request, the end of an earlier answer does not end
+// its rest.
 func TestALateAnswerEndsNoRest(t *testing.T) {
 	a := &Auth{Name: "a"}
 	a.failed("m", 50*time.Minute, restFailed)

@@ -57,9 +57,9 @@ func newClient(kind string, size int) *client {
 }
 
 // BenchmarkDecision measures the choice of an auth for a request of a known session: one of 100,000
-// sessions of claude-code, or of 1,000 conversations of sdk, which sends no id. The order is uniform,
-// and there are 8 auths. caddy-cookie gets its cookie with each request. BenchmarkStay shows whose
-// choices are wrong.
+// sessions of claude-code, or of 1,000 conversations of sdk, which sends no id. The order is
+// uniform, and there are 8 auths. caddy-cookie gets its cookie with each request. BenchmarkStay
+// shows whose choices are wrong.
 func BenchmarkDecision(b *testing.B) {
 	for _, kind := range []struct {
 		name     string
@@ -139,8 +139,8 @@ func BenchmarkHeld(b *testing.B) {
 }
 
 // BenchmarkStay counts, for each client, how many of 40 conversations of 8 turns stay on one of 8
-// auths, and how many of their requests the busiest auth gets. With auths=more, a ninth auth is added
-// after half of the turns. Run it with -benchtime 1x.
+// auths, and how many of their requests the busiest auth gets. With auths=more, a ninth auth is
+// added after half of the turns. Run it with -benchtime 1x.
 func BenchmarkStay(b *testing.B) {
 	for i := range requests.Clients {
 		c := &requests.Clients[i]

@@ -11,8 +11,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/benchmarks/rivals"
 )
 
-// BenchmarkInvalidateAuth measures how one of 1,000 auths is taken from its sessions, a thousandth of
-// all. Meanwhile sessions are looked up. longest-hit-ns is the time of the longest look-up, and
+// BenchmarkInvalidateAuth measures how one of 1,000 auths is taken from its sessions, a thousandth
+// of all. Meanwhile sessions are looked up. longest-hit-ns is the time of the longest look-up, and
 // quiet-hit-ns that of the longest one in the same length of time without other work; both are the
 // medians of all rounds. The rivals have no index of auths, so all their sessions are searched. Run
 // it with -cpu 2.

@@ -37,7 +37,8 @@ func fill(b *testing.B, r rivals.Rival, n int) rivals.Cache {
 }
 
 // BenchmarkHit measures the look-up of a session in a store, which starts its TTL again. All stores
-// have the tenant, the pool and the model in their keys. golang-lru has no TTL. Run it with -cpu 1,2.
+// have the tenant, the pool and the model in their keys. golang-lru has no TTL. Run it with -cpu
+// 1,2.
 func BenchmarkHit(b *testing.B) {
 	for _, shape := range []struct {
 		name     string

@@ -14,8 +14,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/benchmarks/rivals"
 )
 
-// weigh reports how much heap each of the n sessions needs that hold makes, and by how much longer a
-// garbage collection takes while they are held.
+// weigh reports how much heap each of the n sessions needs that hold makes, and by how much longer
+// a garbage collection takes while they are held.
 func weigh(b *testing.B, n int, hold func() any) {
 	for b.Loop() {
 		before, idle := heap(), collect()

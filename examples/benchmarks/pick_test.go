@@ -136,8 +136,8 @@ func BenchmarkPick(b *testing.B) {
 	}
 }
 
-// BenchmarkCores is like BenchmarkPick with several goroutines. Each has its own place in the order.
-// Run it with -cpu 1,2.
+// BenchmarkCores is like BenchmarkPick with several goroutines. Each has its own place in the
+// order. Run it with -cpu 1,2.
 func BenchmarkCores(b *testing.B) {
 	for _, sessions := range []int{1, 1e5} {
 		if sessions > *most {

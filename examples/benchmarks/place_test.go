@@ -9,10 +9,10 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/benchmarks/requests"
 )
 
-// BenchmarkPlace measures picks of bound sessions, by the place of the id. For comparison it measures
-// them with the client's own header and a body of 2 KB. It has 100,000 sessions in uniform order.
-// Each request has the same body with another id in it, so the body is in the CPU's cache, like one
-// that a gateway has just read.
+// BenchmarkPlace measures picks of bound sessions, by the place of the id. For comparison it
+// measures them with the client's own header and a body of 2 KB. It has 100,000 sessions in uniform
+// order. Each request has the same body with another id in it, so the body is in the CPU's cache,
+// like one that a gateway has just read.
 func BenchmarkPlace(b *testing.B) {
 	sessions := min(100_000, *most)
 	ids := requests.NewIDs(requests.Order(sessions, false))

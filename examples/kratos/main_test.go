@@ -126,8 +126,8 @@ func newClient(t *testing.T) *http.Client {
 	return c
 }
 
-// With Kratos's own selectors in a Sticky, conversations with all APIs stay on their instances, while
-// instances are added and removed.
+// With Kratos's own selectors in a Sticky, conversations with all APIs stay on their instances,
+// while instances are added and removed.
 func TestConversationsStayWhileInstancesComeAndGo(t *testing.T) {
 	for name, next := range map[string]struct {
 		selector.Builder

@@ -55,8 +55,8 @@ func headersOf(r field.Request) http.Header {
 	return h
 }
 
-// sources are sources of requests: made up, and captured in two captures. Each also comes without the
-// ids that name sessions.
+// sources are sources of requests: made up, and captured in two captures. Each also comes without
+// the ids that name sessions.
 var sources = []string{"made up", "first", "second", "made up, messages alone", "first, messages alone", "second, messages alone"}
 
 // captureOf records the requests of a source. It does so once, because the tests do not run in
@@ -87,8 +87,8 @@ func captureOf(t *testing.T, source string) *capture {
 
 var recorded = map[string]*capture{}
 
-// plainly removes the escapes for HTML that encoding/json writes. No client writes them, and package
-// sessionid reads texts in the form in which they are written.
+// plainly removes the escapes for HTML that encoding/json writes. No client writes them, and
+// package sessionid reads texts in the form in which they are written.
 func plainly(body string) string {
 	return regexp.MustCompile(`\\\\|\\u003[ce]|\\u0026`).ReplaceAllStringFunc(body, func(escape string) string {
 		switch escape {
@@ -182,7 +182,8 @@ func outline(id *sessionid.ID) string {
 		id.Lane() != sessionid.Key{}, id.Parent() != sessionid.Key{}, id.Parent() == id.Primary(), id.Tail() != sessionid.Key{}, id.Weak() != sessionid.Key{}, owners)
 }
 
-// The common prefix of two bodies is as long in their recordings, except for the last piece of a text.
+// The common prefix of two bodies is as long in their recordings, except for the last piece of a
+// text.
 func TestARecordingSharesTheSamePrefixes(t *testing.T) {
 	for _, source := range sources[:3] {
 		t.Run(source, func(t *testing.T) {
@@ -276,7 +277,8 @@ func TestNoWordIsInARecording(t *testing.T) {
 	}
 }
 
-// wordsOf returns the words of a text with at least 6 letters, and its runs of at least 8 hex digits.
+// wordsOf returns the words of a text with at least 6 letters, and its runs of at least 8 hex
+// digits.
 func wordsOf(s string) (out []string) {
 	for _, w := range strings.FieldsFunc(s, func(r rune) bool { return !unicode.IsLetter(r) }) {
 		if len(w) >= 6 {

@@ -52,8 +52,8 @@ func at(path, value string) []byte {
 	return text
 }
 
-// Each signal of package sessionid is also found in a recording. An id in several places is the same
-// id in all of them.
+// Each signal of package sessionid is also found in a recording. An id in several places is the
+// same id in all of them.
 func TestEachSignalIsKept(t *testing.T) {
 	values := map[string]string{ // values for places that have a form of their own
 		"X-Codex-Turn-Metadata": `{"session_id":"` + other + `","forked_from_thread_id":"` + uuid + `","request_kind":"compaction","cwd":"/home/me"}`,
@@ -147,8 +147,8 @@ func TestWhatIsNoIDStaysNone(t *testing.T) {
 	}
 }
 
-// Two texts with a common prefix also have one in a recording, up to the piece in which they differ.
-// The texts in a recording are as long as the recorded ones.
+// Two texts with a common prefix also have one in a recording, up to the piece in which they
+// differ. The texts in a recording are as long as the recorded ones.
 func TestTextsThatBeginAlikeStillDo(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	alphabet := []rune("abc dé\n\"\\\t 漢🙂")
@@ -179,8 +179,8 @@ func TestTextsThatBeginAlikeStillDo(t *testing.T) {
 	}
 }
 
-// A piece's digest also depends on everything before the piece. So a recording does not show what two
-// texts have in common after the place where they differ.
+// A piece's digest also depends on everything before the piece. So a recording does not show what
+// two texts have in common after the place where they differ.
 func TestTextsThatEndAlikeDoNot(t *testing.T) {
 	d := digester{}
 	end := strings.Repeat("the same ", 500) + "end"
@@ -194,7 +194,8 @@ func TestTextsThatEndAlikeDoNot(t *testing.T) {
 	require.Equal(t, d.text(end), d.text(end))
 }
 
-// Blanks around a text stay as they are, and are not part of the digest, because clients cut them off.
+// Blanks around a text stay as they are, and are not part of the digest, because clients cut them
+// off.
 func TestBlanksAroundATextStay(t *testing.T) {
 	d := digester{}
 	require.Equal(t, " \n"+d.text("said")+"\t", d.text(" \nsaid\t"))

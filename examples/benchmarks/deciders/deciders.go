@@ -1,5 +1,6 @@
-// Package deciders has ways to choose the auth for a request of an LLM client, so that a session stays
-// on its auth: this library, and what people use instead. An auth is what a gateway chooses among.
+// Package deciders has ways to choose the auth for a request of an LLM client, so that a session
+// stays on its auth: this library, and what people use instead. An auth is what a gateway chooses
+// among.
 package deciders
 
 import (
@@ -118,8 +119,8 @@ func (c *caddyPolicy) Grow(auth string) {
 
 func (c *caddyPolicy) Close() { c.cancel() }
 
-// idOf returns the session of a request as a gateway without the library would find it: in the headers
-// of three clients, and then in the body, path by path. It returns "" if there is none.
+// idOf returns the session of a request as a gateway without the library would find it: in the
+// headers of three clients, and then in the body, path by path. It returns "" if there is none.
 func idOf(h http.Header, body []byte) string {
 	for _, name := range [...]string{requests.OwnHeader, "Session-Id", requests.GenericHeader} {
 		if v := h[name]; len(v) > 0 && v[0] != "" {

@@ -84,8 +84,8 @@ func TestCaddysCookie(t *testing.T) {
 	require.Greater(t, len(seen), 3)
 }
 
-// The caches by hand forget idle sessions, and keep those that are used. A round in which the machine
-// was too slow proves nothing and is repeated.
+// The caches by hand forget idle sessions, and keep those that are used. A round in which the
+// machine was too slow proves nothing and is repeated.
 func TestByHandTheTTLStartsAgain(t *testing.T) {
 	const ttl = 500 * time.Millisecond
 	for _, w := range All {

@@ -4,12 +4,12 @@
 //
 // A pick reads the client's own session header. It hashes it together with the tenant, the pool and
 // the model to 128 bits, and looks that up in a flat table with entries of 32 bytes. It reads the
-// clock, starts the entry's TTL again, and finds the candidate with the entry's name. A report looks
-// the session up again, reads the clock, and notes that the auth has served.
+// clock, starts the entry's TTL again, and finds the candidate with the entry's name. A report
+// looks the session up again, reads the clock, and notes that the auth has served.
 //
 // Compared with a store of bindings, it has no locks, so only one goroutine can use it. It does not
-// compare scopes, which are only in the hash. It has no removal, no eviction and no order of use, no
-// generations, so that a late report counts, and its table cannot grow. Compared with a pick, it
+// compare scopes, which are only in the hash. It has no removal, no eviction and no order of use,
+// no generations, so that a late report counts, and its table cannot grow. Compared with a pick, it
 // knows no other places of an id and no other keys, no states of auths, no statistics and no hooks.
 package floor
 

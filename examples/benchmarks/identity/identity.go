@@ -53,8 +53,8 @@ func first(ids ...string) string {
 	return ""
 }
 
-// ofUser returns the session in Claude Code's metadata.user_id: there it is in JSON inside the string,
-// or in older versions behind a word. Other clients have a user there.
+// ofUser returns the session in Claude Code's metadata.user_id: there it is in JSON inside the
+// string, or in older versions behind a word. Other clients have a user there.
 func ofUser(v string) string {
 	if strings.HasPrefix(v, "{") {
 		return gjson.Get(v, "session_id").Str

@@ -41,8 +41,8 @@ func said(rng *rand.Rand, kind string, n int) string {
 	return string(s)
 }
 
-// turn returns the messages that one turn of a coding agent adds: the user's words, a tool call, and
-// its result.
+// turn returns the messages that one turn of a coding agent adds: the user's words, a tool call,
+// and its result.
 func turn(format string, i int, say, call, result string) []string {
 	id := fmt.Sprintf("%s_%d", hole, i) // unique, like the ids that a provider makes
 	switch format {
@@ -77,8 +77,8 @@ func turn(format string, i int, say, call, result string) []string {
 var listOf = map[string]string{"claude": "messages", "chat": "messages", "responses": "input", "gemini": "contents"}
 
 // Plain returns a body of about size bytes without a session's id: 60 % are messages, and 30 % are
-// tools. Set makes another conversation of it, by another id in the text of the first message and in
-// the ids of the tool calls.
+// tools. Set makes another conversation of it, by another id in the text of the first message and
+// in the ids of the tool calls.
 func Plain(format, text string, size int) *Body { return holed(content(format, text, size, "")) }
 
 // content returns such a body, with back behind its last member.
@@ -129,17 +129,17 @@ var ends = map[string]string{
 		`"include":["reasoning.encrypted_content"],"prompt_cache_key":"` + hole + `","client_metadata":{"originator":"codex_cli_rs","session_id":"` + hole + `"}`,
 }
 
-// Body is a body whose id can be replaced in place. That is possible because a pick keeps nothing of
-// a body.
+// Body is a body whose id can be replaced in place. That is possible because a pick keeps nothing
+// of a body.
 type Body struct {
 	Bytes []byte
 	at    []int
 	lists int // where the tools end: clients put their ids behind them
 }
 
-// WithEnd returns a body of about size bytes with an id behind its lists. The member is Claude Code's
-// metadata.user_id, or Codex's prompt_cache_key, with or without its client_metadata. Set puts the
-// id there, and makes another conversation of the body, see Plain.
+// WithEnd returns a body of about size bytes with an id behind its lists. The member is Claude
+// Code's metadata.user_id, or Codex's prompt_cache_key, with or without its client_metadata. Set
+// puts the id there, and makes another conversation of the body, see Plain.
 func WithEnd(member string, size int) *Body {
 	format := "responses"
 	if member == "metadata.user_id" {

@@ -14,8 +14,8 @@ func Conversation(format string, turns, size int) []*Body {
 	return conversation(format, turns, size, 0, "")
 }
 
-// conversation is like Conversation, with back behind the last member. If window is not 0, each body
-// has only that many messages, the last ones.
+// conversation is like Conversation, with back behind the last member. If window is not 0, each
+// body has only that many messages, the last ones.
 func conversation(format string, turns, size, window int, back string) []*Body {
 	rng := rand.New(rand.NewPCG(uint64(size), 7))
 	list := tools(rng, "prose", size*3/10)

@@ -1,5 +1,5 @@
-// Package requests makes the requests that are measured: headers, bodies, and the order of sessions.
-// All are generated from fixed seeds. Bodies and headers have the form of captured ones.
+// Package requests makes the requests that are measured: headers, bodies, and the order of
+// sessions. All are generated from fixed seeds. Bodies and headers have the form of captured ones.
 package requests
 
 import (
@@ -18,7 +18,8 @@ func SessionID(i int) string {
 	return fmt.Sprintf("%08x-%04x-4%03x-a%03x-%012x", a>>32, a>>16&0xffff, a&0xfff, b>>52, b&0xffffffffffff)
 }
 
-// Digest returns a key of 128 bits for session i, as a caller makes one from an id. It is never zero.
+// Digest returns a key of 128 bits for session i, as a caller makes one from an id. It is never
+// zero.
 func Digest(i int) (k [16]byte) {
 	a, b := mixed(uint64(i)), mixed(^uint64(i))
 	binary.LittleEndian.PutUint64(k[:8], a|1)
@@ -34,8 +35,8 @@ func mixed(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// Order returns the order of sessions, as session numbers below n. They are drawn in advance, so that
-// drawing them is not measured. The length is a power of two.
+// Order returns the order of sessions, as session numbers below n. They are drawn in advance, so
+// that drawing them is not measured. The length is a power of two.
 func Order(n int, zipf bool) []int32 {
 	order := make([]int32, 1<<20)
 	rng := rand.New(rand.NewPCG(1, uint64(n)))
@@ -50,9 +51,9 @@ func Order(n int, zipf bool) []int32 {
 	return order
 }
 
-// IDs has the ids of an Order, one behind the other in memory. So the next id is in the CPU's cache,
-// like the id of a request that a gateway has just read. Ids in the order of their sessions would not
-// be there.
+// IDs has the ids of an Order, one behind the other in memory. So the next id is in the CPU's
+// cache, like the id of a request that a gateway has just read. Ids in the order of their sessions
+// would not be there.
 type IDs struct {
 	text string
 	mask int

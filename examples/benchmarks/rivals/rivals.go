@@ -1,5 +1,5 @@
-// Package rivals has caches in which a gateway without the library could bind sessions to auths, and
-// cache.Memory, all with the same interface. An auth is what a gateway chooses among.
+// Package rivals has caches in which a gateway without the library could bind sessions to auths,
+// and cache.Memory, all with the same interface. An auth is what a gateway chooses among.
 package rivals
 
 import (

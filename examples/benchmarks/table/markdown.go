@@ -15,8 +15,9 @@ import (
 //	…
 //	<!-- end -->
 //
-// The lines between are replaced. Those behind <!-- machine --> describe the machine. over adds by how
-// much the library is slower than another, run by run. where takes only the rows with that value.
+// The lines between are replaced. Those behind <!-- machine --> describe the machine. over adds by
+// how much the library is slower than another, run by run. where takes only the rows with that
+// value.
 var machine = regexp.MustCompile(`(?s)(<!-- machine -->\n).*?(<!-- end -->)`)
 
 var marker = regexp.MustCompile(`(?s)(<!-- table (\w+)([^>]*?) -->\n).*?(<!-- end -->)`)

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// row is a case of a benchmark: the parameters in its name, and the numbers of all that were measured
-// in this case, one for each run.
+// row is a case of a benchmark: the parameters in its name, and the numbers of all that were
+// measured in this case, one for each run.
 type row struct {
 	params []param
 	of     map[string]map[string][]float64 // by who, by unit

@@ -156,7 +156,8 @@ func (u *upstream) serve(w http.ResponseWriter, r *http.Request, next http.Handl
 	next.ServeHTTP(w, r)
 }
 
-// upstreams starts n upstreams with a handler. If it is nil, each is a simulated provider of its own.
+// upstreams starts n upstreams with a handler. If it is nil, each is a simulated provider of its
+// own.
 func upstreams(t *testing.T, n int, h http.Handler) (all []*upstream, to string) {
 	t.Helper()
 	for range n {

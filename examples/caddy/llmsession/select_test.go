@@ -256,8 +256,8 @@ func zipped(t *testing.T, s string) []byte {
 	return b.Bytes()
 }
 
-// The policy finds the session in bodies of all forms, and the upstream gets each body as the client
-// has sent it.
+// The policy finds the session in bodies of all forms, and the upstream gets each body as the
+// client has sent it.
 func TestBodiesPassAsTheyWereSent(t *testing.T) {
 	_, to := upstreams(t, 2, echo)
 	for _, buffers := range []string{"", "request_buffers 1MiB", "request_buffers 10B"} {

@@ -127,8 +127,8 @@ func askFor(c *http.Client, url, conversation, body string) (string, error) {
 	return "", fmt.Errorf("%s: status %d, decision %q", url, resp.StatusCode, resp.Header.Get("X-Llmaffinity"))
 }
 
-// The turns of 500 conversations go to random ones of three replicas. Each conversation has the same
-// auth in all its turns.
+// The turns of 500 conversations go to random ones of three replicas. Each conversation has the
+// same auth in all its turns.
 func TestReplicasAgree(t *testing.T) {
 	store := redisServer(t) + "?budget=10s" // a long budget, because the machine may be busy
 	urls := []string{replica(t, store), replica(t, store), replica(t, store)}

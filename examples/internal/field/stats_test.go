@@ -145,8 +145,8 @@ func statisticsOf(t *testing.T, all []Conversation) (out []float64) {
 	}
 }
 
-// The made-up conversations have statistics like those of tau-bench's conversations. The table beside
-// their generator has both. If tau-bench's file is there, its numbers are checked, too.
+// The made-up conversations have statistics like those of tau-bench's conversations. The table
+// beside their generator has both. If tau-bench's file is there, its numbers are checked, too.
 func TestGeneratedConversationsAreLikeTheRealOnes(t *testing.T) {
 	source, err := os.ReadFile("../talk/agent.go")
 	require.NoError(t, err)

@@ -157,8 +157,8 @@ func (a *agent) step(t *testing.T, gw *testGateway) {
 
 // Agents with four APIs have twelve sessions each, at the same time and without an id. In each of
 // three rounds the model calls a tool, the client sends its result, and the model answers. Each
-// session stays on one auth. Sessions that begin with the same words are distinguished by their first
-// answer.
+// session stays on one auth. Sessions that begin with the same words are distinguished by their
+// first answer.
 func TestAgentsThatCallToolsStayOnTheirAuth(t *testing.T) {
 	const sessions, rounds = 12, 3
 	for _, alike := range []bool{false, true} {

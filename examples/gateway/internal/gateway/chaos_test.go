@@ -16,8 +16,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
-// chaos runs conversations with eight auths. With faults, six of them fail at random, or are removed
-// and added again.
+// chaos runs conversations with eight auths. With faults, six of them fail at random, or are
+// removed and added again.
 func chaos(t *testing.T, o demoOptions, faults bool) *run {
 	sim, pool, stopSim, err := simulatedPool(o.auths, simulator.Options{}, nil)
 	require.NoError(t, err)

@@ -265,8 +265,8 @@ func TestRoutingForTheUpstreamsOfTheCommandLine(t *testing.T) {
 	require.Len(t, s.Auths, 1)
 }
 
-// The summary shows each count of Stats, each in a way of its own. A field that is added to Stats makes
-// this test fail until the summary shows it.
+// The summary shows each count of Stats, each in a way of its own. A field that is added to Stats
+// makes this test fail until the summary shows it.
 func TestTheSummaryForgetsNothing(t *testing.T) {
 	require.Equal(t, "decisions: there were none", summary(affinity.Stats{}))
 	var some affinity.Stats

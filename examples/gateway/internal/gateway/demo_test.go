@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The demo shows what it claims: affinity saves prompt tokens, and a failure moves only the sessions
-// of the auth that fails.
+// The demo shows what it claims: affinity saves prompt tokens, and a failure moves only the
+// sessions of the auth that fails.
 func TestTheDemoShowsTheDifference(t *testing.T) {
 	o := demoDefaults
 	runs, err := demo(t.Context(), o)

@@ -326,8 +326,8 @@ func TestCallersWithDifferentCredentialsAreDifferentTenants(t *testing.T) {
 	require.Len(t, auths, 2)
 }
 
-// When the configuration is read again, sessions stay. Only the sessions of an auth that was removed
-// move, and an auth that rests continues to rest.
+// When the configuration is read again, sessions stay. Only the sessions of an auth that was
+// removed move, and an auth that rests continues to rest.
 func TestAReloadKeepsSessions(t *testing.T) {
 	gw := startGateway(t, 4, GatewayOptions{Affinity: true, DecisionHeader: true})
 	where := map[string]string{}

@@ -53,8 +53,8 @@ func (l *lived) most() float64 {
 	return float64(most) * float64(len(l.perAuth)) / float64(l.requests)
 }
 
-// live runs conversations with pauses like real ones: half of them are under 18 s, and one in ten is
-// above 121 s. If every is not 0, there is a fault each time that it has passed.
+// live runs conversations with pauses like real ones: half of them are under 18 s, and one in ten
+// is above 121 s. If every is not 0, there is a fault each time that it has passed.
 func live(t *testing.T, o demoOptions, every time.Duration, seed uint64) *lived {
 	l := &lived{perAuth: map[string]int{}}
 	synctest.Test(t, func(t *testing.T) {

@@ -94,10 +94,11 @@ func TestStateOutlivesOneFailureOfItsAuth(t *testing.T) {
 	}
 }
 
-// If the auth that has a conversation, a container or a cached content fails for a moment, the client
-// gets that failure. It must not get the answer of another auth that the state does not exist: then it
-// would give up state that still exists and that it cannot send again. (A client that continues a
-// response, a thread or an interaction can send it again, and another auth serves it at once.)
+// If the auth that has a conversation, a container or a cached content fails for a moment, the
+// client gets that failure. It must not get the answer of another auth that the state does not
+// exist: then it would give up state that still exists and that it cannot send again. (A client
+// that continues a response, a thread or an interaction can send it again, and another auth serves
+// it at once.)
 func TestNobodyIsToldThatStateIsGoneWhichIsThere(t *testing.T) {
 	for kind, o := range owned {
 		if o.follows {
@@ -116,8 +117,8 @@ func TestNobodyIsToldThatStateIsGoneWhichIsThere(t *testing.T) {
 	}
 }
 
-// An auth gets requests only for the paths that the gateway serves. Dots in a path, also in the form
-// %2e, must not lead to other paths, because servers resolve them.
+// An auth gets requests only for the paths that the gateway serves. Dots in a path, also in the
+// form %2e, must not lead to other paths, because servers resolve them.
 func TestNoPathLeadsOutOfThoseThatAreServed(t *testing.T) {
 	gw := startGatewayOn(t, GatewayOptions{Affinity: true, Pool: upstream(t, 1, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.RequestURI)

@@ -26,8 +26,8 @@ func readRecording(t *testing.T, text string) (out []record.Request) {
 	return out
 }
 
-// tape is a writer that lets a test wait for lines. A request is recorded when its answer has ended,
-// which is a moment after the client has got it.
+// tape is a writer that lets a test wait for lines. A request is recorded when its answer has
+// ended, which is a moment after the client has got it.
 type tape chan string
 
 func (t tape) Write(p []byte) (int, error) {
@@ -44,8 +44,8 @@ func (t tape) take(n int) string {
 	return b.String()
 }
 
-// Each request is recorded with the usage of its answer. The recording shows which requests belong to
-// a session, and none of the words.
+// Each request is recorded with the usage of its answer. The recording shows which requests belong
+// to a session, and none of the words.
 func TestAGatewayRecordsItsRequests(t *testing.T) {
 	file := make(tape, 100)
 	rec, err := record.New(file)

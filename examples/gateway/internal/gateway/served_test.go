@@ -346,8 +346,8 @@ func TestASessionHasOneNameInAnswersAndInTheLog(t *testing.T) {
 	require.Len(t, names, 3)
 }
 
-// Only the first token of a stream shows whether an auth is slow. The time of an answer in one piece
-// depends on its length.
+// Only the first token of a stream shows whether an auth is slow. The time of an answer in one
+// piece depends on its length.
 func TestOnlyStreamsMakeAnAuthSlow(t *testing.T) {
 	for _, api := range []struct{ name, path, stream, body string }{
 		{"messages", "/v1/messages", "/v1/messages", `{"model":"m","stream":%v,"max_tokens":9,"messages":[{"role":"user","content":"q"}]}`},
@@ -467,8 +467,8 @@ func TestAnIdempotencyKeyGoesOnIfTheClientHasSentOne(t *testing.T) {
 	}
 }
 
-// A gateway that is told to stop accepts no new connections, and ends when all requests under way have
-// ended.
+// A gateway that is told to stop accepts no new connections, and ends when all requests under way
+// have ended.
 func TestARequestUnderWayFinishesWhenTheGatewayIsStopped(t *testing.T) {
 	for _, stream := range []bool{false, true} {
 		arrived, held := make(chan struct{}), make(chan struct{})

@@ -63,8 +63,8 @@ type reply struct {
 
 func (r reply) auth() string { return decisionOf(&http.Response{Header: r.header})["auth"] }
 
-// send is like post, with any method, and for other goroutines than the test's. header has names and
-// values.
+// send is like post, with any method, and for other goroutines than the test's. header has names
+// and values.
 func (gw *testGateway) send(method, path, body string, header ...string) (r reply) {
 	req, err := http.NewRequest(method, gw.url+path, strings.NewReader(body))
 	if err != nil {
@@ -169,8 +169,8 @@ func (s *stateful) expect(ok bool, what string) {
 
 const turnsOfAChain = 10
 
-// stateKinds are the kinds of state that a provider stores for a credential, each with a client that
-// uses it. All clients begin with the same words.
+// stateKinds are the kinds of state that a provider stores for a credential, each with a client
+// that uses it. All clients begin with the same words.
 var stateKinds = []struct {
 	name  string
 	chain func(s *stateful, stream bool)
@@ -322,8 +322,8 @@ func TestStateIsFoundByTheAuthThatHasIt(t *testing.T) {
 	}
 }
 
-// A thread that was not continued for a long time expires. The client gets the provider's own error,
-// sends the whole history again, and stays on its auth.
+// A thread that was not continued for a long time expires. The client gets the provider's own
+// error, sends the whole history again, and stays on its auth.
 func TestAThreadThatHasExpiredGoesOnAtItsAuth(t *testing.T) {
 	for _, header := range [][]string{nil, {"X-Session-Id", "the-session"}} {
 		for _, stream := range []bool{false, true} {

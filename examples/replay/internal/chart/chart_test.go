@@ -10,7 +10,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/replay/internal/play"
 )
 
-// A load over many minutes is drawn as means over several minutes each. Their sum is the whole load.
+// A load over many minutes is drawn as means over several minutes each. Their sum is the whole
+// load.
 func TestBinsAreMeans(t *testing.T) {
 	var minutes [][]float64
 	var sum float64

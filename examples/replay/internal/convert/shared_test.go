@@ -116,8 +116,8 @@ func source(t *testing.T, lines kvSession, start int64, subagents []kvSession) [
 }
 
 // The test writes a trace of the README's tables in kv-cache-tester's format. Convert must make the
-// same requests of it, with the same tokens, blocks and pauses. With pauses cut at a minute, it must
-// make the pauses of the README's other trace.
+// same requests of it, with the same tokens, blocks and pauses. With pauses cut at a minute, it
+// must make the pauses of the README's other trace.
 func TestKVCacheTesterGivesTheTracesOfTheREADME(t *testing.T) {
 	recorded := sessionsOf(t, string(shared(t, "claude_code_100_pauses.jsonl.gz")))
 	cut := sessionsOf(t, string(shared(t, "claude_code_100.jsonl.gz")))

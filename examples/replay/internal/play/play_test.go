@@ -32,8 +32,8 @@ func read(t *testing.T, lines ...string) *trace.Trace {
 	return tr
 }
 
-// oneSession has a session of five requests. The first prompt has two blocks, and each later one has
-// one block more. The prompt cache is cold at the fourth request.
+// oneSession has a session of five requests. The first prompt has two blocks, and each later one
+// has one block more. The prompt cache is cold at the fourth request.
 func oneSession(t *testing.T) *trace.Trace {
 	var lines []string
 	for i, at := range []int{0, 10, 20, 400, 410} {
@@ -190,8 +190,9 @@ func TestMedian(t *testing.T) {
 	require.InDelta(t, 2.5, Median([]float64{4, 1, 2, 3}), 0)
 }
 
-// Two conversations that begin at the same time with the same words have the same auth, because they
-// look like one session until they differ. If the library gets the answers, it distinguishes them.
+// Two conversations that begin at the same time with the same words have the same auth, because
+// they look like one session until they differ. If the library gets the answers, it distinguishes
+// them.
 func TestAnswersTellTwinsApart(t *testing.T) {
 	var lines []string
 	for session := range 2 {

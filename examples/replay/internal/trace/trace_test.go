@@ -104,8 +104,8 @@ func TestEqualBlocksAreEqualTexts(t *testing.T) {
 	require.Equal(t, a, texts(&tr.Requests[0])[0], "a request must have the same body each time")
 }
 
-// Package sessionid can follow the sessions of the made-up traces: each body is JSON, and the end of
-// a session's earlier prompt is a boundary of the later one.
+// Package sessionid can follow the sessions of the made-up traces: each body is JSON, and the end
+// of a session's earlier prompt is a boundary of the later one.
 func TestSessionsOfMadeUpTracesGoOn(t *testing.T) {
 	traces := map[string]*Trace{}
 	for _, s := range Shapes() {
@@ -176,8 +176,8 @@ func TestTheSampleIsLikeRealTraces(t *testing.T) {
 	require.Len(t, begin, 3)
 }
 
-// In a trace without sessions, a request belongs to the conversation of an earlier one if its blocks
-// continue that prompt. A first block that all prompts share does not count.
+// In a trace without sessions, a request belongs to the conversation of an earlier one if its
+// blocks continue that prompt. A first block that all prompts share does not count.
 func TestConversationsAreFoundByTheirBlocks(t *testing.T) {
 	tr := read(t,
 		`{"timestamp":0,"input_length":1100,"output_length":1,"hash_ids":[0,1,2]}`,
