@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Compares the public API with the last release, module by module. What a user's code may
-# use must stay, unless the version that is being prepared allows otherwise: another minor
-# version before v1, another major version from then on. That version is what the nested
-# modules require of the library. The files of .ci/api show every change; this shows which
-# of them break.
+# Compares the public API with the last release, module by module. A change that breaks a
+# user's code needs another minor version before v1, and another major version from v1 on.
+# The version that is being prepared is the one that the nested modules require of the library.
+# The files of .ci/api show every change; this shows which changes break code.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 apidiff=$(mktemp -d)/apidiff
@@ -14,7 +13,7 @@ next=$(sed -n "s|.*$(go list -m) ||p" affinity/affinityprom/go.mod | grep -v '=>
 failed=0
 modules=$(.ci/release modules)
 for dir in $modules; do
-  case $dir in examples/*) continue ;; esac # configured like a program, not called
+  case $dir in examples/*) continue ;; esac # users configure it, and do not call its code
   prefix=${dir#.}
   prefix=${prefix:+$prefix/}
   tag=$(git tag --merged HEAD --list "${prefix}v[0-9]*" --sort=-version:refname | head -n1)
@@ -34,7 +33,7 @@ for dir in $modules; do
   *) allowed=$([ "${next%%.*}" != "${release%%.*}" ] && echo yes || true) ;;
   esac
   if [ -z "$allowed" ]; then
-    echo "That needs another version than $next: .ci/release VERSION -require, and a word in .github/CHANGELOG.md"
+    echo "This change needs a later version than $next: run .ci/release VERSION -require, and describe the change in .github/CHANGELOG.md"
     failed=1
   fi
 done

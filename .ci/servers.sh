@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Gets the servers that tests start themselves, where they are missing, and prints where
-# they are:
+# Installs the servers that tests start themselves, if they are missing, and prints where they
+# are:
 #
 #   eval "$(bash .ci/servers.sh)"   # sets REDIS_SERVER, VALKEY_SERVER, CHROMIUM, PROMETHEUS and PROMTOOL
 #
-# Redis, Chromium and Prometheus are Debian's. A daemon that a package starts is in nobody's
-# way: tests take free ports. Valkey is among the backports of Debian 12: its packages are
-# unpacked into a folder, by lists of apt's own, so that the machine's stay as they are.
-# Where it cannot be had the tests go without it, and this says so.
+# Redis, Chromium and Prometheus are Debian packages. If a package starts a daemon, that does
+# not matter: the tests use free ports. Valkey is in the backports of Debian 12. Its packages
+# are unpacked into a folder, and apt uses lists of its own for them, so that the machine's
+# lists stay as they are. If Valkey cannot be installed, this says so, and its tests are skipped.
 set -euo pipefail
-exec 3>&1 1>&2 # whatever is said on the way is no answer
+exec 3>&1 1>&2 # only the export lines go to stdout
 
 apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qy -o Acquire::Retries=3 -o DPkg::Lock::Timeout=60)
 
-# A mirror can be slow or away for a moment.
+# again tries a command three times: a mirror can be slow or out of reach for a moment.
 again() {
   for try in 1 2 3; do
     if timeout 180 "$@"; then return; fi
-    echo "try $try has failed: $*"
+    echo "attempt $try of 3 has failed: $*"
     sleep $((5 * try))
   done
   return 1
@@ -29,7 +29,7 @@ missing=()
 command -v "$redis" || missing+=(redis-server)
 command -v "$chromium" || missing+=(chromium)
 command -v "$prometheus" && command -v "$promtool" || missing+=(prometheus)
-command -v unshare && command -v ip || missing+=(util-linux iproute2) # a network for the browser alone
+command -v unshare && command -v ip || missing+=(util-linux iproute2) # for the browser's network namespace
 if ((${#missing[@]})); then
   again "${apt[@]}" update
   again "${apt[@]}" install --no-install-recommends "${missing[@]}"
@@ -46,7 +46,7 @@ if ! command -v "$valkey"; then
     mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
     echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm-backports main' >"$dir/sources"
     apt+=(-o Dir::Etc::SourceList="$dir/sources" -o Dir::Etc::SourceParts=- -o Dir::State::Lists="$dir/lists" -o Dir::Cache="$dir/cache" -o APT::Sandbox::User=root -o APT::Update::Error-Mode=any)
-    # Its libraries are those of Redis.
+    # Valkey needs the same libraries as Redis, which are installed.
     if again "${apt[@]}" update && (cd "$dir" && again "${apt[@]}" download valkey-tools valkey-server); then
       for deb in "$dir"/*.deb; do dpkg -x "$deb" "$dir"; done
     fi
@@ -55,5 +55,5 @@ fi
 if "$valkey" --version; then
   printf 'export VALKEY_SERVER=%q\n' "$(command -v "$valkey")" >&3
 else
-  echo 'Valkey cannot be had here: its tests do not run'
+  echo 'Valkey cannot be installed here: its tests are skipped'
 fi

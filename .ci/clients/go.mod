@@ -1,5 +1,4 @@
-// A tool of CI's. A module of its own, so that `go test ./...` at the top does
-// not build it.
+// A tool of the CI. A module of its own, so that `go test ./...` at the top does not build it.
 module github.com/llmaffinity/llmaffinity/.ci/clients
 
 go 1.25

@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// expected is what a client was made to do.
+// expected describes the sessions that a client had.
 type expected struct {
 	sessions, turns int
 	helps           int // the turn that starts a subagent in each session, 0 if none does
@@ -22,13 +22,13 @@ type expected struct {
 
 // verdict is what the requests of a client show.
 type verdict struct {
-	stays, spreads, resumes, helpers string // yes, no, own
+	stays, spreads, resumes, helpers string // yes or no; helpers can also be own
 	why                              []string
 	notes                            []string
 }
 
-// judge is the command of this name. It prints what stands in the table: stays, spreads and
-// resumes, or the one word for subagents. The rest goes to the notes.
+// judge is the command judge. It prints the columns of the table: stays, spreads and resumes, or
+// with -helps the one for subagents. Reasons and further findings go to the notes.
 func judge(args []string) {
 	f := flag.NewFlagSet("judge", flag.ExitOnError)
 	requests := f.String("requests", "", "requests.jsonl, the `file` that the recorder writes")
@@ -52,7 +52,7 @@ func judge(args []string) {
 	appendTo(*notes, text)
 	row := []string{v.stays, v.spreads, v.resumes}
 	if e.helps > 0 {
-		if slices.Contains(row, "no") { // also the session's own requests, beside a subagent
+		if slices.Contains(row, "no") { // the session's own requests have failed
 			v.helpers = "no"
 		}
 		row = []string{v.helpers}
@@ -94,9 +94,9 @@ func readRequests(name string) (all []*request, err error) {
 	return all, lines.Err()
 }
 
-// kind is what a request is for. A side request is one beside the conversation, such as
-// for a title: agents offer it no tools. A subagent's has the words that it was given, and
-// not those that the session has begun with. All else is the conversation's.
+// kind returns the purpose of a request. A side request is beside the conversation, such as one
+// for a title: it offers no tools. A subagent's request contains the words that the subagent was
+// given, and not the first words of the session. All other requests are the conversation's.
 func (q *request) kind() string {
 	switch {
 	case q.Model == "" && q.Tools == 0 || q.Status != 200:
@@ -191,7 +191,7 @@ func (e expected) of(all []*request) *verdict {
 			v.helpers = "no"
 			v.why = append(v.why, fmt.Sprintf("FAILED: the requests of the subagent of session %d went to several auths: %s", session, counts(ofHelper)))
 		case ofHelper[home] == 0 && v.helpers == "yes":
-			v.helpers = "own" // recognised by content, or else there was a failure above
+			v.helpers = "own" // all were recognised by content: otherwise helpers is "no" already
 		}
 	}
 	if len(homes) < 2 {
@@ -223,7 +223,7 @@ func (e expected) of(all []*request) *verdict {
 	return v
 }
 
-// counts is such as "content 12, native-header 3".
+// counts returns a text such as "content ×12, native-header ×3".
 func counts(of map[string]int) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(of)) {

@@ -6,7 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// driven is what the recorder has seen of two sessions of two turns that stay.
+// driven returns the recorded requests of two sessions of two turns. Both sessions stay on their
+// auth.
 func driven() []*request {
 	var all []*request
 	add := func(q request) {
@@ -23,7 +24,7 @@ func driven() []*request {
 	return all
 }
 
-// Whatever makes a column of the table untrue, the judge sees it.
+// Each fault in the requests makes judge write "no" (or "own") in the right column of the table.
 func TestTheJudge(t *testing.T) {
 	last := func(all []*request, of func(*request)) []*request {
 		for i := len(all) - 1; i >= 0; i-- {

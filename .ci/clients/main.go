@@ -1,14 +1,15 @@
 // Command clients is a proxy in front of a gateway that writes a line for each request:
 //
 //	1 +0.000s GET /v1/responses upgrade=websocket beta=responses_websockets=2026-02-06 -> 426
-//	2 +0.004s POST /v1/responses -> 200 hit auth=…
+//	2 +0.004s POST /v1/responses -> 200 auth=key-1; outcome=hit; …
 //
-// The number counts arrivals, and the lines come in the order of the answers: if the
-// numbers are in order, no request came before the one before it was answered.
+// An auth is what the gateway sends requests with, such as a key or an account. The number
+// counts requests as they arrive, and a line is written when its request is answered. So if the
+// numbers are in order, each request was answered before the next one arrived.
 //
-// With -provider it is a provider, see provider.go. .ci/clients/agents uses three commands
-// of it: record is another proxy, which writes JSON (record.go), spawn starts subagents
-// (spawn.go), and judge says what was recorded (judge.go).
+// With -provider it is a provider, see provider.go. .ci/clients/agents uses three commands:
+// record is another proxy, which writes JSON (record.go); spawn makes clients start subagents
+// (spawn.go); judge evaluates what was recorded (judge.go).
 package main
 
 import (
@@ -46,7 +47,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// A port of the system's choice: without a network namespace others have theirs.
+	// The system chooses the port: without a network namespace other programs may use a fixed one.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
@@ -58,7 +59,7 @@ func main() {
 	log.Fatal(http.Serve(l, newRecorder(to, *refuse, lines)))
 }
 
-// recorder is the proxy.
+// recorder is the proxy that writes a line for each request.
 type recorder struct {
 	refuse int
 	proxy  *httputil.ReverseProxy
@@ -99,7 +100,7 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	r.proxy.ServeHTTP(answer, in)
 }
 
-// arrived counts a request.
+// arrived counts a request, and returns the time since the first one.
 func (r *recorder) arrived() (number int, since time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -109,8 +110,8 @@ func (r *recorder) arrived() (number int, since time.Duration) {
 	return r.count, time.Since(r.first)
 }
 
-// answer tells the status before anything of an answer is passed on, so that a line is
-// there before the client can react.
+// answer calls told with the status before the client gets any part of the answer. So the line
+// is written before the client can react.
 type answer struct {
 	http.ResponseWriter
 	told func(status int)

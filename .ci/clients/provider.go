@@ -11,18 +11,19 @@ import (
 	"github.com/coder/websocket"
 )
 
-// provider is one of the Responses API over WebSockets. Each of its turns is two requests:
-// it asks for a call of the tool update_plan, and goes on when it has the result. It
-// writes a line for each request:
+// provider simulates the Responses API over WebSockets. Each turn has two requests: the provider
+// answers the first one with a call of the tool update_plan, and the tool's result with words.
+// It writes a line for each request:
 //
 //	1 key-1 01a22352-c06a-76e1-bd08-46ab3b417b38 whole call
 //	2 key-1 01a22352-c06a-76e1-bd08-46ab3b417b38 continued answer
 //
-// with the key and the session that Codex has sent with the handshake.
+// with the number, the key and the session of the handshake, whether the request is whole or
+// continues a response, and the provider's answer.
 //
-// A fault happens once, at the first request that goes on with a response: the connection
-// is closed in the middle of the answer (middle), or the auth asks to be left alone for a
-// minute (between), by an error event.
+// The fault happens once, at the first tool result that continues a response. With "middle" the
+// provider closes the connection in the middle of its answer. With "between" it sends an error
+// event with the status 429 and a retry-after of a minute.
 type provider struct {
 	fault string
 
@@ -42,11 +43,11 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	send := func(event map[string]any) {
 		text, err := json.Marshal(event)
 		if err != nil {
-			log.Fatal(err) // texts and numbers can be written
+			log.Fatal(err) // does not happen: an event has only texts and numbers
 		}
-		_ = conn.Write(r.Context(), websocket.MessageText, text) // reading ends if nobody listens
+		_ = conn.Write(r.Context(), websocket.MessageText, text) // if this fails, the next read fails, too
 	}
-	held := "" // the response that can be gone on with
+	held := "" // the response that the client can continue
 	for {
 		_, message, err := conn.Read(r.Context())
 		if err != nil {

@@ -27,47 +27,47 @@ import (
 // sessions is how many sessions of a client there can be.
 const sessions = 9
 
-// request is what is recorded of a request, a line of JSON.
+// request is the record of a request, one line of JSON.
 type request struct {
 	Number  int
-	Session int // the port tells, and nothing that the client has sent
+	Session int // known by the port, not by anything that the client has sent
 	Turn    int
 	Method  string
 	Path    string
 	Socket  bool `json:",omitempty"` // a turn in a WebSocket
 	Status  int
 
-	// What the request says.
+	// From the request's body and path.
 	Model  string
 	Tools  int
-	Result bool // a tool's result is among the messages
-	Opened bool // it has the words that the session began with, or its connection had them
-	Helper bool // it has the words that a subagent begins with
+	Result bool // a message is the result of a tool
+	Opened bool // the request contains the first words of the session, or its WebSocket has had them
+	Helper bool // the request contains the words that a subagent was given
 
-	// What the gateway has decided.
+	// The gateway's decision.
 	Auth, Outcome, Signal, Name string
 }
 
-// witness records all requests of a client's sessions on their way to a gateway. Each
-// session has a port of its own: so it is known whose a request is, whatever is in it.
+// witness is a proxy that records all requests of a client's sessions to the gateway. Each
+// session has a port of its own, so the session of a request is known whatever the request says.
 type witness struct {
 	gateway *url.URL
 	proxy   *httputil.ReverseProxy
-	log     string // the gateway's, which says where a turn in a WebSocket went
+	log     string // the gateway's log: it has the auth of each turn in a WebSocket
 	keep    string // folder for whole requests
 
-	socket sync.Mutex // one turn in a WebSocket at a time, or it could not be found in the log
+	socket sync.Mutex // one turn in a WebSocket at a time, so that its log line can be found
 	mu     sync.Mutex
 	out    io.Writer
 	count  int
 	turn   [sessions + 1]int
-	busy   [sessions + 1]int    // requests and connections that are not over yet
-	opened [sessions + 1]string // the words that a session begins with
+	busy   [sessions + 1]int    // requests and WebSockets that have not ended
+	opened [sessions + 1]string // the first words of each session
 	helper string
-	read   int64 // of the gateway's log
+	read   int64 // how much of the gateway's log was read
 }
 
-// record is the command of this name.
+// record is the command record.
 func record(args []string) {
 	f := flag.NewFlagSet("record", flag.ExitOnError)
 	gateway := f.String("gateway", "", "`URL` of the gateway")
@@ -115,10 +115,10 @@ func (w *witness) begin(rw http.ResponseWriter, r *http.Request) {
 	session, err := strconv.Atoi(q.Get("session"))
 	turn, err2 := strconv.Atoi(q.Get("turn"))
 	if err != nil || err2 != nil || session < 1 || session > sessions {
-		http.Error(rw, "session and turn must be numbers", http.StatusBadRequest)
+		http.Error(rw, "session and turn must be numbers, and the recorder must have a port for the session", http.StatusBadRequest)
 		return
 	}
-	// The turn before is over: its process has ended. What is written of it comes at once.
+	// The process of the turn before has ended. Its last requests are recorded soon.
 	for range 1000 {
 		w.mu.Lock()
 		busy := w.busy[session] > 0
@@ -141,7 +141,7 @@ func (w *witness) begin(rw http.ResponseWriter, r *http.Request) {
 	w.helper = cmp.Or(q.Get("helper"), w.helper)
 }
 
-// entered counts a request of a session, or one that is over.
+// entered counts a request of a session that begins (n is 1) or ends (n is -1).
 func (w *witness) entered(session, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -168,13 +168,13 @@ func (w *witness) serve(session int, rw http.ResponseWriter, r *http.Request) {
 		seen.Status = status
 		seen.decided(rw.Header().Get("X-Llmaffinity"))
 	}}
-	defer func() { // also if the client leaves: the proxy panics then
+	defer func() { // deferred, because the proxy panics if the client leaves
 		w.write(seen)
 	}()
 	w.proxy.ServeHTTP(answer, r)
 }
 
-// decided takes the gateway's header apart.
+// decided reads the gateway's decision header.
 func (q *request) decided(header string) {
 	for part := range strings.SplitSeq(header, "; ") {
 		name, value, _ := strings.Cut(part, "=")
@@ -193,7 +193,7 @@ func (q *request) decided(header string) {
 
 var aResult = regexp.MustCompile(`"role": ?"tool"|"type": ?"(tool_result|function_call_output|custom_tool_call_output)"|"functionResponse":`)
 
-// came counts a request and looks into it.
+// came counts a request, and returns the record of it.
 func (w *witness) came(session int, r *http.Request, body []byte) *request {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -203,12 +203,12 @@ func (w *witness) came(session int, r *http.Request, body []byte) *request {
 		Model string
 		Tools []json.RawMessage
 	}
-	_ = json.Unmarshal(body, &said) // what is no JSON says nothing
+	_ = json.Unmarshal(body, &said) // a body that is not JSON has no model and no tools
 	q.Model, q.Result = said.Model, aResult.Match(body)
-	if _, call, ok := strings.Cut(r.URL.Path, "/models/"); ok { // Gemini says it there
+	if _, call, ok := strings.Cut(r.URL.Path, "/models/"); ok { // Gemini's API has the model in the path
 		q.Model, _, _ = strings.Cut(call, ":")
 	}
-	for _, tool := range said.Tools { // Gemini has its functions in one tool
+	for _, tool := range said.Tools { // Gemini's API has all functions in one tool
 		var of struct {
 			Functions []json.RawMessage `json:"functionDeclarations"`
 		}
@@ -240,7 +240,7 @@ func (w *witness) write(q *request) {
 	}
 }
 
-// connect passes a WebSocket on, message by message.
+// connect forwards a WebSocket, message by message.
 func (w *witness) connect(session int, rw http.ResponseWriter, r *http.Request) {
 	header := r.Header.Clone()
 	for name := range header {
@@ -260,7 +260,7 @@ func (w *witness) connect(session int, rw http.ResponseWriter, r *http.Request) 
 			seen.Status = resp.StatusCode
 		}
 		w.write(seen)
-		http.Error(rw, "the gateway has refused", seen.Status)
+		http.Error(rw, "the gateway has refused the WebSocket", seen.Status)
 		return
 	}
 	defer up.CloseNow()
@@ -271,7 +271,7 @@ func (w *witness) connect(session int, rw http.ResponseWriter, r *http.Request) 
 	defer down.CloseNow()
 	up.SetReadLimit(64 << 20)
 	down.SetReadLimit(64 << 20)
-	opened := false // what a connection has had is not sent again
+	opened := false // a client sends the first words only once in a WebSocket
 	for {
 		kind, message, err := down.Read(r.Context())
 		if err != nil {
@@ -287,7 +287,7 @@ func (w *witness) connect(session int, rw http.ResponseWriter, r *http.Request) 
 	}
 }
 
-// exchange passes on a message and what is answered to it.
+// exchange forwards a message and the events of its answer.
 func (w *witness) exchange(session int, r *http.Request, up, down *websocket.Conn, kind websocket.MessageType, message []byte, opened *bool) error {
 	w.socket.Lock()
 	defer w.socket.Unlock()
@@ -296,7 +296,7 @@ func (w *witness) exchange(session int, r *http.Request, up, down *websocket.Con
 	*opened = *opened || seen.Opened
 	seen.Opened = *opened
 	defer w.write(seen)
-	w.fromLog() // what was logged before is of another
+	w.fromLog() // skips the lines of earlier turns
 	if err := up.Write(r.Context(), kind, message); err != nil {
 		return err
 	}
@@ -323,7 +323,7 @@ func (w *witness) exchange(session int, r *http.Request, up, down *websocket.Con
 
 var inLog = regexp.MustCompile(` decision\.(auth|outcome|signal|session)=(\S+)`)
 
-// logged waits for the line that the gateway writes of a turn in a WebSocket.
+// logged waits for the line that the gateway logs for a turn in a WebSocket.
 func (w *witness) logged(q *request) {
 	for range 500 {
 		for line := range strings.Lines(w.fromLog()) {
@@ -338,7 +338,7 @@ func (w *witness) logged(q *request) {
 	}
 }
 
-// fromLog is what of the gateway's log was not read yet, up to the last whole line.
+// fromLog returns the part of the gateway's log that was not read yet, up to the last whole line.
 func (w *witness) fromLog() string {
 	f, err := os.Open(w.log)
 	if err != nil {

@@ -15,7 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a gateway decides over HTTP stands in its header, and over a WebSocket in its log.
+// The recorder finds the gateway's decision in a header over HTTP, and in the gateway's log over a
+// WebSocket.
 func TestTheRecorder(t *testing.T) {
 	dir := t.TempDir()
 	logged := filepath.Join(dir, "log")
@@ -77,7 +78,7 @@ func TestTheRecorder(t *testing.T) {
 		}
 	}
 	require.NoError(t, conn.Close(websocket.StatusNormalClosure, ""))
-	// The next turn begins when all of this one is written.
+	// /begin answers when all requests of the turn before are recorded.
 	begun := httptest.NewRecorder()
 	w.begin(begun, httptest.NewRequest(http.MethodGet, "/begin?session=3&turn=2", nil))
 	require.Equal(t, http.StatusOK, begun.Code)

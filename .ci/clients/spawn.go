@@ -15,13 +15,13 @@ import (
 	"sync"
 )
 
-// spawner stands between a gateway and the simulated provider. That calls the first tool
-// of a request, whatever the user says. This one calls the tool that starts a subagent,
-// when the user asks for one, and after that the tool that waits for it, if there is one.
-// All else goes to the simulated provider.
+// spawner is a proxy between a gateway and the simulated provider, which calls the first tool of
+// a request whatever the user says. If the user asks for a subagent, the spawner answers with a
+// call of the tool that starts one, and then with a call of the tool that waits for it, if there
+// is such a tool. All other requests go to the simulated provider.
 type spawner struct {
 	provider    http.Handler
-	ask, helper string // what the user says, what the subagent is told
+	ask, helper string // the words of the user, and those that the subagent is given
 	space       string // namespace of the tools
 	spawn, wait call
 
@@ -29,10 +29,10 @@ type spawner struct {
 	count int
 }
 
-// call is that of a tool.
+// call is the call of a tool.
 type call struct{ name, arguments string }
 
-// spawn is the command of this name.
+// spawn is the command spawn.
 func spawn(args []string) {
 	f := flag.NewFlagSet("spawn", flag.ExitOnError)
 	provider := f.String("provider", "", "`URL` of the simulated provider")
@@ -66,8 +66,8 @@ func (s *spawner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	// What was called stays in the history. A request without the tool is beside the
-	// conversation, or the subagent's.
+	// The history in a request has the calls so far. A request that does not offer the tool is
+	// the subagent's, or is beside the conversation.
 	has := func(text string) bool { return bytes.Contains(body, []byte(text)) }
 	var next call
 	id := "spawn"
@@ -99,10 +99,10 @@ func (s *spawner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// object is one of JSON.
+// object is a JSON object.
 type object = map[string]any
 
-// stream is the call of a tool in the form of the API at a path.
+// stream returns the events of an answer that calls a tool, in the form of the API at a path.
 func (s *spawner) stream(path, id string, c call) []object {
 	switch {
 	case strings.HasSuffix(path, "/messages"):

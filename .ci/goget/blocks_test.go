@@ -21,7 +21,7 @@ import (
 // block is a Go block of a README.
 type block struct {
 	text string
-	line int // of its first line
+	line int // the number of its first line
 }
 
 func blocks(text string) (all []block) {
@@ -39,11 +39,12 @@ func blocks(text string) (all []block) {
 	return all
 }
 
-// A block is one of three. A program with its main is built and run. What stands in the Go
-// files beside the README is a part of the program there, and that program is built; one in
-// a module of its own is built by the tests of that module. All others are fragments of a
-// host: each is put into a function, inside the function of the one before it, so that it has
-// what that one has declared. What the first one needs is in host.go.txt.
+// There are three kinds of blocks. A program with a main function is built and run. A block
+// that quotes the Go files beside the README is a part of the program there, and that program
+// is built, unless it is a module of its own: then the module's tests build it. All other
+// blocks are fragments of a gateway: each is put into a function, inside the function of the
+// block before it, so that it can use what that block declares. The first block uses what
+// host.go.txt declares.
 func TestWhatTheREADMEsShow(t *testing.T) {
 	files, err := tracked()
 	require.NoError(t, err)
@@ -95,13 +96,13 @@ func TestWhatTheREADMEsShow(t *testing.T) {
 	require.GreaterOrEqual(t, shown, 10)
 }
 
-// What is wrong in a fragment is found, and where.
+// A fault in a fragment is found, and the error names its line in the README.
 func TestFaultsOfFragmentsAreFound(t *testing.T) {
 	u := newUser(t)
 	u.get(root)
 	for _, c := range []struct {
 		readme string
-		faults []string // all of them are said; none, if it compiles
+		faults []string // the error must contain all of them; nil: the fragments compile
 	}{
 		{"```go\nid := sessionid.Extract(header, body)\n```\n\n```go\nfmt.Println(id)\n```\n", nil},
 		{"```go\npick, err := lb.Pick(ctx, request, accounts)\n```\n", []string{"README.md:2: undefined: lb", "no block before it declares lb"}},
@@ -126,7 +127,7 @@ func TestFaultsOfFragmentsAreFound(t *testing.T) {
 // flat is a text without indents and empty lines.
 func flat(text string) string {
 	var b strings.Builder
-	b.WriteString("\n") // so that what is contained is whole lines
+	b.WriteString("\n") // so that strings.Contains finds whole lines only
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" {
 			b.WriteString(line + "\n")
@@ -135,7 +136,7 @@ func flat(text string) string {
 	return b.String()
 }
 
-// besides is the code that stands in a folder, without tests.
+// besides returns the Go code in a folder, without tests.
 func besides(t *testing.T, dir string) (text string) {
 	names, err := filepath.Glob(filepath.Join(top, dir, "*.go"))
 	require.NoError(t, err)
@@ -149,14 +150,14 @@ func besides(t *testing.T, dir string) (text string) {
 	return text
 }
 
-// fragments compiles them. Imports are added as an editor does it. What is wrong is said
-// with the README's lines.
+// fragments compiles the fragments of a README, and adds the missing imports as an editor does.
+// Its error names the README's lines.
 func (u *user) fragments(readme string, all []block) error {
 	host, err := os.ReadFile("host.go.txt")
 	if err != nil {
 		return err
 	}
-	var imports []string // each a name and a path
+	var imports []string // each is a name and a path
 	add := func(spec string) (is bool) {
 		if is = !slices.Contains(imports, spec); is {
 			imports = append(imports, spec)
@@ -224,7 +225,7 @@ func (u *user) fragments(readme string, all []block) error {
 			}
 			pkg := paths[name]
 			if pkg == "" {
-				return fmt.Errorf("no block before it declares %s, .ci/goget/host.go.txt does not, and no package that is known has this name:\n%s", name, out)
+				return fmt.Errorf("no block before it declares %s, nor does .ci/goget/host.go.txt, and no known package has this name:\n%s", name, out)
 			}
 			more = add(fmt.Sprintf("%s %q", name, pkg)) || more
 		}
@@ -234,10 +235,11 @@ func (u *user) fragments(readme string, all []block) error {
 	}
 }
 
-// leading are the imports that a fragment begins with.
+// leading matches the imports at the beginning of a fragment.
 var leading = regexp.MustCompile(`^\s*import (?:"[^"\n]*"|\([^)]*\))\n`)
 
-// names uses the variables that a fragment leaves to the next one.
+// names returns statements that use the variables of a fragment. Without them, the compiler would
+// refuse a variable that no later fragment uses.
 func names(body *ast.BlockStmt) (use string) {
 	add := func(e ast.Expr) {
 		if name, ok := e.(*ast.Ident); ok && name.Name != "_" {
@@ -265,7 +267,8 @@ func names(body *ast.BlockStmt) (use string) {
 	return use
 }
 
-// results are those of the function that a fragment stands in, by what it returns.
+// results returns the result types of the function around a fragment: as many as its return
+// statements need.
 func results(body *ast.BlockStmt) string {
 	n := 0
 	ast.Inspect(body, func(node ast.Node) bool {
@@ -283,8 +286,8 @@ func results(body *ast.BlockStmt) string {
 	return " (" + strings.Repeat("any, ", n-1) + "any)"
 }
 
-// known are the packages that a name can stand for: ours, then Go's own, then those that this
-// repository imports.
+// known maps a name to the import path of its package: a package of this repository, else one of
+// the standard library, else one that this repository imports.
 var known = sync.OnceValues(func() (map[string]string, error) {
 	paths := map[string]string{}
 	add := func(pkg string) {
@@ -331,7 +334,7 @@ var known = sync.OnceValues(func() (map[string]string, error) {
 	return paths, err
 })
 
-// module is the module of ours that has a package.
+// module returns the module of this repository that contains a package, or "".
 func (p *pack) module(pkg string) (mod string) {
 	for m := range p.folders {
 		if (pkg == m || strings.HasPrefix(pkg, m+"/")) && len(m) > len(mod) {

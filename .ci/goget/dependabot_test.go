@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A go.mod that Dependabot does not know gets old.
+// Dependabot updates only the modules that its file names.
 func TestDependabotKnowsEachModule(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(top, ".github/dependabot.yml"))
 	require.NoError(t, err)
@@ -26,5 +26,5 @@ func TestDependabotKnowsEachModule(t *testing.T) {
 			there = append(there, name)
 		}
 	}
-	require.ElementsMatch(t, there, named)
+	require.ElementsMatch(t, there, named, "dependabot.yml must name the folder of each go.mod in the repository, and no other")
 }

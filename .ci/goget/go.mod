@@ -1,5 +1,5 @@
-// Gets the library as a user does. A module of its own, so that no user of the library gets
-// what makes the files of a Go proxy (x/mod).
+// Gets the library as a user does. A module of its own, so that no user of the library gets its
+// dependency x/mod, which makes the files of a Go proxy.
 module github.com/llmaffinity/llmaffinity/.ci/goget
 
 go 1.26.0

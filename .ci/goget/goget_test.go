@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a program with all of the library has from others. Testify is for tests.
+// A program that imports all packages of the library's own module gets the code of five other
+// modules. Testify is for tests.
 func TestTheLibraryBringsFourAndTheirs(t *testing.T) {
 	u := newUser(t)
 	u.get(root)
@@ -21,8 +22,8 @@ func TestTheLibraryBringsFourAndTheirs(t *testing.T) {
 		"github.com/tidwall/match",  // of gjson
 		"github.com/tidwall/pretty", // of gjson
 	}, u.compiled())
-	// A go.mod may name more. It is what Go reads to choose versions, and what
-	// go.sum then has.
+	// The module graph names more modules. Go reads their go.mod files to choose versions, and
+	// lists them in go.sum.
 	require.Equal(t, []string{
 		"github.com/cespare/xxhash/v2",
 		"github.com/hashicorp/golang-lru/v2",
@@ -35,7 +36,7 @@ func TestTheLibraryBringsFourAndTheirs(t *testing.T) {
 	t.Logf("go list -m all:\n%s", u.run("go", "list", "-m", "all"))
 }
 
-// named are the modules of others that `go list -m all` names.
+// named returns the modules of other projects that `go list -m all` names.
 func (u *user) named() []string {
 	var mods []string
 	for line := range strings.Lines(u.run("go", "list", "-m", "-f", "{{.Path}}", "all")) {
@@ -46,8 +47,8 @@ func (u *user) named() []string {
 	return mods
 }
 
-// Each module that is released can be had by its path alone, and brings this version of the
-// library.
+// `go get` with the path of a released module is enough to use it, and brings this version of
+// the library.
 func TestEachModuleCanBeHad(t *testing.T) {
 	p, err := packed()
 	require.NoError(t, err)
@@ -63,8 +64,9 @@ func TestEachModuleCanBeHad(t *testing.T) {
 			u := newUser(t)
 			u.get(mod)
 			u.imports(pkgs)
-			t.Logf("%d modules of others are compiled, %d are named", len(u.compiled()), len(u.named()))
-			// Caddy takes minutes to compile. Its own tests do that, with the same versions.
+			t.Logf("%d modules of other projects are compiled, %d are named", len(u.compiled()), len(u.named()))
+			// Caddy takes minutes to compile. The tests of examples/caddy do that, with the same
+			// versions.
 			if folder != "examples/caddy" {
 				u.run("go", "build", "-o", filepath.Join(u.dir, "program"), ".")
 			}

@@ -26,16 +26,16 @@ import (
 
 const root = "github.com/llmaffinity/llmaffinity"
 
-// pack is the repository as modules that can be fetched.
+// pack is a Go proxy on disk that serves the repository's modules.
 type pack struct {
-	dir     string            // of the proxy
-	version string            // that all modules have there
+	dir     string            // the folder of the proxy
+	version string            // the version of all modules in it
 	folders map[string]string // module path to folder in the repository
 }
 
-// The modules have the version that they require of each other, and a word after it, which
-// their content makes. So the real version, if there is one, stays what it is in the module
-// cache, and what is put there is known and can be taken out.
+// packed makes the pack. The version of its modules is the one that they require of each other,
+// with a hash of their content behind it. So nothing replaces the real version in the module
+// cache, and remove can find what the tests have put there.
 var packed = sync.OnceValues(func() (*pack, error) {
 	p := &pack{folders: map[string]string{}}
 	files, err := tracked()
@@ -66,7 +66,7 @@ var packed = sync.OnceValues(func() (*pack, error) {
 				required = r.Mod.Version
 			}
 			if r.Mod.Version != required || strings.HasPrefix(required, "v0.0.0") {
-				return nil, fmt.Errorf("%s requires %s, others %s: .ci/release VERSION -require", name, r.Mod, required)
+				return nil, fmt.Errorf("%s requires %s, but the other modules require the version %s: run .ci/release VERSION -require", name, r.Mod, required)
 			}
 		}
 	}
@@ -90,7 +90,7 @@ var packed = sync.OnceValues(func() (*pack, error) {
 	return p, nil
 })
 
-// add writes what a proxy has of a module.
+// add writes the files of a module into the proxy.
 func (p *pack) add(folder string, mod *modfile.File, files []string) error {
 	v := module.Version{Path: mod.Module.Mod.Path, Version: p.version}
 	for _, r := range mod.Require {
@@ -141,7 +141,7 @@ func (p *pack) add(folder string, mod *modfile.File, files []string) error {
 	return nil
 }
 
-// owner is the folder of the module that a file is part of.
+// owner returns the folder of the module that a file belongs to.
 func (p *pack) owner(name string, files []string) string {
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 		if slices.Contains(files, dir+"/go.mod") {
@@ -151,7 +151,7 @@ func (p *pack) owner(name string, files []string) string {
 	return "."
 }
 
-// importable are the packages of a module that somebody else can import.
+// importable returns the packages of a module that another module can import.
 func (p *pack) importable(t *testing.T, mod string) []string {
 	var all []string
 	for line := range strings.Lines(command(t, filepath.Join(top, p.folders[mod]), nil, "go", "list", "-f", `{{if .GoFiles}}{{.Name}} {{.ImportPath}}{{end}}`, "./...")) {
@@ -162,7 +162,7 @@ func (p *pack) importable(t *testing.T, mod string) []string {
 	return all
 }
 
-// file is one in a module's archive.
+// file is a file in a module's archive.
 type file struct{ name, path string }
 
 func (f file) Path() string                 { return f.name }
@@ -178,7 +178,7 @@ var top = func() string {
 	return dir
 }()
 
-// tracked are the files that a commit of all there is would have.
+// tracked returns the files that `git add -A` and a commit would put into the repository.
 func tracked() ([]string, error) {
 	cmd := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
 	cmd.Dir = top
@@ -190,7 +190,7 @@ func tracked() ([]string, error) {
 	}), err
 }
 
-// user is a module of somebody who uses the library.
+// user is a new module that uses the library, as a user's would.
 type user struct {
 	*pack
 	t   *testing.T
@@ -202,7 +202,7 @@ func newUser(t *testing.T) *user {
 	p, err := packed()
 	require.NoError(t, err)
 	u := &user{pack: p, t: t, dir: t.TempDir()}
-	// "direct" would ask the host of each module that the proxies do not have.
+	// With "direct", Go would ask the host of each module that the proxies do not have.
 	proxies := strings.NewReplacer(",direct", "", "|direct", "").Replace(strings.TrimSpace(command(t, u.dir, nil, "go", "env", "GOPROXY")))
 	u.env = []string{
 		"GOPROXY=file://" + filepath.ToSlash(p.dir) + "," + proxies,
@@ -223,12 +223,12 @@ func (u *user) run(args ...string) string {
 	return command(u.t, u.dir, u.env, args...)
 }
 
-// get gets a module as somebody who knows its path.
+// get runs go get with a module's path, and checks the versions of that module and of the library.
 func (u *user) get(mod string) {
 	u.t.Helper()
 	u.run("go", "get", mod)
 	require.Equal(u.t, u.version, strings.TrimSpace(u.run("go", "list", "-m", "-f", "{{.Version}}", mod)))
-	require.Equal(u.t, u.version, strings.TrimSpace(u.run("go", "list", "-m", "-f", "{{.Version}}", root)), "the library that %s brings", mod)
+	require.Equal(u.t, u.version, strings.TrimSpace(u.run("go", "list", "-m", "-f", "{{.Version}}", root)), "the version of the library that %s brings", mod)
 }
 
 // imports writes a program that imports these packages and does nothing.
@@ -240,7 +240,7 @@ func (u *user) imports(pkgs []string) {
 	u.write("main.go", text+")\n\nfunc main() {}\n")
 }
 
-// compiled are the modules of others whose code is in the program, without the library's own.
+// compiled returns the modules of other projects whose code is in the program.
 func (u *user) compiled() []string {
 	var mods []string
 	for line := range strings.Lines(u.run("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".")) {
@@ -253,7 +253,7 @@ func (u *user) compiled() []string {
 	return slices.Compact(mods)
 }
 
-// try is run for a command that may fail. It returns what was said.
+// try is like run, for a command that may fail. It returns the output.
 func (u *user) try(args ...string) (said string, failed bool) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir, cmd.Env = u.dir, append(os.Environ(), u.env...)
@@ -280,7 +280,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// remove takes what was packed out of the module cache.
+// remove removes the proxy's modules from the module cache, and the proxy.
 func (p *pack) remove() {
 	out, err := exec.Command("go", "env", "-json", "GOMODCACHE").Output()
 	var env struct{ GOMODCACHE string }

@@ -19,17 +19,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The addresses in a README are not there for a test. Its own take their places.
+// The test replaces the addresses in a README's program by its own.
 var (
 	listening = regexp.MustCompile(`"[a-z0-9.]*:\d{4}"`)
 	providers = regexp.MustCompile(`https://[a-z]+\.[a-z.]+\.com`)
 )
 
-// tryProgram builds a program and runs it. One that serves is a gateway: it gets a provider
-// and keys, and every conversation must stay on its key.
+// tryProgram builds a program and runs it. A program that listens is a gateway: it gets a
+// provider and keys, and each session must stay on one key.
 func tryProgram(t *testing.T, b block) {
 	var mu sync.Mutex
-	keys := map[string]map[string]bool{} // of a session
+	keys := map[string]map[string]bool{} // by session
 	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		session, key := r.Header.Get("X-Session-Id"), r.Header.Get("X-Api-Key")+r.Header.Get("Authorization")
 		mu.Lock()
@@ -75,10 +75,10 @@ func tryProgram(t *testing.T, b block) {
 		case <-late:
 			cmd.Process.Kill()
 			<-ended
-			t.Fatalf("the program does not serve on the address that it names, and does not end:\n%s", said.Bytes())
+			t.Fatalf("after a minute the program neither listens on its address nor has ended:\n%s", said.Bytes())
 		case err := <-ended:
 			require.NoError(t, err, "the program has failed:\n%s", said.Bytes())
-			return // it has done what it does
+			return // it is not a server, and it has ended well
 		case <-time.After(20 * time.Millisecond):
 			c, err := net.Dial("tcp", address)
 			if serves = err == nil; serves {
@@ -86,7 +86,8 @@ func tryProgram(t *testing.T, b block) {
 			}
 		}
 	}
-	for i := range 28 { // of seven sessions: round robin over three keys keeps none
+	// Seven sessions have four requests each. Round robin over three keys would keep none of them.
+	for i := range 28 {
 		req, err := http.NewRequest(http.MethodPost, "http://"+address+"/v1/chat/completions", strings.NewReader(`{"model":"m","messages":[{"role":"user","content":"?"}]}`))
 		require.NoError(t, err)
 		req.Header.Set("X-Session-Id", fmt.Sprintf("5a3f0f6e-0001-4a53-9b5e-2f1f7a6d000%d", i%7))
@@ -101,18 +102,18 @@ func tryProgram(t *testing.T, b block) {
 	used := map[string]bool{}
 	require.Len(t, keys, 7)
 	for session, of := range keys {
-		require.Len(t, of, 1, "session %s", session)
+		require.Len(t, of, 1, "the keys of session %s: want one key", session)
 		for key := range of {
 			require.Contains(t, key, "key-")
 			used[key] = true
 		}
 	}
-	require.Greater(t, len(used), 1, "all sessions are on one key")
+	require.Greater(t, len(used), 1, "all sessions have the same key, want several keys")
 	http.DefaultClient.CloseIdleConnections()
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	select {
 	case <-ended: // by itself or by the signal
 	case <-time.After(time.Minute):
-		t.Fatal("the program does not end")
+		t.Fatal("the program has not ended a minute after SIGTERM")
 	}
 }

@@ -12,14 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// clone is a repository with one commit of what there is.
+// clone is a repository with one commit, which has this repository's files.
 type clone struct {
 	t       *testing.T
 	dir     string
-	version string // that the modules require
+	version string // the version that the modules require
 }
 
-// newClone makes one of these files and folders, or of all.
+// newClone makes a clone with these files and folders only, or with all.
 func newClone(t *testing.T, only ...string) clone {
 	c := clone{t: t, dir: t.TempDir()}
 	files, err := tracked()
@@ -57,7 +57,7 @@ func (c clone) commit() {
 
 func (c clone) tag(name string) { c.git("tag", "-a", "-m", "x", name) }
 
-// script runs one of .ci.
+// script runs a script of .ci, and returns its output.
 func (c clone) script(args ...string) (said string, ok bool) {
 	cmd := exec.Command("bash", append([]string{filepath.Join(c.dir, ".ci", args[0])}, args[1:]...)...)
 	cmd.Env = append(os.Environ(), "GIT_COMMITTER_NAME=x", "GIT_COMMITTER_EMAIL=x@example.com")
@@ -75,8 +75,8 @@ func (c clone) edit(name string, change func(string) string) {
 	require.NoError(c.t, os.WriteFile(path, []byte(text), 0o644))
 }
 
-// A release says all that is missing, makes nothing unless it is told to, and then the tags
-// that Go looks for.
+// .ci/release prints everything that is missing. It makes tags only with -tag, and they are the
+// tags that Go looks for.
 func TestReleaseMakesTheTags(t *testing.T) {
 	c := newClone(t)
 	c.edit(".github/CHANGELOG.md", func(text string) string {
@@ -85,10 +85,10 @@ func TestReleaseMakesTheTags(t *testing.T) {
 	said, ok := c.script("release", "v0.99.0")
 	require.False(t, ok)
 	for _, missing := range []string{
-		"missing: a clean tree",
-		"missing: .github/CHANGELOG.md has no section [0.99.0]",
-		"missing: affinity/affinityprom/go.mod requires " + root + " " + c.version,
-		"missing: examples/gateway/full/go.mod requires " + root + "/cache/rediscache " + c.version,
+		"not ready: the working tree is not clean",
+		"not ready: .github/CHANGELOG.md has no section [0.99.0]",
+		"not ready: affinity/affinityprom/go.mod requires " + root + " " + c.version,
+		"not ready: examples/gateway/full/go.mod requires " + root + "/cache/rediscache " + c.version,
 	} {
 		require.Contains(t, said, missing)
 	}
@@ -98,7 +98,7 @@ func TestReleaseMakesTheTags(t *testing.T) {
 	c.commit()
 	said, ok = c.script("release", c.version, "-tag")
 	require.False(t, ok)
-	require.Contains(t, said, "missing: the public API is not what .ci/api says")
+	require.Contains(t, said, "not ready: the public API differs from the files in .ci/api")
 	require.Contains(t, said, "+func More()")
 	require.Empty(t, c.git("tag"))
 	c.git("revert", "--no-edit", "HEAD")
@@ -110,7 +110,7 @@ func TestReleaseMakesTheTags(t *testing.T) {
 	for _, dir := range []string{"affinity/affinityotel", "affinity/affinityprom", "affinity/affinityws", "cache/rediscache", "examples/caddy"} {
 		tags = append(tags, dir+"/"+c.version)
 	}
-	require.Contains(t, strings.SplitAfter(said, "\n")[0], " as "+c.version+"\n", "the library comes first")
+	require.Contains(t, strings.SplitAfter(said, "\n")[0], " as "+c.version+"\n", "the first tag is the library's")
 	for _, tag := range tags {
 		require.Contains(t, said, " as "+tag+"\n")
 	}
@@ -120,7 +120,7 @@ func TestReleaseMakesTheTags(t *testing.T) {
 	said, ok = c.script("release", c.version, "-tag")
 	require.False(t, ok)
 	for _, tag := range tags {
-		require.Contains(t, said, "missing: the tag "+tag+" is there already\n")
+		require.Contains(t, said, "not ready: the tag "+tag+" exists already\n")
 	}
 
 	said, ok = c.script("release", "v0.99.0", "-require")
@@ -128,18 +128,18 @@ func TestReleaseMakesTheTags(t *testing.T) {
 	said, ok = c.script("release", "v0.99.0")
 	require.False(t, ok)
 	require.NotContains(t, said, "requires")
-	require.Empty(t, c.git("diff", "--name-only", "--", "*.go", "go.mod"), "the library itself requires none of them")
+	require.Empty(t, c.git("diff", "--name-only", "--", "*.go", "go.mod"), "-require must not change code or the library's own go.mod, which requires none of the modules")
 }
 
-// What a release has promised cannot go without another minor version. Two small modules
-// are enough to see it.
+// A function that was released can be removed only with another minor version. Two small modules
+// are enough to show it.
 func TestApidiffFindsWhatBreaks(t *testing.T) {
 	c := newClone(t, "go.mod", "go.sum", ".ci/", "selector/", "affinity/affinityprom/go.mod")
 	said, ok := c.script("apidiff.sh")
 	require.True(t, ok, said)
 	require.Contains(t, said, "apidiff: . has no release yet")
 
-	// The last release had one function more. Another one is new.
+	// The last release had the function Gone, which is removed since. The function More is new.
 	c.edit("selector/gone.go", func(string) string { return "package selector\n\nfunc Gone() {}\n" })
 	c.edit("cache/go.mod", func(string) string { return "module " + root + "/cache\n\ngo 1.25\n" })
 	c.edit("cache/cache.go", func(string) string { return "package cache\n" })

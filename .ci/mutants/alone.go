@@ -37,16 +37,16 @@ func (m *mutation) alone(root string) (by string, err error) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	// The file's own package first: it is the quickest to build.
+	// The file's own package comes first, because it is the quickest to build.
 	own := "./" + filepath.ToSlash(filepath.Dir(file))
-	// The first test is built with the mutated file: one that does not compile shows
-	// nothing. Without inlining it is built a quarter sooner; all tests, some of which
-	// count allocations, are run as they are otherwise.
+	// The first run also shows whether the mutated file compiles. Without inlining (-l) the
+	// build takes a quarter less time. The later runs have inlining, because some tests count
+	// allocations.
 	first := m.by
 	if first == "" {
 		first = "$none"
 	}
-	// A test that a mutation hangs is stopped soon: the slowest of them takes some seconds.
+	// A mutation can make a test hang. The timeout is short: the slowest test takes some seconds.
 	out, err := goTest("-gcflags=-l", "-count=1", "-failfast", "-timeout=30s", "-run", "^"+first+"$", own)
 	if err != nil && (strings.Contains(out, "[build failed]") || strings.Contains(out, "[setup failed]")) {
 		return "", fmt.Errorf("does not compile: %s", out)
@@ -55,8 +55,8 @@ func (m *mutation) alone(root string) (by string, err error) {
 		out, err = goTest("-count=1", "-failfast", "-timeout=60s", "-run", "^"+m.by+"$", pkg)
 	}
 	if err == nil {
-		// All of them may take long beside other work, and a mutation that nobody notices must
-		// not seem to be noticed because of that.
+		// This timeout is long, because all tests may take long beside other work, and a timeout
+		// counts as a failed test.
 		if out, err = goTest("-count=1", "-failfast", "-timeout=180s", pkg); err == nil {
 			return "", nil
 		}
@@ -67,7 +67,8 @@ func (m *mutation) alone(root string) (by string, err error) {
 	return "", fmt.Errorf("the tests have failed, but name no test: %s", out)
 }
 
-// noticed finds the test that has failed in what the tests have said.
+// noticed returns the name of the first failed test in the output of go test. If none is named, it
+// returns the line of a panic or a fatal error.
 func noticed(out string) string {
 	for l := range strings.Lines(out) {
 		if rest, ok := strings.CutPrefix(strings.TrimSpace(l), "--- FAIL: "); ok {
@@ -83,7 +84,8 @@ func noticed(out string) string {
 	return ""
 }
 
-// overlay writes files into a folder and, for the go command, what they stand for there.
+// overlay writes texts into a folder, and an overlay for the go command in which they replace the
+// files that the map names. replace has the path of each text.
 func overlay(dir string, files map[string]string) (path string, replace map[string]string, err error) {
 	replace = map[string]string{}
 	for name, text := range files {
@@ -100,18 +102,19 @@ func overlay(dir string, files map[string]string) (path string, replace map[stri
 	return path, replace, os.WriteFile(path, spec, 0o600)
 }
 
-// moduleOf is the folder of the module that has a file, and the file's path in it.
+// moduleOf returns the folder of the module that a file belongs to, and the file's path in it.
 func moduleOf(root, file string) (module, rest string) {
 	for dir := filepath.Dir(file); dir != "."; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(root, dir, "go.mod")); err == nil {
-			rest, _ = filepath.Rel(dir, file) // dir is a part of file: no error
+			rest, _ = filepath.Rel(dir, file) // no error, because dir contains file
 			return filepath.Join(root, dir), filepath.ToSlash(rest)
 		}
 	}
 	return root, filepath.ToSlash(file)
 }
 
-// testedBy is the pattern of the packages in the file's module whose tests are asked.
+// testedBy returns the pattern of the packages whose tests are run for a file: the whole module,
+// or in the library's own module the top folder of the file.
 func testedBy(root, file string) string {
 	module, file := moduleOf(root, file)
 	if module != root {

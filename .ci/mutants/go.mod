@@ -1,5 +1,5 @@
-// Breaks the library on purpose, one place at a time, and demands that a test
-// notices. A module of its own, so that no user of the library gets it.
+// Breaks the library on purpose, one place at a time, and fails if no test fails. A module of its
+// own, so that no user of the library gets it.
 module github.com/llmaffinity/llmaffinity/.ci/mutants
 
 go 1.25

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// mutation is one block of a list.
+// mutation is one block of a list. The fields are those of the block, see main.go.
 type mutation struct {
 	file, name, survives string
 	by                   string
 	old, new             []string
-	at                   string // where the block stands
+	at                   string // the list and the line of the block
 }
 
 // read returns the blocks of a list.
@@ -62,7 +62,7 @@ func read(path string) (out []mutation, err error) {
 	return out, flush()
 }
 
-// change reads the file of a mutation, and says what it replaces in it.
+// change reads the file of a mutation, and returns its text and the change to it.
 func (m *mutation) change(root string) (text string, c change, err error) {
 	b, err := os.ReadFile(filepath.Join(root, m.file))
 	if err != nil {
@@ -77,7 +77,7 @@ func (m *mutation) change(root string) (text string, c change, err error) {
 	return text, change{from, from + len(old), strings.Join(m.new, "\n")}, nil
 }
 
-// change puts new in the place of a text's bytes from and up to to.
+// change replaces the bytes text[from:to] by new.
 type change struct {
 	from, to int
 	new      string
@@ -85,7 +85,7 @@ type change struct {
 
 func (c change) in(text string) string { return text[:c.from] + c.new + text[c.to:] }
 
-// least is the same change without what it leaves as it is at its ends.
+// least returns the same change without the common prefix and suffix of the old and the new text.
 func (c change) least(text string) change {
 	for c.from < c.to && c.new != "" && text[c.from] == c.new[0] {
 		c.from++

@@ -1,31 +1,34 @@
-// Command mutants reads mutations, applies each of them alone, runs the tests of
-// the mutated package, and demands that they fail.
+// Command mutants reads lists of mutations. A mutation is a small change that breaks the code.
+// The command applies each mutation alone, runs the tests of the mutated package, and fails if
+// no test fails.
 //
 //	cd .ci/mutants && go run . affinity.txt affinityhttp.txt cache.txt sessionid.txt
 //
-// Nothing is written into the repository: the go command sees the mutated file by
-// an overlay. A file of mutations holds blocks, separated by blank lines:
+// It writes nothing into the repository: the go command gets the mutated file in an overlay. A
+// list has blocks, separated by blank lines:
 //
 //	file: affinity/report.go
 //	name: Retry-After is ignored
 //	-		return away, true
 //	+		return p.away, false
 //
-// The text behind "-", one or more lines or a part of one, must stand exactly once in
-// the file. A block can also have the line
+// The text behind "-", one or more lines or a part of one, must be in the file exactly once. The
+// text behind "+" replaces it. A block can also have the line
 //
 //	survives: no test can see it, because …
 //
-// Such a mutation must survive: if a test notices it, the line has to go. The line
+// Such a mutation must survive: if a test notices it, the command fails, and the line has to be
+// removed. The line
 //
 //	by: TestRetryAfter
 //
-// names the test that is run first, alone, to save time. If that test does not
-// notice, all tests are run.
+// is a regular expression for the tests that are run first, to save time. If none of them fails,
+// all tests are run.
 //
-// To build the tests takes longer than to run one. So the mutations inside of functions are
-// built together: each is in a copy of its function, and a process is told by a number which
-// copy counts. What cannot be built so, and what nobody notices so, is built alone.
+// Building the tests takes longer than running one. So mutations inside functions are built
+// together: each is in a copy of its function, and the variable MUTANT tells a process by a
+// number which copy to call. A mutation that cannot be built that way is built alone. So is one
+// that no test notices when it is built that way.
 package main
 
 import (
@@ -55,7 +58,7 @@ func main() {
 		}
 	}
 	if len(all) == 0 {
-		check(fmt.Errorf("the lists have no such mutation"))
+		check(fmt.Errorf("the lists have no mutation, or none whose name contains the text of -only"))
 	}
 	dir, err := os.MkdirTemp("", "mutants")
 	check(err)
@@ -66,7 +69,8 @@ func main() {
 	}
 }
 
-// run prints what becomes of each mutation, and returns how many are not as they must be.
+// run tries each mutation and prints the result. It returns the number of wrong results: mutations
+// that no test notices, that a test notices although they should survive, or that cannot be built.
 func run(out io.Writer, root, dir string, all []*mutation) int {
 	begin := time.Now()
 	plan, err := together(out, root, dir, all)
@@ -75,7 +79,7 @@ func run(out io.Writer, root, dir string, all []*mutation) int {
 	var (
 		wg     sync.WaitGroup
 		mu     sync.Mutex
-		turns  = make(chan struct{}, 3) // one links or waits while two work, on two cores
+		turns  = make(chan struct{}, 3) // for two cores: one of three often waits or links
 		killed int
 		again  int
 		wrong  []string
@@ -107,7 +111,7 @@ func run(out io.Writer, root, dir string, all []*mutation) int {
 			case by == "" && m.survives == "":
 				wrong = append(wrong, what+"SURVIVES: no test has failed")
 			case by != "" && m.survives != "":
-				wrong = append(wrong, what+"is noticed by "+by+", and said to survive")
+				wrong = append(wrong, what+"is noticed by "+by+", but its block says that it survives")
 			case by == "":
 				fmt.Fprintf(out, "survives   %s%s\n", what, m.survives)
 			default:

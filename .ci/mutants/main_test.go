@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A repository with two packages. One test sees how it was started, so it fails in any
-// binary with variants.
+// repository has two packages and a list of mutations. TestSub reads the variable MUTANT, so it
+// fails in each binary with variants.
 var repository = map[string]string{
 	"go.mod": "module m\n\ngo 1.25\n",
 	"a/a.go": `package a
@@ -129,7 +129,7 @@ func TestEachMutationIsJudged(t *testing.T) {
 	}
 	var said strings.Builder
 	require.Equal(t, 5, run(&said, root, t.TempDir(), all), said.String())
-	// Without times, and without what the compiler says.
+	// The comparison leaves out times and the compiler's output.
 	out := regexp.MustCompile(`(?m)^ *[0-9.]+ s +`).ReplaceAllString(said.String(), "")
 	out = regexp.MustCompile(`does not compile: [^|]*?FAIL\n\n`).ReplaceAllString(out, "does not compile\n")
 	out = strings.ReplaceAll(out, root, "")
@@ -146,7 +146,7 @@ func TestEachMutationIsJudged(t *testing.T) {
 		"a/a.go: a name that nothing has: does not compile",
 		"a/a.go: only an import is too much: does not compile",
 		"a/a.go: nobody notices: SURVIVES: no test has failed",
-		"a/a.go: somebody notices: is noticed by TestAdd, and said to survive",
+		"a/a.go: somebody notices: is noticed by TestAdd, but its block says that it survives",
 		"5 mutations noticed, 5 wrong; 9 were built alone",
 	}, strings.Split(strings.TrimSuffix(out, "\n"), "\n"))
 }

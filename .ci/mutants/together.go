@@ -18,13 +18,13 @@ import (
 	"time"
 )
 
-// binary has the tests of one package, built with the variants of all mutations of its
+// binary is the test binary of one package, built with the variants of all mutations of its
 // module.
 type binary struct {
 	path, dir string
-	tests     []string        // all that the package has
-	named     []string        // by mutations
-	passed    map[string]bool // those of them that pass without a mutation
+	tests     []string        // all tests of the package
+	named     []string        // the tests that mutations name in their by lines
+	passed    map[string]bool // the named tests that pass without a mutation
 }
 
 // planned is where a mutation is tried first.
@@ -33,13 +33,14 @@ type planned struct {
 	binaries []*binary
 }
 
-// together builds what it can of mutations into few binaries, and says where each mutation
-// is. For those that are missing in the answer there is alone. Which tests fail without a
-// mutation is written to say.
+// together builds as many mutations as it can into few binaries, and returns where each mutation
+// is. A mutation that is missing in the result must be built alone. Tests that fail in these
+// binaries without a mutation are written to say.
 func together(say io.Writer, root, dir string, all []*mutation) (map[*mutation]planned, error) {
 	modules := map[string][]*mutation{}
 	for _, m := range all {
-		// What nobody has noticed is not to be noticed because of how it was built.
+		// A mutation that must survive is built alone, so that a test cannot fail only because of
+		// the variants.
 		if path.Ext(m.file) == ".go" && m.by != "" && m.survives == "" {
 			module, _ := moduleOf(root, m.file)
 			modules[module] = append(modules[module], m)
@@ -67,15 +68,15 @@ func together(say io.Writer, root, dir string, all []*mutation) (map[*mutation]p
 type project struct {
 	say               io.Writer
 	root, module, dir string
-	sources           map[string]*source // by their path
-	variants          map[int]*mutation
+	sources           map[string]*source // by path
+	variants          map[int]*mutation  // by number
 }
 
-// add makes a variant of a mutation, if that can be.
+// add makes a variant of a mutation, if that is possible.
 func (p *project) add(number int, m *mutation) {
 	text, c, err := m.change(p.root)
 	if err != nil {
-		return // alone says it
+		return // alone reports the error
 	}
 	file := filepath.Join(p.root, m.file)
 	s := p.sources[file]
@@ -90,7 +91,7 @@ func (p *project) add(number int, m *mutation) {
 	}
 }
 
-// build fills in the plan, without what does not compile.
+// build builds the binaries and fills in the plan. It leaves out variants that do not compile.
 func (p *project) build(plan map[*mutation]planned) error {
 	packages, err := testPackages(p.module)
 	if err != nil {
@@ -151,8 +152,8 @@ func (p *project) build(plan map[*mutation]planned) error {
 	return nil
 }
 
-// compile builds the tests in folders. It returns the variants that the compiler does
-// not like, and then has built nothing.
+// compile builds the tests in folders. If variants do not compile, it returns their numbers and has
+// built nothing.
 func (p *project) compile(folders []string) (failed []int, err error) {
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return nil, err
@@ -196,14 +197,14 @@ func (p *project) compile(folders []string) (failed []int, err error) {
 	return failed, nil
 }
 
-// testPackage is what the go command says of a package, and the tests that it has.
+// testPackage is a package as `go list` describes it, with the names of its tests.
 type testPackage struct {
 	Dir, ImportPath           string
 	TestGoFiles, XTestGoFiles []string
 	tests                     []string
 }
 
-// testPackages are those of a module.
+// testPackages returns the packages of a module.
 func testPackages(module string) (out []testPackage, err error) {
 	cmd := exec.Command("go", "list", "-json=Dir,ImportPath,TestGoFiles,XTestGoFiles", "./...")
 	cmd.Dir, cmd.Stderr = module, os.Stderr
@@ -231,8 +232,8 @@ func testPackages(module string) (out []testPackage, err error) {
 	return out, nil
 }
 
-// naming are the packages that have the test which a mutation names: the mutated one, or
-// if it has no such test the others whose tests are asked.
+// naming returns the packages that have the tests of a mutation's by line: the mutated package, or,
+// if it has no such test, the others whose tests are run for the file.
 func (p *project) naming(m *mutation, packages []testPackage) (out []testPackage) {
 	own := filepath.Join(p.root, filepath.Dir(m.file))
 	tree := filepath.Join(p.module, strings.TrimSuffix(testedBy(p.root, m.file), "..."))
@@ -250,11 +251,11 @@ func (p *project) naming(m *mutation, packages []testPackage) (out []testPackage
 	return out
 }
 
-// matching are the tests that go test would run for by.
+// matching returns the tests that go test would run for by.
 func matching(by string, tests []string) (out []string) {
 	re, err := regexp.Compile("^" + by + "$")
 	if err != nil {
-		return nil // alone says it
+		return nil // alone reports the error
 	}
 	for _, name := range tests {
 		if re.MatchString(name) {
@@ -264,9 +265,8 @@ func matching(by string, tests []string) (out []string) {
 	return out
 }
 
-// unmutated runs the tests that mutations name without any, and returns the first that
-// fails. Only if they pass, as they do when nothing was rewritten, does it mean something
-// that they fail with a mutation.
+// unmutated runs the named tests without a mutation, and returns the first that fails. A test that
+// fails here fails because of the rewritten code, so its failure with a mutation proves nothing.
 func (b *binary) unmutated() (failed string) {
 	slices.Sort(b.named)
 	b.passed = map[string]bool{}
@@ -280,7 +280,7 @@ func (b *binary) unmutated() (failed string) {
 	return noticed(said)
 }
 
-// trusts reports whether the tests that a mutation names pass without it.
+// trusts reports whether the tests of a by line pass without a mutation.
 func (b *binary) trusts(by string) bool {
 	return !slices.ContainsFunc(matching(by, b.tests), func(name string) bool { return !b.passed[name] })
 }
@@ -298,14 +298,15 @@ func (b *binary) run(number int, limit time.Duration, tests string, more ...stri
 	return string(out), err
 }
 
-// try returns the test that notices a mutation, empty if there is none: then alone knows
-// more.
+// try returns the test that notices a mutation. It returns "" if there is none, or if the tests
+// cannot be trusted: then the mutation must be built alone.
 func (p planned) try(by string) string {
 	for _, b := range p.binaries {
 		if !b.trusts(by) {
 			return ""
 		}
-		// A test that a mutation hangs is stopped soon: the slowest of them takes some seconds.
+		// A mutation can make a test hang. The timeout is short: the slowest test takes some
+		// seconds.
 		if out, err := b.run(p.number, 30*time.Second, by, "-test.failfast"); err != nil {
 			return noticed(out)
 		}

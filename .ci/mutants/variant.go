@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// source is a file of Go whose functions get variants: copies, each with one mutation in
-// it, that are called in place of the function when the number of the mutation is the
-// one that the process was started with. So many mutations are built once.
+// source is a Go file whose functions get variants. A variant is a copy of a function with one
+// mutation in it. The function calls the variant if the process was started with the variant's
+// number. So many mutations can be in one build.
 type source struct {
 	text  string
 	file  *ast.File
-	names []string // of packages that the file uses
+	names []string // the names of the packages that the file uses
 	of    map[*ast.FuncDecl][]variant
 }
 
@@ -26,8 +26,8 @@ type variant struct {
 	change change
 }
 
-// numberFile is put beside the files with variants. Go initializes mutantNumber before
-// any variable of the package whose value a function with variants makes.
+// numberFile is added to each package with variants. A package variable whose initializer calls a
+// function with variants depends on mutantNumber, so Go initializes mutantNumber before it.
 const numberFile = `package %s
 
 import (
@@ -49,12 +49,12 @@ func parseSource(text string) (*source, error) {
 	return &source{text, file, packagesUsed(file), map[*ast.FuncDecl][]variant{}}, nil
 }
 
-// offset is where a node stands in the text: a position counts from 1, since a source has
-// a set of files of its own.
+// offset returns the index of a position in the text. Positions count from 1, because each source
+// has a token.FileSet of its own.
 func offset(p token.Pos) int { return int(p) - 1 }
 
-// add makes a variant of the function that encloses a change. Its error says why the
-// change cannot be a variant.
+// add makes a variant of the function that encloses a change. The error says why that is not
+// possible.
 func (s *source) add(number int, c change) error {
 	c = c.least(s.text)
 	var in *ast.FuncDecl
@@ -67,12 +67,12 @@ func (s *source) add(number int, c change) error {
 	if in == nil {
 		return errors.New("it is not in the body of a function")
 	}
-	// A deferred function recovers only what it asks for itself, and who has called is
-	// another function for a variant.
+	// A variant has another caller than its function. So it cannot recover for a deferred
+	// function, and runtime.Caller has another result.
 	if uses(in, "recover") || uses(in, "runtime") {
-		return errors.New("its function asks who has called it")
+		return errors.New("its function depends on its caller")
 	}
-	// Alone it must compile just as well: an import that nothing uses is an error there.
+	// The mutated file must also compile by itself, where an unused import is an error.
 	mutated, err := parseSource(c.in(s.text))
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func (s *source) add(number int, c change) error {
 	return nil
 }
 
-// uses reports whether a name stands anywhere in a node.
+// uses reports whether a node contains a name.
 func uses(n ast.Node, name string) (found bool) {
 	ast.Inspect(n, func(n ast.Node) bool {
 		id, ok := n.(*ast.Ident)
@@ -94,7 +94,8 @@ func uses(n ast.Node, name string) (found bool) {
 	return found
 }
 
-// packagesUsed returns the names before a dot that are not declared in the file.
+// packagesUsed returns the names of the packages that a file uses: those before a dot that it does
+// not declare.
 func packagesUsed(file *ast.File) []string {
 	var names []string
 	unknown := map[*ast.Ident]bool{}
@@ -113,11 +114,11 @@ func packagesUsed(file *ast.File) []string {
 	return slices.Compact(names)
 }
 
-// lines are those of a file, from first to last.
+// lines is a range of lines of a file, both ends included.
 type lines struct{ first, last int }
 
-// write returns the file with its variants, and where each of them stands. The lines of the
-// file itself keep their numbers.
+// write returns the file with its variants, and the lines of each variant. The lines of the file
+// itself keep their numbers.
 func (s *source) write() (string, map[int]lines) {
 	var (
 		edits []change
@@ -153,8 +154,9 @@ func (s *source) write() (string, map[int]lines) {
 	return text + "\n" + added.String(), where
 }
 
-// caller returns the statements that leave a function to a variant, with %d for its number,
-// and the changes that give the function's parameters names to pass them on by.
+// caller returns the statements with which a function calls a variant, with %d for the variant's
+// number. It also returns the changes that name all parameters of the function, so that the call
+// can pass them.
 func (s *source) caller(f *ast.FuncDecl) (named []change, call string) {
 	given := 0
 	name := func(fields *ast.FieldList) (all []string) {

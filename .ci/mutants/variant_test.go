@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the program prints has one line for each function.
+// program prints one line for each of its functions.
 const program = `package main
 
 import (
@@ -85,7 +85,7 @@ func main() {
 }
 `
 
-// replaced is a change of the one place where old stands.
+// replaced returns the change of old to new. The text must have old exactly once.
 func replaced(t *testing.T, text, old, new string) change {
 	require.Equal(t, 1, strings.Count(text, old), old)
 	at := strings.Index(text, old)
@@ -180,11 +180,11 @@ func add(a, b int) int { return a + b }
 	for _, m := range []struct{ old, new string }{
 		{"most = 3", "most = 4"},
 		{"return most", "return most + 1"},
-		{"strings.ToUpper(s)", "s"},                           // alone: an import that nothing uses
-		{"return recover()", "v = recover(); return"},         // a variant is not what was deferred
-		{"add(a, b int)", "add(b, a int)"},                    // who calls it, calls it as before
-		{"return a + b", "return a + b }; func c() { return"}, // more than the function
-		{"a + b", "a + }"},                                    // no Go
+		{"strings.ToUpper(s)", "s"},                           // leaves an import that is not used
+		{"return recover()", "v = recover(); return"},         // a variant is not the deferred function
+		{"add(a, b int)", "add(b, a int)"},                    // changes the parameters, not the body
+		{"return a + b", "return a + b }; func c() { return"}, // declares a second function
+		{"a + b", "a + }"},                                    // is not valid Go
 	} {
 		require.Error(t, s.add(1, replaced(t, text, m.old, m.new)), m.old)
 	}

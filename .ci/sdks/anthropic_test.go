@@ -72,7 +72,7 @@ func messages(stream, tool bool) *script {
 								}
 								results = append(results, anthropic.NewToolResultBlock(block.ID, result, false))
 							default:
-								return "", fmt.Errorf("the answer has a %T", block)
+								return "", fmt.Errorf("the answer has a block of the type %T, want text or a tool call", block)
 							}
 						}
 						if results == nil {
@@ -93,7 +93,7 @@ func TestAnthropicToolRunner(t *testing.T) {
 	}
 }
 
-// runner lets the SDK call the tool.
+// runner is a script in which the SDK's tool runner calls the tool.
 func runner(stream bool) *script {
 	return &script{
 		name: called("tool runner", stream, true), tool: true, turn: requests("POST /v1/messages?beta=true", true),

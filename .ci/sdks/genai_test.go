@@ -20,7 +20,7 @@ func TestGenAI(t *testing.T) {
 	}
 }
 
-// generate keeps the history itself, or has the SDK's chat helper do it.
+// generate is a script that keeps the history itself. With helper, the SDK's chat helper keeps it.
 func generate(helper, stream, tool bool) *script {
 	name, request := "generateContent", "POST /v1beta/models/"+geminiModel+":generateContent"
 	if helper {
@@ -78,7 +78,8 @@ func generate(helper, stream, tool bool) *script {
 	}
 }
 
-// sender sends what the user's side says next, and returns what the model's side says.
+// sender returns a function that sends the next parts of the user's side, and returns the parts
+// of the model's answer.
 func sender(ctx context.Context, client *genai.Client, config *genai.GenerateContentConfig, helper, stream bool) (func(context.Context, []*genai.Part) ([]*genai.Part, error), error) {
 	chat, err := client.Chats.Create(ctx, geminiModel, config, nil)
 	if err != nil {

@@ -1,8 +1,8 @@
-// Drives the providers' Go SDKs against examples/gateway. A module of its own, because
-// these SDKs bring dozens of modules, and no user of the library must get one of them.
+// Tests the providers' Go SDKs with examples/gateway. A module of its own, because these SDKs
+// bring dozens of modules, and no user of the library must get one of them.
 module github.com/llmaffinity/llmaffinity/.ci/sdks
 
-// The OpenAI SDK's own go line.
+// The version that the OpenAI SDK requires.
 go 1.26.0
 
 require (

@@ -1,8 +1,9 @@
-// Package sdks drives the providers' own Go SDKs through examples/gateway, whose provider
-// is simulated. The SDKs know a base URL and an API key, and nothing of affinity. All
-// conversations have the same key, so only the library can tell them apart.
+// Package sdks tests the providers' own Go SDKs with examples/gateway, whose provider is
+// simulated. Each conversation must stay on its auth: an auth is what the gateway sends requests
+// with, such as a key or an account. The SDKs get a base URL and an API key, and nothing for
+// affinity. All conversations have the same key, so only the library can tell them apart.
 //
-// The node folder beside it does the same with SDKs for Node, and run does both.
+// The folder node does the same with SDKs for Node. The script run runs both.
 package sdks
 
 import (
@@ -29,13 +30,13 @@ import (
 const (
 	apiKey = "one-key-for-all"
 	system = "You are an assistant. Look things up."
-	// Fewer than auths: so the balancer alone does not come back to a conversation's auth
-	// in the next turn.
+	// Fewer sessions than auths: otherwise the balancer alone could choose a conversation's auth
+	// again in the next turn.
 	sessions = 6
 	turns    = 3
 )
 
-// The gateway's addresses: with affinity, and without, which is the control.
+// The addresses of two gateways: one with affinity, and the control, without it.
 var affine, plain string
 
 func TestMain(m *testing.M) {
@@ -47,8 +48,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// withGateways runs the tests over the gateway that GATEWAY names. It builds one if
-// nobody has.
+// withGateways runs the tests with the gateway that the variable GATEWAY names. Without the
+// variable it builds one.
 func withGateways(tests func() int) (code int, err error) {
 	program := os.Getenv("GATEWAY")
 	if program == "" {
@@ -78,8 +79,8 @@ func withGateways(tests func() int) (code int, err error) {
 	return tests(), nil
 }
 
-// startGateway starts one. stop ends it, and is an error if it has logged anything: a
-// failure of an auth would be in its log.
+// startGateway starts a gateway. stop ends it, and returns an error if the gateway has logged
+// anything: it logs each failure of an auth.
 func startGateway(program, flag string) (url string, stop func() error, err error) {
 	cmd := exec.Command(program, "-serve", "-tool-calls", "-decision-header", "-auths", "8", "-listen", "127.0.0.1:0", flag)
 	var log bytes.Buffer
@@ -94,9 +95,9 @@ func startGateway(program, flag string) (url string, stop func() error, err erro
 	lines := bufio.NewReader(out)
 	stop = func() error {
 		cmd.Process.Signal(syscall.SIGTERM)
-		_, err := lines.WriteTo(os.Stdout) // what it has decided
+		_, err := lines.WriteTo(os.Stdout) // the gateway's counts of its decisions
 		if err = errors.Join(err, cmd.Wait()); err == nil && log.Len() > 0 {
-			err = errors.New("it has logged")
+			err = errors.New("the gateway has logged failures, want an empty log")
 		}
 		if err != nil {
 			err = fmt.Errorf("gateway %s: %w\n%s", flag, err, &log)
@@ -105,33 +106,32 @@ func startGateway(program, flag string) (url string, stop func() error, err erro
 	}
 	line, err := lines.ReadString('\n')
 	if url = regexp.MustCompile(`http://[0-9.:]+`).FindString(line); url == "" {
-		return "", nil, errors.Join(errors.New("the gateway does not serve"), err, stop())
+		return "", nil, errors.Join(errors.New("the gateway has not printed its address"), err, stop())
 	}
 	return url, stop, nil
 }
 
-// script is how an SDK is used. Each conversation of it has turns in which its user says
-// something.
+// script is one way to use an SDK. In each turn of a conversation the user says something.
 type script struct {
 	name  string
 	opens []string // the requests before the first turn
 	turn  []string // the requests of each turn
 	tool  bool     // each turn has a call of the tool
-	// outcome is what the library makes of a conversation's request number i. nil: it is
-	// found by what is said in it.
+	// outcome is the decision's outcome that is expected for request i of a conversation. nil:
+	// the first request is new, and the content finds the session of the others.
 	outcome func(i int) string
-	// dial makes the SDK's client, one for all conversations, and returns what begins a
-	// conversation with it.
+	// dial makes the SDK's client, one for all conversations, and returns a function that begins
+	// a conversation with it.
 	dial func(url string, h *http.Client) (begin, error)
 }
 
 type (
 	begin func(ctx context.Context) (say, error)
-	// say is a turn of a conversation, until the model has answered in words.
+	// say has one turn of a conversation: it ends when the model has answered in words.
 	say func(ctx context.Context, text string) (answer string, err error)
 )
 
-// requests are n of the same.
+// requests returns the requests of a turn. A call of the tool needs a second one.
 func requests(request string, tool bool) []string {
 	if tool {
 		return []string{request, request}
@@ -139,7 +139,7 @@ func requests(request string, tool bool) []string {
 	return []string{request}
 }
 
-// firstThen is an outcome of the first request, and one of all behind it.
+// firstThen returns a script's outcome: first for the first request, others for all later ones.
 func firstThen(first, others string) func(i int) string {
 	return func(i int) string {
 		if i == 0 {
@@ -149,7 +149,7 @@ func firstThen(first, others string) func(i int) string {
 	}
 }
 
-// called names a script by what it uses.
+// called returns the name of a script: the API, and the features that it uses.
 func called(name string, stream, tool bool) string {
 	if stream {
 		name += ", streamed"
@@ -160,7 +160,7 @@ func called(name string, stream, tool bool) string {
 	return name
 }
 
-// conversation is what was seen of one.
+// conversation records one conversation.
 type conversation struct {
 	say     say
 	err     error
@@ -169,7 +169,7 @@ type conversation struct {
 	answers []answer
 }
 
-// answer is what the gateway has answered a request.
+// answer is the gateway's answer to one request.
 type answer struct {
 	request               string
 	status                int
@@ -179,22 +179,21 @@ type answer struct {
 
 type contextKey struct{}
 
-// look is the tool of all conversations. It is told its arguments as the SDK hands them
-// out.
+// look is the tool of all conversations. The SDK has decoded its arguments.
 func look(ctx context.Context, query string) (string, error) {
 	c, _ := ctx.Value(contextKey{}).(*conversation)
 	if c == nil || len(query) != 16 {
-		return "", fmt.Errorf("the tool was called with %q", query)
+		return "", fmt.Errorf("the tool was called with the query %q, want 16 characters in the context of a conversation", query)
 	}
 	c.looked++
 	return "found " + query, nil
 }
 
-// recorder notes what is answered to whom. It changes nothing.
+// recorder is a RoundTripper that records the answers to each conversation. It changes nothing.
 type recorder struct {
 	base  http.RoundTripper
 	mu    sync.Mutex
-	stray []string // requests of no conversation
+	stray []string // requests that belong to no conversation
 }
 
 var field = regexp.MustCompile(`(\w+)=([^;]*)`)
@@ -228,7 +227,7 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// auths are those that have given answers.
+// auths returns the auths of the answers, each once.
 func auths(answers []answer) []string {
 	all := map[string]bool{}
 	for _, a := range answers {
@@ -237,8 +236,8 @@ func auths(answers []answer) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// play has the conversations of a script, all at once. No turn begins before all
-// conversations have ended the one before, so they are interleaved for certain.
+// play has all conversations of a script at the same time. A turn begins when all conversations
+// have ended the turn before, so their requests are certainly interleaved.
 func (s *script) play(t *testing.T, url string, alike bool) []*conversation {
 	t.Helper()
 	r := &recorder{base: http.DefaultTransport.(*http.Transport).Clone()}
@@ -270,18 +269,19 @@ func (s *script) play(t *testing.T, url string, alike bool) []*conversation {
 				}
 				words, err := c.say(ctx, text)
 				if err == nil && !strings.HasPrefix(words, "Answer ") {
-					err = fmt.Errorf("the answer is %q", words)
+					err = fmt.Errorf("the model's answer is %q, want one that begins with Answer", words)
 				}
 				c.err = err
 			})
 		}
 		talking.Wait()
 	}
-	require.Empty(t, r.stray)
+	require.Empty(t, r.stray, "requests that belong to no conversation")
 	return all
 }
 
-// checkTalk is what must be true of every conversation with affinity.
+// checkTalk checks what must be true of each conversation with affinity: all requests were sent
+// once, and all were answered.
 func (s *script) checkTalk(t *testing.T, c *conversation) {
 	t.Helper()
 	require.NoError(t, c.err)
@@ -299,8 +299,8 @@ func (s *script) checkTalk(t *testing.T, c *conversation) {
 	require.Equal(t, looks, c.looked)
 }
 
-// run plays a script with affinity, where each conversation stays on its auth, and
-// without, where most do not.
+// run plays a script with affinity, and each conversation must stay on its auth. Then it plays
+// the script without affinity, and most conversations must not stay.
 func (s *script) run(t *testing.T) {
 	outcome := s.outcome
 	if outcome == nil {
@@ -314,24 +314,25 @@ func (s *script) run(t *testing.T) {
 				require.Equal(t, outcome(i), a.outcome, "request %d", i)
 				by[a.outcome+" by "+a.signal]++
 			}
-			require.Len(t, auths(c.answers), 1)
+			require.Len(t, auths(c.answers), 1, "the auths of one conversation")
 			perAuth[c.answers[0].auth]++
 		}
-		require.Greater(t, len(perAuth), sessions/2, "the conversations are spread: %v", perAuth)
+		require.Greater(t, len(perAuth), sessions/2, "the conversations use too few auths: %v", perAuth)
 		stayed := 0
 		for _, c := range s.play(t, plain, false) {
 			if c.err == nil && len(auths(c.answers)) == 1 {
 				stayed++
 			}
 		}
-		require.Less(t, stayed, sessions/2, "without affinity")
+		require.Less(t, stayed, sessions/2, "without affinity, too many conversations have stayed on one auth: the test proves nothing")
 		t.Logf("%v over %d auths; without affinity %d of %d conversations stay", by, len(perAuth), stayed, sessions)
 	})
-	// The first answer tells them apart, so nobody can know before whose request it is.
+	// All conversations begin with the same words. Only their first answers differ, so the first
+	// request of a conversation may go to any auth.
 	t.Run(s.name+", all begin alike", func(t *testing.T) {
 		for _, c := range s.play(t, affine, true) {
 			s.checkTalk(t, c)
-			require.Len(t, auths(c.answers[1:]), 1, "%+v", c.answers)
+			require.Len(t, auths(c.answers[1:]), 1, "the auths of one conversation after its first request: %+v", c.answers)
 		}
 	})
 }

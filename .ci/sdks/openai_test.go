@@ -20,22 +20,22 @@ func openAIClient(url string, h *http.Client) openai.Client {
 	return openai.NewClient(option.WithBaseURL(url+"/v1"), option.WithAPIKey(apiKey), option.WithHTTPClient(h))
 }
 
-// parameters is the JSON schema of look.
+// parameters is the JSON schema of look's arguments.
 var parameters = map[string]any{
 	"type": "object", "required": []string{"query"}, "additionalProperties": false,
 	"properties": map[string]any{"query": map[string]any{"type": "string"}},
 }
 
-// lookJSON is look with arguments as a model writes them.
+// lookJSON calls look with the arguments in JSON, as a model writes them.
 func lookJSON(ctx context.Context, arguments []byte) (string, error) {
 	var a struct{ Query string }
 	if err := json.Unmarshal(arguments, &a); err != nil {
-		return "", fmt.Errorf("arguments %q: %w", arguments, err)
+		return "", fmt.Errorf("the tool's arguments %q: %w", arguments, err)
 	}
 	return look(ctx, a.Query)
 }
 
-var errCallsAgain = errors.New("the model answers a tool's result with another call")
+var errCallsAgain = errors.New("the model has answered a tool's result with another call, want words")
 
 func TestOpenAIChatCompletions(t *testing.T) {
 	for _, stream := range []bool{false, true} {
@@ -59,7 +59,7 @@ func chat(stream, tool bool) *script {
 				s := client.Chat.Completions.NewStreaming(ctx, p)
 				for s.Next() {
 					if !all.AddChunk(s.Current()) {
-						return nil, errors.New("the SDK takes a chunk for one of another answer")
+						return nil, errors.New("the SDK says that a chunk belongs to another answer")
 					}
 				}
 				return &all.ChatCompletion, errors.Join(s.Err(), s.Close())
@@ -96,7 +96,8 @@ func chat(stream, tool bool) *script {
 	}
 }
 
-// A client of Responses sends its whole history, or names what the provider has kept.
+// A client of the Responses API sends the whole history, or names the history that the provider
+// has stored.
 func TestOpenAIResponses(t *testing.T) {
 	for _, keeps := range []string{"", "previous_response_id", "conversation"} {
 		for _, stream := range []bool{false, true} {
@@ -131,7 +132,7 @@ func respond(keeps string, stream, tool bool) *script {
 			}
 			err := errors.Join(s.Err(), s.Close())
 			if err == nil && last == nil {
-				err = errors.New("the stream ended before the answer did")
+				err = errors.New("the stream has ended without a completed response")
 			}
 			return last, err
 		}
@@ -189,7 +190,7 @@ func respond(keeps string, stream, tool bool) *script {
 							output.OfFunctionCallOutput.CallID = openai.String(item.CallID)
 							add(output)
 						default:
-							return "", fmt.Errorf("the output has a %T", item)
+							return "", fmt.Errorf("the output has an item of the type %T, want a message or a function call", item)
 						}
 					}
 					if calls == 0 {

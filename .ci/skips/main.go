@@ -1,9 +1,10 @@
-// Command skips says what `go test -json` has run as go test itself says it, and writes down
-// which tests were skipped, and why:
+// Command skips prints the output of `go test -json` in the usual form of go test, and appends
+// the names of skipped tests to a file, each with its reason:
 //
 //	go test -json ./... | skips file
 //
-// It fails where a test has failed. go test without -v does not name the tests that it skips.
+// It is needed because go test without -v does not name the tests that it skips. It fails if a
+// test has failed.
 package main
 
 import (
@@ -38,14 +39,14 @@ type event struct {
 }
 
 func read(in io.Reader, out, skipped io.Writer) error {
-	said := map[[2]string][]string{} // by a package and a test
+	said := map[[2]string][]string{} // the output so far, by package and test
 	var failed error
 	for r := bufio.NewReader(in); ; {
 		line, err := r.ReadString('\n')
 		if line != "" {
 			var e event
 			if json.Unmarshal([]byte(line), &e) != nil || e.Action == "" {
-				fmt.Fprint(out, line) // what go says before it tests
+				fmt.Fprint(out, line) // not JSON: the go command itself has written it
 			} else if err := e.handle(said, out, skipped); err != nil {
 				failed = err
 			}
@@ -59,7 +60,8 @@ func read(in io.Reader, out, skipped io.Writer) error {
 	}
 }
 
-// handle keeps what a test says until it is known how it ends.
+// handle keeps the output of a test until the test ends. It prints the output of a test that has
+// failed.
 func (e event) handle(said map[[2]string][]string, out, skipped io.Writer) error {
 	key := [2]string{e.Package, e.Test}
 	switch e.Action {
@@ -73,7 +75,7 @@ func (e event) handle(said map[[2]string][]string, out, skipped io.Writer) error
 		}
 	case "pass", "skip":
 		if lines := said[key]; e.Test == "" && len(lines) > 0 {
-			fmt.Fprint(out, lines[len(lines)-1]) // ok, and the time
+			fmt.Fprint(out, lines[len(lines)-1]) // the line with ok and the time
 		} else if e.Test != "" && e.Action == "skip" {
 			why := "without a reason"
 			for _, line := range lines {
@@ -87,7 +89,7 @@ func (e event) handle(said map[[2]string][]string, out, skipped io.Writer) error
 		}
 		delete(said, key)
 	case "fail":
-		if e.Test == "" { // what a panic has ended says no more how it ends
+		if e.Test == "" { // tests that a panic has ended have no event of their own
 			for other, lines := range said {
 				if other[0] == e.Package && other[1] != "" {
 					fmt.Fprint(out, strings.Join(lines, ""))

@@ -10,12 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is said of real runs of go test.
+// skips reads the output of real runs of go test.
 func TestWhatIsSaid(t *testing.T) {
 	for _, c := range []struct {
 		name, source   string
-		out            []string // all of these
-		without        string
+		out            []string // the output must contain all of these
+		without        string   // and must not contain this
 		skipped, wrong string
 	}{
 		{"passes", "func Test(t *testing.T) { t.Log(`quiet`) }", []string{"ok  \texample.com/x\t"}, "quiet", "", ""},

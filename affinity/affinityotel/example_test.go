@@ -14,7 +14,7 @@ import (
 )
 
 func Example() {
-	reader := sdk.NewManualReader() // a gateway has an exporter
+	reader := sdk.NewManualReader() // a gateway would use an exporter
 	m, err := affinityotel.New(sdk.NewMeterProvider(sdk.WithReader(reader)), nil)
 	if err != nil {
 		panic(err)

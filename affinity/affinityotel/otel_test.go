@@ -28,7 +28,8 @@ func attributes(s attribute.Set) map[string]string {
 	return all
 }
 
-// What the SDK exports of a few requests is what happened.
+// The SDK exports the right values and attributes for a few requests, and nothing that the client
+// has sent.
 func TestMetricsByTheConventions(t *testing.T) {
 	reader := sdk.NewManualReader()
 	provider := sdk.NewMeterProvider(sdk.WithReader(reader))
@@ -81,7 +82,7 @@ func TestMetricsByTheConventions(t *testing.T) {
 		switch data := one.Data.(type) {
 		case metricdata.Histogram[int64]:
 			require.Equal(t, []string{"gen_ai.client.token.usage", "{token}"}, []string{one.Name, one.Unit})
-			require.Len(t, data.DataPoints, 4, "two outcomes, input and output")
+			require.Len(t, data.DataPoints, 4, "want points for two outcomes, each with input and output")
 			tokens["gen_ai.token.type"] = "input"
 			for _, p := range data.DataPoints {
 				if check(p.Attributes, tokens) {
@@ -109,7 +110,7 @@ func TestMetricsByTheConventions(t *testing.T) {
 				}
 			}
 		}
-		require.True(t, found, one.Name)
+		require.True(t, found, "%s has no point with the expected attributes", one.Name)
 	}
 	require.Len(t, seen, 4)
 }
@@ -156,7 +157,7 @@ func TestAttributesOfASpan(t *testing.T) {
 	require.Equal(t, []string{"moved", "gone", "a", "b"}, []string{moved["llmaffinity.outcome"], moved["llmaffinity.reason"], moved["llmaffinity.before"], moved["llmaffinity.auth"]})
 }
 
-// refusing is a provider whose instruments cannot be made.
+// refusing is a MeterProvider that cannot make instruments.
 type refusing struct{ noop.MeterProvider }
 
 type refuses struct{ noop.Meter }

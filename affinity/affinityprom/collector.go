@@ -149,7 +149,7 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	count(again, float64(s.Again))
 	gauge(unreported, float64(s.Unreported()))
 	count(failed, float64(s.StoreFailed))
-	if bound, err := c.from.Sessions(); err == nil { // without this metric if the store cannot count
+	if bound, err := c.from.Sessions(); err == nil { // an error: the store cannot count its sessions
 		for auth, n := range atMost(bound, func(n int) float64 { return float64(n) }, func(a, b int) int { return a + b }) {
 			gauge(sessions, float64(n), auth)
 		}

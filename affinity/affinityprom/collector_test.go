@@ -144,7 +144,8 @@ func TestAScrapeSaysWhatHasHappened(t *testing.T) {
 	require.Empty(t, problems)
 }
 
-// Forged sessions, tenants and models make no label, and many auths a bounded number.
+// Sessions, tenants and models that a client makes up are in no label. The number of auths in
+// labels is bounded.
 func TestLabelsAreBounded(t *testing.T) {
 	g := start(t, 300, affinity.Options[string]{Memory: cache.Options{MaxSessions: 5000}})
 	for i := range forged {
@@ -166,7 +167,7 @@ func TestLabelsAreBounded(t *testing.T) {
 			for _, m := range f.Metric {
 				sum += value(m)
 			}
-			require.Greater(t, sum, 4000.0, "together they are all that there are")
+			require.Greater(t, sum, 4000.0, "with the label other, the metric must count the sessions of all auths")
 		}
 		if name == "llmaffinity_auth_tokens_total" {
 			sum := 0.0
@@ -178,7 +179,8 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 }
 
-// A store that does not count its sessions has no such metric, and there need be no meter.
+// If the store cannot count its sessions, there is no metric of sessions. Without a meter there
+// are no metrics of tokens.
 func TestWhatIsNotKnownIsNoMetric(t *testing.T) {
 	store, err := cache.New(nil)
 	require.NoError(t, err)

@@ -31,22 +31,22 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// patience is for what takes a moment on a free machine.
+// patience limits waiting. What the tests wait for takes a moment on an idle machine.
 const patience = 2 * time.Minute
 
-// program finds a program of Prometheus: by a variable, or in the path.
+// program returns the path of a program of Prometheus: the one that an environment variable
+// names, or the one in PATH.
 func program(t *testing.T, variable, name string) string {
 	t.Helper()
 	if given := os.Getenv(variable); given != "" {
 		name = given
 	}
 	path, err := exec.LookPath(name)
-	require.NoError(t, err, "apt-get install --no-install-recommends prometheus, or say in %s where it is", variable)
+	require.NoError(t, err, "%s is not installed: run apt-get install --no-install-recommends prometheus, or set %s to its path", name, variable)
 	return path
 }
 
-// The files that are tested.
-
+// rule is an alert rule of alerts.yml.
 type rule struct {
 	Alert       string
 	Expr        string
@@ -104,18 +104,16 @@ func grafana(t *testing.T) (d dashboard) {
 	return d
 }
 
-// filled is an expression as Grafana sends it, with all jobs and instances. The window is
-// longer than a test runs.
+// filled returns an expression as Grafana sends it, for all jobs and instances. Its time range is
+// longer than the test.
 func filled(t *testing.T, expr string) string {
 	t.Helper()
 	expr = strings.NewReplacer("$__rate_interval", "10m", "$__range", "10m", "$job", ".*", "$instance", ".*").Replace(expr)
-	require.NotContains(t, expr, "$", "a variable that the dashboard does not have")
+	require.NotContains(t, expr, "$", "the expression has a variable that the dashboard does not define")
 	return expr
 }
 
-// A gateway with traffic.
-
-// fragile is a store that can be away.
+// fragile is a store that a test can make fail.
 type fragile struct {
 	*cache.Memory
 	away atomic.Bool
@@ -128,18 +126,20 @@ func (f *fragile) Get(ctx context.Context, s cache.Scope, k cache.Keys) (cache.B
 	return f.Memory.Get(ctx, s, k)
 }
 
+// busy is a gateway with traffic.
 type busy struct {
 	*gateway
 	store  *fragile
 	round  int
-	target string // what is scraped
+	target string // the address that Prometheus scrapes
 }
 
 const (
-	// What a round of traffic sends: to each of 4 auths 2 sessions of so many turns.
+	// A round of traffic has 8 sessions of 13 turns, 2 for each of 4 auths. 4 more requests move a
+	// session, and 10 more name no session.
 	sessionsSent, turnsSent = 8, 13
 	movedSent, namelessSent = 4, 10
-	// blind is the auth that has no prompt cache.
+	// blind is the auth without a prompt cache.
 	blind = "auth-3"
 )
 
@@ -153,7 +153,7 @@ func newBusy(t *testing.T) *busy {
 	return b
 }
 
-// traffic is a round of it, in sessions of its own. After it a scrape has all metrics.
+// traffic sends a round of traffic, with new sessions. After it, a scrape has all metrics.
 func (b *busy) traffic(t *testing.T) {
 	t.Helper()
 	b.round++
@@ -198,21 +198,20 @@ func (b *busy) traffic(t *testing.T) {
 	p := pick(affinity.Request{Body: []byte(lost)}, b.auths)
 	require.True(t, p.Decision.LostHistory)
 	p.Report(affinity.Served)
-	p.Report(affinity.Transient) // again
+	p.Report(affinity.Transient) // a second report of the same pick
 
 	b.store.away.Store(true)
 	pick(session(0), b.auths).Report(affinity.Served)
 	b.store.away.Store(false)
 	_, err := b.Pick(t.Context(), affinity.Request{}, nil)
 	require.Error(t, err)
-	pick(affinity.Request{Off: true}, b.auths) // and no report
+	pick(affinity.Request{Off: true}, b.auths) // a pick without a report
 }
 
-// A Prometheus that scrapes it.
-
+// server is a Prometheus server.
 type server struct{ url string }
 
-// prometheus starts a server that scrapes the gateway, until the test ends.
+// prometheus starts a server that scrapes the gateway until the test ends.
 func (b *busy) prometheus(t *testing.T) *server {
 	t.Helper()
 	path := program(t, "PROMETHEUS", "prometheus")
@@ -224,7 +223,7 @@ func (b *busy) prometheus(t *testing.T) *server {
 	text := fmt.Sprintf("global: {scrape_interval: 500ms}\n"+
 		"scrape_configs: [{job_name: gateway, metrics_path: /, static_configs: [{targets: [%q]}]}]\n", b.target)
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
-	for try := range 5 { // somebody else may take the port
+	for try := range 5 { // another process may take the port first
 		free, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		address := free.Addr().String()
@@ -261,7 +260,7 @@ func (b *busy) prometheus(t *testing.T) *server {
 			return s
 		}
 	}
-	require.Fail(t, "prometheus does not start")
+	require.Fail(t, "Prometheus has ended at once in all 5 attempts to start it")
 	return nil
 }
 
@@ -274,7 +273,7 @@ func (s *server) ready() bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// series is one of an answer.
+// series is a series in the answer to a query.
 type series struct {
 	labels map[string]string
 	value  float64
@@ -314,8 +313,8 @@ func (s *server) query(expr string) (all []series, err error) {
 	return all, nil
 }
 
-// legend is what Grafana writes beside a series. ok is false if it names a label that the
-// series does not have.
+// legend returns the legend that Grafana shows for a series. ok is false if the format names a
+// label that the series does not have.
 func (s series) legend(format string) (text string, ok bool) {
 	ok = true
 	return inLegend.ReplaceAllStringFunc(format, func(ref string) string {
@@ -327,11 +326,11 @@ func (s series) legend(format string) (text string, ok bool) {
 
 var inLegend = regexp.MustCompile(`\{\{\s*(\w+)\s*\}\}`)
 
-// positive stands for a value of which no more is known.
+// positive stands for any value above 0.
 const positive = -1
 
-// A real server evaluates each expression of the dashboard and of the alerts over the
-// metrics of a gateway with traffic. What panels show is what that traffic was.
+// A real Prometheus server evaluates each expression of the dashboard and of the alerts, with the
+// metrics of a gateway with traffic. The values in the panels must be those of that traffic.
 func TestEveryPanelHasData(t *testing.T) {
 	b := newBusy(t)
 	b.traffic(t)
@@ -352,11 +351,11 @@ func TestEveryPanelHasData(t *testing.T) {
 	eventually(func() error {
 		all, err := s.query("llmaffinity_picks_unreported")
 		if err == nil && len(all) != 1 {
-			err = fmt.Errorf("not scraped yet")
+			err = fmt.Errorf("Prometheus has not scraped the gateway: llmaffinity_picks_unreported has %d series, want 1", len(all))
 		}
 		return err
 	})
-	b.traffic(t) // what rates are of; all series were there before
+	b.traffic(t) // rates need a second round, because the first one creates the series
 
 	const (
 		hits   = sessionsSent * (turnsSent - 1)
@@ -395,15 +394,15 @@ func TestEveryPanelHasData(t *testing.T) {
 					return err
 				}
 				if len(all) == 0 {
-					return fmt.Errorf("%s: no data: %s", p.Title, target.Expr)
+					return fmt.Errorf("panel %q: the query has no data: %s", p.Title, target.Expr)
 				}
 				for _, one := range all {
 					legend, ok := one.legend(target.LegendFormat)
 					if _, twice := shown[legend]; !ok || twice {
-						return fmt.Errorf("%s: the legend %q does not tell %v from others", p.Title, target.LegendFormat, one.labels)
+						return fmt.Errorf("panel %q: the legend %q lacks a label, or is the same for two series: %v", p.Title, target.LegendFormat, one.labels)
 					}
 					if math.IsNaN(one.value) || math.IsInf(one.value, 0) {
-						return fmt.Errorf("%s: %s is %v", p.Title, legend, one.value)
+						return fmt.Errorf("panel %q: %s is %v, want a finite number", p.Title, legend, one.value)
 					}
 					shown[legend] = one.value
 				}
@@ -411,17 +410,17 @@ func TestEveryPanelHasData(t *testing.T) {
 			for legend, value := range want[p.Title] {
 				got, ok := shown[legend]
 				if !ok || value == positive && got <= 0 || value != positive && math.Abs(got-value) > 1e-3 {
-					return fmt.Errorf("%s: %q is not %v but %v", p.Title, legend, value, shown)
+					return fmt.Errorf("panel %q: want %q to be %v (-1: any value above 0), but the panel shows %v", p.Title, legend, value, shown)
 				}
 			}
 			if p.Title == "Prompt tokens from the cache" && shown["Without affinity"] >= shown["With affinity"] {
-				return fmt.Errorf("%s: %v", p.Title, shown)
+				return fmt.Errorf("panel %q: want more with affinity than without, but the panel shows %v", p.Title, shown)
 			}
 			return nil
 		})
 		delete(want, p.Title)
 	}
-	require.Empty(t, want, "panels that are not there")
+	require.Empty(t, want, "the dashboard does not have these panels")
 
 	for _, r := range alerts(t) {
 		eventually(func() error {
@@ -430,20 +429,20 @@ func TestEveryPanelHasData(t *testing.T) {
 				return err
 			}
 			if len(all) != 1 || all[0].labels["auth"] != blind || all[0].value != 1 {
-				return fmt.Errorf("%s: %v", r.Alert, all)
+				return fmt.Errorf("alert %s: want the value 1 for %s only, but the query has %v", r.Alert, blind, all)
 			}
 			return nil
 		})
 	}
 }
 
-// alertCase is a story that an alert fires in, or is silent in.
+// alertCase has series in which an alert must fire, or must not.
 type alertCase struct {
 	alert, name string
-	series      map[string]string // without the prefix llmaffinity_; a value each minute
+	series      map[string]string // names without the prefix llmaffinity_; one value each minute
 	at          string
-	fires       map[string]string // its labels but the severity, nil for silence
-	says        []string          // what stands for which placeholder in the annotations
+	fires       map[string]string // the labels of the alert, except severity; nil: it must not fire
+	says        []string          // placeholders in the annotations, each with its text
 }
 
 const (
@@ -455,7 +454,7 @@ const (
 )
 
 var alertCases = []alertCase{
-	{"LLMAffinityPromptCacheNotThere", "three of four find nothing, over two replicas", map[string]string{
+	{"LLMAffinityPromptCacheNotThere", "three of four requests miss the cache, over two replicas", map[string]string{
 		`cache_expected_total{job="g",instance="1",auth="a"}`: "0+2x90",
 		`cache_expected_total{job="g",instance="2",auth="a"}`: "0+2x90",
 		`cache_missed_total{job="g",instance="1",auth="a"}`:   "0+1x90",
@@ -463,7 +462,7 @@ var alertCases = []alertCase{
 		`cache_expected_total{job="g",instance="1",auth="b"}`: "0+4x90",
 		`cache_missed_total{job="g",instance="1",auth="b"}`:   "0+0x90",
 	}, "1h", map[string]string{"job": "g", "auth": "a"}, []string{authLabel, "a", share, "75%"}},
-	{"LLMAffinityPromptCacheNotThere", "two of five", map[string]string{
+	{"LLMAffinityPromptCacheNotThere", "two of five requests miss the cache", map[string]string{
 		`cache_expected_total{job="g",instance="1",auth="a"}`: "0+5x90",
 		`cache_missed_total{job="g",instance="1",auth="a"}`:   "0+2x90",
 	}, "1h", nil, nil},
@@ -476,16 +475,16 @@ var alertCases = []alertCase{
 		`cache_missed_total{job="g",instance="1",auth="a"}`:   "0+40x90",
 	}, "9m", nil, nil},
 
-	{"LLMAffinitySessionsNotRecognised", "three of four name none", map[string]string{
+	{"LLMAffinitySessionsNotRecognised", "three of four requests name no session", map[string]string{
 		`picks_total{job="g",instance="1",outcome="none",signal="none"}`: "0+3x150",
 		`picks_total{job="g",instance="2",outcome="none",signal="none"}`: "0+3x150",
 		`picks_total{job="g",instance="1",outcome="hit",signal="body"}`:  "0+2x150",
 	}, "2h", map[string]string{"job": "g"}, []string{jobLabel, "g", share, "75%"}},
-	{"LLMAffinitySessionsNotRecognised", "two of five", map[string]string{
+	{"LLMAffinitySessionsNotRecognised", "two of five requests name no session", map[string]string{
 		`picks_total{job="g",instance="1",outcome="none",signal="none"}`: "0+4x150",
 		`picks_total{job="g",instance="1",outcome="hit",signal="body"}`:  "0+6x150",
 	}, "2h", nil, nil},
-	{"LLMAffinitySessionsNotRecognised", "their auths are named", map[string]string{
+	{"LLMAffinitySessionsNotRecognised", "most requests have a forced auth, or one that owns state", map[string]string{
 		`picks_total{job="g",instance="1",outcome="forced",signal="none"}`: "0+8x150",
 		`picks_total{job="g",instance="1",outcome="owner",signal="none"}`:  "0+8x150",
 		`picks_total{job="g",instance="1",outcome="none",signal="none"}`:   "0+1x150",
@@ -497,7 +496,7 @@ var alertCases = []alertCase{
 		`picks_total{job="g",instance="1",outcome="none",signal="none"}`: "0+80x150",
 	}, "14m", nil, nil},
 
-	{"LLMAffinityPicksNotReported", "one of four is forgotten, at one of two replicas", map[string]string{
+	{"LLMAffinityPicksNotReported", "one of four picks has no report, at one of two replicas", map[string]string{
 		`picks_unreported{job="g",instance="1"}`:                            "0+2x150",
 		`picks_total{job="g",instance="1",outcome="hit",signal="body"}`:     "0+6x150",
 		`picks_total{job="g",instance="1",outcome="none",signal="none"}`:    "0+2x150",
@@ -510,7 +509,7 @@ var alertCases = []alertCase{
 		`picks_unreported{job="g",instance="1"}`:                        "5000+0x150",
 		`picks_total{job="g",instance="1",outcome="hit",signal="body"}`: "0+8x150",
 	}, "2h", nil, nil},
-	{"LLMAffinityPicksNotReported", "a few are forgotten", map[string]string{
+	{"LLMAffinityPicksNotReported", "a few have no report", map[string]string{
 		`picks_unreported{job="g",instance="1"}`:                        "0+0.4x150",
 		`picks_total{job="g",instance="1",outcome="hit",signal="body"}`: "0+8x150",
 	}, "2h", nil, nil},
@@ -535,7 +534,7 @@ var alertCases = []alertCase{
 		`sessions{job="g",instance="1",auth="a"}`: "310+0x90",
 		`sessions{job="g",instance="1",auth="b"}`: "100+0x90",
 	}, "1h", map[string]string{"job": "g", "auth": "a"}, []string{authLabel, "a", number, "310"}},
-	{"LLMAffinityAuthHasManySessions", "one of two, beside the small ones together", map[string]string{
+	{"LLMAffinityAuthHasManySessions", "one of two, beside the auths in other", map[string]string{
 		`sessions{job="g",instance="1",auth="a"}`:     "310+0x90",
 		`sessions{job="g",instance="1",auth="b"}`:     "100+0x90",
 		`sessions{job="g",instance="1",auth="other"}`: "5000+0x90",
@@ -553,7 +552,7 @@ var alertCases = []alertCase{
 	{"LLMAffinityAuthHasManySessions", "one auth", map[string]string{
 		`sessions{job="g",instance="1",auth="a"}`: "900+0x90",
 	}, "1h", nil, nil},
-	{"LLMAffinityAuthHasManySessions", "the small ones together", map[string]string{
+	{"LLMAffinityAuthHasManySessions", "the auths in other have many", map[string]string{
 		`sessions{job="g",instance="1",auth="a"}`:     "200+0x90",
 		`sessions{job="g",instance="1",auth="b"}`:     "100+0x90",
 		`sessions{job="g",instance="1",auth="other"}`: "5000+0x90",
@@ -583,7 +582,7 @@ var alertCases = []alertCase{
 		`picks_total{job="g",instance="1",outcome="new",signal="content"}`: "0+1x60 560+1x90",
 	}, "90m", nil, nil},
 
-	{"LLMAffinityStoreFails", "it goes on failing at one of two replicas", map[string]string{
+	{"LLMAffinityStoreFails", "it keeps failing at one of two replicas", map[string]string{
 		`store_failures_total{job="g",instance="1"}`: "0+1x60",
 		`store_failures_total{job="g",instance="2"}`: "9+0x60",
 	}, "30m", map[string]string{"job": "g", "instance": "1"}, []string{instLabel, "1", number, "5"}},
@@ -632,7 +631,8 @@ var alertCases = []alertCase{
 	}, "3h", nil, nil},
 }
 
-// promtool plays each of alertCases, and each alert has cases of both kinds.
+// promtool tests the rules with each alert case. Each alert must have a case in which it fires,
+// and one in which it does not.
 func TestEachAlertFiresAndIsSilent(t *testing.T) {
 	type (
 		object = map[string]any
@@ -672,8 +672,8 @@ func TestEachAlertFiresAndIsSilent(t *testing.T) {
 		})
 	}
 	for name := range rules {
-		require.True(t, fires[name], "%s never fires", name)
-		require.True(t, silent[name], "%s is never silent", name)
+		require.True(t, fires[name], "alertCases has no case in which %s fires", name)
+		require.True(t, silent[name], "alertCases has no case in which %s does not fire", name)
 	}
 
 	promtool := program(t, "PROMTOOL", "promtool")
@@ -697,8 +697,8 @@ var (
 	inAVector = regexp.MustCompile(`\b(?:by|on|without|ignoring|group_left|group_right)\b`)
 )
 
-// What the dashboard and the alerts name is what a scrape has: metrics, their labels, and
-// the labels' values. job and instance are Prometheus' own.
+// The dashboard and the alerts name only what a scrape has: metrics, labels, and values of labels.
+// The labels job and instance come from Prometheus.
 func TestMetricsAndLabelsExist(t *testing.T) {
 	b := newBusy(t)
 	b.traffic(t)
@@ -719,7 +719,7 @@ func TestMetricsAndLabelsExist(t *testing.T) {
 	}
 	for name := range known {
 		if auths := known[name]["auth"]; auths != nil {
-			auths["other"] = true // beyond MaxAuths
+			auths["other"] = true // for the auths beyond MaxAuths
 		}
 	}
 
@@ -763,7 +763,7 @@ func TestMetricsAndLabelsExist(t *testing.T) {
 		}
 	}
 
-	// Names in texts and in comments, too.
+	// The same for names in texts and in comments.
 	for _, file := range []string{"dashboard.json", "alerts.yml"} {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
@@ -773,7 +773,7 @@ func TestMetricsAndLabelsExist(t *testing.T) {
 	}
 }
 
-// The dashboard can be imported anywhere: it has no id and no data source of an install.
+// The dashboard can be imported into any Grafana: it has no id and names no data source.
 func TestTheDashboardIsOfNoInstall(t *testing.T) {
 	d := grafana(t)
 	require.Nil(t, d.ID)
@@ -798,7 +798,7 @@ func TestTheDashboardIsOfNoInstall(t *testing.T) {
 		require.LessOrEqual(t, at.X+at.W, 24, p.Title)
 		for x := at.X; x < at.X+at.W; x++ {
 			for y := at.Y; y < at.Y+at.H; y++ {
-				require.Empty(t, cells[[2]int{x, y}], "%s lies over it", p.Title)
+				require.Empty(t, cells[[2]int{x, y}], "the panel %s covers another panel", p.Title)
 				cells[[2]int{x, y}] = p.Title
 			}
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// Two sessions of Codex go over WebSockets, each to its account.
+// Two sessions of Codex use WebSockets. Each stays on its own account.
 func Example() {
 	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, err := websocket.Accept(w, r, nil)

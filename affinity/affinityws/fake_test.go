@@ -25,28 +25,28 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// provider is a provider of the Responses API that keeps nothing: what a connection has
-// answered last in a stream can be gone on with in that connection only.
+// provider simulates the Responses API, and stores no responses: only the last response of a
+// stream can be continued, and only over the connection that has it.
 type provider struct {
 	t   *testing.T
 	url *url.URL
 
 	mu         sync.Mutex
-	refusal    map[string]int           // status of a handshake, by the auth
-	before     map[string]func(*turned) // is called when a turn comes, and may answer it
-	turns      []string                 // the auth of each turn that came
+	refusal    map[string]int           // the status that refuses a handshake, by auth
+	before     map[string]func(*turned) // is called when a turn arrives, and may answer it; by auth
+	turns      []string                 // the auth of each turn that has arrived
 	handshakes []http.Header
-	open       int // connections
-	dials      int // handshakes, also those that were refused
+	open       int // open connections
+	dials      int // handshakes, with those that were refused
 	count      int
 }
 
-// turned is a turn that came.
+// turned is a turn that has arrived at an auth.
 type turned struct {
 	auth   string
 	frame  gjson.Result
 	conn   *websocket.Conn
-	done   bool // it was answered
+	done   bool // the provider must not answer it, because a before function has done so
 	ctx    context.Context
 	stream string
 }
@@ -161,7 +161,7 @@ func (p *provider) sentTo() []string {
 	return slices.Clone(p.turns)
 }
 
-// gateway is a proxy over the provider's auths A, B, C and D.
+// gateway is a proxy with the auths A, B, C and D of the provider.
 type gateway struct {
 	*provider
 	*affinityhttp.Transport[string]
@@ -220,7 +220,7 @@ func start(t *testing.T, o affinityws.Options, names ...string) *gateway {
 	return g
 }
 
-// reports are those that came, once there are so many.
+// reports waits until there are n reports, and returns them.
 func (g *gateway) reports(t *testing.T, n int) (all []affinity.Event) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -238,12 +238,12 @@ func (g *gateway) reports(t *testing.T, n int) (all []affinity.Event) {
 	return all
 }
 
-// client is a client's connection.
+// client is a client's WebSocket.
 type client struct {
 	t    *testing.T
 	conn *websocket.Conn
 	resp *http.Response
-	last string // the id of the response that came last
+	last string // the id of the last response
 }
 
 func header(session string) http.Header {
@@ -273,7 +273,7 @@ func create(more ...string) map[string]any {
 	return frame
 }
 
-// event is the next one.
+// event returns the next event.
 func (c *client) event() gjson.Result {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
@@ -283,7 +283,7 @@ func (c *client) event() gjson.Result {
 	return gjson.ParseBytes(text)
 }
 
-// answer reads to the end of an answer, and returns who has given it.
+// answer reads to the end of an answer, and returns the auth that has given it.
 func (c *client) answer() (from string) {
 	c.t.Helper()
 	for {
@@ -295,12 +295,12 @@ func (c *client) answer() (from string) {
 			c.last = e.Get("response.id").Str
 			return from
 		case "error":
-			require.FailNow(c.t, "an error", "%v", e)
+			require.FailNow(c.t, "want an answer, but the client got an error event", "%v", e)
 		}
 	}
 }
 
-// turn sends a turn and returns who has answered it.
+// turn sends a turn and returns the auth that has answered it.
 func (c *client) turn(more ...string) string {
 	c.t.Helper()
 	c.send(create(more...))

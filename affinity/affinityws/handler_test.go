@@ -21,8 +21,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// Each session has one auth: over all turns of a connection, over its connections, and
-// over HTTP. Sessions are spread.
+// A session stays on its auth in all turns of a connection, in its next connection, and over HTTP.
+// New sessions are spread over the auths.
 func TestASessionStaysOverConnectionsAndOverHTTP(t *testing.T) {
 	g := start(t, affinityws.Options{})
 	used := map[string]bool{}
@@ -34,7 +34,7 @@ func TestASessionStaysOverConnectionsAndOverHTTP(t *testing.T) {
 		home := c.turn()
 		require.Contains(t, auths, home)
 		used[home] = true
-		for range 3 { // what the connection holds is gone on with
+		for range 3 { // turns that continue the connection's last response
 			require.Equal(t, home, c.turn("previous_response_id", c.last))
 		}
 		require.NoError(t, c.conn.Close(websocket.StatusNormalClosure, ""))
@@ -62,7 +62,7 @@ func TestASessionStaysOverConnectionsAndOverHTTP(t *testing.T) {
 		require.Equal(t, affinity.Served, e.Report.Result)
 		require.Equal(t, "openai", e.Pool)
 		require.Equal(t, "m", e.Model)
-		if e.Report.Usage.Prompt != 0 { // those over HTTP say nothing of it
+		if e.Report.Usage.Prompt != 0 { // the provider's answers over HTTP have no usage
 			require.Equal(t, affinity.Usage{Prompt: 100, Cached: 60, Output: 5}, e.Report.Usage)
 			require.Positive(t, e.Report.FirstToken)
 			turns--
@@ -71,8 +71,9 @@ func TestASessionStaysOverConnectionsAndOverHTTP(t *testing.T) {
 	require.Equal(t, 8, turns)
 }
 
-// An auth that asks to be left alone is: a turn that goes on with its response is to be
-// sent whole, and then goes to another auth. After that it is the session's again.
+// An auth with a status of 429 is not used until its Retry-After. A turn that continues its
+// response gets an error, so that the client sends the whole history; that turn goes to another
+// auth. When the first auth is back, the session returns to it.
 func TestAnAuthIsTakenAwayBetweenTwoTurns(t *testing.T) {
 	g := start(t, affinityws.Options{})
 	c := g.dial(t, "s")
@@ -82,7 +83,7 @@ func TestAnAuthIsTakenAwayBetweenTwoTurns(t *testing.T) {
 		u.send(`{"type":"error","status":429,"error":{"type":"usage_limit_reached","message":"wait"},"headers":{"retry-after":60}}`)
 		u.done = true
 	})
-	for range 2 { // the auth refuses it, and then it is known to
+	for range 2 { // first the auth refuses the turn, then the Handler does, without asking it
 		status, code := c.refused("previous_response_id", held)
 		require.Equal(t, []any{400, "previous_response_not_found"}, []any{status, code})
 	}
@@ -90,17 +91,17 @@ func TestAnAuthIsTakenAwayBetweenTwoTurns(t *testing.T) {
 	require.NotEqual(t, home, other)
 	require.Equal(t, other, c.turn("previous_response_id", c.last))
 	require.Equal(t, other, g.dial(t, "s").turn())
-	require.Equal(t, []string{home, home, other, other, other}, g.sentTo(), "nothing is sent twice")
+	require.Equal(t, []string{home, home, other, other, other}, g.sentTo(), "no turn may be sent twice, or to an auth that does not serve")
 	reports := g.reports(t, 5)
 	require.Equal(t, []any{affinity.Transient, time.Minute}, []any{reports[1].Report.Result, reports[1].Report.Away})
 
 	g.when(home, nil)
 	require.NoError(t, g.Back(t.Context(), home))
-	require.Equal(t, home, c.turn(), "its auth is back")
+	require.Equal(t, home, c.turn(), "after Back the session must return to its auth")
 }
 
-// A turn that an auth has refused is the client's to send again, if another auth can serve
-// it. If none can, the client is told what the auth has said.
+// If an auth refuses a turn and another auth can serve it, the client gets an error after which it
+// sends the turn again. If no other auth can, the client gets the auth's own error.
 func TestARefusedTurnIsSentAgainByTheClient(t *testing.T) {
 	g := start(t, affinityws.Options{}, "A", "B")
 	refuse := func(u *turned) {
@@ -120,7 +121,8 @@ func TestARefusedTurnIsSentAgainByTheClient(t *testing.T) {
 	require.Equal(t, []string{home, home, other, other}, g.sentTo())
 }
 
-// A connection that ends in the middle of an answer is told, and nothing is sent again.
+// If an auth's connection ends in the middle of an answer, the client gets an error, and the turn
+// is not sent again.
 func TestAnAuthIsTakenAwayInTheMiddleOfATurn(t *testing.T) {
 	g := start(t, affinityws.Options{})
 	c := g.dial(t, "s")
@@ -135,11 +137,12 @@ func TestAnAuthIsTakenAwayInTheMiddleOfATurn(t *testing.T) {
 	require.Equal(t, []string{home, home}, g.sentTo())
 	g.when(home, nil)
 	require.Equal(t, affinity.Transient, g.reports(t, 2)[1].Report.Result)
-	other := c.turn() // it has failed a moment ago
-	require.NotEqual(t, home, other)
+	other := c.turn()
+	require.NotEqual(t, home, other, "the session must leave an auth that has just failed")
 }
 
-// An auth whose connection ends between two turns is dialled again.
+// If an auth closes its connection between two turns, the Handler opens a new one for the next
+// turn.
 func TestAnAuthMayEndAnIdleConnection(t *testing.T) {
 	g := start(t, affinityws.Options{}, "A")
 	c := g.dial(t, "s")
@@ -153,7 +156,7 @@ func TestAnAuthMayEndAnIdleConnection(t *testing.T) {
 	require.Equal(t, affinity.Served, g.reports(t, 2)[1].Report.Result)
 }
 
-// Before a frame is sent another auth is asked.
+// If an auth refuses the handshake, no frame was sent, and another auth is tried.
 func TestAHandshakeThatFailsIsTriedElsewhere(t *testing.T) {
 	g := start(t, affinityws.Options{})
 	c := g.dial(t, "s")
@@ -169,16 +172,15 @@ func TestAHandshakeThatFailsIsTriedElsewhere(t *testing.T) {
 	}
 	c = g.dial(t, "another")
 	status, code := c.refused()
-	require.Equal(t, []any{429, "because"}, []any{status, code}, "the last refusal")
-	// Now all have asked to be left alone for a minute.
+	require.Equal(t, []any{429, "because"}, []any{status, code}, "if all auths refuse, the client gets the last refusal")
+	// Now no auth is to be used for a minute.
 	c.send(create())
 	e := c.event()
 	require.Equal(t, []any{503, "no_account"}, []any{int(e.Get("status").Int()), e.Get("error.code").Str})
 	require.InDelta(t, 60, e.Get("headers.retry-after").Int(), 5)
 }
 
-// If nobody may serve, the client is told so, with the time to come back, and no auth is
-// asked.
+// If no auth may serve, the client gets an error with the time to try again, and no auth is tried.
 func TestNobodyMayServe(t *testing.T) {
 	g := start(t, affinityws.Options{})
 	until := time.Now().Add(time.Hour)
@@ -195,8 +197,8 @@ func TestNobodyMayServe(t *testing.T) {
 	require.Empty(t, g.handshakes)
 }
 
-// If the gateway cannot choose, the client is told that it is not the provider's fault, and no
-// auth gets the message.
+// If the gateway cannot choose an auth, the client gets an error that does not blame the provider,
+// and no auth gets the message.
 func TestTheGatewayCannotChoose(t *testing.T) {
 	g := start(t, affinityws.Options{}, "A", "A")
 	c := g.dial(t, "s")
@@ -213,8 +215,8 @@ func TestTheGatewayCannotChoose(t *testing.T) {
 	require.Equal(t, affinity.ReasonName, g.events[0].Decision.Reason)
 }
 
-// Where the provider has no WebSockets the client is told so, as Codex needs it, and the
-// provider is asked once an hour.
+// If no auth has WebSockets, a client's handshake gets 426, after which Codex continues over HTTP.
+// An auth that was found to have none is not probed again for a while.
 func TestAProviderWithoutWebSockets(t *testing.T) {
 	for _, status := range []int{404, 405, 426, 501} {
 		g := start(t, affinityws.Options{})
@@ -226,12 +228,12 @@ func TestAProviderWithoutWebSockets(t *testing.T) {
 			require.Error(t, err)
 			require.Equal(t, http.StatusUpgradeRequired, resp.StatusCode)
 		}
-		require.Zero(t, g.Stats().Total(), "no request was made")
-		require.Equal(t, len(auths), g.dials, "each was asked once")
+		require.Zero(t, g.Stats().Total(), "a probe must not count as a pick")
+		require.Equal(t, len(auths), g.dials, "each auth must be probed once")
 	}
 }
 
-// An auth without WebSockets among others is no place for a turn that comes by one.
+// If some auths have WebSockets, a turn over a WebSocket never goes to one of the others.
 func TestAnAuthWithoutWebSocketsIsPassedOver(t *testing.T) {
 	g := start(t, affinityws.Options{})
 	for _, auth := range []string{"B", "C", "D"} {
@@ -241,16 +243,17 @@ func TestAnAuthWithoutWebSocketsIsPassedOver(t *testing.T) {
 		require.Equal(t, "A", g.dial(t, fmt.Sprint("session ", n)).turn())
 	}
 	for _, a := range g.attempts {
-		require.NotEqual(t, affinity.Terminal, a.Result, "not to know WebSockets is no failure")
+		require.NotEqual(t, affinity.Terminal, a.Result, "an auth without WebSockets must not count as failed")
 	}
 }
 
-// cacheKey is one as Codex sends it.
+// cacheKey returns a prompt_cache_key in the form that Codex sends.
 func cacheKey(session string) string {
 	return fmt.Sprintf("0197f0d1-9f63-7c12-9d4e-%012x", session)
 }
 
-// Several sessions can share a connection. Each has its auth and its order.
+// Several sessions can share a client's connection, each in a stream. Each has its own auth, and
+// its turns stay in order.
 func TestStreamsOfOneConnection(t *testing.T) {
 	g := start(t, affinityws.Options{})
 	c := g.dial(t, "")
@@ -264,16 +267,16 @@ func TestStreamsOfOneConnection(t *testing.T) {
 	came := len(g.sentTo())
 	c.send(create("stream_id", "one", "prompt_cache_key", cacheKey("one")))
 	c.send(create("stream_id", "one", "prompt_cache_key", cacheKey("one")))
-	require.Equal(t, home["two"], c.turn("stream_id", "two", "prompt_cache_key", cacheKey("two")), "another stream goes on")
+	require.Equal(t, home["two"], c.turn("stream_id", "two", "prompt_cache_key", cacheKey("two")), "a stream must not wait for another stream")
 	require.Eventually(t, func() bool { return len(g.sentTo()) >= came+2 }, 20*time.Second, time.Millisecond)
-	require.Len(t, g.sentTo(), came+2, "the second turn of the stream waits for the first")
+	require.Len(t, g.sentTo(), came+2, "the second turn of a stream must wait for the first one")
 	close(hold)
 	require.Equal(t, home["one"], c.answer())
 	require.Equal(t, home["one"], c.answer())
 	require.Len(t, g.sentTo(), came+3)
 }
 
-// A client that leaves in the middle of an answer is no failure of the auth.
+// If the client leaves in the middle of an answer, the auth has not failed.
 func TestTheClientLeavesInTheMiddle(t *testing.T) {
 	g := start(t, affinityws.Options{})
 	c := g.dial(t, "s")
@@ -290,7 +293,7 @@ func TestTheClientLeavesInTheMiddle(t *testing.T) {
 		g.provider.mu.Lock()
 		defer g.provider.mu.Unlock()
 		return g.open == 0
-	}, 20*time.Second, time.Millisecond, "the auth's connection is closed")
+	}, 20*time.Second, time.Millisecond, "the connection to the auth must be closed")
 	g.when(home, nil)
 	require.Equal(t, home, g.dial(t, "s").turn())
 }
@@ -332,7 +335,8 @@ func TestShutdownCutsOffWhatDoesNotEnd(t *testing.T) {
 	require.Equal(t, affinity.Cancelled, g.reports(t, 1)[0].Report.Result)
 }
 
-// What is no turn goes where the last turn of its stream went, or is answered.
+// A message that is no turn is sent to the auth of its stream's last turn. Without one, the client
+// gets an error.
 func TestMessagesThatAreNoTurns(t *testing.T) {
 	g := start(t, affinityws.Options{MaxMessage: 10_000})
 	c := g.dial(t, "s")
@@ -343,7 +347,7 @@ func TestMessagesThatAreNoTurns(t *testing.T) {
 	}
 	home := c.turn()
 	require.NoError(t, c.conn.Write(t.Context(), websocket.MessageText, []byte(`{"type":"response.processed","response_id":"x"}`)))
-	require.Equal(t, home, c.turn(), "and nothing came back for it")
+	require.Equal(t, home, c.turn(), "the next event must be the turn's: the message before has no answer")
 	for n := range 33 {
 		c.send(map[string]any{"type": "response.processed", "stream_id": fmt.Sprint(n)})
 		_, code := c.failure()
@@ -359,12 +363,12 @@ func TestMessagesThatAreNoTurns(t *testing.T) {
 	require.Equal(t, websocket.StatusUnsupportedData, websocket.CloseStatus(err))
 	c = g.dial(t, "s")
 	_ = c.conn.Write(t.Context(), websocket.MessageText, []byte(`{"type":"response.create","input":"`+strings.Repeat("x", 20_000)+`"}`))
-	_, _, err = c.conn.Read(t.Context()) // the close frame can be lost behind what nobody has read
+	_, _, err = c.conn.Read(t.Context()) // any error: the close frame can be lost, because data was left unread
 	require.Error(t, err)
 	require.Len(t, g.sentTo(), 2)
 }
 
-// A client that sends faster than its turns are answered is stopped.
+// A client that sends many turns before the first one is answered is disconnected.
 func TestTurnsThatWaitAreBounded(t *testing.T) {
 	g := start(t, affinityws.Options{}, "A")
 	c := g.dial(t, "s")
@@ -379,7 +383,8 @@ func TestTurnsThatWaitAreBounded(t *testing.T) {
 	require.LessOrEqual(t, len(g.sentTo()), 1)
 }
 
-// Everything else is the next handler's, as the Transport serves it.
+// An upgrade for another path goes to the next handler, where the Transport refuses it. An upgrade
+// by a web page of another origin is refused.
 func TestWhatIsNoWebSocketOfTheAPIGoesOn(t *testing.T) {
 	g := start(t, affinityws.Options{})
 	_, resp, err := websocket.Dial(t.Context(), g.server.URL+"/v1/realtime", nil)
@@ -389,7 +394,7 @@ func TestWhatIsNoWebSocketOfTheAPIGoesOn(t *testing.T) {
 	h.Set("Origin", "https://elsewhere.example")
 	_, resp, err = websocket.Dial(t.Context(), g.server.URL+"/v1/responses", &websocket.DialOptions{HTTPHeader: h})
 	require.Error(t, err)
-	require.Equal(t, http.StatusForbidden, resp.StatusCode, "a web page of another origin")
+	require.Equal(t, http.StatusForbidden, resp.StatusCode, "a web page of another origin must not connect")
 }
 
 func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
@@ -402,7 +407,7 @@ func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 	require.ErrorContains(t, err, "MaxMessage")
 }
 
-// A function of the host's that panics costs a connection, as in net/http.
+// If a function of the host panics, only that client's connection ends, as in net/http.
 func TestAPanicOfTheHostEndsOneConnection(t *testing.T) {
 	g := start(t, affinityws.Options{}, "A")
 	var said lockedBuffer
@@ -421,7 +426,7 @@ func TestAPanicOfTheHostEndsOneConnection(t *testing.T) {
 	require.Equal(t, "A", g.dial(t, "well").turn())
 }
 
-// lockedBuffer is what a log writes to.
+// lockedBuffer is a buffer that several goroutines may use.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  strings.Builder
@@ -439,7 +444,7 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-// A handshake has no model: auths that serve some models only are there all the same.
+// A handshake names no model. So auths that serve only some models must not make it fail.
 func TestAHandshakeHasNoModel(t *testing.T) {
 	g := start(t, affinityws.Options{})
 	require.NoError(t, g.Reconfigure(selector.RoundRobin[string](), &affinityhttp.Options[string]{Affinity: affinity.Options[string]{
@@ -453,7 +458,7 @@ func TestAHandshakeHasNoModel(t *testing.T) {
 	require.Equal(t, "C", g.dial(t, "s").turn())
 }
 
-// A web page of another origin is refused, and leaves no connection to an auth behind.
+// A web page of another origin is refused, and no connection to an auth stays open for it.
 func TestARefusedClientLeavesNothingBehind(t *testing.T) {
 	g := start(t, affinityws.Options{})
 	h := header("s")
@@ -469,7 +474,7 @@ func TestARefusedClientLeavesNothingBehind(t *testing.T) {
 	}, 20*time.Second, time.Millisecond)
 }
 
-// Whoever cannot hand over its connection is told to go on over HTTP.
+// If the connection cannot be hijacked, the client gets 426, and can continue over HTTP.
 func TestAConnectionThatCannotBeTakenOver(t *testing.T) {
 	g := start(t, affinityws.Options{})
 	w := httptest.NewRecorder()
@@ -481,7 +486,7 @@ func TestAConnectionThatCannotBeTakenOver(t *testing.T) {
 	require.Empty(t, g.handshakes)
 }
 
-// A client that leaves is noticed although an auth takes nothing any more.
+// The Handler notices that a client leaves, even while it waits for an auth that no longer reads.
 func TestAClientLeavesAnAuthThatTakesNothing(t *testing.T) {
 	g := start(t, affinityws.Options{}, "A")
 	c := g.dial(t, "s")
@@ -501,7 +506,8 @@ func TestAClientLeavesAnAuthThatTakesNothing(t *testing.T) {
 	require.Zero(t, g.InFlight("A"))
 }
 
-// An event that names no stream is of the only turn that runs. Of several nobody knows.
+// An error without a stream_id belongs to the only running turn. If several turns run, it is not
+// known to which of them it belongs, and all of them get an error.
 func TestAnErrorThatNamesNoStream(t *testing.T) {
 	g := start(t, affinityws.Options{}, "A")
 	c := g.dial(t, "")
@@ -533,7 +539,7 @@ func TestAnErrorThatNamesNoStream(t *testing.T) {
 	require.Equal(t, "A", c.turn("stream_id", "one"))
 }
 
-// Streams that come to an auth at once share its connection.
+// If several streams need the same auth at the same time, one connection is opened for all.
 func TestStreamsOpenOneConnectionToAnAuth(t *testing.T) {
 	g := start(t, affinityws.Options{}, "A")
 	g.dial(t, "other").turn()
@@ -549,7 +555,8 @@ func TestStreamsOpenOneConnectionToAnAuth(t *testing.T) {
 	require.Len(t, g.handshakes, 2)
 }
 
-// Some read the first of two members, and some the last.
+// A message with a duplicate of a member that the package uses is refused, because some readers
+// take the first one and some the last.
 func TestMembersThatStandTwiceAreRefused(t *testing.T) {
 	g := start(t, affinityws.Options{}, "A")
 	c := g.dial(t, "s")
@@ -570,7 +577,7 @@ func TestMembersThatStandTwiceAreRefused(t *testing.T) {
 	require.Empty(t, g.sentTo())
 }
 
-// An auth that says nothing is found out.
+// An auth that sends nothing for Options.Within counts as failed, and the client gets 504.
 func TestAnAuthThatSaysNothing(t *testing.T) {
 	g := start(t, affinityws.Options{}, "A")
 	require.NoError(t, g.Reconfigure(selector.RoundRobin[string](), &affinityhttp.Options[string]{Within: 50 * time.Millisecond, OnAttempt: func(a affinityhttp.Attempt) {
@@ -588,7 +595,7 @@ func TestAnAuthThatSaysNothing(t *testing.T) {
 	require.Equal(t, affinity.Transient, g.attempts[0].Result)
 }
 
-// What comes late of a response is not the next one's.
+// A late event of a response that has ended does not count for the next turn.
 func TestALateEventIsNotTheNextTurns(t *testing.T) {
 	g := start(t, affinityws.Options{}, "A")
 	c := g.dial(t, "s")
@@ -603,6 +610,6 @@ func TestALateEventIsNotTheNextTurns(t *testing.T) {
 		u.send(`{"type":"response.completed","response":{"id":"resp_one","usage":{"input_tokens":777,"output_tokens":1}}}`)
 	})
 	c.send(create())
-	require.Equal(t, "A", func() string { c.answer(); return c.answer() }(), "both ends are passed on")
+	require.Equal(t, "A", func() string { c.answer(); return c.answer() }(), "the client must get the late event and its own answer")
 	require.Equal(t, 100, g.reports(t, 2)[1].Report.Usage.Prompt)
 }

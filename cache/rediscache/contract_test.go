@@ -17,11 +17,11 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache/rediscache/internal/servers"
 )
 
-// faster is how much faster time passes in the checks of cachetest, which last minutes:
-// the server's clock is a real one.
+// faster is how much faster time passes in those checks of cachetest that sleep. They would take
+// minutes, because the server has a real clock.
 const faster = 20
 
-// quick is a store in which time passes faster.
+// quick is a store in which time passes faster: it has a shorter TTL, and returns longer times.
 type quick struct{ *rediscache.Store }
 
 func scaled(b cache.Binding) cache.Binding {
@@ -56,7 +56,7 @@ func (s quick) Amend(ctx context.Context, b cache.Binding, memo string) (cache.B
 	return scaled(now), amended, err
 }
 
-// All that a store must do, on each kind of server.
+// The Store passes all checks of cachetest, on each kind of server.
 func TestContract(t *testing.T) {
 	t.Parallel() // with TestFaults: both mostly wait
 	single := servers.Redis(t).URL()
@@ -81,7 +81,7 @@ func TestContract(t *testing.T) {
 		o.TTL, o.Prefix, o.MaxPerTenant = ttl, fmt.Sprint("check", stores.Add(1)), 1000
 		return rediscache.Open(kinds[name].url, &o)
 	}
-	// Most checks do not sleep. Those that do can do so at the same time.
+	// The checks that sleep run at the same time. Most checks do not sleep.
 	var asleep sync.WaitGroup
 	for name := range kinds {
 		for _, c := range cachetest.Checks() {
@@ -107,7 +107,7 @@ func TestContract(t *testing.T) {
 	asleep.Wait()
 }
 
-// try runs a check up to where it wants to sleep.
+// try runs a check until it ends, or until it would sleep.
 func try(c cachetest.Check, open func(ttl time.Duration) (cache.Store, error)) (sleeps bool, err error) {
 	type nap struct{}
 	defer func() {
@@ -122,7 +122,7 @@ func try(c cachetest.Check, open func(ttl time.Duration) (cache.Store, error)) (
 	return false, c.Run(cachetest.Harness{New: open, Sleep: func(time.Duration) { panic(nap{}) }})
 }
 
-// Nothing of a closed store goes on.
+// A closed store leaves no goroutine behind.
 func TestNoGoroutineIsLeft(t *testing.T) {
 	for _, url := range []string{servers.Redis(t).URL(), servers.Cluster(t).URL(), "redis://127.0.0.1:1"} {
 		for range 3 {
@@ -133,5 +133,5 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 			require.NoError(t, s.Close())
 		}
 	}
-	require.Empty(t, left())
+	require.Empty(t, left(), "a goroutine of a closed store still runs")
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// A gateway whose replicas share their sessions. In this example the server is away: the
-// balancer chooses, nothing is bound, and no request fails.
+// A gateway whose replicas share their sessions. In this example the server cannot be reached. So
+// the balancer chooses, no session is bound, and no request fails.
 func ExampleOpen() {
 	store, err := rediscache.Open("redis://127.0.0.1:1", nil)
 	if err != nil {

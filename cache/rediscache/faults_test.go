@@ -25,16 +25,16 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache/rediscache/internal/servers"
 )
 
-// fault is what happens to servers.
+// fault is a fault of a server.
 type fault struct {
 	begin, end func()
-	away       bool          // it lasts long enough to be noticed for sure
+	away       bool          // it lasts so long that the store certainly notices it
 	lasts      time.Duration // 0 is 700 ms
 }
 
-// Whatever happens to the server: no operation fails, sessions stay where they are, and
-// all is as before when it is over. -v shows how long operations took, and how many
-// sessions have changed their auth.
+// With fallback in front of the Store, no operation fails and no session moves during a fault of
+// the server, and after it the server has all sessions. -v shows how long operations took, and
+// how many sessions have moved.
 func TestFaults(t *testing.T) {
 	t.Parallel() // with TestContract: both mostly wait
 	nothing := func() {}
@@ -94,7 +94,7 @@ func TestFaults(t *testing.T) {
 func endure(t *testing.T, url string, f fault) {
 	remote, err := rediscache.Open(url, &rediscache.Options{Lag: -1})
 	require.NoError(t, err)
-	store, err := fallback.New(remote, &fallback.Options{Budget: 20 * time.Millisecond}) // machines that test are busy
+	store, err := fallback.New(remote, &fallback.Options{Budget: 20 * time.Millisecond}) // a machine that runs tests is busy
 	require.NoError(t, err)
 	defer func() { require.NoError(t, store.Close()) }()
 	const sessions, tenants = 200, 20
@@ -138,31 +138,31 @@ func endure(t *testing.T, url string, f fault) {
 	for time.Since(begun) < time.Second || !ended.Load() || !isPresent() {
 		use(rand.IntN(sessions))
 		time.Sleep(time.Millisecond)
-		require.Less(t, time.Since(begun), 30*time.Second, "never present again")
+		require.Less(t, time.Since(begun), 30*time.Second, "30 s after the fault began, fallback's state is still not Present")
 	}
 	back := time.Since(begun)
 	ending.Wait()
 	if f.away {
-		require.Greater(t, store.Stats().Outages, outages)
+		require.Greater(t, store.Stats().Outages, outages, "fallback must notice the outage")
 	}
 	for i := range sessions {
 		use(i)
 	}
-	require.Zero(t, moved, "sessions that one process alone has")
+	require.Zero(t, moved, "sessions have moved, although no other process uses them")
 	require.Eventually(t, isPresent, 20*time.Second, 10*time.Millisecond)
 	for i := range sessions {
 		got, ok, err := remote.Get(t.Context(), scopeOf(i), named(fmt.Sprint("s", i)))
 		require.NoError(t, err)
 		require.True(t, ok)
-		require.Equal(t, where[i], got.Auth, "the server knows")
+		require.Equal(t, where[i], got.Auth, "after the fault the server must have the session's auth")
 	}
 	slices.Sort(took)
-	t.Logf("%d uses of three operations: median %v, p99 %v, longest %v; present after %v; %d of %d sessions have moved; %+v",
+	t.Logf("%d uses of three operations: median %v, p99 %v, longest %v; the state is Present after %v; %d of %d sessions have moved; %+v",
 		len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1], back.Round(time.Millisecond), moved, sessions, store.Stats())
 }
 
-// A server loses its data while nobody asks, or so fast that no operation fails. The first
-// one that misses what it has seen finds that out.
+// A server loses its data while no operation runs, or so fast that none fails. The first operation
+// that does not find a known session notices the loss, and all sessions keep their auths.
 func TestAServerThatIsEmptiedWhileNobodyAsks(t *testing.T) {
 	restart := func(pause time.Duration) func(*testing.T, *servers.Server) {
 		return func(_ *testing.T, s *servers.Server) {
@@ -219,14 +219,13 @@ func TestAServerThatIsEmptiedWhileNobodyAsks(t *testing.T) {
 			for i, k := range all {
 				b, ok, err := remote.Get(t.Context(), scope, k)
 				require.NoError(t, err)
-				require.Equal(t, []any{true, fmt.Sprint("auth", i)}, []any{ok, b.Auth}, "the server knows")
+				require.Equal(t, []any{true, fmt.Sprint("auth", i)}, []any{ok, b.Auth}, "in the end the server must have the session and its auth")
 			}
 		})
 	}
 }
 
-// migrate brings all slots of the first node that have keys to the second, a few keys at a
-// time.
+// migrate moves all slots with keys from the first node to the second one, a few keys at a time.
 func migrate(g *servers.Group) error {
 	from, to := g.Nodes[0], g.Nodes[1]
 	fromID, toID := g.ID(from), g.ID(to)
@@ -255,7 +254,7 @@ func migrate(g *servers.Group) error {
 		slots[strconv.FormatInt(n, 10)] = true
 	}
 	if len(slots) == 0 {
-		return errors.New("of twenty tenants the first node has none")
+		return errors.New("the first node has no key of the twenty tenants, so there is nothing to move")
 	}
 	for slot := range slots {
 		_, one := to.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
@@ -285,10 +284,10 @@ func migrate(g *servers.Group) error {
 	return nil
 }
 
-// delayed is a way to a server that can be slow.
+// delayed is a proxy in front of a server that can delay its answers.
 type delayed struct {
 	addr string
-	by   atomic.Int64 // nanoseconds by which each answer comes later
+	by   atomic.Int64 // the delay of each answer in nanoseconds
 }
 
 func delaying(t *testing.T, server string) *delayed {
@@ -333,7 +332,7 @@ func delaying(t *testing.T, server string) *delayed {
 				open.Go(func() {
 					for a := range answers {
 						time.Sleep(time.Until(a.due))
-						_, _ = in.Write(a.text) // the client may be gone
+						_, _ = in.Write(a.text) // an error: the client has disconnected
 					}
 					_ = in.Close()
 				})

@@ -9,17 +9,18 @@ import (
 	"time"
 )
 
-// After all tests, those with faults among them, no goroutine of a store is left.
+// After all tests, also those with faults, no goroutine of a store is left.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if g := left(); g != "" {
-		fmt.Fprintf(os.Stderr, "after all tests this goroutine is left:\n%s\n", g)
+		fmt.Fprintf(os.Stderr, "all stores are closed, but this goroutine of a store still runs:\n%s\n", g)
 		code = 1
 	}
 	os.Exit(code)
 }
 
-// left is a goroutine of a store or of its client that does not end in ten seconds.
+// left waits until no goroutine of a store or of its client runs. It returns the stack of one that
+// still runs after ten seconds.
 func left() (stack string) {
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if stack = running(); stack == "" || time.Now().After(end) {

@@ -9,7 +9,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// An answer that was asked for before a change, and that arrives after it.
+// The near-cache does not keep an answer that was requested before a change of the session and
+// arrives after it.
 func TestAnAnswerOfBeforeAChangeIsNotKept(t *testing.T) {
 	scope, keys := cache.Scope{Tenant: "t"}, cache.Keys{Names: [cache.MaxNames]cache.Key{{1}}}
 	place := cache.Key{2}
@@ -34,12 +35,12 @@ func TestAnAnswerOfBeforeAChangeIsNotKept(t *testing.T) {
 		var got cache.Binding
 		require.Equal(t, name == "none" || name == "of another session", n.get(&got, &scope, &keys, true), name)
 		n.answered(n.moment(), &scope, place, &keys, &b, []alias{a})
-		require.True(t, n.get(&got, &scope, &keys, true), "an answer of after it")
+		require.True(t, n.get(&got, &scope, &keys, true), "%s: an answer that was requested after the change must be kept", name)
 	}
 }
 
-// A session that the server has shown newer, or without a key, is not answered as it
-// was, whoever was shown it.
+// If the server's answer to any request shows a newer state of a session, or that a key no longer
+// belongs to it, the near-cache drops its entry.
 func TestWhatWasSeenNewerIsForgotten(t *testing.T) {
 	scope, place := cache.Scope{Tenant: "t"}, cache.Key{2}
 	keys := cache.Keys{Names: [cache.MaxNames]cache.Key{{1}}, Also: [cache.MaxAlso]cache.Key{{7}}}
@@ -75,7 +76,8 @@ func TestWhatWasSeenNewerIsForgotten(t *testing.T) {
 	}
 }
 
-// While an operation that may change a session is under way, nobody is answered here.
+// While an operation that may change a session is under way, the near-cache does not answer for
+// this session.
 func TestWhoeverAsksDuringAChangeAsksTheServer(t *testing.T) {
 	scope, place := cache.Scope{Tenant: "t"}, cache.Key{2}
 	keys := cache.Keys{Names: [cache.MaxNames]cache.Key{{1}}}
@@ -92,7 +94,7 @@ func TestWhoeverAsksDuringAChangeAsksTheServer(t *testing.T) {
 	answer()
 	require.True(t, answers())
 	n.begin(cache.Key{9})
-	require.True(t, answers(), "another session's")
+	require.True(t, answers(), "a change of another session must not matter")
 	n.end(cache.Key{9})
 	for _, change := range []struct{ begin, end func() }{
 		{func() { n.begin(b.Session) }, func() { n.end(b.Session) }}, {n.beginAll, n.endAll},
@@ -104,16 +106,16 @@ func TestWhoeverAsksDuringAChangeAsksTheServer(t *testing.T) {
 		require.False(t, answers())
 		change.end()
 		answer()
-		require.False(t, answers(), "of two one is under way")
+		require.False(t, answers(), "one of the two changes is still under way")
 		change.end()
-		require.False(t, answers(), "what was answered meanwhile may be older")
+		require.False(t, answers(), "an answer that came during the change may be older than it")
 		answer()
 		require.True(t, answers())
 	}
 	require.Empty(t, n.busy)
 }
 
-// The near-cache is bounded, and so is what leads into it.
+// The near-cache is bounded, and so are its indexes.
 func TestTheNearCacheIsBounded(t *testing.T) {
 	n := newNear(&Options{Prefix: "p", Near: 8, Lag: time.Hour})
 	for i := range 100 {

@@ -11,7 +11,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache/rediscache/internal/servers"
 )
 
-// settled is a session that its auth has served, and that the store has seen twice.
+// settled makes a session that its auth has served, and that the near-cache holds.
 func settled(t *testing.T, s *rediscache.Store, keys cache.Keys, auth string) cache.Binding {
 	t.Helper()
 	b, _, err := s.Bind(t.Context(), scope, keys, auth)
@@ -25,8 +25,8 @@ func settled(t *testing.T, s *rediscache.Store, keys cache.Keys, auth string) ca
 	return b
 }
 
-// A session that an id names, and that its auth has served, costs no round trip. One
-// that only the content names costs one for Get and one for its answer.
+// Get and Confirm need no round trip for a session that an explicit id names and that its auth has
+// served. A request with a new id needs one, because the id must be bound.
 func TestABoundSessionCostsNoRoundTrip(t *testing.T) {
 	s := open(t, servers.Redis(t).URL(), nil)
 	keys := named("one", "two")
@@ -49,10 +49,10 @@ func TestABoundSessionCostsNoRoundTrip(t *testing.T) {
 	_, ok, err := s.Get(t.Context(), scope, other)
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.EqualValues(t, 1, s.Stats().RoundTrips-after.RoundTrips, "an id that is new has to be bound")
+	require.EqualValues(t, 1, s.Stats().RoundTrips-after.RoundTrips, "a new id needs one round trip, which binds it")
 }
 
-// Each way to change a session, by another process and by this one.
+// The near-cache learns of each kind of change, by this process and by another one.
 func TestTheNearCacheHearsOfEachChange(t *testing.T) {
 	is := func(auth string, lost cache.Cause, memo string) func(b cache.Binding, ok bool) bool {
 		return func(b cache.Binding, ok bool) bool {
@@ -108,15 +108,15 @@ func TestTheNearCacheHearsOfEachChange(t *testing.T) {
 			near := two.Stats().Near
 			_, _, err = two.Get(t.Context(), scope, named("s", "alias"))
 			require.NoError(t, err)
-			require.Equal(t, near+1, two.Stats().Near, "it is in the near-cache of both")
+			require.Equal(t, near+1, two.Stats().Near, "before the change, the second store's near-cache must answer")
 			require.NoError(t, c.do(one, b, named("s", "alias")))
-			require.True(t, look(one), "at once, in the process that has done it")
-			require.Eventually(t, func() bool { return look(two) }, 5*time.Second, time.Millisecond, "in another process")
+			require.True(t, look(one), "the store that has made the change must see it at once")
+			require.Eventually(t, func() bool { return look(two) }, 5*time.Second, time.Millisecond, "another store must see the change soon")
 		})
 	}
 }
 
-// A key that this very request has written is tracked, too.
+// The server also tracks a key that the request itself has written.
 func TestAnIdThatIsNewIsTracked(t *testing.T) {
 	url := servers.Redis(t).URL()
 	one, two := open(t, url, nil), open(t, url, nil)
@@ -134,18 +134,19 @@ func TestAnIdThatIsNewIsTracked(t *testing.T) {
 		if got.Auth == "B" {
 			return
 		}
-		require.True(t, time.Now().Before(end), "nobody has said that the session has moved")
+		require.True(t, time.Now().Before(end), "for 5 s the near-cache has answered that the session is on auth A, although another store has moved it to B")
 	}
 }
 
-// With a connection goes what the server would have said on it.
+// If a connection is lost, the server's messages about changes are lost, too. So the near-cache is
+// emptied.
 func TestALostConnectionEmptiesTheNearCache(t *testing.T) {
 	url := servers.Redis(t).URL()
 	o := &rediscache.Options{Lag: time.Minute}
 	s := open(t, url, o)
 	b := settled(t, s, named("s"), "A")
 	do(t, url, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-	require.Eventually(t, func() bool { return s.Stats().Lost > 0 }, 5*time.Second, time.Millisecond, "a lost connection")
+	require.Eventually(t, func() bool { return s.Stats().Lost > 0 }, 5*time.Second, time.Millisecond, "the store must notice that its connection is lost")
 	other := open(t, url, o)
 	_, moved, err := other.Move(t.Context(), b, "B")
 	require.NoError(t, err)
@@ -153,10 +154,10 @@ func TestALostConnectionEmptiesTheNearCache(t *testing.T) {
 	got, ok, err := s.Get(t.Context(), scope, named("s"))
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.Equal(t, "B", got.Auth, "what was known is forgotten with the connection")
+	require.Equal(t, "B", got.Auth, "after a lost connection the near-cache must not answer with the old auth")
 }
 
-// A session that is used all the time lives, though most of its uses are not written.
+// A session that is used all the time does not expire, although most of its uses are not written.
 func TestUsesThatAreNotWrittenKeepASessionAlive(t *testing.T) {
 	s := open(t, servers.Redis(t).URL(), &rediscache.Options{TTL: 2 * time.Second, Lag: 120 * time.Millisecond})
 	first := settled(t, s, named("s"), "A")
@@ -174,11 +175,11 @@ func TestUsesThatAreNotWrittenKeepASessionAlive(t *testing.T) {
 	time.Sleep(2500 * time.Millisecond)
 	_, ok, err := s.Get(t.Context(), scope, named("s"))
 	require.NoError(t, err)
-	require.False(t, ok, "idle for the TTL")
+	require.False(t, ok, "a session that was idle for longer than the TTL must expire")
 }
 
-// That an auth has served is written at least once a lag, so that other processes know
-// how warm its prompt cache is. And nothing is answered that is older than that.
+// The time when the auth has served is written at least once per Lag, so that other processes know
+// how warm its prompt cache is. No answer is older than Lag either.
 func TestTheServerIsAskedOnceALag(t *testing.T) {
 	lag := 100 * time.Millisecond
 	s := open(t, servers.Redis(t).URL(), &rediscache.Options{TTL: 20 * time.Second, Lag: lag})
@@ -190,16 +191,16 @@ func TestTheServerIsAskedOnceALag(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, ok)
 		require.GreaterOrEqual(t, got.SinceServed, lag-time.Millisecond)
-		require.EqualValues(t, 1, s.Stats().RoundTrips-before, "Get")
+		require.EqualValues(t, 1, s.Stats().RoundTrips-before, "after Lag, Get must ask the server")
 		_, current, err := s.Confirm(t.Context(), b)
 		require.NoError(t, err)
 		require.True(t, current)
-		require.EqualValues(t, 2, s.Stats().RoundTrips-before, "Confirm")
+		require.EqualValues(t, 2, s.Stats().RoundTrips-before, "after Lag, Confirm must tell the server")
 	}
 }
 
-// An answer of another session takes a key that the near-cache has. The next request takes
-// it back, as it does without a near-cache.
+// Extend of another session takes an Also key from a session that the near-cache holds. The
+// session's next request takes the key back, as it does without a near-cache.
 func TestAKeyThatAnAnswerHasTakenIsTakenBack(t *testing.T) {
 	for _, lag := range []time.Duration{0, -1} {
 		s := open(t, servers.Redis(t).URL(), &rediscache.Options{Lag: lag})
@@ -225,18 +226,19 @@ func TestAKeyThatAnAnswerHasTakenIsTakenBack(t *testing.T) {
 	}
 }
 
-// The second id of a request is another session's. When that is gone the id is this one's.
+// The second id of a request belongs to another session. When that session is removed, the next
+// request binds the id to its own session.
 func TestASecondIdOfASessionThatIsGone(t *testing.T) {
 	for _, lag := range []time.Duration{0, -1} {
 		s := open(t, servers.Redis(t).URL(), &rediscache.Options{Lag: lag, MaxPerTenant: 2})
 		settled(t, s, named("two"), "B")
-		time.Sleep(5 * time.Millisecond) // so that it is the one that was used least recently
+		time.Sleep(5 * time.Millisecond) // so that this session is the least recently used one
 		settled(t, s, named("one"), "A")
 		settled(t, s, named("one", "two"), "A")
 		b, _, err := s.Peek(t.Context(), scope, named("two"))
 		require.NoError(t, err)
 		require.Equal(t, "B", b.Auth)
-		settled(t, s, named("three"), "C") // the bound: two goes
+		settled(t, s, named("three"), "C") // exceeds MaxPerTenant, so the session of two is removed
 		_, _, err = s.Get(t.Context(), scope, named("one", "two"))
 		require.NoError(t, err)
 		b, ok, err := s.Peek(t.Context(), scope, named("two"))

@@ -23,7 +23,8 @@ func TestAKeyIsReadAsItIsWritten(t *testing.T) {
 	}
 }
 
-// What the server says has changed is any bytes.
+// A message of the server about changed keys may contain any bytes: only keys of explicit ids of
+// this prefix count.
 func FuzzChangedKeys(f *testing.F) {
 	scope, name := anyKey(), anyKey()
 	f.Add(aliasKey(epochKeys("p")[7], scope, name))
@@ -41,7 +42,8 @@ func FuzzChangedKeys(f *testing.F) {
 	})
 }
 
-// A reply can be another script's, or of no Redis at all.
+// A reply may come from another script, or from a server that is not Redis: it gives a valid
+// binding, none, or an error.
 func FuzzReply(f *testing.F) {
 	f.Add([]byte("ssgiiiisiii"), "12345678", int64(1))
 	f.Add([]byte("ssgiiiisiiii"), "1234567", int64(-1))

@@ -37,7 +37,7 @@ func open(t *testing.T, url string, o *rediscache.Options) *rediscache.Store {
 	return s
 }
 
-// client is a plain client, to look at the server.
+// client makes a plain client, with which a test looks at the server's data.
 func client(t *testing.T, url string) rueidis.Client {
 	t.Helper()
 	o, err := rueidis.ParseURL(url)
@@ -77,7 +77,7 @@ func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 	require.ErrorContains(t, err, "tracking")
 }
 
-// A gateway starts without its store, and finds it later.
+// The Store can be made while the server is not running. It connects when the server is there.
 func TestTheServerMayBeAwayAtFirst(t *testing.T) {
 	server := servers.Redis(t)
 	server.Kill()
@@ -95,8 +95,8 @@ func TestTheServerMayBeAwayAtFirst(t *testing.T) {
 	}, 10*time.Second, 10*time.Millisecond)
 }
 
-// A server that hangs costs each operation its timeout and no more, and nothing once it
-// goes on.
+// While the server hangs, each operation fails after Options.Timeout. When the server continues,
+// operations succeed again.
 func TestAServerThatHangs(t *testing.T) {
 	server := servers.Redis(t)
 	s := open(t, server.URL(), &rediscache.Options{Timeout: 50 * time.Millisecond})
@@ -107,7 +107,7 @@ func TestAServerThatHangs(t *testing.T) {
 	b := settled(t, s, named("s"), "A")
 	server.Stop()
 	_, ok, err := s.Get(t.Context(), scope, named("s"))
-	require.NoError(t, err, "the near-cache answers")
+	require.NoError(t, err, "the near-cache must answer while the server hangs")
 	require.True(t, ok)
 	for range 3 {
 		_, _, err = s.Get(t.Context(), scope, named("other"))
@@ -126,7 +126,7 @@ func TestAServerThatHangs(t *testing.T) {
 	}, 10*time.Second, 10*time.Millisecond)
 }
 
-// Scripts that the server has forgotten are sent again.
+// If the server has lost its scripts, the Store sends them again.
 func TestAFlushedScriptIsSentAgain(t *testing.T) {
 	server := servers.Redis(t)
 	s := open(t, server.URL(), &rediscache.Options{Lag: -1})
@@ -146,7 +146,8 @@ func TestAFlushedScriptIsSentAgain(t *testing.T) {
 	}
 }
 
-// A server whose memory is full refuses what needs more, and does nothing by halves.
+// A server with full memory refuses operations that need more. Each operation is done completely
+// or not at all.
 func TestFullMemory(t *testing.T) {
 	server := servers.Redis(t)
 	s := open(t, server.URL(), &rediscache.Options{Lag: -1})
@@ -189,7 +190,7 @@ func TestFullMemory(t *testing.T) {
 	require.Equal(t, sessions, bound)
 }
 
-// What expires leaves nothing behind but the buckets' epochs.
+// When all sessions and notes have expired, the server has no keys but the buckets' epochs.
 func TestNothingIsLeftBehind(t *testing.T) {
 	url := servers.Redis(t).URL()
 	s := open(t, url, &rediscache.Options{TTL: time.Second})
@@ -224,7 +225,8 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}, 15*time.Second, 100*time.Millisecond)
 }
 
-// A tenant that has too much loses its own, the least recently used first.
+// A tenant with more than MaxPerTenant sessions or notes loses its own least recently used ones,
+// and never those of another tenant.
 func TestATenantIsBounded(t *testing.T) {
 	url := servers.Redis(t).URL()
 	s := open(t, url, &rediscache.Options{MaxPerTenant: 100})
@@ -238,7 +240,7 @@ func TestATenantIsBounded(t *testing.T) {
 		require.NoError(t, s.Remember(t.Context(), scope, key(fmt.Sprint("n", i)), "B"))
 		_, ok, err := s.Get(t.Context(), scope, named("s0"))
 		require.NoError(t, err)
-		require.True(t, ok, "used all the time")
+		require.True(t, ok, "a session that is used all the time must stay")
 	}
 	n, err := s.CountAuth(t.Context(), "A")
 	require.NoError(t, err)
@@ -254,13 +256,14 @@ func TestATenantIsBounded(t *testing.T) {
 	require.True(t, ok)
 	_, ok, err = s.Peek(t.Context(), other, named("s0"))
 	require.NoError(t, err)
-	require.True(t, ok, "another tenant's")
+	require.True(t, ok, "the session of another tenant must stay")
 	size, err := do(t, url, "DBSIZE").AsInt64()
 	require.NoError(t, err)
-	require.Less(t, size, int64(350), "keys of 101 sessions and 100 notes")
+	require.Less(t, size, int64(350), "101 sessions and 100 notes have too many keys on the server")
 }
 
-// An operation on many sessions is done in parts, so that the server serves others.
+// Operations on all sessions of an auth or of a tenant reach each session, although they are done
+// in parts, so that the server can serve other requests meanwhile.
 func TestManySessionsOfAnAuth(t *testing.T) {
 	s := open(t, servers.Redis(t).URL(), nil)
 	for i := range 1500 {
@@ -289,13 +292,13 @@ func TestManySessionsOfAnAuth(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, i%3 != 1, ok)
 		if ok {
-			require.False(t, gens[b.Gen], "a generation that was used twice")
+			require.False(t, gens[b.Gen], "two sessions have the same generation")
 			gens[b.Gen] = true
 		}
 	}
 }
 
-// The epoch tells that the server has lost what it had.
+// The epoch changes when the server has lost its data.
 func TestTheEpochIsNewWhenTheDataIs(t *testing.T) {
 	url := servers.Redis(t).URL()
 	s := open(t, url, nil)
@@ -310,13 +313,13 @@ func TestTheEpochIsNewWhenTheDataIs(t *testing.T) {
 	first := epoch()
 	_, err = s.InvalidateSession(t.Context(), scope, named("s"))
 	require.NoError(t, err)
-	require.Equal(t, first, epoch(), "a session that is gone is no loss")
+	require.Equal(t, first, epoch(), "the epoch must not change when a session is removed")
 	do(t, url, "FLUSHALL")
 	require.NotEqual(t, first, epoch())
 	require.Equal(t, epoch(), epoch())
 }
 
-// A user of the server who may do what the package's comment says, and no more.
+// The Store works with a server user that has only the permissions in the package's comment.
 func TestTheServersUserNeedsNoMoreThanIsSaid(t *testing.T) {
 	url := servers.Redis(t).URL()
 	do(t, url, "ACL", "SETUSER", "gateway", "on", ">secret", "resetkeys", "~{llmaffinity:*", "-@all",
@@ -340,7 +343,7 @@ func TestTheServersUserNeedsNoMoreThanIsSaid(t *testing.T) {
 	require.ErrorContains(t, err, "rediscache: ")
 }
 
-// What another program has put there, or another version, is no session.
+// A value that another program or another version has written counts as missing.
 func TestForeignValuesAreNothing(t *testing.T) {
 	url := servers.Redis(t).URL()
 	s := open(t, url, &rediscache.Options{Lag: -1})

@@ -22,14 +22,14 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/internal/talk"
 )
 
-// The README shows sticky.go as it is, and what wraps is short.
+// The README has all of sticky.go, which wraps the picker in a few lines.
 func TestREADMEShowsTheWrapping(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	source, err := os.ReadFile("sticky.go")
 	require.NoError(t, err)
-	require.True(t, strings.Contains(string(readme), "```go\n"+string(source)+"```\n"), "sticky.go has changed, README.md has not")
-	_, code, ok := strings.Cut(string(source), "\n)\n") // behind the imports
+	require.True(t, strings.Contains(string(readme), "```go\n"+string(source)+"```\n"), "README.md must contain sticky.go as it is")
+	_, code, ok := strings.Cut(string(source), "\n)\n") // the code after the imports
 	require.True(t, ok)
 	lines := 0
 	for line := range strings.Lines(code) {
@@ -45,7 +45,7 @@ func TestREADMEShowsTheWrapping(t *testing.T) {
 	require.LessOrEqual(t, lines+1, 25)
 }
 
-// running is the gateway as main starts it.
+// running is the gateway, which runs as main runs it.
 type running struct {
 	url      string
 	file     string
@@ -91,7 +91,7 @@ func (r *running) write(accounts ...string) {
 // read makes the gateway read the file of accounts.
 func (r *running) read() {
 	r.reload <- os.Interrupt
-	r.reload <- os.Interrupt // is taken when the first one was done
+	r.reload <- os.Interrupt // the gateway receives it when it has done the first reload
 }
 
 func (r *running) round(all []*talk.Conversation, streamed bool) {
@@ -99,7 +99,7 @@ func (r *running) round(all []*talk.Conversation, streamed bool) {
 	require.NoError(r.t, talk.Round(r.t.Context(), r.client, r.url, all, streamed))
 }
 
-// Conversations of all APIs stay on their accounts, while accounts come and go.
+// Conversations with all APIs stay on their accounts, while accounts are added and removed.
 func TestConversationsStayWhileAccountsComeAndGo(t *testing.T) {
 	r := start(t, "1 key-1", "1 key-2", "1 key-3", "1 key-4")
 	all := talk.Conversations(8)
@@ -109,7 +109,7 @@ func TestConversationsStayWhileAccountsComeAndGo(t *testing.T) {
 	}
 	homes, err := r.provider.Homes(early, 4)
 	require.NoError(t, err)
-	require.Len(t, r.provider.Spread(), 4, "they are spread over all accounts")
+	require.Len(t, r.provider.Spread(), 4, "the conversations must use all accounts")
 
 	r.write("1 key-5", "1 key-1", "1 key-2", "1 key-3", "1 key-4")
 	r.read()
@@ -118,20 +118,20 @@ func TestConversationsStayWhileAccountsComeAndGo(t *testing.T) {
 	r.round(late, true)
 	after, err := r.provider.Homes(early, 5)
 	require.NoError(t, err)
-	require.Equal(t, homes, after, "an account that comes moves nobody")
+	require.Equal(t, homes, after, "a new account must not move a conversation")
 	lateHomes, err := r.provider.Homes(late, 2)
 	require.NoError(t, err)
 	found := map[string]bool{}
 	for _, key := range lateHomes {
 		found[key] = true
 	}
-	require.Len(t, found, 5, "new conversations find it")
+	require.Len(t, found, 5, "new conversations must use the new account, too")
 
 	require.NoError(t, os.WriteFile(r.file, []byte("* 1 nowhere key-1\n"), 0o600))
 	r.read()
 	r.round(early, false)
 	after, err = r.provider.Homes(early, 6)
-	require.NoError(t, err, "a file that is wrong changes nothing")
+	require.NoError(t, err, "a file with an error must change nothing")
 	require.Equal(t, homes, after)
 
 	r.write("1 key-5", "1 key-1", "1 key-3", "1 key-4")
@@ -143,13 +143,13 @@ func TestConversationsStayWhileAccountsComeAndGo(t *testing.T) {
 		if homes[c.Name] == "key-2" {
 			require.NotEqual(t, "key-2", auths[6], c.Name)
 		} else {
-			require.Equal(t, homes[c.Name], auths[6], "%s has lost nothing", c.Name)
+			require.Equal(t, homes[c.Name], auths[6], "%s must stay: its account was not removed", c.Name)
 		}
 		require.Equal(t, auths[6], auths[7], c.Name)
 	}
 }
 
-// The pool's priorities and cooldowns are its own, and hold for sessions, too.
+// The pool has its own priorities and cooldowns, and they also apply to requests of bound sessions.
 func TestPrioritiesAndCooldowns(t *testing.T) {
 	r := start(t, "0 key-spare-1", "9 key-first", "0 key-spare-2")
 	all := talk.Conversations(4)
@@ -157,11 +157,11 @@ func TestPrioritiesAndCooldowns(t *testing.T) {
 	require.Equal(t, map[string]int{"key-first": len(all)}, r.provider.Spread())
 
 	r.provider.SetFault("key-first", simulator.Fault{Status: 429, RetryAfter: 50 * time.Minute})
-	r.round(all[:1], false) // the account has told how long it rests
+	r.round(all[:1], false) // now the account rests until its Retry-After
 	asked := r.provider.Stats()["key-first"].Requests
 	r.round(all, false)
 	r.round(all, true)
-	require.Equal(t, asked, r.provider.Stats()["key-first"].Requests, "nobody asks an account that rests")
+	require.Equal(t, asked, r.provider.Stats()["key-first"].Requests, "an account that rests must get no request")
 	found := map[string]bool{}
 	for i, c := range all {
 		auths := r.provider.Served(c.Name)
@@ -174,10 +174,11 @@ func TestPrioritiesAndCooldowns(t *testing.T) {
 		}
 		found[auths[1]] = true
 	}
-	require.Len(t, found, 2, "the next tier takes turns")
+	require.Len(t, found, 2, "the conversations must use both accounts of the next priority")
 }
 
-// An answer that ends after another request was refused does not end the account's rest.
+// If an account rests because it has refused a request, the end of an earlier answer does not end
+// its rest.
 func TestALateAnswerEndsNoRest(t *testing.T) {
 	a := &Auth{Name: "a"}
 	a.failed("m", 50*time.Minute, restFailed)
@@ -187,10 +188,10 @@ func TestALateAnswerEndsNoRest(t *testing.T) {
 		a.failed("n", 0, restFailed)
 		a.served("n")
 	}
-	require.True(t, a.RestsUntil("n").IsZero(), "failures are counted in a row")
+	require.True(t, a.RestsUntil("n").IsZero(), "only failures in a row may make an account rest")
 }
 
-// Without sticky the same conversations go to and fro, so that the tests above say something.
+// The control: without sticky.go a conversation goes to several accounts.
 func TestThePickerAloneKeepsNothing(t *testing.T) {
 	provider, err := talk.NewProvider()
 	require.NoError(t, err)
@@ -245,7 +246,7 @@ func TestItKeepsSessions(t *testing.T) {
 	}))
 }
 
-// It ends when what is under way has ended, and the result comes long after the pick.
+// A gateway that is told to stop first ends the answers under way, and reports their results.
 func TestItDrains(t *testing.T) {
 	begun, held := make(chan struct{}), make(chan struct{})
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -271,7 +272,7 @@ func TestItDrains(t *testing.T) {
 	cancel()
 	select {
 	case err := <-served:
-		t.Fatal("it does not wait for the answer under way: ", err)
+		t.Fatal("serve has returned while an answer was under way: ", err)
 	default:
 	}
 	close(held)
@@ -282,7 +283,7 @@ func TestItDrains(t *testing.T) {
 	require.NoError(t, <-served)
 }
 
-// An account whose stream breaks is told so, and one that nobody has picked is no matter.
+// An account rests after streams that end early. A result without a pick changes nothing.
 func TestResultsAreOfThePickThatMadeThem(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "broken")

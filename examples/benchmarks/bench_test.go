@@ -12,8 +12,9 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// most bounds how many sessions are held, to see on a small machine that the benchmarks run.
-var most = flag.Int("sessions", 1_000_000, "leave out what needs more sessions than that")
+// most bounds how many sessions are held. With few sessions, a small machine can show that the
+// benchmarks run.
+var most = flag.Int("sessions", 1_000_000, "leave out cases with more sessions than this `number`")
 
 const (
 	ttl    = time.Hour
@@ -43,8 +44,8 @@ type gateway struct {
 	next  selector.Func[*account]
 }
 
-// newGateway makes one whose store has room for so many sessions and a quarter more: its
-// parts are not all equally full.
+// newGateway makes a gateway whose store has room for so many sessions and a quarter more, because
+// its parts are not equally full.
 func newGateway(b *testing.B, candidates, sessions int) *gateway {
 	aff, err := affinity.New(nameOf, &affinity.Options[*account]{Memory: cache.Options{TTL: ttl, MaxSessions: sessions + sessions/4 + 16}})
 	if err != nil {
@@ -54,7 +55,7 @@ func newGateway(b *testing.B, candidates, sessions int) *gateway {
 	return &gateway{aff, accounts(candidates), selector.RoundRobin[*account]().Select}
 }
 
-// serve picks and reports.
+// serve picks an auth for a request, and reports that it has served.
 func (g *gateway) serve(b *testing.B, r *affinity.Request) *account {
 	p, err := g.aff.Pick(ctx, *r, g.auths, g.next)
 	if err != nil {
@@ -64,12 +65,12 @@ func (g *gateway) serve(b *testing.B, r *affinity.Request) *account {
 	return p.Auth
 }
 
-// none is the balancer where all sessions are bound: it must not be asked.
+// none is the balancer of benchmarks in which all sessions are bound: it must not be called.
 func none(context.Context, []*account) (*account, error) { return nil, errNotBound }
 
-var errNotBound = fmt.Errorf("a session is not bound")
+var errNotBound = fmt.Errorf("the balancer was called, although all sessions must be bound")
 
-// sizeName is a size as it stands in a benchmark's name.
+// sizeName returns a size in the form that benchmarks' names have.
 func sizeName(n int) string {
 	if n >= 1<<20 {
 		return fmt.Sprintf("%dMB", n>>20)

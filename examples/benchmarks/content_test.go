@@ -11,13 +11,13 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// BenchmarkContent: the identity of a request that has no id, beside xxhash of the same
-// bytes.
+// BenchmarkContent measures the identity of a request without an id, by its content. For comparison
+// it measures xxhash of the same bytes.
 func BenchmarkContent(b *testing.B) {
 	for _, format := range append(requests.Formats, "airline") {
 		for _, size := range []int{2 << 10, 80 << 10, 400 << 10, 4 << 20} {
 			if format == "airline" {
-				if size >= 80<<10 { // its system prompt alone has 6 KB
+				if size >= 80<<10 { // less is not possible: the system prompt alone has 6 KB
 					ofContent(b, format, "short", requests.Airline(size), size)
 				}
 				continue
@@ -39,7 +39,7 @@ func ofContent(b *testing.B, format, text string, body []byte, size int) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if id := sessionid.Extract(header, body); id.IsZero() {
-					b.Fatal("no session")
+					b.Fatal("Extract has found no session")
 				}
 			}
 		})
@@ -53,21 +53,21 @@ func ofContent(b *testing.B, format, text string, body []byte, size int) {
 	})
 }
 
-// BenchmarkConversation: picks and reports of conversations without an id. next are the turns
-// of conversations in their order, from the first one to a body of the size; again is a
-// request that was sent before; new is always another conversation, in a store that is full
-// of conversations. A turn is what is measured, beside xxhash of the same bytes.
+// BenchmarkConversation measures a pick and its report for conversations without an id, in a store
+// that is full of conversations. With turn=next it has the turns of conversations in their order,
+// from the first one to a body of the size. With turn=again it repeats a request. With turn=new
+// each request begins another conversation. For comparison it measures xxhash of the same bytes.
 func BenchmarkConversation(b *testing.B) {
 	const turns = 20
 	for _, size := range []int{20 << 10, 200 << 10} {
 		for _, c := range []struct {
 			name  string
-			first int // of the turns that are asked
+			first int // the first turn that is sent
 			fresh bool
 		}{{"next", 0, true}, {"again", turns - 1, false}, {"new", turns - 1, true}} {
 			bodies := requests.Conversation("chat", turns, size)[c.first:]
 			r := &affinity.Request{Tenant: tenant, Pool: pool, Model: model, Header: requests.Header()}
-			// request makes the request number i: of one conversation after the other.
+			// request makes request i. The conversations come one after the other.
 			request := func(i int) {
 				body := bodies[i%len(bodies)]
 				if c.fresh {

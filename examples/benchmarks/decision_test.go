@@ -11,7 +11,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/benchmarks/requests"
 )
 
-// answer is what a decider may put a cookie into.
+// answer is a ResponseWriter into which a decider can put a cookie.
 type answer struct{ header http.Header }
 
 func (a *answer) Header() http.Header         { return a.header }
@@ -27,12 +27,12 @@ func decider(b *testing.B, w deciders.Way, sessions int) deciders.Decider {
 	return d
 }
 
-// client is a request of which set makes that of another session.
+// client is a client's request that can be changed to one of another session.
 type client struct {
 	r     *http.Request
 	body  []byte
-	begin func(id string) // with messages of its own
-	set   func(id string) // with another id in its place
+	begin func(id string) // makes it the first request of a session, with messages of its own
+	set   func(id string) // replaces the id
 }
 
 func newClient(kind string, size int) *client {
@@ -50,15 +50,16 @@ func newClient(kind string, size int) *client {
 		c.set = body.SetEnd
 	}
 	c.body, c.begin = body.Bytes, body.Set
-	if c.set == nil { // the messages are the place
+	if c.set == nil { // without an id, only the messages tell sessions apart
 		c.set = body.Set
 	}
 	return c
 }
 
-// BenchmarkDecision: the auth for a request of a session that is known: 100,000 sessions of
-// claude-code, and of sdk, which sends no id, 1,000 conversations. Uniform order, 8 auths.
-// caddy-cookie gets its cookie with each request. Who decides wrongly is in BenchmarkStay.
+// BenchmarkDecision measures the choice of an auth for a request of a known session: one of 100,000
+// sessions of claude-code, or of 1,000 conversations of sdk, which sends no id. The order is
+// uniform, and there are 8 auths. caddy-cookie gets its cookie with each request. BenchmarkStay
+// shows whose choices are wrong.
 func BenchmarkDecision(b *testing.B) {
 	for _, kind := range []struct {
 		name     string
@@ -80,7 +81,7 @@ func BenchmarkDecision(b *testing.B) {
 			for i := range kind.sessions {
 				c := small
 				if kind.name == "sdk" {
-					c = large // a body of another size is another conversation
+					c = large // not for sdk: a body of another size would be another conversation
 				}
 				c.begin(requests.SessionID(i))
 				c.set(requests.SessionID(i))
@@ -117,7 +118,7 @@ func BenchmarkDecision(b *testing.B) {
 	}
 }
 
-// BenchmarkHeld: what 100,000 sessions hold that claude-code has begun.
+// BenchmarkHeld measures the memory for 100,000 sessions of claude-code.
 func BenchmarkHeld(b *testing.B) {
 	n := min(100_000, *most)
 	for _, w := range deciders.All {
@@ -137,9 +138,9 @@ func BenchmarkHeld(b *testing.B) {
 	}
 }
 
-// BenchmarkStay: of 40 conversations of 8 turns of each client, over 8 auths, how many stay on
-// one auth, and how many of their requests the busiest auth got. With auths=more, a ninth auth
-// comes when a half of the turns are over. Run it with -benchtime 1x.
+// BenchmarkStay counts, for each client, how many of 40 conversations of 8 turns stay on one of 8
+// auths, and how many of their requests the busiest auth gets. With auths=more, a ninth auth is
+// added after half of the turns. Run it with -benchtime 1x.
 func BenchmarkStay(b *testing.B) {
 	for i := range requests.Clients {
 		c := &requests.Clients[i]

@@ -11,10 +11,11 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/benchmarks/rivals"
 )
 
-// BenchmarkInvalidateAuth: one of 1,000 auths is taken from its sessions, a thousandth of
-// all. Meanwhile sessions are looked up: longest-hit-ns is how long the longest of these
-// took, and quiet-hit-ns the longest in as much time with nothing else going on, medians of
-// all rounds. The rivals know nothing of auths, so they are searched. Run it with -cpu 2.
+// BenchmarkInvalidateAuth measures how one of 1,000 auths is taken from its sessions, a thousandth
+// of all. Meanwhile sessions are looked up. longest-hit-ns is the time of the longest look-up, and
+// quiet-hit-ns that of the longest one in the same length of time without other work; both are the
+// medians of all rounds. The rivals have no index of auths, so all their sessions are searched. Run
+// it with -cpu 2.
 func BenchmarkInvalidateAuth(b *testing.B) {
 	n := min(1_000_000, *most)
 	order := requests.Order(n, false)
@@ -58,7 +59,7 @@ func BenchmarkInvalidateAuth(b *testing.B) {
 						took = time.Since(start)
 						b.StopTimer()
 						if dropped != n/len(names) {
-							b.Errorf("%d sessions lost their auth", dropped)
+							b.Errorf("%d sessions have lost their auth, want all sessions of one auth", dropped)
 						}
 					}))
 					quiet = append(quiet, longest(func() {

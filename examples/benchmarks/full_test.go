@@ -10,10 +10,10 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/benchmarks/rivals"
 )
 
-// BenchmarkNewInAFullStore: a session that was never there is bound in a store that is full,
-// so that another one has to go: of one tenant, of 100, of 10,000. With pick the library
-// finds that out itself, asks a balancer, and hears that the auth has served. With a body it
-// looks up whether the session was forked from one that has begun alike.
+// BenchmarkNewInAFullStore measures how a new session is bound in a full store, so that another one
+// is evicted. The sessions belong to one tenant, to 100 or to 10,000. With pick the library finds
+// that the session is new, calls a balancer, and gets a report. With a body it also looks for a
+// session with the same beginning, from which this one may be forked.
 func BenchmarkNewInAFullStore(b *testing.B) {
 	n := min(100_000, *most)
 	for _, tenants := range []int{1, 100, 10_000} {
@@ -47,7 +47,7 @@ func BenchmarkNewInAFullStore(b *testing.B) {
 		for _, body := range []string{"none", "2KB"} {
 			b.Run(fmt.Sprintf("tenants=%d/what=pick/body=%s/who=llmaffinity", tenants, body), func(b *testing.B) {
 				g := newGateway(b, 8, n*4/5)
-				// An id that comes again is that of a session that was evicted long ago.
+				// When an id comes again, its session was evicted long ago.
 				ids := make([]string, 4*n)
 				for i := range ids {
 					ids[i] = requests.SessionID(i)
@@ -68,7 +68,7 @@ func BenchmarkNewInAFullStore(b *testing.B) {
 					i++
 					p, err := g.aff.Pick(ctx, *r.Request, g.auths, next)
 					if err != nil || asked != i {
-						b.Fatal("no new session", err)
+						b.Fatal("the session was bound already, or the store has failed: ", err)
 					}
 					p.Report(affinity.Served)
 				}

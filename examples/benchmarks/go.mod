@@ -1,5 +1,5 @@
-// A module of its own, because it measures against what people use instead: other caches, Caddy's
-// policies, rendezvous hashing, JSON libraries. Nobody who uses the library gets them with it.
+// A module of its own, because it compares the library with what people use instead: other caches,
+// Caddy's policies, rendezvous hashing, JSON libraries. No user of the library gets them.
 // go-json-experiment/json is the last version that Go 1.25 can build.
 module github.com/llmaffinity/llmaffinity/examples/benchmarks
 

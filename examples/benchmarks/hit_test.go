@@ -14,7 +14,7 @@ func keyOf(i int) rivals.Key {
 	return rivals.Key{Tenant: tenant, Pool: pool, Model: model, ID: requests.Digest(i)}
 }
 
-// names are the auths of stores.
+// names are the auths in the stores.
 var names = func() (all []string) {
 	for _, a := range accounts(1000) {
 		all = append(all, a.name)
@@ -36,8 +36,9 @@ func fill(b *testing.B, r rivals.Rival, n int) rivals.Cache {
 	return c
 }
 
-// BenchmarkHit: a session is looked up in a store, and its TTL starts again. All have the
-// tenant, the pool and the model in the key. golang-lru has no TTL. Run it with -cpu 1,2.
+// BenchmarkHit measures the look-up of a session in a store, which starts its TTL again. All stores
+// have the tenant, the pool and the model in their keys. golang-lru has no TTL. Run it with -cpu
+// 1,2.
 func BenchmarkHit(b *testing.B) {
 	for _, shape := range []struct {
 		name     string

@@ -9,9 +9,9 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// BenchmarkIdentity: the id of a session is read out of a body, without a header. The others
-// look at four places and find nothing where none of them has an id; the library looks at all
-// that it knows, and then at the content.
+// BenchmarkIdentity measures how the id of a session is read out of a body, without a header. The
+// others look at four places, and find nothing if none of these has an id. The library looks at all
+// places that it knows, and then at the content.
 func BenchmarkIdentity(b *testing.B) {
 	for _, member := range []string{"metadata.user_id", "client_metadata", "prompt_cache_key", "none"} {
 		for _, size := range []int{2 << 10, 200 << 10, 4 << 20} {
@@ -25,7 +25,7 @@ func BenchmarkIdentity(b *testing.B) {
 					b.ReportAllocs()
 					for b.Loop() {
 						if id := sessionid.Extract(nil, body.Bytes); id.IsZero() {
-							b.Fatal("no session")
+							b.Fatal("Extract has found no session")
 						}
 					}
 				})
@@ -34,7 +34,7 @@ func BenchmarkIdentity(b *testing.B) {
 						b.ReportAllocs()
 						for b.Loop() {
 							if id := r.Read(body.Bytes); (id == "") != (member == "none") {
-								b.Fatal("another id: ", id)
+								b.Fatal("the reader has missed the body's id, or has found one in a body without: ", id)
 							}
 						}
 					})

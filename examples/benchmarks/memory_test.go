@@ -14,8 +14,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/benchmarks/rivals"
 )
 
-// weigh reports the heap for each of n sessions that hold makes, and by how much longer a
-// full collection of the garbage takes while they are held.
+// weigh reports how much heap each of the n sessions needs that hold makes, and by how much longer
+// a garbage collection takes while they are held.
 func weigh(b *testing.B, n int, hold func() any) {
 	for b.Loop() {
 		before, idle := heap(), collect()
@@ -25,10 +25,10 @@ func weigh(b *testing.B, n int, hold func() any) {
 		b.ReportMetric((after-before)/float64(n), "B/session")
 		b.ReportMetric((took-idle).Seconds()*1000, "gc-ms")
 	}
-	b.ReportMetric(0, "ns/op") // it would be the time to make the sessions
+	b.ReportMetric(0, "ns/op") // removes it: it would be the time to make the sessions
 }
 
-// collect is how long a full collection takes, the median of seven.
+// collect returns how long a garbage collection takes, the median of seven.
 func collect() time.Duration {
 	var took []time.Duration
 	for range 7 {
@@ -43,14 +43,14 @@ func collect() time.Duration {
 func heap() float64 {
 	var s runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what has a finalizer goes with the second one
+	runtime.GC() // the second collection frees what has a finalizer
 	runtime.ReadMemStats(&s)
 	return float64(s.HeapAlloc)
 }
 
-// BenchmarkSessions: what sessions cost while nobody asks for them. Those with one key are as
-// many as there may be; what=store is the store alone, what=pick all that the library knows
-// of them. Those of content have been picked and reported at each of their turns. Run it with
+// BenchmarkSessions measures what sessions cost while no request comes. what=store is the store
+// alone, and what=pick everything that the library keeps of a session. The sessions with one key
+// fill the store. Those of content had a pick and a report in each of their turns. Run it with
 // -benchtime 1x.
 func BenchmarkSessions(b *testing.B) {
 	n := *most
@@ -99,13 +99,13 @@ func BenchmarkSessions(b *testing.B) {
 					sum += n
 				}
 				if sum != some {
-					b.Fatalf("%d sessions, not %d", sum, some)
+					b.Fatalf("the library has %d sessions, want %d", sum, some)
 				}
 				return g
 			})
 		})
 	}
-	for _, r := range rivals.All { // behind the others: an expirable never ends
+	for _, r := range rivals.All { // after the others, because an expirable never ends
 		b.Run(fmt.Sprintf("key=one/turns=1/what=store/sessions=%d/who=%s", n, r.Name), func(b *testing.B) {
 			weigh(b, n, func() any {
 				c := fill(b, r, n)

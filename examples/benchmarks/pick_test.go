@@ -11,8 +11,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/benchmarks/requests"
 )
 
-// bound are sessions that are bound with the client's own header, in the library and in the
-// floor, to the same auths.
+// bound has sessions with the client's own header, which are bound to the same auths in the library
+// and in the floor.
 type bound struct {
 	*gateway
 	floor *floor.Table[*account]
@@ -36,20 +36,20 @@ func bind(b *testing.B, candidates, sessions int) *bound {
 		}
 	}
 	if len(of) != min(candidates, sessions) {
-		b.Fatal("the sessions are not spread over all auths: ", of)
+		b.Fatal("the sessions do not use all auths, but only this many: ", of)
 	}
-	runtime.GC() // so that the first benchmark does not pay for it
+	runtime.GC() // so that the first benchmark does not measure the collection
 	return s
 }
 
-// request is a request that can be made that of another session.
+// request is a request that can be changed to one of another session.
 type request struct {
 	*affinity.Request
-	begin func(id string) // with messages of its own, as a session begins
-	set   func(id string) // with another id in its place, and nothing else
+	begin func(id string) // makes it the first request of a session, with messages of its own
+	set   func(id string) // replaces the id, and nothing else
 }
 
-// ownRequest has the client's own header, and a body of some size.
+// ownRequest returns a request with the client's own header and a body of a size.
 func ownRequest(size int) request { return headerRequest(requests.OwnHeader, "code", size) }
 
 func headerRequest(name, text string, size int) request {
@@ -63,14 +63,14 @@ func headerRequest(name, text string, size int) request {
 	return request{&affinity.Request{Tenant: tenant, Pool: pool, Model: model, Header: h, Body: body.Bytes}, begin, set}
 }
 
-// endRequest has the id in a member at the end of its body.
+// endRequest returns a request with the id in a member at the end of its body.
 func endRequest(member string, size int) request {
 	body := requests.WithEnd(member, size)
 	r := &affinity.Request{Tenant: tenant, Pool: pool, Model: model, Header: requests.Header(), Body: body.Bytes}
 	return request{r, body.Set, body.SetEnd}
 }
 
-// library measures picks of this library. prepare makes the request number i.
+// library measures picks of the library. prepare makes request i.
 func (s *bound) library(b *testing.B, who string, r *affinity.Request, report bool, prepare func(i int)) {
 	b.Run("who="+who, func(b *testing.B) {
 		b.ReportAllocs()
@@ -101,10 +101,10 @@ func (s *bound) least(b *testing.B, r *affinity.Request, report bool, prepare fu
 	})
 }
 
-// BenchmarkPick: a bound session with the client's own header, beside the floor, by how many
-// sessions are alive and whose turn it is. Every session was reported once before. In
-// uniform order hardly a session was used lately, so most hits also move it to the front of
-// the order of use; in Zipf's order few do. Run it with -cpu 1.
+// BenchmarkPick measures picks of bound sessions with the client's own header, by the number of
+// sessions and their order. For comparison it measures the floor. Each session was reported once
+// before. In uniform order few sessions were used lately, so most hits also move the session to the
+// front of the order of use; in Zipf's order few hits do. Run it with -cpu 1.
 func BenchmarkPick(b *testing.B) {
 	const small, large = 2 << 10, 200 << 10
 	for _, candidates := range []int{8, 64} {
@@ -136,7 +136,7 @@ func BenchmarkPick(b *testing.B) {
 	}
 }
 
-// BenchmarkCores: the same from several goroutines, each of which has its own place in the
+// BenchmarkCores is like BenchmarkPick with several goroutines. Each has its own place in the
 // order. Run it with -cpu 1,2.
 func BenchmarkCores(b *testing.B) {
 	for _, sessions := range []int{1, 1e5} {

@@ -9,14 +9,15 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/benchmarks/requests"
 )
 
-// BenchmarkPlace: a bound session by the place of its id, beside one with the client's own
-// header and a body of 2 KB. 100,000 sessions in uniform order. A body is the same one each
-// time, and so in the CPU's cache as one that was just read; only the id in it is another.
+// BenchmarkPlace measures picks of bound sessions, by the place of the id. For comparison it
+// measures them with the client's own header and a body of 2 KB. It has 100,000 sessions in uniform
+// order. Each request has the same body with another id in it, so the body is in the CPU's cache,
+// like one that a gateway has just read.
 func BenchmarkPlace(b *testing.B) {
 	sessions := min(100_000, *most)
 	ids := requests.NewIDs(requests.Order(sessions, false))
 	own := bind(b, 8, sessions)
-	// with binds the sessions by requests that have the id in the same place.
+	// with binds the sessions with requests that have the id in the same place.
 	with := func(r request) *bound {
 		s := &bound{gateway: newGateway(b, 8, sessions)}
 		for i := range sessions {
@@ -41,7 +42,7 @@ func BenchmarkPlace(b *testing.B) {
 			}
 		}
 	}
-	// A long text behind the last list has to be walked over.
+	// The library must walk over a long text behind the last list.
 	long := headerRequest(requests.GenericHeader, "code", 180<<10)
 	long.Body = append(long.Body[:len(long.Body)-1], `,"system":"`+strings.Repeat("word ", 4<<10)+`"}`...)
 	run(generic, "id=generic/text=system-at-the-end/body=200KB", long)

@@ -4,8 +4,7 @@ package main
 import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
-	// The Caddyfile, and the modules that it needs. For all of Caddy import modules/standard
-	// instead.
+	// The modules that the Caddyfile needs. For all of Caddy import modules/standard instead.
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	_ "github.com/llmaffinity/llmaffinity/examples/caddy/llmsession"

@@ -9,7 +9,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// The Caddyfile of the README is one for this Caddy, as caddy fmt writes it.
+// This Caddy can read the Caddyfile of the README, and the file has the form that caddy fmt writes.
 func TestTheCaddyfileIsWhole(t *testing.T) {
 	file, err := os.ReadFile("Caddyfile")
 	require.NoError(t, err)

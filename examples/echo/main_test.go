@@ -26,7 +26,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// What the README quotes is in the code.
+// The README's blocks are quotes from the code.
 func TestREADMEQuotesTheCode(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
@@ -47,11 +47,11 @@ func TestREADMEQuotesTheCode(t *testing.T) {
 		for line := range strings.Lines(block) {
 			quoted += strings.TrimSpace(line) + "\n"
 		}
-		require.True(t, strings.Contains(source, quoted), "the code has no longer\n%s", quoted)
+		require.True(t, strings.Contains(source, quoted), "the README quotes lines that the code does not have:\n%s", quoted)
 	}
 }
 
-// start starts the proxy on loopback over some keys, whose targets have their names.
+// start starts the proxy on loopback. Each key has a target, whose name is the key.
 func start(t *testing.T, next middleware.ProxyBalancer, provider string, keys ...string) (url string, balancer *Sticky) {
 	var targets []*middleware.ProxyTarget
 	for _, key := range keys {
@@ -89,7 +89,8 @@ func newClient(t *testing.T) *http.Client {
 	return c
 }
 
-// Echo's own balancers, wrapped, keep conversations of all APIs while targets come and go.
+// With Echo's own balancers in a Sticky, conversations with all APIs stay on their targets, while
+// targets are added and removed.
 func TestConversationsStayWhileTargetsComeAndGo(t *testing.T) {
 	for name, next := range map[string]middleware.ProxyBalancer{
 		"round robin": middleware.NewRoundRobinBalancer(nil),
@@ -110,7 +111,7 @@ func TestConversationsStayWhileTargetsComeAndGo(t *testing.T) {
 			}
 			homes, err := provider.Homes(early, 4)
 			require.NoError(t, err)
-			require.Len(t, provider.Spread(), 3, "they are spread over all targets")
+			require.Len(t, provider.Spread(), 3, "the conversations must use all targets")
 
 			require.True(t, balancer.AddTarget(targetAt(t, upstream, "key-4")))
 			require.False(t, balancer.AddTarget(targetAt(t, upstream, "key-4")))
@@ -119,10 +120,10 @@ func TestConversationsStayWhileTargetsComeAndGo(t *testing.T) {
 			round(late, true)
 			after, err := provider.Homes(early, 5)
 			require.NoError(t, err)
-			require.Equal(t, homes, after, "a target that comes moves nobody")
+			require.Equal(t, homes, after, "a new target must not move a conversation")
 			_, err = provider.Homes(late, 2)
 			require.NoError(t, err)
-			require.Len(t, provider.Spread(), 4, "new conversations find it")
+			require.Len(t, provider.Spread(), 4, "new conversations must use the new target, too")
 
 			require.True(t, balancer.RemoveTarget("key-2"))
 			require.False(t, balancer.RemoveTarget("key-2"))
@@ -133,7 +134,7 @@ func TestConversationsStayWhileTargetsComeAndGo(t *testing.T) {
 				if homes[c.Name] == "key-2" {
 					require.NotEqual(t, "key-2", auths[5], c.Name)
 				} else {
-					require.Equal(t, homes[c.Name], auths[5], "%s has lost nothing", c.Name)
+					require.Equal(t, homes[c.Name], auths[5], "%s must stay: its target was not removed", c.Name)
 				}
 				require.Equal(t, auths[5], auths[6], c.Name)
 			}
@@ -141,7 +142,7 @@ func TestConversationsStayWhileTargetsComeAndGo(t *testing.T) {
 	}
 }
 
-// A target that asks to be left alone is asked by nobody, and the others serve.
+// A target with a status of 429 gets no request until its Retry-After. The other targets serve.
 func TestATargetThatFailsIsLeftAlone(t *testing.T) {
 	provider, upstream := newProvider(t)
 	address, _ := start(t, middleware.NewRoundRobinBalancer(nil), upstream, "key-1", "key-2", "key-3")
@@ -151,7 +152,7 @@ func TestATargetThatFailsIsLeftAlone(t *testing.T) {
 	require.Len(t, provider.Spread(), 3)
 	first := provider.Served(all[0].Name)[0]
 	provider.SetFault(first, simulator.Fault{Status: 429, RetryAfter: 50 * time.Minute})
-	require.NoError(t, all[0].Turn(t.Context(), client, address), "another target serves it, with its body")
+	require.NoError(t, all[0].Turn(t.Context(), client, address), "another target must serve the request, with its whole body")
 	asked := provider.Stats()[first].Requests
 	require.NoError(t, talk.Round(t.Context(), client, address, all, true))
 	require.NoError(t, talk.Round(t.Context(), client, address, all, false))
@@ -159,13 +160,13 @@ func TestATargetThatFailsIsLeftAlone(t *testing.T) {
 	for _, c := range all {
 		auths := provider.Served(c.Name)
 		if auths[0] != first {
-			require.Equal(t, []string{auths[0], auths[0], auths[0]}, auths, "%s was not concerned", c.Name)
+			require.Equal(t, []string{auths[0], auths[0], auths[0]}, auths, "%s must stay: its target has not failed", c.Name)
 		}
 		require.Equal(t, auths[len(auths)-1], auths[len(auths)-2], c.Name)
 	}
 }
 
-// When all refuse, the client gets what the last one has said.
+// If all targets refuse a request, the client gets the answer of the last one.
 func TestTheLastAnswerIsTheClients(t *testing.T) {
 	provider, upstream := newProvider(t)
 	address, balancer := start(t, middleware.NewRoundRobinBalancer(nil), upstream, "key-1", "key-2")
@@ -188,14 +189,13 @@ func TestTheLastAnswerIsTheClients(t *testing.T) {
 	require.Equal(t, 1, provider.Stats()["key-1"].Requests)
 	require.Equal(t, 1, provider.Stats()["key-2"].Requests)
 	resp, _ = ask()
-	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, "and now nobody is asked")
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, "now no target may be tried before its Retry-After")
 	require.NotEmpty(t, resp.Header.Get("Retry-After"))
 	require.Equal(t, 1, provider.Stats()["key-1"].Requests)
 	require.Zero(t, balancer.sessions.Stats().Unreported())
 }
 
-// Where nothing names a session Echo's balancer sends a conversation everywhere, so that the
-// tests above say something.
+// The control: without sessions Echo's balancer sends a conversation to several targets.
 func TestTheBalancerAloneKeepsNothing(t *testing.T) {
 	provider, upstream := newProvider(t)
 	address, balancer := start(t, middleware.NewRoundRobinBalancer(nil), upstream, "key-1", "key-2")
@@ -210,7 +210,8 @@ func TestTheBalancerAloneKeepsNothing(t *testing.T) {
 	require.ErrorContains(t, err, "was sent to")
 }
 
-// The README's other way: affinityhttp under Echo's proxy, whose balancer has one target.
+// The other way in the README: affinityhttp is the transport of Echo's proxy, whose balancer has
+// one target.
 func TestAffinityhttpIsATransportForEcho(t *testing.T) {
 	provider, upstream := newProvider(t)
 	base, err := url.Parse(upstream)
@@ -240,7 +241,7 @@ func TestAffinityhttpIsATransportForEcho(t *testing.T) {
 	require.Len(t, provider.Spread(), 3)
 }
 
-// A prompt cache belongs to a model, so a session has a place for each.
+// A prompt cache belongs to a model, so a session has a target for each model.
 func TestEachModelOfASessionHasAPlace(t *testing.T) {
 	provider, upstream := newProvider(t)
 	address, _ := start(t, middleware.NewRoundRobinBalancer(nil), upstream, "key-1", "key-2")
@@ -269,7 +270,7 @@ func TestEachModelOfASessionHasAPlace(t *testing.T) {
 		auths := provider.Served(a.path + a.model)
 		require.Equal(t, []string{auths[0], auths[0], auths[0]}, auths)
 		if i%2 == 1 {
-			require.NotEqual(t, provider.Served(asked[i-1].path + asked[i-1].model)[0], auths[0], "the balancer has placed each model for itself, in turn")
+			require.NotEqual(t, provider.Served(asked[i-1].path + asked[i-1].model)[0], auths[0], "the balancer must place each model of the session separately, and round robin takes the next target")
 		}
 	}
 }
@@ -306,7 +307,7 @@ func TestItKeepsSessions(t *testing.T) {
 	}))
 }
 
-// The whole program streams, and ends when what is under way has ended.
+// The whole program streams answers. When it is told to stop, it first ends the answers under way.
 func TestItServesAndDrains(t *testing.T) {
 	begun, held := make(chan struct{}), make(chan struct{})
 	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -331,11 +332,11 @@ func TestItServesAndDrains(t *testing.T) {
 	defer resp.Body.Close()
 	<-begun
 	_, err = io.ReadFull(resp.Body, make([]byte, len("begun, ")))
-	require.NoError(t, err, "it streams")
+	require.NoError(t, err, "the client must get the first bytes before the answer has ended")
 	cancel()
 	select {
 	case err := <-served:
-		t.Fatal("it does not wait for the answer under way: ", err)
+		t.Fatal("serve has returned while an answer was under way: ", err)
 	default:
 	}
 	close(held)

@@ -36,7 +36,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/internal/talk"
 )
 
-// What the README quotes is in the code.
+// The README's blocks are quotes from the code.
 func TestREADMEQuotesTheCode(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
@@ -57,14 +57,14 @@ func TestREADMEQuotesTheCode(t *testing.T) {
 		for line := range strings.Lines(block) {
 			quoted += strings.TrimSpace(line) + "\n"
 		}
-		require.True(t, strings.Contains(source, quoted), "the code has no longer\n%s", quoted)
+		require.True(t, strings.Contains(source, quoted), "the README quotes lines that the code does not have:\n%s", quoted)
 	}
 }
 
-// soon connects again without a pause that a test would wait for.
+// soon makes a client connect again at once, so that the tests need not wait.
 var soon = grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1, MaxDelay: 10 * time.Millisecond}, MinConnectTimeout: 10 * time.Second})
 
-// started is a backend as main starts it.
+// started is a backend that runs as main runs it.
 type started struct {
 	address string
 	stop    func()
@@ -72,7 +72,7 @@ type started struct {
 
 func startBackend(t *testing.T, address, provider, key string) started {
 	l, err := net.Listen("tcp", address)
-	for errors.Is(err, syscall.EADDRINUSE) { // whoever looks whether it is back may have the port for a moment
+	for errors.Is(err, syscall.EADDRINUSE) { // a client that tries to connect may use the port for a moment
 		l, err = net.Listen("tcp", address)
 	}
 	require.NoError(t, err)
@@ -89,7 +89,7 @@ func startBackend(t *testing.T, address, provider, key string) started {
 	return started{l.Addr().String(), stop}
 }
 
-// running is the gateway as main starts it.
+// running is the gateway, which runs as main runs it.
 type running struct {
 	t        *testing.T
 	url      string
@@ -129,11 +129,11 @@ func (r *running) write(addresses ...string) {
 	require.NoError(r.t, os.WriteFile(r.file, []byte(strings.Join(addresses, "\n")), 0o600))
 }
 
-// take makes the gateway take other backends.
+// take makes the gateway use other backends.
 func (r *running) take(addresses ...string) {
 	r.write(addresses...)
 	r.reload <- os.Interrupt
-	r.reload <- os.Interrupt // is taken when the first one was done
+	r.reload <- os.Interrupt // the gateway receives it when it has done the first reload
 }
 
 func (r *running) round(all []*talk.Conversation, streamed bool) {
@@ -141,8 +141,8 @@ func (r *running) round(all []*talk.Conversation, streamed bool) {
 	require.NoError(r.t, talk.Round(r.t.Context(), r.client, r.url, all, streamed))
 }
 
-// until asks without a session until a backend with that key has answered: it has a
-// connection then.
+// until sends requests without a session until the backend with a key has answered. Then there is a
+// connection to it.
 func (r *running) until(key string) {
 	r.t.Helper()
 	for before := r.provider.Stats()[key].Requests; r.provider.Stats()[key].Requests == before; {
@@ -152,8 +152,8 @@ func (r *running) until(key string) {
 	}
 }
 
-// Conversations of all APIs stay on their backends, while backends come and go by the
-// resolver, and while one is started again.
+// Conversations with all APIs stay on their backends, while the resolver adds and removes backends,
+// and while one is restarted.
 func TestConversationsStayWhileBackendsComeAndGo(t *testing.T) {
 	r := newRunning(t)
 	var b [4]started
@@ -178,7 +178,7 @@ func TestConversationsStayWhileBackendsComeAndGo(t *testing.T) {
 		}
 		return n
 	}
-	require.Len(t, at(homes), 3, "they are spread over all backends")
+	require.Len(t, at(homes), 3, "the conversations must use all backends")
 
 	r.take(b[0].address, b[1].address, b[2].address, b[3].address)
 	r.until("key-3")
@@ -187,10 +187,10 @@ func TestConversationsStayWhileBackendsComeAndGo(t *testing.T) {
 	r.round(late, true)
 	after, err := r.provider.Homes(early, 5)
 	require.NoError(t, err)
-	require.Equal(t, homes, after, "a backend that comes moves nobody")
+	require.Equal(t, homes, after, "a new backend must not move a conversation")
 	lateHomes, err := r.provider.Homes(late, 2)
 	require.NoError(t, err)
-	require.Len(t, at(lateHomes), 4, "new conversations find it")
+	require.Len(t, at(lateHomes), 4, "new conversations must use the new backend, too")
 
 	r.take("no address")
 	b[1].stop()
@@ -201,15 +201,15 @@ func TestConversationsStayWhileBackendsComeAndGo(t *testing.T) {
 		if homes[c.Name] == "key-1" {
 			require.NotEqual(t, "key-1", auths[5], c.Name)
 		} else {
-			require.Equal(t, homes[c.Name], auths[5], "%s has lost nothing", c.Name)
+			require.Equal(t, homes[c.Name], auths[5], "%s must stay: its backend was not stopped", c.Name)
 		}
-		require.Equal(t, auths[5], auths[6], "%s does not go to and fro", c.Name)
+		require.Equal(t, auths[5], auths[6], "%s must stay on one other backend while its own is stopped", c.Name)
 	}
 	startBackend(t, b[1].address, r.upstream, "key-1")
 	r.until("key-1")
 	r.round(early, false)
 	for _, c := range early {
-		require.Equal(t, homes[c.Name], r.provider.Served(c.Name)[7], "%s comes back to its prompt cache", c.Name)
+		require.Equal(t, homes[c.Name], r.provider.Served(c.Name)[7], "%s must return to its backend, which is started again", c.Name)
 	}
 
 	r.take(b[1].address, b[3].address)
@@ -225,8 +225,7 @@ func TestConversationsStayWhileBackendsComeAndGo(t *testing.T) {
 	}
 }
 
-// round_robin alone sends the same conversation everywhere, so that the test above says
-// something.
+// The control: round_robin alone sends a conversation to several backends.
 func TestRoundRobinAloneKeepsNothing(t *testing.T) {
 	provider, err := talk.NewProvider()
 	require.NoError(t, err)
@@ -249,8 +248,8 @@ func TestRoundRobinAloneKeepsNothing(t *testing.T) {
 	}
 }
 
-// What a provider refuses comes to the client as it is, after the other backends have tried,
-// and a conversation leaves a backend alone that has asked for that.
+// A conversation avoids a backend until its Retry-After. If all backends refuse a request, the
+// client gets the provider's error unchanged.
 func TestFailures(t *testing.T) {
 	r := newRunning(t)
 	one, two := startBackend(t, "127.0.0.1:0", r.upstream, "key-1"), startBackend(t, "127.0.0.1:0", r.upstream, "key-2")
@@ -277,7 +276,7 @@ func TestFailures(t *testing.T) {
 	require.ErrorContains(t, err, "no money")
 }
 
-// What the end of a call means.
+// resultOf turns the end of a call into a result.
 func TestResults(t *testing.T) {
 	for _, c := range []struct {
 		info balancer.DoneInfo
@@ -301,7 +300,7 @@ func TestResults(t *testing.T) {
 	}
 }
 
-// host is a client of the service for affinitytest. Its backends answer what they are told.
+// host is a client of the service for affinitytest, which decides what its backends answer.
 type host struct {
 	t        *testing.T
 	client   *grpc.ClientConn
@@ -323,7 +322,7 @@ type arrival struct {
 
 const numberKey = "x-number"
 
-// named is a backend of host.
+// named is a backend of a host.
 type named struct {
 	*host
 	name string
@@ -338,7 +337,7 @@ func (n named) Generate(ctx context.Context, _ []byte) ([]byte, error) {
 	waiting := n.waiting[md.Get(numberKey)[0]]
 	delete(n.waiting, md.Get(numberKey)[0])
 	n.mu.Unlock()
-	if waiting == nil { // gRPC tries again after a failure
+	if waiting == nil { // gRPC has sent the call again after a failure
 		return nil, nil
 	}
 	a := arrival{n.name, make(chan affinity.Result, 1)}
@@ -377,14 +376,14 @@ func newHost(t *testing.T, names []string) *host {
 			require.NoError(t, <-served)
 		})
 	}
-	h.resolver = manual.NewBuilderWithScheme("host" + strconv.FormatInt(hosts.Add(1), 10)) // a pool of its own
+	h.resolver = manual.NewBuilderWithScheme("host" + strconv.FormatInt(hosts.Add(1), 10)) // each host has a pool of its own
 	h.resolver.InitialState(h.up())
 	var err error
 	h.client, err = dial(h.resolver, soon)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, h.client.Close()) })
-	t.Cleanup(end)                                             // what was never reported ends first
-	for found := map[string]bool{}; len(found) < len(names); { // all have connections then
+	t.Cleanup(end)                                             // ends the calls that were never reported, before the client is closed
+	for found := map[string]bool{}; len(found) < len(names); { // until all backends have connections
 		var name []byte
 		require.NoError(t, h.client.Invoke(t.Context(), method, []byte{}, &name))
 		found[string(name)] = true
@@ -392,7 +391,7 @@ func newHost(t *testing.T, names []string) *host {
 	return h
 }
 
-// up are the backends that are not down.
+// up returns the backends that are not down.
 func (h *host) up() resolver.State {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -446,7 +445,7 @@ func (h *host) Pick(ctx context.Context, q affinity.Request) (string, func(affin
 	case err := <-ended:
 		cancel()
 		if err == nil {
-			err = fmt.Errorf("there is an answer, and nobody was asked")
+			err = fmt.Errorf("the call has an answer, but no backend has got it")
 		}
 		return "", nil, err
 	}
@@ -456,7 +455,7 @@ func TestItKeepsSessions(t *testing.T) {
 	affinitytest.Test(t, func(auths []string) (affinitytest.Host, error) { return newHost(t, auths), nil })
 }
 
-// A gateway and a backend end when what is under way has ended.
+// When a gateway or a backend is told to stop, it first ends what is under way.
 func TestTheyDrain(t *testing.T) {
 	begun, held := make(chan struct{}), make(chan struct{})
 	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -486,7 +485,7 @@ func TestTheyDrain(t *testing.T) {
 		if err == nil {
 			resp.Body.Close()
 			if resp.StatusCode != http.StatusOK {
-				err = fmt.Errorf("the answer is %s", resp.Status)
+				err = fmt.Errorf("the status of the answer is %s, want 200", resp.Status)
 			}
 		}
 		answered <- err
@@ -495,9 +494,9 @@ func TestTheyDrain(t *testing.T) {
 	cancel()
 	select {
 	case err := <-backEnded:
-		t.Fatal("the backend does not wait for the call under way: ", err)
+		t.Fatal("the backend has ended while a call was under way: ", err)
 	case err := <-frontEnded:
-		t.Fatal("the gateway does not wait for the answer under way: ", err)
+		t.Fatal("the gateway has ended while an answer was under way: ", err)
 	default:
 	}
 	close(held)

@@ -28,7 +28,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// What the README quotes is in the code.
+// The README's blocks are quotes from the code.
 func TestREADMEQuotesTheCode(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
@@ -49,7 +49,7 @@ func TestREADMEQuotesTheCode(t *testing.T) {
 		for line := range strings.Lines(block) {
 			quoted += strings.TrimSpace(line) + "\n"
 		}
-		require.True(t, strings.Contains(source, quoted), "the code has no longer\n%s", quoted)
+		require.True(t, strings.Contains(source, quoted), "the README quotes lines that the code does not have:\n%s", quoted)
 	}
 }
 
@@ -65,8 +65,8 @@ func instanceOf(t *testing.T, provider http.Handler, account string) (address st
 	return s.URL
 }
 
-// heard is a discovery that tells when its watcher is asked again. What it has said before
-// is known to the client then.
+// heard is a discovery that reports each call of its watcher's Next. When the client calls Next
+// again, it knows the instances that Next returned before.
 type heard struct {
 	*instances
 	asked chan struct{}
@@ -87,7 +87,7 @@ func (h hearing) Next() ([]*registry.ServiceInstance, error) {
 	return h.Watcher.Next()
 }
 
-// start starts the gateway on loopback, with a selector. set changes its instances.
+// start starts the gateway on loopback with a selector. set changes its instances.
 func start(t *testing.T, next selector.Builder, addresses ...string) (url string, sticky *Sticky, set func(...string)) {
 	url, sticky, _, set = startWith(t, next, addresses...)
 	return url, sticky, set
@@ -126,11 +126,12 @@ func newClient(t *testing.T) *http.Client {
 	return c
 }
 
-// Kratos's own selectors, wrapped, keep conversations of all APIs while instances come and go.
+// With Kratos's own selectors in a Sticky, conversations with all APIs stay on their instances,
+// while instances are added and removed.
 func TestConversationsStayWhileInstancesComeAndGo(t *testing.T) {
 	for name, next := range map[string]struct {
 		selector.Builder
-		conversations int // of each API: enough that chance leaves no instance out
+		conversations int // for each API; so many that a random choice uses each instance
 	}{"wrr": {wrr.NewBuilder(), 6}, "random": {random.NewBuilder(), 32}, "p2c": {p2c.NewBuilder(), 16}} {
 		t.Run(name, func(t *testing.T) {
 			provider := newProvider(t)
@@ -151,7 +152,7 @@ func TestConversationsStayWhileInstancesComeAndGo(t *testing.T) {
 			}
 			homes, err := provider.Homes(early, 4)
 			require.NoError(t, err)
-			require.Len(t, provider.Spread(), 3, "they are spread over all instances")
+			require.Len(t, provider.Spread(), 3, "the conversations must use all instances")
 
 			set(address[:]...)
 			round(early, true)
@@ -159,10 +160,10 @@ func TestConversationsStayWhileInstancesComeAndGo(t *testing.T) {
 			round(late, true)
 			after, err := provider.Homes(early, 5)
 			require.NoError(t, err)
-			require.Equal(t, homes, after, "an instance that comes moves nobody")
+			require.Equal(t, homes, after, "a new instance must not move a conversation")
 			_, err = provider.Homes(late, 2)
 			require.NoError(t, err)
-			require.Len(t, provider.Spread(), 4, "new conversations find it")
+			require.Len(t, provider.Spread(), 4, "new conversations must use the new instance, too")
 
 			set(address[0], address[2], address[3])
 			round(early, false)
@@ -172,7 +173,7 @@ func TestConversationsStayWhileInstancesComeAndGo(t *testing.T) {
 				if homes[c.Name] == "account-1" {
 					require.NotEqual(t, "account-1", auths[5], c.Name)
 				} else {
-					require.Equal(t, homes[c.Name], auths[5], "%s has lost nothing", c.Name)
+					require.Equal(t, homes[c.Name], auths[5], "%s must stay: its instance was not removed", c.Name)
 				}
 				require.Equal(t, auths[5], auths[6], c.Name)
 			}
@@ -181,8 +182,7 @@ func TestConversationsStayWhileInstancesComeAndGo(t *testing.T) {
 	}
 }
 
-// Where nothing names a session Kratos's selector sends a conversation everywhere, so that
-// the test above says something.
+// The control: without sessions Kratos's selector sends a conversation to several instances.
 func TestTheSelectorAloneKeepsNothing(t *testing.T) {
 	provider := newProvider(t)
 	gateway, sticky, _ := start(t, wrr.NewBuilder(), instanceOf(t, provider, "account-1"), instanceOf(t, provider, "account-2"))
@@ -198,8 +198,8 @@ func TestTheSelectorAloneKeepsNothing(t *testing.T) {
 	require.ErrorContains(t, err, "was sent to")
 }
 
-// The conversation of an instance that fails goes to another one and stays there. When all
-// have failed the client gets the last answer.
+// If an instance fails, its conversation goes to another one and stays there. If all instances
+// fail, the client gets the answer of the last one.
 func TestFailures(t *testing.T) {
 	provider := newProvider(t)
 	gateway, _, _ := start(t, wrr.NewBuilder(), instanceOf(t, provider, "account-1"), instanceOf(t, provider, "account-2"))
@@ -215,7 +215,7 @@ func TestFailures(t *testing.T) {
 	auths := provider.Served(c.Name)
 	require.NotEqual(t, home, auths[1])
 	require.Equal(t, auths[1], auths[2])
-	require.Equal(t, asked, provider.Stats()[home].Requests, "the conversation leaves it alone")
+	require.Equal(t, asked, provider.Stats()[home].Requests, "the conversation must avoid the instance that has failed")
 
 	provider.SetFault(auths[1], fault)
 	resp, err := client.Post(gateway+"/v1/chat/completions", "application/json", strings.NewReader(`{"model":"m","messages":[{"role":"user","content":"Are you there?"}]}`))
@@ -228,8 +228,8 @@ func TestFailures(t *testing.T) {
 	require.Contains(t, string(text), "slow down")
 }
 
-// A choice of the wrapped balancer that came too late is taken back, so that a node's count
-// of requests under way is right.
+// Two requests of a session choose at the same time, and one choice is dropped. Its done function
+// is called, so that the node's count of requests under way is right.
 func TestAChoiceThatIsNotTakenIsTakenBack(t *testing.T) {
 	node := func(address string) *counted {
 		return &counted{Node: selector.NewNode("http", address, nil)}
@@ -253,7 +253,7 @@ func TestAChoiceThatIsNotTakenIsTakenBack(t *testing.T) {
 	wg.Wait()
 	require.NoError(t, errs[0])
 	require.NoError(t, errs[1])
-	require.Equal(t, got[0].Address(), got[1].Address(), "both requests of the session go to one node")
+	require.Equal(t, got[0].Address(), got[1].Address(), "both requests of the session must go to the same node")
 	home := got[0].(*counted)
 	require.Equal(t, 2, home.under)
 	require.Equal(t, 2, one.under+two.under)
@@ -286,7 +286,7 @@ func (n *counted) Pick() selector.DoneFunc {
 	}
 }
 
-// inTurn is a balancer that lets two requests choose at the same time, each another node.
+// inTurn is a balancer that waits until two requests choose, and gives each of them another node.
 type inTurn struct {
 	both  chan struct{}
 	nodes []*counted
@@ -307,7 +307,7 @@ func (b inTurn) Pick(context.Context, []selector.WeightedNode) (selector.Weighte
 	return n, n.Pick(), nil
 }
 
-// A prompt cache belongs to a model, so a session has a place for each.
+// A prompt cache belongs to a model, so a session has an instance for each model.
 func TestEachModelOfASessionHasAPlace(t *testing.T) {
 	provider := newProvider(t)
 	address, _, _ := start(t, wrr.NewBuilder(), instanceOf(t, provider, "account-1"), instanceOf(t, provider, "account-2"))
@@ -336,7 +336,7 @@ func TestEachModelOfASessionHasAPlace(t *testing.T) {
 		auths := provider.Served(a.path + a.model)
 		require.Equal(t, []string{auths[0], auths[0], auths[0]}, auths)
 		if i%2 == 1 {
-			require.NotEqual(t, provider.Served(asked[i-1].path + asked[i-1].model)[0], auths[0], "the balancer has placed each model for itself, in turn")
+			require.NotEqual(t, provider.Served(asked[i-1].path + asked[i-1].model)[0], auths[0], "the balancer must place each model of the session separately, and takes the next instance")
 		}
 	}
 }
@@ -348,7 +348,7 @@ func TestItKeepsSessions(t *testing.T) {
 			addresses = append(addresses, "http://"+name+":80")
 		}
 		gateway, sticky, base, _ := startWith(t, wrr.NewBuilder(), addresses...)
-		base.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) { // all names are the provider's
+		base.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) { // all names lead to the provider
 			return new(net.Dialer).DialContext(ctx, network, strings.TrimPrefix(provider, "http://"))
 		}
 		return affinitytest.Gateway{
@@ -359,7 +359,8 @@ func TestItKeepsSessions(t *testing.T) {
 	}))
 }
 
-// The whole program streams, takes other instances, and ends when what is under way has ended.
+// The whole program streams answers, and reads its instances again. When it is told to stop, it
+// first ends the answers under way.
 func TestItServesAndDrains(t *testing.T) {
 	begun, held := make(chan struct{}), make(chan struct{})
 	named := func(name string) string {
@@ -399,7 +400,7 @@ func TestItServesAndDrains(t *testing.T) {
 	reload <- os.Interrupt
 	require.NoError(t, os.WriteFile(file, []byte(one+"\n"+two+"\n"), 0o600))
 	reload <- os.Interrupt
-	for name() != "two" { // the client of Kratos hears of it in its own time
+	for name() != "two" { // the client of Kratos learns of the new instance a little later
 	}
 
 	resp, err := client.Post("http://"+l.Addr().String()+"/v1/chat/completions", "application/json", strings.NewReader(`{"model":"m"}`))
@@ -407,11 +408,11 @@ func TestItServesAndDrains(t *testing.T) {
 	defer resp.Body.Close()
 	<-begun
 	_, err = io.ReadFull(resp.Body, make([]byte, len("begun, ")))
-	require.NoError(t, err, "it streams")
+	require.NoError(t, err, "the client must get the first bytes before the answer has ended")
 	cancel()
 	select {
 	case err := <-served:
-		t.Fatal("it does not wait for the answer under way: ", err)
+		t.Fatal("serve has returned while an answer was under way: ", err)
 	default:
 	}
 	close(held)

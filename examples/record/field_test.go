@@ -21,7 +21,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// capture is captured requests, a recording of them, and what is read of it.
+// capture has requests, their recording, and the requests that Parse reads from the recording.
 type capture struct {
 	all     []field.Request
 	text    string
@@ -55,12 +55,12 @@ func headersOf(r field.Request) http.Header {
 	return h
 }
 
-// sources are where requests come from: made up, and captured, and both without the ids that name
-// sessions.
+// sources are sources of requests: made up, and captured in two captures. Each also comes without
+// the ids that name sessions.
 var sources = []string{"made up", "first", "second", "made up, messages alone", "first, messages alone", "second, messages alone"}
 
-// captureOf records the requests of a source, once for all tests, which do not run side by side.
-// It skips the test if they are not there.
+// captureOf records the requests of a source. It does so once, because the tests do not run in
+// parallel. It skips the test if the requests are not there.
 func captureOf(t *testing.T, source string) *capture {
 	t.Helper()
 	if recorded[source] == nil {
@@ -87,8 +87,8 @@ func captureOf(t *testing.T, source string) *capture {
 
 var recorded = map[string]*capture{}
 
-// plainly takes the escapes for HTML back that encoding/json has put in, as no client does:
-// package sessionid weighs texts as they are spelled.
+// plainly removes the escapes for HTML that encoding/json writes. No client writes them, and
+// package sessionid reads texts in the form in which they are written.
 func plainly(body string) string {
 	return regexp.MustCompile(`\\\\|\\u003[ce]|\\u0026`).ReplaceAllStringFunc(body, func(escape string) string {
 		switch escape {
@@ -103,7 +103,7 @@ func plainly(body string) string {
 	})
 }
 
-// A recording names the same sessions as the requests that were recorded.
+// An affinity finds the same sessions in a recording as in the requests that were recorded.
 func TestARecordingNamesTheSameSessions(t *testing.T) {
 	for _, source := range sources {
 		t.Run(source, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestARecordingNamesTheSameSessions(t *testing.T) {
 	}
 }
 
-// sessions numbers the sessions that an affinity sees.
+// sessions numbers the sessions that an affinity finds.
 type sessions struct {
 	t       *testing.T
 	s       *affinity.Selector[int]
@@ -142,7 +142,7 @@ func newSessions(t *testing.T) *sessions {
 	return &sessions{t, s, map[sessionid.Key]int{}}
 }
 
-// of says what a request is, with the number of its session.
+// of describes the decision about a request, with the number of its session.
 func (n *sessions) of(h http.Header, path string, body []byte) string {
 	p, err := n.s.Pick(n.t.Context(), affinity.Request{Header: h, Path: path, Body: body}, []int{0, 1, 2, 3, 4, 5, 6, 7})
 	require.NoError(n.t, err)
@@ -157,8 +157,8 @@ func (n *sessions) of(h http.Header, path string, body []byte) string {
 		number, d.Outcome, d.Signal.Kind, d.Signal.Name, d.Auth, d.LostHistory, d.Past)
 }
 
-// Each recorded request says of itself what the request says that was recorded: of which
-// kinds its names are, whether it stands beside the conversation, what its messages show.
+// Package sessionid finds the same in a recorded request as in the request itself: the kinds of its
+// names, whether it is beside the conversation, and the shape of its messages.
 func TestARecordedRequestSaysTheSameOfItself(t *testing.T) {
 	for _, source := range sources {
 		t.Run(source, func(t *testing.T) {
@@ -182,8 +182,8 @@ func outline(id *sessionid.ID) string {
 		id.Lane() != sessionid.Key{}, id.Parent() != sessionid.Key{}, id.Parent() == id.Primary(), id.Tail() != sessionid.Key{}, id.Weak() != sessionid.Key{}, owners)
 }
 
-// What two bodies have in common at their begin, their recordings have too, but for the last
-// piece of a text.
+// The common prefix of two bodies is as long in their recordings, except for the last piece of a
+// text.
 func TestARecordingSharesTheSamePrefixes(t *testing.T) {
 	for _, source := range sources[:3] {
 		t.Run(source, func(t *testing.T) {
@@ -204,12 +204,12 @@ func TestARecordingSharesTheSamePrefixes(t *testing.T) {
 					require.LessOrEqual(t, float64(s), 1.03*float64(w)+100, "%s and %s", all[i].Session, all[j].Session)
 				}
 			}
-			require.NotZero(t, long, "some prompts have much in common")
+			require.NotZero(t, long, "no two prompts have a long common prefix: the test proves nothing")
 		})
 	}
 }
 
-// said is what a body says: its strings, as JSON spells them, one behind the other.
+// said returns the strings of a body, as JSON writes them, one behind the other.
 func said(v gjson.Result) string {
 	var b strings.Builder
 	var walk func(v gjson.Result)
@@ -227,7 +227,7 @@ func said(v gjson.Result) string {
 	return b.String()
 }
 
-// common is how many bytes two texts have in common at their begin.
+// common returns the length of the common prefix of two texts, in bytes.
 func common(a, b string) int {
 	n, at := min(len(a), len(b)), 0
 	for step := 4096; at+step <= n && a[at:at+step] == b[at:at+step]; at += step {
@@ -238,9 +238,9 @@ func common(a, b string) int {
 	return at
 }
 
-// No word of what was said is in a recording, nor an id.
+// A recording has no word of the messages, and no id.
 func TestNoWordIsInARecording(t *testing.T) {
-	// Words of the API, and what clients always write, say nothing.
+	// Words of the API, and words that clients always write, may be in the recording.
 	known := map[string]bool{}
 	for _, words := range []map[string]bool{members, apiWords, idWords, pathWords, headers, set(strings.Join(openings, " ")), set(strings.Join(agents, " ")), set(dateReminder), set("timestamp headers")} {
 		for w := range words {
@@ -263,7 +263,7 @@ func TestNoWordIsInARecording(t *testing.T) {
 						continue
 					}
 					words++
-					require.False(t, written[w], "%s: %q is in the recording", from, w)
+					require.False(t, written[w], "%s: the recording must not contain %q", from, w)
 				}
 			}
 			for _, r := range all {
@@ -277,8 +277,8 @@ func TestNoWordIsInARecording(t *testing.T) {
 	}
 }
 
-// wordsOf are the words in a text that are long enough to say something, and the long runs of
-// hex digits.
+// wordsOf returns the words of a text with at least 6 letters, and its runs of at least 8 hex
+// digits.
 func wordsOf(s string) (out []string) {
 	for _, w := range strings.FieldsFunc(s, func(r rune) bool { return !unicode.IsLetter(r) }) {
 		if len(w) >= 6 {
@@ -297,7 +297,7 @@ func isHex(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 }
 
-// Two recordings of one request have nothing in common but their form.
+// Two recordings of a request have the same form, but different ids and texts.
 func TestTwoRecordingsCannotBeCompared(t *testing.T) {
 	body, err := json.Marshal(map[string]any{"messages": []any{map[string]any{"role": "user", "content": "what is in the cellar?", "id": "msg_01ab23cd45ef"}}})
 	require.NoError(t, err)

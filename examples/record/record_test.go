@@ -19,7 +19,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// once records requests and reads them.
+// once records requests, and returns what Parse reads from the recording.
 func once(t *testing.T, all ...Request) (out []Request) {
 	t.Helper()
 	var b bytes.Buffer
@@ -42,7 +42,7 @@ const (
 	other = "8a218e62-bb55-446a-bc6c-b288fc65f5b5"
 )
 
-// at puts a value into a body, at a path.
+// at returns a body with a value at a path.
 func at(path, value string) []byte {
 	text, _ := json.Marshal(value)
 	names := strings.Split(path, ".")
@@ -52,10 +52,10 @@ func at(path, value string) []byte {
 	return text
 }
 
-// Each place that names a session, or something beside it, does so in a recording, and an id
-// that stands in two places stands in both.
+// Each signal of package sessionid is also found in a recording. An id in several places is the
+// same id in all of them.
 func TestEachSignalIsKept(t *testing.T) {
-	values := map[string]string{ // of places that have a form of their own
+	values := map[string]string{ // values for places that have a form of their own
 		"X-Codex-Turn-Metadata": `{"session_id":"` + other + `","forked_from_thread_id":"` + uuid + `","request_kind":"compaction","cwd":"/home/me"}`,
 		"metadata.user_id":      "user_0123456789abcdef_account_" + uuid + "_session_" + uuid,
 		"conversation":          "conv_0123456789abcdef0123",
@@ -73,7 +73,7 @@ func TestEachSignalIsKept(t *testing.T) {
 			}
 			q := Request{Header: http.Header{}, Body: []byte(`{}`)}
 			switch s.Kind {
-			case sessionid.KindLane, sessionid.KindParent, sessionid.KindOwnerHeader, sessionid.KindSide: // beside a session of the client's
+			case sessionid.KindLane, sessionid.KindParent, sessionid.KindOwnerHeader, sessionid.KindSide: // these signals need a session of the client
 				q.Header = http.Header{"X-Session-Id": {other}}
 				switch {
 				case strings.Contains(s.Name, "Claude"):
@@ -104,11 +104,11 @@ func TestEachSignalIsKept(t *testing.T) {
 			is := once(t, q)[0]
 			was, got := sessionid.Extract(q.Header, q.Body), sessionid.Extract(is.Header, is.Body)
 			require.Equal(t, outline(&was), outline(&got), "%s %s", is.Header, is.Body)
-			if s.Kind != sessionid.KindUser { // it is not in the default order
-				require.True(t, outline(&bare) != outline(&was), "it says something")
+			if s.Kind != sessionid.KindUser { // this kind is not in the default order
+				require.True(t, outline(&bare) != outline(&was), "the signal changes nothing in the request, so the test proves nothing")
 			}
 			if !was.IsZero() {
-				require.NotEqual(t, was.Primary(), got.Primary(), "it is another id")
+				require.NotEqual(t, was.Primary(), got.Primary(), "the recording must have another id than the request")
 			}
 		})
 	}
@@ -123,15 +123,16 @@ func TestEachSignalIsKept(t *testing.T) {
 		require.False(t, id.IsZero())
 		keys[id.Primary()] = true
 	}
-	require.Len(t, keys, 1, "it is one session, wherever its id stands")
+	require.Len(t, keys, 1, "the same id in different places must be the same session")
 }
 
-// What is no id does not become one, and what is a bucket of many conversations stays one.
+// A value that is not an id does not become one in a recording. A prompt_cache_key that many
+// conversations share does not become one either.
 func TestWhatIsNoIDStaysNone(t *testing.T) {
 	for _, v := range []string{"null", "default", "", " ", "0", "00000000-0000-0000-0000-000000000000", "{{session_id}}", "${SESSION}", strings.Repeat("x", 300), "a\x00b"} {
 		is := once(t, Request{Header: http.Header{"X-Session-Id": {v}}, Body: at("session_id", v)})[0]
 		id := sessionid.Extract(is.Header, is.Body)
-		require.True(t, id.IsZero(), "%q became %q and %s", v, is.Header, is.Body)
+		require.True(t, id.IsZero(), "%q is not an id, but its recording has one: %q and %s", v, is.Header, is.Body)
 	}
 	for v, names := range map[string]bool{
 		"support-bot": false, "user:" + uuid: false, "tenant:acme:v1": false, uuid: true, "ses_" + uuid: true,
@@ -142,12 +143,12 @@ func TestWhatIsNoIDStaysNone(t *testing.T) {
 		is := once(t, q)[0]
 		got := sessionid.Extract(nil, is.Body)
 		require.Equal(t, names, !was.IsZero(), v)
-		require.Equal(t, names, !got.IsZero(), "%s became %s", v, is.Body)
+		require.Equal(t, names, !got.IsZero(), "whether %s names a session must be the same in its recording: %s", v, is.Body)
 	}
 }
 
-// Texts that begin alike begin alike in a recording, up to the piece in which they part, and
-// are as long as they were.
+// Two texts with a common prefix also have one in a recording, up to the piece in which they
+// differ. The texts in a recording are as long as the recorded ones.
 func TestTextsThatBeginAlikeStillDo(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	alphabet := []rune("abc dé\n\"\\\t 漢🙂")
@@ -178,8 +179,8 @@ func TestTextsThatBeginAlikeStillDo(t *testing.T) {
 	}
 }
 
-// A digest stands for all that is before it, too: what two texts have in common behind the
-// place where they part cannot be seen.
+// A piece's digest also depends on everything before the piece. So a recording does not show what
+// two texts have in common after the place where they differ.
 func TestTextsThatEndAlikeDoNot(t *testing.T) {
 	d := digester{}
 	end := strings.Repeat("the same ", 500) + "end"
@@ -193,7 +194,8 @@ func TestTextsThatEndAlikeDoNot(t *testing.T) {
 	require.Equal(t, d.text(end), d.text(end))
 }
 
-// Blanks around a text do not count, as clients cut them off.
+// Blanks around a text stay as they are, and are not part of the digest, because clients cut them
+// off.
 func TestBlanksAroundATextStay(t *testing.T) {
 	d := digester{}
 	require.Equal(t, " \n"+d.text("said")+"\t", d.text(" \nsaid\t"))
@@ -201,7 +203,7 @@ func TestBlanksAroundATextStay(t *testing.T) {
 	require.Empty(t, d.text(""))
 }
 
-// A body that is hostile costs little and is not in the recording as it is.
+// A hostile body costs little, and the recording does not contain it.
 func TestHostileBodies(t *testing.T) {
 	deep := func(n int) string {
 		return `{"messages":` + strings.Repeat("[", n) + `"secret"` + strings.Repeat("]", n) + `}`
@@ -243,7 +245,7 @@ func TestTimesAndUsage(t *testing.T) {
 	out := once(t,
 		Request{At: begun, Took: 1500 * time.Millisecond, Usage: usage},
 		Request{At: begun.Add(250 * time.Millisecond)},
-		Request{At: begun.Add(-time.Second)}, // it was sent before, and ended later
+		Request{At: begun.Add(-time.Second)}, // this request was sent first, and ended last
 	)
 	require.Equal(t, usage, out[0].Usage)
 	require.Equal(t, 1500*time.Millisecond, out[0].Took)
@@ -252,7 +254,7 @@ func TestTimesAndUsage(t *testing.T) {
 	require.True(t, out[1].Usage.IsZero())
 }
 
-// Any number of goroutines record; each line is whole.
+// Several goroutines can record at the same time, and each line is complete.
 func TestManyRecordAtOnce(t *testing.T) {
 	var b bytes.Buffer
 	rec, err := New(&b)
@@ -308,7 +310,7 @@ func TestParseReadsRequestsAsTheyAre(t *testing.T) {
 	}
 }
 
-// What somebody has made of a recording by hand is no reason to make gigabytes of it.
+// Expand cannot make a small text, which somebody has written by hand, into gigabytes.
 func TestExpandIsBounded(t *testing.T) {
 	for _, text := range []string{"~", "~bcdf", "~" + strings.Repeat("b", 16) + ".", "~" + strings.Repeat("b", 16) + ".999999999", "~" + strings.Repeat("a", 16) + ".10"} {
 		require.LessOrEqual(t, len(Expand(nil, []byte(text))), len(text)+maxPiece)

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// asCommand makes the test's binary the command itself.
+// With the variable asCommand the test's binary runs as the command.
 const asCommand = "REPLAY_TEST_AS_COMMAND"
 
 func TestMain(m *testing.M) {
@@ -32,11 +32,11 @@ func runCommand(t *testing.T, args ...string) (out, errs string, code int) {
 	cmd.Env = append(os.Environ(), asCommand+"=1")
 	var o, e bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &o, &e
-	_ = cmd.Run() // the code says it
+	_ = cmd.Run() // the exit code says whether it has failed
 	return o.String(), e.String(), cmd.ProcessState.ExitCode()
 }
 
-// The command writes the table and nothing else.
+// The command writes tables to stdout and nothing else.
 func TestTheCommandWritesTables(t *testing.T) {
 	dir := t.TempDir()
 	var text strings.Builder
@@ -77,7 +77,7 @@ func TestTheCommandWritesTables(t *testing.T) {
 	}
 }
 
-// Without a trace the command replays its own.
+// Without a trace the command replays the sample that is part of it.
 func TestTheCommandReplaysItsOwnTrace(t *testing.T) {
 	out, errs, code := runCommand(t, "-n", "1", "-i", "id", "-p", "stay")
 	require.Zero(t, code, errs)
@@ -113,7 +113,7 @@ func TestTheCommandsErrors(t *testing.T) {
 	require.Contains(t, errs, "--histories")
 }
 
-// What the command has converted, it replays.
+// The command can replay a trace that it has converted.
 func TestTheCommandConverts(t *testing.T) {
 	dir := t.TempDir()
 	source, file := filepath.Join(dir, "airline.json"), filepath.Join(dir, "airline.jsonl")

@@ -19,7 +19,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity/affinitytest"
 )
 
-// README calls this program a gateway of one file, and that is short.
+// The README calls this program a gateway in one file, so the file must be short.
 func TestTheProgramIsShort(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
@@ -46,7 +46,8 @@ func TestItKeepsSessions(t *testing.T) {
 	}))
 }
 
-// It streams, tries another key, and ends when what is under way has ended.
+// The program streams answers, and tries another key after a failure. When it is told to stop, it
+// first ends the answers under way.
 func TestItServesAndDrains(t *testing.T) {
 	held, first := make(chan struct{}), make(chan struct{}, 1)
 	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -76,11 +77,11 @@ func TestItServesAndDrains(t *testing.T) {
 	defer resp.Body.Close()
 	<-first
 	_, err = io.ReadFull(resp.Body, make([]byte, len("begun, ")))
-	require.NoError(t, err, "it streams")
+	require.NoError(t, err, "the client must get the first bytes before the answer has ended")
 	cancel()
 	select {
 	case err := <-served:
-		t.Fatal("it does not wait for the answer under way: ", err)
+		t.Fatal("serve has returned while an answer was under way: ", err)
 	default:
 	}
 	close(held)

@@ -1,6 +1,5 @@
-// What the scripts of sdks.test.mjs are played with. It must be imported before any SDK:
-// it puts a fetch in place of the global one that notes what is answered to whom, and
-// changes nothing.
+// Plays the scripts of sdks.test.mjs. It must be imported before any SDK: it replaces the global
+// fetch by one that records the answers to each conversation, and changes nothing else.
 import assert from 'node:assert/strict';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { spawn } from 'node:child_process';
@@ -9,13 +8,13 @@ import { after, before, test } from 'node:test';
 
 export const apiKey = 'one-key-for-all';
 export const system = 'You are an assistant. Look things up.';
-// Fewer than auths: so the balancer alone does not come back to a conversation's auth in
-// the next turn.
+// Fewer sessions than auths: otherwise the balancer alone could choose a conversation's auth
+// again in the next turn.
 const sessions = 6;
 const turns = 3;
 
 const current = new AsyncLocalStorage();
-const stray = []; // requests of no conversation
+const stray = []; // requests that belong to no conversation
 const realFetch = globalThis.fetch;
 
 globalThis.fetch = async (input, init) => {
@@ -43,7 +42,7 @@ export function look({ query }) {
   return `found ${query}`;
 }
 
-// The JSON schema of its arguments.
+// parameters is the JSON schema of look's arguments.
 export const parameters = {
   type: 'object',
   properties: { query: { type: 'string' } },
@@ -51,7 +50,7 @@ export const parameters = {
   additionalProperties: false,
 };
 
-// Gateways with affinity, and without, which is the control.
+// Two gateways: one with affinity, and the control, without it.
 const gateways = { affine: '-affinity', plain: '-affinity=false' };
 const running = [];
 
@@ -74,7 +73,7 @@ before(async () => {
   }
 });
 
-// A failure of an auth would be in a gateway's log.
+// The log of each gateway must be empty: a gateway logs each failure of an auth.
 after(async () => {
   for (const { gateway } of running) gateway.kill('SIGTERM');
   for (const it of running) {
@@ -84,8 +83,8 @@ after(async () => {
   }
 });
 
-// play has the conversations of a script, all at once. No turn begins before all
-// conversations have ended the one before, so they are interleaved for certain.
+// play has all conversations of a script at the same time. A turn begins when all conversations
+// have ended the turn before, so their requests are certainly interleaved.
 async function play(script, url, alike = false) {
   const begin = script.dial(url);
   const all = Array.from({ length: sessions }, () => ({ answers: [], looked: 0 }));
@@ -107,13 +106,14 @@ async function play(script, url, alike = false) {
   return all;
 }
 
-// auths are those that have answered the requests with this in them.
+// auths returns the auths that have answered the requests that contain part, each once.
 const auths = (answers, part, from = 0) =>
   new Set(answers.filter((a) => a.request.includes(part)).slice(from).map((a) => a.auth));
 
 const count = (counts, name) => (counts[name] = (counts[name] ?? 0) + 1);
 
-// checkTalk is what must be true of every conversation with affinity.
+// checkTalk checks what must be true of each conversation with affinity: all requests were sent
+// once, and all were answered.
 function checkTalk({ opens = [], turn, tool }, { error, answers, looked }) {
   assert.ifError(error);
   const want = [...opens, ...Array(turns).fill(turn).flat()];
@@ -122,19 +122,20 @@ function checkTalk({ opens = [], turn, tool }, { error, answers, looked }) {
   assert.equal(looked, tool ? turns : 0);
 }
 
-// run plays a script with affinity, where each conversation stays on its auth, and
-// without, where most do not.
+// run plays a script with affinity, and each conversation must stay on its auth. Then it plays
+// the script without affinity, and most conversations must not stay. A script has
 //
-//   name     what it uses
+//   name     the API, and the features that it uses
 //   opens    the requests before the first turn
 //   turn     the requests of each turn
-//   tool     each turn has a call of the tool
-//   outcome  what the library makes of a conversation's request, and of its number;
-//            without, it is found by what is said in it
-//   parts    what is kept and what is said may have an auth each: requests with one of these
-//            in them have one auth
-//   dial     makes the SDK's client, one for all conversations; returns what begins a
-//            conversation, which returns its say(text), a turn of it
+//   tool     whether each turn has a call of the tool
+//   outcome  the decision's outcome that is expected for a request, by its number in the
+//            conversation and its text; without it the first request is new, and the content
+//            finds the session of the others
+//   parts    texts in requests; the requests with the same text must have one auth (stored
+//            state can have another auth than the turns)
+//   dial     makes the SDK's client, one for all conversations; returns a function that begins
+//            a conversation, which returns say(text), a function that has one turn of it
 export function run(script) {
   const { name, outcome = (i) => (i ? 'hit' : 'new'), parts = [''] } = script;
   test(name, async (t) => {
@@ -150,14 +151,15 @@ export function run(script) {
       count(perAuth, c.answers.at(-1).auth);
     }
     const spread = Object.keys(perAuth).length;
-    assert.ok(spread > sessions / 2, `the conversations are spread: ${JSON.stringify(perAuth)}`);
+    assert.ok(spread > sessions / 2, `the conversations use too few auths: ${JSON.stringify(perAuth)}`);
     const stays = (c) => !c.error && parts.every((part) => auths(c.answers, part).size === 1);
     const stayed = (await play(script, gateways.plain)).filter(stays).length;
-    assert.ok(stayed < sessions / 2, `${stayed} stay without affinity`);
+    assert.ok(stayed < sessions / 2, `without affinity ${stayed} conversations have stayed on one auth: the test proves nothing`);
     assert.deepEqual(stray, []);
     t.diagnostic(`${JSON.stringify(by)} over ${spread} auths; without affinity ${stayed} of ${sessions} conversations stay`);
   });
-  // The first answer tells them apart, so nobody can know before whose request it is.
+  // All conversations begin with the same words. Only their first answers differ, so the first
+  // request of a conversation may go to any auth.
   test(`${name}, all begin alike`, async () => {
     for (const c of await play(script, gateways.affine, true)) {
       checkTalk(script, c);
@@ -167,8 +169,8 @@ export function run(script) {
   });
 }
 
-// called names a script by what it uses.
+// called returns the name of a script: the API, and the features that it uses.
 export const called = (name, stream, tool) => name + (stream ? ', streamed' : '') + (tool ? ', tool' : '');
 
-// asks are the requests of a turn: a call of the tool takes one more.
+// asks returns the requests of a turn. A call of the tool needs a second one.
 export const asks = (request, tool) => Array(tool ? 2 : 1).fill(request);

@@ -1,6 +1,6 @@
-// Drives SDKs for Node through examples/gateway, whose provider is simulated. The SDKs
-// know a base URL and an API key, and nothing of affinity. All conversations have the same
-// key, so only the library can tell them apart. run, a folder above, starts it.
+// Tests SDKs for Node with examples/gateway, whose provider is simulated. The SDKs get a base URL
+// and an API key, and nothing for affinity. All conversations have the same key, so only the
+// library can tell them apart. ../run starts it.
 import { apiKey, asks, called, look, parameters, run, system } from './harness.mjs';
 
 import { createAnthropic } from '@ai-sdk/anthropic';
@@ -23,7 +23,7 @@ const both = [false, true];
 // each calls make with all values of stream and tool.
 const each = (make) => both.forEach((stream) => both.forEach((tool) => run(make(stream, tool))));
 
-const again = () => new Error("the model answers a tool's result with another call");
+const again = () => new Error("the model has answered a tool's result with another call, want words");
 
 // openai
 
@@ -77,7 +77,7 @@ for (const stream of both) {
   });
 }
 
-// The whole history is sent, or what the provider has kept is named.
+// The client sends the whole history, or names the history that the provider has stored.
 for (const keeps of ['', 'previous_response_id', 'conversation']) {
   each((stream, tool) => ({
     name: called(`openai: responses${keeps && `, ${keeps}`}`, stream, tool),
@@ -150,7 +150,7 @@ for (const stream of both) {
     name: called('@anthropic-ai/sdk: tool runner', stream, true),
     turn: asks('POST /v1/messages', true),
     tool: true,
-    // A run is a message thread at the provider, and the next run makes another one.
+    // Each run is a new message thread at the provider.
     outcome: (i) => (i % 2 ? 'owner' : i ? 'hit' : 'new'),
     dial(url) {
       const client = new Anthropic({ apiKey, baseURL: url });
@@ -195,7 +195,7 @@ each((stream, tool) => ({
   },
 }));
 
-// ai, with the providers of its own
+// ai, with its own provider packages
 
 const providers = {
   'openai, responses': ['POST /v1/responses', (url) => createOpenAI({ apiKey, baseURL: `${url}/v1` })(gpt)],
@@ -227,14 +227,14 @@ for (const [provider, [request, modelAt]] of Object.entries(providers)) {
 
 // @openai/agents
 
-// What the runs of a conversation share: the history, or what the provider has kept.
+// The runs of a conversation share the history, or what the provider has stored.
 const agentRuns = {
   history: {},
-  // Within a run the SDK names a response only if that run began with one.
+  // Within a run the SDK names a response only if the run's first request has named one.
   previousResponseId: { outcome: (i, _, tool) => ['new', tool ? 'hit' : 'owner'][i] ?? 'owner' },
   conversationId: { opens: ['POST /v1/conversations'], outcome: (i) => (i ? 'owner' : 'none') },
-  // The SDK's own session of this kind keeps the history in a conversation, and sends it
-  // from there to a model that does not know of the conversation.
+  // The SDK's own session of this kind stores the history in a conversation at the provider. It
+  // reads it from there, and sends it in requests that do not name the conversation.
   OpenAIConversationsSession: {
     opens: ['POST /v1/conversations'],
     before: ['GET /v1/conversations/conv_/items?order=asc'],

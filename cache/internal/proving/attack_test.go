@@ -32,11 +32,11 @@ func heap() float64 {
 	return float64(s.HeapAlloc)
 }
 
-// BenchmarkForged: ten million ids that nobody sends twice, against a store of
-// a hundred thousand. Memory when the store has just become full and after
-// them; and how long look-ups of a live session take, while another store is
-// flooded (the load of the machine and its garbage collector, the same) and
-// while its own is. Run it with -benchtime 1x.
+// BenchmarkForged floods a store for a hundred thousand sessions with ten million ids, each of
+// which is sent once. It reports the memory after the flood, compared with that of the full store
+// before. It also reports how long look-ups of a live session take, while its store is flooded
+// and while another store is: then the load of the machine and of the garbage collector is the
+// same. Run it with -benchtime 1x.
 func BenchmarkForged(b *testing.B) {
 	const size, forged, samples = 100_000, 10_000_000, 100_000
 	live := cache.Keys{Names: [cache.MaxNames]cache.Key{keyOf(-1)}}
@@ -56,12 +56,12 @@ func BenchmarkForged(b *testing.B) {
 			_, ok, err := m.Get(ctx, scope, live)
 			took := time.Since(start)
 			if !ok || err != nil {
-				b.Fatal("the live session is lost", err)
+				b.Fatal("the store has lost the live session, or has failed: ", err)
 			}
 			if len(times) < cap(times) {
 				times = append(times, took)
 			}
-			time.Sleep(20 * time.Microsecond) // a live session, not a second flood
+			time.Sleep(20 * time.Microsecond) // the look-ups must not be a second flood
 		}
 		wg.Wait()
 		slices.Sort(times)
@@ -77,7 +77,7 @@ func BenchmarkForged(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, current, err := m.Confirm(ctx, bound); !current || err != nil { // it was served
+		if _, current, err := m.Confirm(ctx, bound); !current || err != nil { // the auth has served it
 			b.Fatal(current, err)
 		}
 		full := heap()
@@ -87,14 +87,14 @@ func BenchmarkForged(b *testing.B) {
 		b.ReportMetric(before, "p99-ns-other-flooded")
 		b.ReportMetric(during, "p99-ns-flooded")
 		if m.Len() > size {
-			b.Fatal("over the bound")
+			b.Fatal("the store has more sessions than MaxSessions")
 		}
 		runtime.KeepAlive(other)
 	}
 }
 
-// BenchmarkInvalidateAuth: one of a thousand auths of a million sessions, beside
-// a walk over all of them that looks for its sessions.
+// BenchmarkInvalidateAuth measures InvalidateAuth for one of a thousand auths of a million
+// sessions. For comparison it measures a walk over all sessions that looks for those of one auth.
 func BenchmarkInvalidateAuth(b *testing.B) {
 	const size = 1_000_000
 	m := memory(b, size+size/4)

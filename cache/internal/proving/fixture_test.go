@@ -1,5 +1,5 @@
-// Package proving checks histories of concurrent operations on cache.Memory, and measures
-// it under attack and while it is saved. It is measured beside other caches in
+// Package proving checks histories of concurrent operations on cache.Memory. It measures
+// cache.Memory under attack, and while it is saved. The comparison with other caches is in
 // examples/benchmarks.
 package proving
 
@@ -21,7 +21,7 @@ var (
 )
 
 func keyOf(i int) (k cache.Key) {
-	x := uint64(i+2) * 0x9e3779b97f4a7c15 // never 0, which names nothing
+	x := uint64(i+2) * 0x9e3779b97f4a7c15 // never 0: the zero Key names nothing
 	for j := range 8 {
 		k[j] = byte(x >> (8 * j))
 		k[8+j] = byte((x ^ x>>31) * 0xbf58476d1ce4e5b9 >> (8 * j))

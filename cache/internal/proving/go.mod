@@ -1,5 +1,5 @@
-// A module of its own, so that nobody who uses the library gets a checker of concurrent
-// histories (porcupine).
+// A module of its own, so that no user of the library gets a checker of concurrent histories
+// (porcupine).
 module github.com/llmaffinity/llmaffinity/cache/internal/proving
 
 go 1.25

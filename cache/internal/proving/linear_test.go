@@ -10,7 +10,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache/internal/proving/linear"
 )
 
-// histories is how many are checked; HISTORIES says otherwise.
+// histories returns how many histories are checked: 10,000, or the value of HISTORIES.
 func histories(t *testing.T) int {
 	if v := os.Getenv("HISTORIES"); v != "" {
 		n, err := strconv.Atoi(v)
@@ -31,14 +31,14 @@ func linearizable(t *testing.T, s linear.Store, seed uint64, clients int, ops []
 	return ok
 }
 
-// Every concurrent history of the store is one that could have happened one
-// operation after the other.
+// Each history of concurrent operations on the store could have happened one operation after the
+// other.
 func TestMemoryIsLinearizable(t *testing.T) {
 	for name, c := range map[string]struct {
 		size int
 		ops  []string
 	}{
-		// With several parts, InvalidateAuth takes them one after another.
+		// With several parts InvalidateAuth is not atomic: it takes one part after another.
 		"in parts": {100_000, linear.Operations},
 		"one part": {500, linear.All},
 	} {
@@ -49,17 +49,17 @@ func TestMemoryIsLinearizable(t *testing.T) {
 					t.Fatal(err)
 				}
 				if !linearizable(t, m, seed, 4, c.ops) {
-					t.Fatalf("history %d is not linearizable", seed)
+					t.Fatalf("history %d is not linearizable: no order of its operations gives their results", seed)
 				}
 			}
 		})
 	}
 }
 
-// Each of these stores does one operation in two steps, each of them atomic. One
-// operation after the other, it does what the contract says.
+// Each of these stores does one operation in two steps, and each step is atomic. With one client
+// alone the store fulfils the contract.
 
-// racy looks whether the session is there, and makes a new one in a second step.
+// racy looks whether the session exists, and makes a new one in a second step.
 type racy struct{ *cache.Memory }
 
 func (s racy) Bind(c ctxType, sc cache.Scope, k cache.Keys, auth string) (cache.Binding, bool, error) {
@@ -103,7 +103,8 @@ func (s overwriting) Amend(c ctxType, b cache.Binding, memo string) (cache.Bindi
 	return now, true, err
 }
 
-// A store with a race in it is rejected, and only for its race.
+// A store with a race is rejected with four clients, and accepted with one: so the race is the
+// reason.
 func TestARaceIsFound(t *testing.T) {
 	for name, wrap := range map[string]func(*cache.Memory) linear.Store{
 		"bind in two steps":    func(m *cache.Memory) linear.Store { return racy{m} },
@@ -120,7 +121,7 @@ func TestARaceIsFound(t *testing.T) {
 			}
 			for seed := range uint64(1000) {
 				if !linearizable(t, made(), seed, 1, linear.Operations) {
-					t.Fatalf("history %d of one client alone is rejected", seed)
+					t.Fatalf("history %d is rejected, although one client alone cannot have a race", seed)
 				}
 			}
 			for seed := range uint64(20 * histories(t)) {
@@ -129,7 +130,7 @@ func TestARaceIsFound(t *testing.T) {
 					return
 				}
 			}
-			t.Fatal("never rejected")
+			t.Fatal("all histories are accepted, although the store has a race")
 		})
 	}
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// BenchmarkWhileItIsSaved: how long Get and Bind take in a store of a million sessions,
-// a half of them with one name and a half with ends of conversations, while Save runs and
-// while it does not, in turns. It reports the 99th percentiles, their ratio in the same
-// turn (the median of all turns), how long one Save takes, and how large the snapshot
-// is. One more iteration is one more turn: run it with -benchtime 5x.
+// BenchmarkWhileItIsSaved measures Get and Bind in a store of a million sessions, half of them with
+// a name and half with the ends of conversations. In each iteration it measures first without and
+// then with a Save that runs. It reports the medians of all iterations: the 99th percentiles, and
+// their ratio. It also reports how long a Save takes, and how large the snapshot is. Run it with
+// -benchtime 5x.
 func BenchmarkWhileItIsSaved(b *testing.B) {
 	const sessions, ops = 1_000_000, 200_000
 	m, err := cache.New(&cache.Options{MaxSessions: sessions + sessions/4})
@@ -95,12 +95,13 @@ func BenchmarkWhileItIsSaved(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// counter is where a snapshot goes.
+// counter counts the bytes of a snapshot.
 type counter struct{ n int }
 
 func (c *counter) Write(b []byte) (int, error) { c.n += len(b); return len(b), nil }
 
-// BenchmarkLoad: a snapshot of a million sessions with one name.
+// BenchmarkLoad measures the loading of a snapshot of a million sessions with one name each. The
+// snapshot is written at the same time.
 func BenchmarkLoad(b *testing.B) {
 	const sessions = 1_000_000
 	o := &cache.Options{MaxSessions: sessions}

@@ -1,5 +1,6 @@
-// Package deciders are ways to choose the auth for a request of an LLM client so that a
-// session stays where it is: this library, and what people use instead.
+// Package deciders has ways to choose the auth for a request of an LLM client, so that a session
+// stays on its auth: this library, and what people use instead. An auth is what a gateway chooses
+// among.
 package deciders
 
 import (
@@ -24,9 +25,9 @@ import (
 
 // Decider chooses auths.
 type Decider interface {
-	// Decide is the auth for a request. w is where a cookie for the client is set.
+	// Decide returns the auth for a request. It may set a cookie for the client in w.
 	Decide(w http.ResponseWriter, r *http.Request, body []byte) (auth string, err error)
-	// Grow adds an auth to those that are chosen among. Nobody decides meanwhile.
+	// Grow adds an auth. Decide must not be called meanwhile.
 	Grow(auth string)
 	Close()
 }
@@ -34,11 +35,11 @@ type Decider interface {
 // Way is a kind of Decider.
 type Way struct {
 	Name string
-	// Make makes one with room for so many sessions, if it remembers any.
+	// Make makes a Decider. If it remembers sessions, it has room for so many.
 	Make func(auths []string, sessions int, ttl time.Duration) (Decider, error)
 }
 
-// All are the ways, the library first.
+// All has all ways, the library first.
 var All = []Way{
 	{"llmaffinity", newLibrary},
 	{"caddy-header", newCaddyHeader},
@@ -48,14 +49,14 @@ var All = []Way{
 	{"otter", newOtter},
 }
 
-// Who is calling for what: the same for all requests.
+// The tenant, pool and model of all requests.
 const (
 	Tenant = "tenant"
 	Pool   = "anthropic"
 	Model  = "claude-opus"
 )
 
-// library picks and reports.
+// library chooses with this library.
 type library struct {
 	aff   *affinity.Affinity[string]
 	auths []string
@@ -99,7 +100,7 @@ func newCaddy(auths []string, policy interface {
 	return c, policy.Provision(ctx)
 }
 
-// newCaddyHeader is the policy header with the header of Claude Code: there can be one only.
+// newCaddyHeader makes the policy header. It can have only one header, here that of Claude Code.
 func newCaddyHeader(auths []string, _ int, _ time.Duration) (Decider, error) {
 	return newCaddy(auths, &reverseproxy.HeaderHashSelection{Field: requests.OwnHeader})
 }
@@ -118,8 +119,8 @@ func (c *caddyPolicy) Grow(auth string) {
 
 func (c *caddyPolicy) Close() { c.cancel() }
 
-// idOf is the session of a request as one finds it by hand: the headers of three clients, and
-// then the body, path by path. It is empty if there is none.
+// idOf returns the session of a request as a gateway without the library would find it: in the
+// headers of three clients, and then in the body, path by path. It returns "" if there is none.
 func idOf(h http.Header, body []byte) string {
 	for _, name := range [...]string{requests.OwnHeader, "Session-Id", requests.GenericHeader} {
 		if v := h[name]; len(v) > 0 && v[0] != "" {
@@ -129,7 +130,7 @@ func idOf(h http.Header, body []byte) string {
 	return identity.GJSON(body)
 }
 
-// turns chooses for what has no session.
+// turns chooses for requests without a session.
 type turns struct {
 	auths []string
 	n     atomic.Uint64
@@ -167,11 +168,11 @@ func (d *hash) Close() {}
 // key is a session in its scope.
 type key struct{ tenant, pool, model, id string }
 
-// remembered is a cache of sessions by hand.
+// remembered keeps the auths of sessions in a cache.
 type remembered struct {
 	turns
 	get   func(key) (string, bool)
-	set   func(key, string) string // the first one wins
+	set   func(key, string) string // returns the auth of the first call for a key
 	close func()
 }
 
@@ -211,7 +212,7 @@ func newOtter(auths []string, sessions int, ttl time.Duration) (Decider, error) 
 		return nil, err
 	}
 	set := func(k key, auth string) string {
-		auth, _ = c.SetIfAbsent(k, auth) // the one that is there, if there is one
+		auth, _ = c.SetIfAbsent(k, auth) // returns the auth that is there, if there is one
 		return auth
 	}
 	return &remembered{turns: turns{auths: auths}, get: c.GetIfPresent, set: set, close: func() { c.StopAllGoroutines() }}, nil

@@ -26,12 +26,12 @@ func made(t *testing.T, w Way) Decider {
 	return d
 }
 
-// TestWhoStays holds 40 conversations of each client with each way. README says what this
-// requires.
+// TestWhoStays has 40 conversations of each client with each way to choose. It requires what the
+// README says about them.
 func TestWhoStays(t *testing.T) {
 	const conversations, turns = 40, 8
 	byHand := []string{"claude-code", "claude-code-proxied", "codex", "opencode", "kimi", "sdk-bucket", "sdk-placeholder"}
-	found := map[string][]string{ // the clients whose sessions a way finds
+	found := map[string][]string{ // by way, the clients whose sessions it finds
 		"caddy-header": {"claude-code"}, "caddy-cookie": {},
 		"rendezvous": byHand, "ttlcache": byHand, "otter": byHand,
 	}
@@ -47,8 +47,8 @@ func TestWhoStays(t *testing.T) {
 					lumped := w.Name != "llmaffinity" && known && (c.Name == "sdk-bucket" || c.Name == "sdk-placeholder")
 					switch hashes := w.Name == "rendezvous" || w.Name == "caddy-header"; {
 					case !known:
-						require.Less(t, s.Stayed, conversations/4, "chance keeps few")
-					case lumped: // all or none of them
+						require.Less(t, s.Stayed, conversations/4, "without a session, chance must keep only few conversations on one auth")
+					case lumped: // all conversations are one session: all stay, or none does
 						require.Contains(t, []int{0, conversations}, s.Stayed)
 						require.GreaterOrEqual(t, s.Busiest, s.Requests/2)
 					case hashes && grow:
@@ -64,7 +64,7 @@ func TestWhoStays(t *testing.T) {
 	}
 }
 
-// A client that keeps cookies stays.
+// With Caddy's policy cookie, a client that keeps cookies stays.
 func TestCaddysCookie(t *testing.T) {
 	d := made(t, All[2])
 	seen := map[string]bool{}
@@ -84,8 +84,8 @@ func TestCaddysCookie(t *testing.T) {
 	require.Greater(t, len(seen), 3)
 }
 
-// The caches by hand forget what was idle, and keep what is used. A round in which the
-// machine was too slow says nothing and is held again.
+// The caches by hand forget idle sessions, and keep those that are used. A round in which the
+// machine was too slow proves nothing and is repeated.
 func TestByHandTheTTLStartsAgain(t *testing.T) {
 	const ttl = 500 * time.Millisecond
 	for _, w := range All {
@@ -102,7 +102,7 @@ func TestByHandTheTTLStartsAgain(t *testing.T) {
 				c := d.(*remembered)
 				began := time.Now()
 				require.Equal(t, "a", c.set(used, "a"))
-				require.Equal(t, "a", c.set(used, "b"), "the first one wins")
+				require.Equal(t, "a", c.set(used, "b"), "a session that is bound must keep its auth")
 				require.Equal(t, "a", c.set(idle, "a"))
 				kept, late, last := true, false, began
 				for time.Since(began) < 2*ttl {

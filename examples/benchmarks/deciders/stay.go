@@ -8,16 +8,16 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/benchmarks/requests"
 )
 
-// Stay is how sessions fared.
+// Stay is the result of Hold.
 type Stay struct {
 	Conversations int
-	Stayed        int // conversations of which all turns went to one auth
+	Stayed        int // conversations whose turns all went to one auth
 	Requests      int
-	Busiest       int // requests that went to the auth that got the most
+	Busiest       int // requests of the auth that has got the most
 }
 
-// Hold holds conversations of a client over 8 auths, all at once, turn by turn. With grow, a
-// ninth auth comes when a half of the turns are over.
+// Hold has conversations of a client with 8 auths, all at the same time, turn by turn. With grow, a
+// ninth auth is added after half of the turns.
 func Hold(d Decider, c *requests.Client, conversations, turns int, grow bool) (s Stay, err error) {
 	next := c.Turns(turns, 8<<10)
 	was, moved, load := make([]string, conversations), make([]bool, conversations), map[string]int{}
@@ -26,11 +26,11 @@ func Hold(d Decider, c *requests.Client, conversations, turns int, grow bool) (s
 		if grow && turn == turns/2 {
 			d.Grow(fmt.Sprint("auth-", 8))
 		}
-		for _, i := range rng.Perm(conversations) { // a round robin would keep what comes in turn
+		for _, i := range rng.Perm(conversations) { // in a fixed order, round robin alone would keep some
 			r := httptest.NewRequest("POST", "/v1/messages", nil)
 			header, body := next(i, turn)
 			r.Header = header
-			// No client of the captured ones keeps a cookie.
+			// No captured client keeps cookies.
 			auth, err := d.Decide(httptest.NewRecorder(), r, body)
 			if err != nil {
 				return s, err

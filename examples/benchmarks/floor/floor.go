@@ -1,16 +1,16 @@
-// Package floor is the least that a bound pick can cost: a prototype that does what no pick
-// can do without, and nothing else. It is measured beside the library, on the same requests
-// in the same run.
+// Package floor is a prototype of a bound pick that does only what each pick must do, so that it
+// shows the least that a pick can cost. An auth is what a gateway chooses among. The benchmarks
+// compare the library with it, with the same requests in the same run.
 //
-// A pick reads the client's own session header, hashes it together with the tenant, the
-// pool and the model to 128 bits, looks that up in a flat table of entries of 32 bytes, reads
-// the clock and starts the entry's TTL again, and finds the candidate with the entry's name.
-// A report looks up again, reads the clock, and marks that the auth has served.
+// A pick reads the client's own session header. It hashes it together with the tenant, the pool and
+// the model to 128 bits, and looks that up in a flat table with entries of 32 bytes. It reads the
+// clock, starts the entry's TTL again, and finds the candidate with the entry's name. A report
+// looks the session up again, reads the clock, and notes that the auth has served.
 //
-// It leaves out what makes a store of bindings: locks, so one goroutine only; the comparison
-// of scopes, which are in the hash alone; removal, eviction and an order of use; generations,
-// so a late report counts; the growth of the table. And of a pick: other places of an id, other
-// keys, everything that could say that the session's auth cannot serve, statistics, and hooks.
+// Compared with a store of bindings, it has no locks, so only one goroutine can use it. It does not
+// compare scopes, which are only in the hash. It has no removal, no eviction and no order of use,
+// no generations, so that a late report counts, and its table cannot grow. Compared with a pick, it
+// knows no other places of an id and no other keys, no states of auths, no statistics and no hooks.
 package floor
 
 import (
@@ -22,17 +22,17 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Scope is what an id is valid in.
+// Scope is where an id is valid.
 type Scope struct{ Tenant, Pool, Model string }
 
 // Ref names the session of a pick to Report.
 type Ref struct{ hi, lo uint64 }
 
-// slot is one entry. The zero Ref is that of a free slot.
+// slot is an entry of the table. A free slot has the zero Ref.
 type slot struct {
 	ref     Ref
-	expires time.Duration // since the table was made
-	auth    uint32        // its place in names
+	expires time.Duration // counted from when the table was made
+	auth    uint32        // the index of the auth in names
 	served  bool
 }
 
@@ -42,13 +42,13 @@ type Table[T any] struct {
 	name   func(T) string
 	ttl    time.Duration
 	began  time.Time
-	slots  []slot // a power of two
+	slots  []slot // their number is a power of two
 	free   int
 	names  []string
 }
 
-// New makes a table for so many sessions, of which a half or more of the slots stay free.
-// header is the name of the client's own session header in its canonical form.
+// New makes a table for a number of sessions, with at least twice as many slots. header is the
+// canonical name of the client's own session header.
 func New[T any](header string, name func(T) string, sessions int, ttl time.Duration) *Table[T] {
 	size := 8
 	for size < 2*sessions {
@@ -70,11 +70,11 @@ func (t *Table[T]) ref(s *Scope, h http.Header) (r Ref, ok bool) {
 		b = append(b, part...)
 	}
 	r.lo = xxhash.Sum64(b)
-	r.hi = xxhash.Sum64(append(b, 1)) | 1 // not the zero Ref
+	r.hi = xxhash.Sum64(append(b, 1)) | 1 // never the zero Ref
 	return r, true
 }
 
-// find is the slot of a session, or the free one where it would be.
+// find returns the slot of a session, or the free slot where it would be.
 func (t *Table[T]) find(r Ref) *slot {
 	mask := uint64(len(t.slots) - 1)
 	for i := r.lo & mask; ; i = (i + 1) & mask {
@@ -84,14 +84,14 @@ func (t *Table[T]) find(r Ref) *slot {
 	}
 }
 
-// ErrFull is that the table has as many sessions as it was made for.
+// ErrFull means that the table has as many sessions as it was made for.
 var ErrFull = errors.New("floor: the table is full")
 
-// Bind binds the session of a request to an auth, also if it is bound.
+// Bind binds the session of a request to an auth, even if it is bound already.
 func (t *Table[T]) Bind(s *Scope, h http.Header, auth string) error {
 	r, ok := t.ref(s, h)
 	if !ok {
-		return errors.New("floor: no session")
+		return errors.New("floor: the request has no session")
 	}
 	e := t.find(r)
 	if e.ref == (Ref{}) {
@@ -114,8 +114,8 @@ func (t *Table[T]) Bind(s *Scope, h http.Header, auth string) error {
 	return nil
 }
 
-// Pick is the candidate that the request's session is bound to. ok is false if the session
-// is not bound, or its auth is no candidate.
+// Pick returns the candidate that the request's session is bound to. ok is false if the session is
+// not bound, or if its auth is not a candidate.
 func (t *Table[T]) Pick(s *Scope, h http.Header, candidates []T) (auth T, r Ref, ok bool) {
 	if r, ok = t.ref(s, h); !ok {
 		return auth, r, false
@@ -135,7 +135,7 @@ func (t *Table[T]) Pick(s *Scope, h http.Header, candidates []T) (auth T, r Ref,
 	return auth, r, false
 }
 
-// Report says that the auth of a pick has served.
+// Report reports that the auth of a pick has served.
 func (t *Table[T]) Report(r Ref) bool {
 	e := t.find(r)
 	now := time.Since(t.began)

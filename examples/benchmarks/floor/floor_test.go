@@ -35,14 +35,14 @@ func TestABoundSessionStays(t *testing.T) {
 	require.True(t, table.find(ref).served)
 
 	_, _, ok = table.Pick(scope, with("2"), auths)
-	require.False(t, ok, "another id")
+	require.False(t, ok, "another id must not be found")
 	_, _, ok = table.Pick(scope, http.Header{"X-Session-Id": {"1"}}, auths)
-	require.False(t, ok, "another header")
+	require.False(t, ok, "the id in another header must not be found")
 	_, _, ok = table.Pick(scope, with("1"), auths[2:])
-	require.False(t, ok, "its auth is no candidate")
+	require.False(t, ok, "Pick must not return an auth that is not a candidate")
 	for _, s := range []*Scope{{"other", "pool", "model"}, {"tenant", "other", "model"}, {"tenant", "pool", "other"}, {"tenantp", "ool", "model"}} {
 		_, ref, ok := table.Pick(s, with("1"), auths)
-		require.False(t, ok, "another scope")
+		require.False(t, ok, "the id must not be found in another scope")
 		require.False(t, table.Report(ref))
 	}
 	require.Error(t, table.Bind(scope, http.Header{}, "a"))
@@ -69,9 +69,9 @@ func TestTheTTLStartsAgain(t *testing.T) {
 	}
 }
 
-// A map is the model: a full table finds all that was bound and nothing else.
+// A full table finds exactly the sessions that a map has.
 func TestAFullTable(t *testing.T) {
-	const n = 1024 // so that just a half of the slots stays free
+	const n = 1024 // a power of two, so that exactly half of the slots stay free
 	table, model := New(header, nameOf, n, time.Hour), map[string]string{}
 	rng := rand.New(rand.NewPCG(1, 1))
 	for len(model) < n {

@@ -1,6 +1,6 @@
-// Package identity reads the id of a session out of a body, as one would by hand: the four
-// places where clients put it most, with JSON libraries that people use. All of them look
-// at the same places, in the same order.
+// Package identity reads the id of a session out of a body, as a gateway without the library would:
+// it looks at the four places where clients put it most often. It does so with several JSON
+// libraries, at the same places and in the same order.
 package identity
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Reader reads the id out of a body. It is empty if there is none.
+// Reader is a way to read the id out of a body. Read returns "" if there is none.
 type Reader struct {
 	Name string
 	Read func(body []byte) string
@@ -28,7 +28,7 @@ var All = []Reader{
 	{"sonic-get", sonicGet},
 }
 
-// members are the places in a request.
+// members has the places of ids in a request.
 type members struct {
 	Metadata struct {
 		UserID string `json:"user_id"`
@@ -53,8 +53,8 @@ func first(ids ...string) string {
 	return ""
 }
 
-// ofUser is the session in Claude Code's metadata.user_id: JSON inside the string, or behind
-// a word in those of older versions. Others have a user there.
+// ofUser returns the session in Claude Code's metadata.user_id: there it is in JSON inside the
+// string, or in older versions behind a word. Other clients have a user there.
 func ofUser(v string) string {
 	if strings.HasPrefix(v, "{") {
 		return gjson.Get(v, "session_id").Str
@@ -73,7 +73,7 @@ func unmarshalled(unmarshal func([]byte, any) error) func([]byte) string {
 	}
 }
 
-// GJSON asks for one path after the other.
+// GJSON looks for one path after the other.
 func GJSON(body []byte) string {
 	get := func(path string) string { return gjson.GetBytes(body, path).Str }
 	if id := ofUser(get("metadata.user_id")); id != "" {
@@ -111,7 +111,7 @@ func sonicGet(body []byte) string {
 	return get("prompt_cache_key")
 }
 
-// byToken reads the members at the top and skips what nobody asks for.
+// byToken reads the members at the top level, and skips those that have no id.
 func byToken(body []byte) string {
 	d := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowDuplicateNames(true))
 	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
@@ -142,7 +142,7 @@ func byToken(body []byte) string {
 	return m.id()
 }
 
-// text reads a string; another value is none.
+// text reads a string. It skips another value.
 func text(d *jsontext.Decoder, out *string) error {
 	if d.PeekKind() != '"' {
 		return d.SkipValue()

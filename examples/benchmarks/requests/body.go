@@ -8,22 +8,22 @@ import (
 	"strings"
 )
 
-// Formats are the APIs in whose shape bodies are made.
+// Formats are the APIs for which bodies can be made.
 var Formats = []string{"claude", "chat", "responses", "gemini"}
 
-// Texts are what the messages of a body say. Captured bodies have an escape in 70 to 130
-// bytes: prose has fewer, code has more, json twice as many as that.
+// Texts are kinds of text for the messages of a body. Captured bodies have one escape in 70 to 130
+// bytes. prose has fewer escapes, code has more, and json has twice as many as code.
 var Texts = []string{"prose", "code", "json", "metadata"}
 
 var texts = map[string]struct{ words, ends []string }{
 	"prose": {strings.Fields("the of a session request cache account provider model tokens where which until answer question morning water paper"), []string{"\n", "\n\n", ". ", ", ", " "}},
 	"code":  {strings.Fields(`func return if err != nil { } m[i] := range make(map[string]int) 'm' // for i++ import mmap request.Header body candidates`), []string{"\n", "\n\t", "\n", " \"x\" "}},
 	"json":  {strings.Fields(`"id":1, "name":"a", {"data":[1,2,3]}, "metadata":{"m":"\"quoted\""}, "message":"m" true null`), []string{"\n", ",", "}", "]"}},
-	// Nothing but beginnings of the member that a search might look for.
+	// Only beginnings of a member for which the library may search.
 	"metadata": {[]string{`metadata`, `metadata"`, `"metadata`, `metadat`, `user_id`, `"metadata":`}, []string{" ", "\n", `"`}},
 }
 
-// said returns n bytes of a text, as a JSON string.
+// said returns n bytes of a kind of text, as a JSON string.
 func said(rng *rand.Rand, kind string, n int) string {
 	t := texts[kind]
 	var b strings.Builder
@@ -41,10 +41,10 @@ func said(rng *rand.Rand, kind string, n int) string {
 	return string(s)
 }
 
-// turn is what one turn of a coding agent adds: what the user says, a tool call, and its
-// result.
+// turn returns the messages that one turn of a coding agent adds: the user's words, a tool call,
+// and its result.
 func turn(format string, i int, say, call, result string) []string {
-	id := fmt.Sprintf("%s_%d", hole, i) // machines make ids that nobody else has
+	id := fmt.Sprintf("%s_%d", hole, i) // unique, like the ids that a provider makes
 	switch format {
 	case "claude":
 		return []string{
@@ -76,12 +76,12 @@ func turn(format string, i int, say, call, result string) []string {
 
 var listOf = map[string]string{"claude": "messages", "chat": "messages", "responses": "input", "gemini": "contents"}
 
-// Plain is a body of about size bytes without an id: messages, 60 % of it, and tools, 30 %.
-// Set makes another conversation of it: the first message then has another id in its text, and
-// so have the ids of its tool calls.
+// Plain returns a body of about size bytes without a session's id: 60 % are messages, and 30 % are
+// tools. Set makes another conversation of it, by another id in the text of the first message and
+// in the ids of the tool calls.
 func Plain(format, text string, size int) *Body { return holed(content(format, text, size, "")) }
 
-// content is such a body, with back behind its last member.
+// content returns such a body, with back behind its last member.
 func content(format, text string, size int, back string) []byte {
 	rng := rand.New(rand.NewPCG(uint64(size), 3))
 	var messages []string
@@ -116,10 +116,10 @@ func body(format string, messages, tools []string, back string) []byte {
 	return []byte(`{"model":"claude-opus","` + listOf[format] + `":[` + strings.Join(messages, ",") + `],"tools":[` + strings.Join(tools, ",") + `],"max_tokens":64000,"stream":true` + back + `}`)
 }
 
-// hole stands where an id is to be put. No text above has it.
+// hole marks the places for an id. No text above contains it.
 const hole = "01234567-89ab-4cde-8f01-23456789abcd"
 
-// ends are the members behind the tools, as Claude Code and Codex send them.
+// ends has the members behind the tools, as Claude Code and Codex send them.
 var ends = map[string]string{
 	"metadata.user_id": `,"metadata":{"user_id":"{\"device_id\":\"59f432d6821c56208bc0d1f50e70243049740e8ddd99a0f0e7ab4ec3a5d5d4a1\",\"account_uuid\":\"\",\"session_id\":\"` + hole + `\"}"}` +
 		`,"thinking":{"type":"adaptive"},"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]}`,
@@ -129,16 +129,17 @@ var ends = map[string]string{
 		`"include":["reasoning.encrypted_content"],"prompt_cache_key":"` + hole + `","client_metadata":{"originator":"codex_cli_rs","session_id":"` + hole + `"}`,
 }
 
-// Body is a body whose id can be replaced in place, as a pick keeps nothing of a body.
+// Body is a body whose id can be replaced in place. That is possible because a pick keeps nothing
+// of a body.
 type Body struct {
 	Bytes []byte
 	at    []int
-	lists int // where the tools end, behind which clients put their ids
+	lists int // where the tools end: clients put their ids behind them
 }
 
-// WithEnd is a body of about size bytes with an id behind its lists, in the member: of Claude
-// Code's metadata.user_id, or of Codex prompt_cache_key, with or without its client_metadata.
-// Set puts the id there, and makes another conversation of it, see Plain.
+// WithEnd returns a body of about size bytes with an id behind its lists. The member is Claude
+// Code's metadata.user_id, or Codex's prompt_cache_key, with or without its client_metadata. Set
+// puts the id there, and makes another conversation of the body, see Plain.
 func WithEnd(member string, size int) *Body {
 	format := "responses"
 	if member == "metadata.user_id" {
@@ -159,15 +160,15 @@ func holed(b []byte) *Body {
 	}
 }
 
-// Set puts an id of SessionID into all places of the body that are for it.
+// Set puts an id of SessionID into all its places in the body.
 func (b *Body) Set(id string) {
 	for _, at := range b.at {
 		copy(b.Bytes[at:at+idLen], id)
 	}
 }
 
-// SetEnd puts it only where it stands behind the lists. A large body has hundreds of other
-// places, and to write these would be measured with what reads the end alone.
+// SetEnd puts the id only into the places behind the lists. A large body has hundreds of other
+// places. To write these would take time in the measurement of a pick that reads only the end.
 func (b *Body) SetEnd(id string) {
 	for i := len(b.at) - 1; i >= 0 && b.at[i] > b.lists; i-- {
 		copy(b.Bytes[b.at[i]:b.at[i]+idLen], id)

@@ -2,19 +2,19 @@ package requests
 
 import "net/http"
 
-// Client is a kind of client, by what its requests say of their conversation.
+// Client is a kind of client. Kinds differ in how their requests name their conversation.
 type Client struct {
 	Name string
-	// Says is that, in words.
+	// Says describes how the requests name their conversation.
 	Says   string
 	format string
-	window int // how many messages it sends at most, 0 for all
+	window int // the most messages that a request has; 0: all of the conversation
 	back   string
 	header func(h http.Header, id string)
 }
 
-// Clients are such kinds. What they send was seen in captured requests, or is documented by
-// whoever makes them, see package sessionid; the texts are made up.
+// Clients has kinds of clients. The form of their requests comes from captured requests, or from
+// the documentation of their makers, see package sessionid. The texts are made up.
 var Clients = []Client{
 	{Name: "claude-code", Says: "X-Claude-Code-Session-Id and metadata.user_id", format: "claude", back: ends["metadata.user_id"], header: sets(OwnHeader)},
 	{Name: "claude-code-proxied", Says: "metadata.user_id; its headers were dropped on the way", format: "claude", back: ends["metadata.user_id"]},
@@ -32,8 +32,8 @@ func sets(name string) func(http.Header, string) {
 	return func(h http.Header, id string) { h.Set(name, id) }
 }
 
-// Turns makes the requests of a client's conversations: of conversation number c its turn t.
-// A body holds until the next call.
+// Turns returns a function that makes the requests of a client's conversations, each by the number
+// of its conversation and of its turn. A body is valid until the next call.
 func (c *Client) Turns(turns, size int) func(conversation, turn int) (http.Header, []byte) {
 	bodies := conversation(c.format, turns, size, c.window, c.back)
 	return func(conversation, turn int) (http.Header, []byte) {

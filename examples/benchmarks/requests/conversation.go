@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// Conversation are the bodies of the turns of one conversation, without an id. Each one
-// begins with all messages of the one before. The last one has about size bytes. Set makes
-// another conversation of it, in which everything that the user says is something else.
+// Conversation returns the bodies of the turns of one conversation without an id. Each body begins
+// with all messages of the one before. The last one has about size bytes. Set makes another
+// conversation of a body, in which all words of the user differ.
 func Conversation(format string, turns, size int) []*Body {
 	return conversation(format, turns, size, 0, "")
 }
 
-// conversation is that, with only the last messages of each turn if window is not 0, and
-// with back behind the last member.
+// conversation is like Conversation, with back behind the last member. If window is not 0, each
+// body has only that many messages, the last ones.
 func conversation(format string, turns, size, window int, back string) []*Body {
 	rng := rand.New(rand.NewPCG(uint64(size), 7))
 	list := tools(rng, "prose", size*3/10)
@@ -34,8 +34,8 @@ func conversation(format string, turns, size, window int, back string) []*Body {
 	return bodies
 }
 
-// Airline is a chat body of about size bytes with the shares of a customer's talk with an
-// agent that has tools: many short messages, and results that are JSON inside a string.
+// Airline returns a chat body of about size bytes that is like a customer's talk with an agent that
+// has tools: many short messages, and results that are JSON inside a string.
 func Airline(size int) []byte {
 	rng := rand.New(rand.NewPCG(uint64(size), 5))
 	words := strings.Fields("I would like to change the reservation please flight on May 20th, thanks! ok.\n")

@@ -1,5 +1,5 @@
-// Package requests makes what is measured: headers, bodies, and whose turn it is. All of it
-// is generated, from fixed seeds. Bodies and headers have the shape of captured ones.
+// Package requests makes the requests that are measured: headers, bodies, and the order of
+// sessions. All are generated from fixed seeds. Bodies and headers have the form of captured ones.
 package requests
 
 import (
@@ -12,13 +12,14 @@ import (
 // idLen is the length of an id of SessionID.
 const idLen = 36
 
-// SessionID is the id that a client sends for session i: a UUID.
+// SessionID returns the id that a client sends for session i, a UUID.
 func SessionID(i int) string {
 	a, b := mixed(uint64(i)), mixed(^uint64(i))
 	return fmt.Sprintf("%08x-%04x-4%03x-a%03x-%012x", a>>32, a>>16&0xffff, a&0xfff, b>>52, b&0xffffffffffff)
 }
 
-// Digest is a key of 128 bits for session i, as a caller makes one of an id. It is never zero.
+// Digest returns a key of 128 bits for session i, as a caller makes one from an id. It is never
+// zero.
 func Digest(i int) (k [16]byte) {
 	a, b := mixed(uint64(i)), mixed(^uint64(i))
 	binary.LittleEndian.PutUint64(k[:8], a|1)
@@ -34,8 +35,8 @@ func mixed(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// Order is whose turn it is: session numbers below n, drawn before so that drawing is not
-// measured. Its length is a power of two.
+// Order returns the order of sessions, as session numbers below n. They are drawn in advance, so
+// that drawing them is not measured. The length is a power of two.
 func Order(n int, zipf bool) []int32 {
 	order := make([]int32, 1<<20)
 	rng := rand.New(rand.NewPCG(1, uint64(n)))
@@ -50,15 +51,15 @@ func Order(n int, zipf bool) []int32 {
 	return order
 }
 
-// IDs are the ids of an Order, one behind the other in memory. A gateway has just read the
-// id of a request, so it is in the CPU's cache; ids in the order of their sessions would not
-// be.
+// IDs has the ids of an Order, one behind the other in memory. So the next id is in the CPU's
+// cache, like the id of a request that a gateway has just read. Ids in the order of their sessions
+// would not be there.
 type IDs struct {
 	text string
 	mask int
 }
 
-// NewIDs are the ids of an order.
+// NewIDs makes the ids of an order.
 func NewIDs(order []int32) IDs {
 	var b strings.Builder
 	b.Grow(len(order) * idLen)
@@ -68,7 +69,7 @@ func NewIDs(order []int32) IDs {
 	return IDs{b.String(), len(order) - 1}
 }
 
-// At is the id of request i, of any i: behind the last one the first one follows.
+// At returns the id of request i, for any i: after the last id the first one follows.
 func (d IDs) At(i int) string {
 	at := (i & d.mask) * idLen
 	return d.text[at : at+idLen]

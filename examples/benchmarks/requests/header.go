@@ -2,13 +2,13 @@ package requests
 
 import "net/http"
 
-// Where clients send their ids.
+// Names of headers in which clients send their ids.
 const (
 	OwnHeader     = "X-Claude-Code-Session-Id"
 	GenericHeader = "X-Session-Id"
 )
 
-// Header has the 16 names of a Claude Code request, without its session.
+// Header returns a header with the 16 names of a Claude Code request, without its session.
 func Header() http.Header {
 	h := http.Header{}
 	for _, name := range []string{
@@ -21,8 +21,8 @@ func Header() http.Header {
 	return h
 }
 
-// WithID is Header with one name more. The id is in value[0], to be changed from request to
-// request: a new map for each request would measure the making of maps.
+// WithID returns Header with one more name. The id is in value[0], which a caller changes for each
+// request: with a new map for each request, a benchmark would measure the making of maps.
 func WithID(name string) (h http.Header, value []string) {
 	h, value = Header(), []string{""}
 	h[name] = value

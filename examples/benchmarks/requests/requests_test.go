@@ -15,7 +15,7 @@ import (
 
 var sizes = []int{2 << 10, 80 << 10, 200 << 10}
 
-// sized requires JSON of about a size: what is measured is what the name says.
+// sized requires that a body is JSON of about a size, so that the benchmarks' names are true.
 func sized(t *testing.T, size int, body []byte) {
 	t.Helper()
 	require.True(t, json.Valid(body))
@@ -37,7 +37,7 @@ func TestBodiesWithoutAnID(t *testing.T) {
 				require.Equal(t, sessionid.KindContent, id.Signal().Kind, "%s %s %d", format, text, size)
 			}
 		}
-		if size > 8<<10 { // its system prompt alone has 6 KB
+		if size > 8<<10 { // less is not possible: the system prompt alone has 6 KB
 			id := sessionid.Extract(Header(), Airline(size))
 			require.Equal(t, sessionid.KindContent, id.Signal().Kind)
 			sized(t, size, Airline(size))
@@ -99,7 +99,7 @@ func TestAConversationGrows(t *testing.T) {
 				require.True(t, json.Valid(b.Bytes))
 				id := sessionid.Extract(nil, b.Bytes)
 				if i > 0 {
-					require.True(t, slices.Contains(id.Fallbacks(), ends[len(ends)-1]), "turn %d goes on from the one before", i)
+					require.True(t, slices.Contains(id.Fallbacks(), ends[len(ends)-1]), "turn %d must continue the turn before", i)
 				}
 				require.False(t, slices.Contains(ends, id.End()))
 				ends = append(ends, id.End())
@@ -129,7 +129,8 @@ func TestIDs(t *testing.T) {
 	}
 }
 
-// Uniform is even, and of Zipf's distribution few have the most.
+// In uniform order all sessions have about the same number of turns. In Zipf's order few sessions
+// have most of them.
 func TestOrder(t *testing.T) {
 	const n = 10_000
 	share := func(zipf bool) float64 {
@@ -155,7 +156,7 @@ func TestTextsDiffer(t *testing.T) {
 	for _, text := range Texts {
 		body := string(Plain("claude", text, 200<<10).Bytes)
 		per := float64(len(body)) / float64(strings.Count(body, `\`))
-		require.True(t, between[text][0] < per && per < between[text][1], "%s has an escape in %.0f bytes", text, per)
+		require.True(t, between[text][0] < per && per < between[text][1], "the text %s has one escape in %.0f bytes, which is out of its range", text, per)
 		require.Equal(t, text == "json" || text == "metadata", strings.Contains(body, "metadata"), text)
 	}
 	require.NotContains(t, fmt.Sprint(texts), hole)

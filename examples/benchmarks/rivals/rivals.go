@@ -1,5 +1,5 @@
-// Package rivals are caches in which a gateway could bind sessions to auths by hand, behind
-// one interface, and cache.Memory behind the same.
+// Package rivals has caches in which a gateway without the library could bind sessions to auths,
+// and cache.Memory, all with the same interface. An auth is what a gateway chooses among.
 package rivals
 
 import (
@@ -25,9 +25,9 @@ type Key struct {
 type Cache interface {
 	// Add binds a session that is not bound.
 	Add(k Key, auth string)
-	// Hit is the auth of a session. The session's TTL starts again.
+	// Hit returns the auth of a session, and starts the session's TTL again.
 	Hit(k Key) (auth string, ok bool)
-	// Drop takes an auth from all sessions, and returns from how many.
+	// Drop takes an auth from all its sessions, and returns their number.
 	Drop(auth string) int
 	Close()
 }
@@ -35,8 +35,8 @@ type Cache interface {
 // Rival is a kind of Cache.
 type Rival struct {
 	Name string
-	TTL  bool // golang-lru has none: what is bound stays until others need the room
-	// Make makes one with room for so many sessions.
+	TTL  bool // golang-lru has none: a session stays until others need the room
+	// Make makes a Cache with room for so many sessions.
 	Make func(sessions int, ttl time.Duration) (Cache, error)
 }
 
@@ -46,7 +46,7 @@ var All = []Rival{
 	{"otter", true, newOtter},
 	{"ttlcache", true, newTTLCache},
 	{"golang-lru", false, newLRU},
-	{"expirable", true, newExpirable}, // it has a goroutine that never ends, so its map is never freed
+	{"expirable", true, newExpirable}, // its goroutine never ends, so its map is never freed
 }
 
 // memory is cache.Memory.
@@ -57,7 +57,7 @@ func newMemory(sessions int, ttl time.Duration) (Cache, error) {
 	return memory{m}, err
 }
 
-// Add also says that the auth has served the session, as its first request does.
+// Add also confirms that the auth has served the session, as after its first request.
 func (c memory) Add(k Key, auth string) {
 	keys := cache.Keys{Names: [cache.MaxNames]cache.Key{k.ID}}
 	b, existed, err := c.m.Bind(context.Background(), cache.Scope{Tenant: k.Tenant, Pool: k.Pool, Model: k.Model}, keys, auth)
@@ -124,7 +124,7 @@ func (c ttlCache) Hit(k Key) (string, bool) {
 
 func (c ttlCache) Drop(auth string) int {
 	n := 0
-	for k, item := range c.c.Items() { // Range misses some while others are used
+	for k, item := range c.c.Items() { // Range can miss sessions while others are used
 		if item.Value() == auth {
 			c.c.Delete(k)
 			n++
@@ -164,7 +164,7 @@ func (c plainLRU) Hit(k Key) (string, bool) { return c.c.Get(k) }
 func (c plainLRU) Drop(auth string) int     { return drop(c.c, auth) }
 func (c plainLRU) Close()                   { c.c.Purge() }
 
-// drop walks over all keys: these caches know nothing of values.
+// drop walks over all keys, because these caches have no index of their values.
 func drop(c interface {
 	Keys() []Key
 	Peek(Key) (string, bool)

@@ -83,8 +83,8 @@ func TestAFullCacheStaysFull(t *testing.T) {
 	})
 }
 
-// A session that is used lives on, and one that is not goes. The machine may be slow: a
-// round in which a pause was longer than the TTL says nothing and is held again.
+// A session that is used does not expire, and one that is not used does. On a slow machine a pause
+// can be longer than the TTL: such a round proves nothing and is repeated.
 func TestAHitStartsTheTTLAgain(t *testing.T) {
 	const ttl = 500 * time.Millisecond
 	each(t, 100, ttl, func(t *testing.T, r Rival, c Cache) {
@@ -105,9 +105,9 @@ func TestAHitStartsTheTTLAgain(t *testing.T) {
 			if late && r.TTL {
 				continue
 			}
-			require.True(t, kept, "a session that is used has gone")
+			require.True(t, kept, "a session that is used must not expire")
 			_, ok := c.Hit(idle)
-			require.Equal(t, !r.TTL, ok, "a session that was idle for twice the TTL")
+			require.Equal(t, !r.TTL, ok, "a session that was idle for twice the TTL must expire, if the cache has a TTL")
 			return
 		}
 		t.Fatal("the machine is too slow to see a TTL of ", ttl)

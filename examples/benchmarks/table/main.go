@@ -1,5 +1,5 @@
-// Command table puts what the benchmarks have printed into the tables of a README. It fails
-// if a table has nothing to say, or if a benchmark has failed.
+// Command table writes the results of the benchmarks into the tables of a README. It fails if there
+// are no results for a table, or if a benchmark has failed.
 //
 //	bash run.sh >results.txt
 //	go run ./table README.md <results.txt

@@ -9,19 +9,20 @@ import (
 	"strings"
 )
 
-// marker is where a table of a README stands:
+// marker marks a table of a README:
 //
 //	<!-- table Pick unit=ns/op over=floor where=candidates:8 -->
 //	…
 //	<!-- end -->
 //
-// The lines between are replaced. Behind <!-- machine --> they say where it was measured. over adds by how much the library is slower than another,
-// run by run. where takes only the rows with that value.
+// The lines between are replaced. Those behind <!-- machine --> describe the machine. over adds by
+// how much the library is slower than another, run by run. where takes only the rows with that
+// value.
 var machine = regexp.MustCompile(`(?s)(<!-- machine -->\n).*?(<!-- end -->)`)
 
 var marker = regexp.MustCompile(`(?s)(<!-- table (\w+)([^>]*?) -->\n).*?(<!-- end -->)`)
 
-// renew returns a README with new tables.
+// renew returns a README with its tables made again.
 func renew(readme string, res *results) (string, error) {
 	var failed error
 	n := 0
@@ -40,7 +41,7 @@ func renew(readme string, res *results) (string, error) {
 				k, v, _ := strings.Cut(v, ":")
 				t.where = append(t.where, param{k, v})
 			default:
-				failed = errors.Join(failed, fmt.Errorf("%s: there is no option %s", m[1], k))
+				failed = errors.Join(failed, fmt.Errorf("%s: unknown option %s, want unit, over or where", m[1], k))
 			}
 		}
 		text, err := t.markdown(res.rows[m[2]])
@@ -56,7 +57,7 @@ func renew(readme string, res *results) (string, error) {
 	return out, failed
 }
 
-// where is where and how often it was measured.
+// where returns a text that describes the machine and the number of runs.
 func (res *results) where() string {
 	runs := 0
 	for _, rows := range res.rows {
@@ -83,7 +84,7 @@ func (t *table) markdown(rows []*row) (string, error) {
 	if len(rows) == 0 {
 		return "", errors.New("the results have nothing for this table")
 	}
-	// Only what differs is a column; the rest was said above the table.
+	// Parameters that are the same in all rows are no columns: the text above the table has them.
 	var names, whos []string
 	for _, r := range rows {
 		for _, p := range r.params {
@@ -145,7 +146,8 @@ func rank(who string) string {
 	return "2" + who
 }
 
-// ratios are by run: both were measured one after the other, so most noise goes.
+// ratios returns the ratios of two results, run by run. In a run both were measured one after the
+// other, so most noise cancels out.
 func ratios(a, b []float64) (out []float64) {
 	for i := range min(len(a), len(b)) {
 		if b[i] != 0 {
@@ -155,7 +157,7 @@ func ratios(a, b []float64) (out []float64) {
 	return out
 }
 
-// spread is the median, and the least and the most where these look different.
+// spread returns the median of values, and the least and the greatest if they differ in print.
 func spread(v []float64, text func(float64) string) string {
 	if len(v) == 0 {
 		return ""
@@ -170,7 +172,7 @@ func spread(v []float64, text func(float64) string) string {
 
 func times(v float64) string { return digits(v) + "×" }
 
-// human is a number with three digits and a unit that fits.
+// human returns a number with three digits and a suitable unit.
 func human(v float64, unit string) string {
 	switch {
 	case strings.HasSuffix(unit, "-ns"), unit == "ns/op":
@@ -189,7 +191,7 @@ func human(v float64, unit string) string {
 	return digits(v)
 }
 
-// digits has three digits.
+// digits returns a number with three digits.
 func digits(v float64) string {
 	decimals := 0
 	if v != float64(int64(v)) {
@@ -200,7 +202,7 @@ func digits(v float64) string {
 	return strconv.FormatFloat(v, 'f', decimals, 64)
 }
 
-// count is a value; a number of many digits with commas.
+// count returns a value. If it is a long number, it gets commas.
 func count(v string) string {
 	if n, err := strconv.Atoi(v); err == nil && n >= 10_000 {
 		for i := len(v) - 3; i > 0; i -= 3 {

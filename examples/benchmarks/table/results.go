@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// row is one line of a benchmark without who was measured: what names its case, and the
-// numbers of each of those who were, by run.
+// row is a case of a benchmark: the parameters in its name, and the numbers of all that were
+// measured in this case, one for each run.
 type row struct {
 	params []param
 	of     map[string]map[string][]float64 // by who, by unit
@@ -20,11 +20,11 @@ type row struct {
 
 type param struct{ name, value string }
 
-// results are the rows of each benchmark, in the order in which they came.
+// results has the rows of each benchmark, in the order of the output.
 type results struct {
 	rows map[string][]*row
-	// machine are the lines of the output that say where it was measured: the cores and the
-	// Go that run.sh tells, and the CPU.
+	// machine has the lines of the output that describe the machine: the CPU, and the cores and the
+	// Go version that run.sh prints.
 	machine []string
 }
 
@@ -33,7 +33,7 @@ var (
 	metric = regexp.MustCompile(`(\S+)\s+(\S+)`)
 )
 
-// read reads what go test -bench has printed, of any number of runs.
+// read reads the output of go test -bench, of any number of runs.
 func read(r io.Reader) (*results, error) {
 	res := &results{rows: map[string][]*row{}}
 	in := bufio.NewScanner(r)

@@ -24,7 +24,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
-// Caddy keeps its files in a directory of the test's.
+// Caddy writes its files into a temporary directory.
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "llmsession")
 	if err != nil {
@@ -51,7 +51,7 @@ const globals = `{
 }
 `
 
-// adapt makes JSON of a Caddyfile. options are global ones.
+// adapt turns a Caddyfile into JSON. options are global options.
 func adapt(t *testing.T, options, caddyfile string) ([]byte, error) {
 	t.Helper()
 	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(fmt.Sprintf(globals, options)+caddyfile), map[string]any{"filename": "Caddyfile"})
@@ -61,7 +61,7 @@ func adapt(t *testing.T, options, caddyfile string) ([]byte, error) {
 	return config, err
 }
 
-// load makes a Caddyfile the running configuration.
+// load makes Caddy run the configuration in a Caddyfile.
 func (f *front) load(t *testing.T, caddyfile string) error {
 	t.Helper()
 	config, err := adapt(t, f.options, caddyfile)
@@ -74,19 +74,19 @@ func (f *front) load(t *testing.T, caddyfile string) error {
 
 // front is a running Caddy.
 type front struct {
-	options string // global ones
+	options string // global options
 	port    string
 	url     string
 	client  *http.Client
-	loaded  atomic.Int32 // how many configurations
+	loaded  atomic.Int32 // how many configurations were loaded
 }
 
-// site is the Caddyfile of a site at the front's port.
+// site returns the Caddyfile of a site at the front's port.
 func (f *front) site(body string) string {
 	return "http://127.0.0.1:" + f.port + " {\nbind 127.0.0.1\n" + body + "\n}\n"
 }
 
-// start runs Caddy with one site, until the test ends.
+// start runs Caddy with one site until the test ends.
 func start(t *testing.T, body string, options ...string) *front {
 	t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
@@ -112,7 +112,7 @@ func start(t *testing.T, body string, options ...string) *front {
 	return f
 }
 
-// sessionsOf are the sessions of a name.
+// sessionsOf returns the sessions of a name.
 func sessionsOf(t *testing.T, name string) (s *sessions) {
 	t.Helper()
 	named.Range(func(key, value any) bool {
@@ -125,13 +125,13 @@ func sessionsOf(t *testing.T, name string) (s *sessions) {
 	return s
 }
 
-// upstream is one of several that a test's Caddy has.
+// upstream is an upstream of Caddy.
 type upstream struct {
 	name   string // its address, as Caddy knows it
 	server *httptest.Server
-	ill    atomic.Bool  // what it answers to health checks
-	status atomic.Int32 // what it answers instead of an answer, 0 for an answer, hangsUp for nothing
-	asked  atomic.Int32
+	ill    atomic.Bool  // it fails its health checks
+	status atomic.Int32 // the status of its answers; 0: it serves; hangsUp: it closes the connection
+	asked  atomic.Int32 // requests that have arrived
 }
 
 const hangsUp = -1
@@ -156,7 +156,8 @@ func (u *upstream) serve(w http.ResponseWriter, r *http.Request, next http.Handl
 	next.ServeHTTP(w, r)
 }
 
-// upstreams starts n upstreams; nil handlers are simulated providers of their own.
+// upstreams starts n upstreams with a handler. If it is nil, each is a simulated provider of its
+// own.
 func upstreams(t *testing.T, n int, h http.Handler) (all []*upstream, to string) {
 	t.Helper()
 	for range n {
@@ -184,12 +185,12 @@ func byName(all []*upstream, name string) *upstream {
 	return nil
 }
 
-// api is how a client speaks to a provider.
+// api describes the API of a provider, as a client uses it.
 type api struct {
 	name, path, streamPath string
-	credential             string // the header
+	credential             string // the header with the credential
 	body                   func(c *conversation, stream bool) string
-	text, delta            string // where the answer's words are, whole and streamed
+	text, delta            string // paths of the answer's words: in a whole answer, and in an event
 }
 
 func messages(c *conversation, format string) string {
@@ -228,7 +229,7 @@ var apis = []api{
 		text: "output.0.content.0.text", delta: "delta",
 	},
 	{
-		// The upstream has the history. Another upstream refuses the second turn.
+		// The upstream stores the history, so another upstream refuses the second turn.
 		name: "responses with state", path: "/v1/responses", streamPath: "/v1/responses", credential: "Authorization",
 		body: func(c *conversation, stream bool) string {
 			previous := ""
@@ -248,16 +249,16 @@ var apis = []api{
 	},
 }
 
-// conversation is one that a client has.
+// conversation is a conversation of a client.
 type conversation struct {
 	api      api
 	stream   bool
 	caller   string
-	texts    []string // of the user and of the model, in turn
+	texts    []string // the words of the user and of the model, alternately
 	previous string
 }
 
-// say sends the user's next words and returns which upstream has answered.
+// say sends the user's next words, and returns the upstream that has answered.
 func (c *conversation) say(t *testing.T, f *front, words string) string {
 	t.Helper()
 	c.texts = append(c.texts, words)
@@ -329,7 +330,7 @@ func (f *front) post(t *testing.T, body io.Reader, header ...string) (*http.Resp
 	return f.do(t, r)
 }
 
-// ask sends a request of the session with an id and returns who has answered.
+// ask sends a request with a session id, and returns the upstream that has answered.
 func (f *front) ask(t *testing.T, session string, header ...string) string {
 	t.Helper()
 	resp, body := f.post(t, strings.NewReader(`{"model":"m","messages":[{"role":"user","content":"hello"}]}`),
@@ -338,7 +339,7 @@ func (f *front) ask(t *testing.T, session string, header ...string) string {
 	return resp.Header.Get("X-Upstream")
 }
 
-// echo answers with what it was sent.
+// echo answers with the body of the request.
 var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {

@@ -28,7 +28,7 @@ func TestTheCaddyfile(t *testing.T) {
 	require.NoError(t, err)
 	handlers := gjson.GetBytes(config, "apps.http.servers.srv0.routes.0.handle.0.routes.0.handle").Array()
 	require.Len(t, handlers, 2)
-	require.JSONEq(t, `{"handler":"llm_session"}`, handlers[0].Raw, "before reverse_proxy, without an order of the operator's")
+	require.JSONEq(t, `{"handler":"llm_session"}`, handlers[0].Raw, "the handler must stand before reverse_proxy, although the operator has set no order")
 	require.JSONEq(t, `{
 		"policy": "llm_session", "name": "ours", "ttl": 172800000000000, "warm": 90000000000, "away": 30000000000,
 		"max_sessions": 500, "max_body": 4194304, "tenant": "{http.auth.user.id}",
@@ -62,7 +62,7 @@ func TestTheCaddyfileSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// loadJSON loads JSON with one policy, and takes it back.
+// loadJSON loads a configuration in JSON with one policy, and stops it again.
 func loadJSON(policy string) error {
 	proxy := `{"handler":"reverse_proxy","upstreams":[{"dial":"127.0.0.1:1"}],"load_balancing":{"selection_policy":` + policy + `}}`
 	err := caddy.Load([]byte(`{"admin":{"disabled":true,"config":{"persist":false}},"logging":{"logs":{"default":{"writer":{"output":"discard"}}}},
@@ -88,10 +88,11 @@ func TestTheJSON(t *testing.T) {
 		require.ErrorContains(t, loadJSON(policy), want, policy)
 	}
 	_, used := named.References("")
-	require.False(t, used, "nothing is left of a configuration that ends, or could not be loaded")
+	require.False(t, used, "the sessions must be freed when their configuration ends, or could not be loaded")
 }
 
-// Two policies of one name would take each other's sessions.
+// Policies with the same name must have the same upstreams: otherwise each would move the other's
+// sessions.
 func TestPoliciesOfOneNameHaveTheSameUpstreams(t *testing.T) {
 	proxies := func(first, second string) string {
 		return `handle /one/* {
@@ -109,7 +110,7 @@ func TestPoliciesOfOneNameHaveTheSameUpstreams(t *testing.T) {
 	err := f.load(t, f.site(proxies("", "127.0.0.1:1 127.0.0.1:3 {\n lb_policy llm_session\n }")))
 	require.ErrorContains(t, err, "give each a name of its own")
 	refs, _ = named.References("")
-	require.Equal(t, 2, refs, "those of the configuration that goes on")
+	require.Equal(t, 2, refs, "want only the users in the configuration that still runs")
 	require.NoError(t, f.load(t, f.site(proxies("{\n name one\n }", "127.0.0.1:1 127.0.0.1:3 {\n lb_policy llm_session\n }"))))
 	refs, _ = named.References("one")
 	require.Equal(t, 1, refs)
@@ -134,8 +135,8 @@ func TestOptionsHoldFromWhenTheyAreLoaded(t *testing.T) {
 	}
 	require.Equal(t, 2, count())
 	broken := f.site(site("max_sessions 3")) + "http://127.0.0.2:" + f.port + " {\n bind 192.0.2.1\n}\n"
-	require.Error(t, f.load(t, broken), "nobody has that address")
-	require.Equal(t, 2, count(), "the old options hold again")
+	require.Error(t, f.load(t, broken), "Caddy cannot bind to an address that the machine does not have")
+	require.Equal(t, 2, count(), "after a configuration that failed, the old options must apply again")
 	require.NoError(t, f.load(t, f.site(site("max_sessions 3"))))
 	require.Equal(t, 3, count())
 }

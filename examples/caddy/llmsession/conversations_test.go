@@ -17,11 +17,11 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity/affinitytest"
 )
 
-// openings are how the conversations of a test begin: four of each API, two of these with
-// the same words.
+// openings are the first words of a test's conversations: four for each API, and two of them begin
+// with the same words.
 var openings = []string{"Hello.", "Write a poem about the sea.", "Hello.", "What does go vet do?"}
 
-// begin begins conversations of all APIs, streamed and not, and returns where each is.
+// begin begins conversations with all APIs, streamed and not, and returns the upstream of each.
 func begin(t *testing.T, f *front) (all []*conversation, at []string) {
 	t.Helper()
 	for _, a := range apis {
@@ -60,7 +60,7 @@ func TestEveryConversationStaysOnOneUpstreamAndTheyAreSpread(t *testing.T) {
 	}
 }
 
-// The health check says that an upstream is away. Its sessions take a detour and come back.
+// While an upstream fails its health checks, its sessions use another one. Then they come back.
 func TestSessionsDetourWhileTheirUpstreamIsUnhealthyAndComeBack(t *testing.T) {
 	ups, to := upstreams(t, 3, nil)
 	f := start(t, `llm_session
@@ -90,7 +90,7 @@ func TestSessionsDetourWhileTheirUpstreamIsUnhealthyAndComeBack(t *testing.T) {
 			u := c.say(t, f, fmt.Sprint("Go on ", turn))
 			require.NotEqual(t, ill.name, u)
 			if i == 0 {
-				require.Equal(t, detour, u, "all requests go to one other upstream")
+				require.Equal(t, detour, u, "meanwhile all requests of the session must go to the same other upstream")
 			}
 			if at[i] != ill.name {
 				require.Equal(t, at[i], u)
@@ -104,8 +104,8 @@ func TestSessionsDetourWhileTheirUpstreamIsUnhealthyAndComeBack(t *testing.T) {
 	}
 }
 
-// What affinitytest asks of any gateway. Each auth is an upstream of its own before the
-// provider.
+// The policy passes the checks of affinitytest. For each auth there is an upstream, which is a
+// proxy in front of the provider.
 func TestItKeepsSessionsAsAnyGatewayMust(t *testing.T) {
 	starts := 0
 	affinitytest.Test(t, affinitytest.HTTP(t, func(provider string, auths []string) (affinitytest.Gateway, error) {
@@ -134,7 +134,7 @@ func TestItKeepsSessionsAsAnyGatewayMust(t *testing.T) {
 				lb_retry_match {
 					expression {rp.status_code} in [401, 429, 503]
 				}
-			}`, "grace_period 1ms") // some requests of the checks never end
+			}`, "grace_period 1ms") // some requests of the checks never end, and Caddy would wait for them
 		return affinitytest.Gateway{
 			URL:    f.url,
 			AuthOf: func(r *http.Request) string { return r.Header.Get("X-Auth") },

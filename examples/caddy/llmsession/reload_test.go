@@ -8,8 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Sessions live on over reloads, also those with requests under way, and end with the
-// last configuration that uses them.
+// A reload of the configuration keeps all sessions. They are freed when no configuration uses them.
 func TestAReloadLosesNoSession(t *testing.T) {
 	ups, _ := upstreams(t, 4, nil)
 	config := func(version, n int) string {
@@ -45,8 +44,7 @@ func TestAReloadLosesNoSession(t *testing.T) {
 	require.False(t, used)
 }
 
-// A request that was under way when the configuration changed binds its session in the
-// new one, too.
+// A request that is under way during a reload binds its session in the new configuration, too.
 func TestARequestUnderWayOverAReload(t *testing.T) {
 	held, first := make(chan struct{}), make(chan struct{})
 	_, to := upstreams(t, 2, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -20,7 +20,7 @@ func askedOf(all []*upstream) (asked []int32) {
 	return asked
 }
 
-// Caddy asks the policy again when an upstream has failed. It gets another one each time.
+// When an upstream has failed and Caddy tries again, the policy selects another upstream each time.
 func TestARetryDoesNotGoToAnUpstreamThatHasFailed(t *testing.T) {
 	ups, to := upstreams(t, 3, echo)
 	f := start(t, `llm_session
@@ -42,19 +42,19 @@ func TestARetryDoesNotGoToAnUpstreamThatHasFailed(t *testing.T) {
 	ups[1].status.Store(503)
 	require.Equal(t, ups[2].name, f.ask(t, "a"))
 	require.Equal(t, []int32{1, 1, 1}, askedOf(ups))
-	require.Equal(t, ups[2].name, f.ask(t, "a"), "the session leaves those alone that have failed")
+	require.Equal(t, ups[2].name, f.ask(t, "a"), "the session must avoid the upstreams that have failed")
 	require.Equal(t, []int32{0, 0, 1}, askedOf(ups))
 
 	ups[2].status.Store(503)
 	resp, _ := f.post(t, strings.NewReader(`{"model":"m"}`), "X-Session-Id", "a")
 	require.GreaterOrEqual(t, resp.StatusCode, 500)
-	require.Equal(t, []int32{2, 2, 2}, askedOf(ups), "all are tried before one is tried again")
+	require.Equal(t, []int32{2, 2, 2}, askedOf(ups), "each upstream must be tried before one is tried again")
 }
 
-// A dead upstream costs a retry once. The body, which the first try has not read, is whole.
+// A dead upstream costs a session one retry, and is then avoided. The retry sends the whole body.
 func TestADeadUpstreamIsLeftAlone(t *testing.T) {
 	ups, to := upstreams(t, 2, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Connection", "close") // so that the next request dials
+		w.Header().Set("Connection", "close") // so that the next request needs a new connection
 		echo(w, r)
 	}))
 	f := start(t, `llm_session
@@ -76,10 +76,11 @@ func TestADeadUpstreamIsLeftAlone(t *testing.T) {
 	require.Equal(t, ups[1].name, resp.Header.Get("X-Upstream"))
 	require.Equal(t, ups[1].name, f.ask(t, "a"))
 	stats := sessionsOf(t, "").transport.Stats()
-	require.EqualValues(t, 4, stats.Total(), "one retry only")
+	require.EqualValues(t, 4, stats.Total(), "want a pick for each of the three requests, and one for the only retry")
 }
 
-// Without retries the client sees the failure. The handler tells of it.
+// Without retries the client gets the failure. The handler reports it, so the session's next
+// request goes to another upstream.
 func TestWhatTheHandlerSeesIsReported(t *testing.T) {
 	ups, to := upstreams(t, 2, echo)
 	proxy := `reverse_proxy {
@@ -95,7 +96,7 @@ func TestWhatTheHandlerSeesIsReported(t *testing.T) {
 		require.Equal(t, ups[0].name, f.ask(t, session))
 		ups[0].status.Store(int32(status))
 		resp, _ := f.post(t, strings.NewReader(`{"model":"m"}`), "X-Session-Id", session, "Authorization", "Bearer somebody")
-		require.Equal(t, status, resp.StatusCode, "it passes as it is")
+		require.Equal(t, status, resp.StatusCode, "the client must get the upstream's status")
 		require.Equal(t, ups[1].name, f.ask(t, session), status)
 		ups[0].status.Store(0)
 	}
@@ -105,16 +106,17 @@ func TestWhatTheHandlerSeesIsReported(t *testing.T) {
 	resp, _ := f.post(t, strings.NewReader(`{"model":"m"}`), "X-Session-Id", "rejected", "Authorization", "Bearer somebody")
 	require.Equal(t, 400, resp.StatusCode)
 	ups[0].status.Store(0)
-	require.Equal(t, ups[0].name, f.ask(t, "rejected"), "the request was at fault")
+	require.Equal(t, ups[0].name, f.ask(t, "rejected"), "after a status of 400, which is the client's fault, the session must stay")
 
 	ups[0].status.Store(hangsUp)
 	resp, _ = f.post(t, strings.NewReader(`{"model":"m"}`), "X-Session-Id", "rejected", "Authorization", "Bearer somebody")
 	require.Equal(t, http.StatusBadGateway, resp.StatusCode)
-	require.Equal(t, ups[1].name, f.ask(t, "rejected"), "nobody has answered")
+	require.Equal(t, ups[1].name, f.ask(t, "rejected"), "after a closed connection the session must leave the upstream")
 	require.Zero(t, sessionsOf(t, "").transport.Stats().Unreported())
 }
 
-// An operator may put an answer of his own in the place of the upstream's.
+// An operator can replace the upstream's answer with handle_response. The upstream's status still
+// counts.
 func TestTheUpstreamsStatusCountsAndNotTheOneOfHandleResponse(t *testing.T) {
 	ups, to := upstreams(t, 2, echo)
 	f := start(t, `llm_session
@@ -137,7 +139,7 @@ func TestTheUpstreamsStatusCountsAndNotTheOneOfHandleResponse(t *testing.T) {
 	require.Equal(t, ups[1].name, f.ask(t, "a"))
 }
 
-// A stream that breaks off makes the session leave the upstream alone.
+// If a stream ends early, the session avoids the upstream.
 func TestAStreamThatBreaksIsReported(t *testing.T) {
 	breaks := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -169,7 +171,7 @@ func TestAStreamThatBreaksIsReported(t *testing.T) {
 	}
 }
 
-// A client that leaves is not the upstream's fault.
+// If the client disconnects, the upstream has not failed, and the session stays.
 func TestAClientThatLeavesChangesNothing(t *testing.T) {
 	held := make(chan struct{})
 	defer close(held)
@@ -204,7 +206,7 @@ func TestAClientThatLeavesChangesNothing(t *testing.T) {
 	require.Equal(t, at, f.ask(t, "a"))
 }
 
-// Two callers send the same session id.
+// Two callers that send the same session id have different sessions.
 func TestCallersDoNotMeet(t *testing.T) {
 	_, to := upstreams(t, 2, echo)
 	policy := "llm_session\nreverse_proxy {\n to " + to + "\n header_up Authorization \"Bearer the gateway's\"\n lb_policy llm_session {\n fallback round_robin\n %s\n }\n}"
@@ -212,7 +214,7 @@ func TestCallersDoNotMeet(t *testing.T) {
 	at := f.ask(t, "a")
 	require.NotEqual(t, at, f.ask(t, "a", "Authorization", "Bearer somebody else"))
 	require.Equal(t, at, f.ask(t, "a"))
-	require.Equal(t, at, f.ask(t, "a", "Authorization", "", "X-Api-Key", "somebody"), "the same key in another header")
+	require.Equal(t, at, f.ask(t, "a", "Authorization", "", "X-Api-Key", "somebody"), "the same key in another header must be the same caller")
 
 	f = start(t, fmt.Sprintf(policy, "name by-placeholder\n tenant {http.request.header.X-Team}"))
 	at = f.ask(t, "a", "X-Team", "red")
@@ -220,8 +222,8 @@ func TestCallersDoNotMeet(t *testing.T) {
 	require.Equal(t, at, f.ask(t, "a", "X-Team", "red", "Authorization", "Bearer somebody else"))
 }
 
-// The credential of the first try counts: for the second one Caddy has put the upstream's
-// into the header.
+// A retry belongs to the same caller as the first try, although Caddy has replaced the caller's
+// credential in the header by the upstream's.
 func TestARetryIsTheSameCaller(t *testing.T) {
 	ups, to := upstreams(t, 2, echo)
 	f := start(t, `llm_session
@@ -240,7 +242,7 @@ func TestARetryIsTheSameCaller(t *testing.T) {
 	ups[0].status.Store(503)
 	require.Equal(t, ups[1].name, f.ask(t, "a"))
 	ups[0].status.Store(0)
-	require.Equal(t, ups[1].name, f.ask(t, "a"), "the session is bound where it was served")
+	require.Equal(t, ups[1].name, f.ask(t, "a"), "the session must be bound to the upstream that has served it")
 	require.Equal(t, ups[0].name, f.ask(t, "a", "Authorization", "Bearer somebody else"))
 }
 
@@ -254,7 +256,8 @@ func zipped(t *testing.T, s string) []byte {
 	return b.Bytes()
 }
 
-// The session is found in bodies of all forms, and these pass as they were sent.
+// The policy finds the session in bodies of all forms, and the upstream gets each body as the
+// client has sent it.
 func TestBodiesPassAsTheyWereSent(t *testing.T) {
 	_, to := upstreams(t, 2, echo)
 	for _, buffers := range []string{"", "request_buffers 1MiB", "request_buffers 10B"} {
@@ -277,20 +280,20 @@ func TestBodiesPassAsTheyWereSent(t *testing.T) {
 		require.NotEqual(t, at, send([]byte(two), true))
 		for range 2 {
 			require.Equal(t, at, send([]byte(one), true))
-			require.Equal(t, at, send([]byte(one), false), "in chunks, of no known length")
+			require.Equal(t, at, send([]byte(one), false), "a body in chunks, without a length, must name the session")
 			require.Equal(t, at, send(zipped(t, one), true, "Content-Encoding", "gzip"))
 			require.Equal(t, at, send([]byte(one), true, "Content-Type", "application/json; charset=utf-8"))
 		}
 		long := strings.Replace(one, `"m"`, `"`+strings.Repeat("m", 1000)+`"`, 1)
 		for _, length := range []bool{true, false} {
-			require.NotEqual(t, send([]byte(long), length), send([]byte(long), length), "a body that is too long names nothing")
-			require.Equal(t, send([]byte(long), length, "X-Session-Id", "a"), send([]byte(long), length, "X-Session-Id", "a"), "its header does")
-			require.NotEqual(t, send([]byte(one), length, "Content-Type", "text/plain"), send([]byte(one), length, "Content-Type", "text/plain"), "nor does what is no JSON")
+			require.NotEqual(t, send([]byte(long), length), send([]byte(long), length), "a body longer than max_body must name no session")
+			require.Equal(t, send([]byte(long), length, "X-Session-Id", "a"), send([]byte(long), length, "X-Session-Id", "a"), "the header of a request with a long body must name the session")
+			require.NotEqual(t, send([]byte(one), length, "Content-Type", "text/plain"), send([]byte(one), length, "Content-Type", "text/plain"), "a body that is not JSON must name no session")
 		}
 	}
 }
 
-// Nothing of a stream is held back.
+// The upstream gets the first bytes of a client's stream before the client has sent the rest.
 func TestAStreamOfTheClientsPasses(t *testing.T) {
 	begun := make(chan string, 1)
 	_, to := upstreams(t, 2, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -306,7 +309,7 @@ func TestAStreamOfTheClientsPasses(t *testing.T) {
 		go func() {
 			_, _ = io.WriteString(client, head)
 			if got := <-begun; got != head[:6] {
-				client.CloseWithError(fmt.Errorf("the upstream has got %q", got))
+				client.CloseWithError(fmt.Errorf("the upstream's first bytes are %q, want %q", got, head[:6]))
 				return
 			}
 			_, _ = io.WriteString(client, "1}")
@@ -318,7 +321,7 @@ func TestAStreamOfTheClientsPasses(t *testing.T) {
 	}
 }
 
-// A body of which a part was passed on cannot be sent again, and is not sent in part.
+// A body longer than max_body is not held. If a part of it was sent already, it is not sent again.
 func TestABodyThatIsTooLongIsNotSentTwice(t *testing.T) {
 	bodies := make(chan string, 2)
 	ups, to := upstreams(t, 2, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -347,7 +350,7 @@ func TestABodyThatIsTooLongIsNotSentTwice(t *testing.T) {
 	askedOf(ups)
 }
 
-// The handler reads answers that are compressed, and asks for no others.
+// The handler reads compressed answers. It limits Accept-Encoding to what it can read.
 func TestCompressedAnswersAreRead(t *testing.T) {
 	ups, to := upstreams(t, 2, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Accepted", r.Header.Get("Accept-Encoding"))
@@ -380,7 +383,8 @@ func TestCompressedAnswersAreRead(t *testing.T) {
 	}
 }
 
-// The fallback's places are those of the Caddyfile, also while an upstream is left alone.
+// The fallback gets the upstreams in the order of the Caddyfile, so its weights apply to the right
+// ones.
 func TestWeightsCount(t *testing.T) {
 	ups, to := upstreams(t, 3, echo)
 	f := start(t, "llm_session\nreverse_proxy {\n to "+to+"\n lb_policy llm_session {\n fallback weighted_round_robin 1 0 3\n }\n}")
@@ -390,7 +394,8 @@ func TestWeightsCount(t *testing.T) {
 	require.Equal(t, []int32{10, 0, 30}, askedOf(ups))
 }
 
-// What Caddy says of an upstream that is full.
+// While an upstream has as many requests as it may have, its sessions use another one. Then they
+// come back.
 func TestAFullUpstreamKeepsItsSessions(t *testing.T) {
 	held, first := make(chan struct{}), make(chan struct{})
 	ups, to := upstreams(t, 2, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -410,8 +415,7 @@ func TestAFullUpstreamKeepsItsSessions(t *testing.T) {
 	require.Eventually(t, func() bool { return f.ask(t, "a") == ups[0].name }, time.Minute, time.Millisecond)
 }
 
-// Without the handler Caddy's health checks and its retries are what counts, and the log
-// says so.
+// Without the handler, the policy learns of failures only by Caddy's health checks and retries.
 func TestThePolicyAlone(t *testing.T) {
 	ups, to := upstreams(t, 3, echo)
 	f := start(t, `reverse_proxy {
@@ -438,14 +442,14 @@ func TestThePolicyAlone(t *testing.T) {
 	}
 	require.Len(t, map[string]bool{at["a"]: true, at["b"]: true, at["c"]: true}, 3)
 	transport := sessionsOf(t, "").transport
-	reported := func() bool { return transport.Stats().Unreported() == 0 } // a moment after the answer
+	reported := func() bool { return transport.Stats().Unreported() == 0 } // a report may come a moment after the answer
 	require.Eventually(t, reported, time.Minute, time.Millisecond)
 	byName(ups, at["a"]).status.Store(503)
 	detour := f.ask(t, "a")
 	require.NotEqual(t, at["a"], detour)
 	askedOf(ups)
 	f.ask(t, "a")
-	require.Zero(t, byName(ups, at["a"]).asked.Load(), "the session leaves it alone")
+	require.Zero(t, byName(ups, at["a"]).asked.Load(), "the session must avoid the upstream that has failed")
 
 	byName(ups, at["b"]).status.Store(hangsUp)
 	byName(ups, at["c"]).status.Store(429)

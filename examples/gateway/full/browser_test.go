@@ -20,19 +20,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// inNamespace says that this process has a network of its own.
+// The variable inNamespace tells the test's process that it has a network of its own.
 const inNamespace = "LLMAFFINITY_TEST_IN_NAMESPACE"
 
-// An operator drives the page in a real browser, while the gateway is under load. Where
-// the machine allows it both have a network of their own, because browsers call home.
-// SCREENSHOTS names a folder for pictures of what it has looked like.
+// The test uses the operator's page in a real browser, while the gateway is under load. If the
+// machine permits it, both are in a network namespace, because browsers call their makers.
+// SCREENSHOTS names a folder for pictures of the page.
 func TestThePageInABrowser(t *testing.T) {
 	browser := os.Getenv("CHROMIUM")
 	if browser == "" {
 		browser = "chromium"
 	}
 	browser, err := exec.LookPath(browser)
-	require.NoError(t, err, "apt-get install chromium, or say in CHROMIUM where it is")
+	require.NoError(t, err, "Chromium is not installed: run apt-get install chromium, or set CHROMIUM to its path")
 	if os.Getenv(inNamespace) == "" && exec.Command("unshare", "-rn", "ip", "link", "set", "lo", "up").Run() == nil {
 		cmd := exec.Command("unshare", "-rn", "sh", "-c", `ip link set lo up && exec "$0" "$@"`, os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v")
 		cmd.Env = append(os.Environ(), inNamespace+"=1", "HOME="+t.TempDir(), "CHROMIUM="+browser)
@@ -68,7 +68,7 @@ func TestThePageInABrowser(t *testing.T) {
 		return text(fmt.Sprintf("#row-%s td:nth-of-type(%d)", auth, column))
 	}
 
-	// It reads numbers.
+	// The operator reads numbers.
 	load.wait(t, 200)
 	run(chromedp.Navigate(page), chromedp.WaitVisible("#auths"))
 	sessions, err := strconv.Atoi(text("#sessions"))
@@ -76,7 +76,7 @@ func TestThePageInABrowser(t *testing.T) {
 	require.Positive(t, sessions)
 	share, err := strconv.ParseFloat(strings.Fields(text("#share"))[0], 64)
 	require.NoError(t, err)
-	require.Greater(t, share, 50.0, "conversations stay where their prompt cache is")
+	require.Greater(t, share, 50.0, "the page must show that most prompt tokens were cached, because conversations stay on their auths")
 	for _, c := range []struct {
 		name          string
 		width, height int64
@@ -91,26 +91,26 @@ func TestThePageInABrowser(t *testing.T) {
 		if dir := os.Getenv("SCREENSHOTS"); dir != "" {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, c.name+".png"), picture, 0o600))
 		}
-		require.False(t, wider, "%s: the page is wider than its window", c.name)
+		require.False(t, wider, "%s: the page must not be wider than its window", c.name)
 	}
 	run(chromedp.EmulateViewport(1280, 1400))
 
-	// It drains an auth, which gets no new sessions and runs dry.
+	// The operator drains an auth, which then gets no new sessions.
 	load.pause(t)
 	run(chromedp.Navigate(page), chromedp.WaitVisible("#auths"))
 	before := cell("auth-0", 2)
-	run(chromedp.Focus("#row-auth-0 .drain", chromedp.ByQuery), chromedp.KeyEvent("\r"), chromedp.WaitVisible(`[role=status]`)) // by the keyboard
+	run(chromedp.Focus("#row-auth-0 .drain", chromedp.ByQuery), chromedp.KeyEvent("\r"), chromedp.WaitVisible(`[role=status]`)) // with the keyboard
 	require.Contains(t, text("[role=status]"), "no new sessions")
 	require.Contains(t, cell("auth-0", 1), "drained")
 	load.next()
 	load.wait(t, 100)
 	load.pause(t)
 	require.NotEmpty(t, load.since())
-	require.NotContains(t, load.since(), "auth-0", "new conversations")
+	require.NotContains(t, load.since(), "auth-0", "a drained auth must get no new conversations")
 	run(chromedp.Navigate(page), chromedp.WaitVisible("#auths"))
 	require.Equal(t, before, cell("auth-0", 2))
 
-	// It looks a session up, and sends it away.
+	// The operator looks a session up, and invalidates it.
 	auth, err := ask(http.DefaultClient, gateway, "mine")
 	require.NoError(t, err)
 	run(chromedp.Navigate(page), chromedp.WaitVisible("#recent"), chromedp.Click("#recent ~ .wide tbody tr:first-child a", chromedp.ByQuery), chromedp.WaitVisible("#bound"))
@@ -121,13 +121,13 @@ func TestThePageInABrowser(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEqual(t, auth, moved)
 
-	// A pasted request, with an id that is an attack.
+	// The operator pastes a request, and then one whose id is an attack on the page.
 	const evil = `<script>document.title='taken'</script>`
 	run(chromedp.Navigate(page), chromedp.WaitVisible("#request"),
 		chromedp.SetValue("#request", "POST /v1/chat/completions HTTP/1.1\nAuthorization: Bearer caller\nX-Session-Id: mine\n\n{\"model\":\"m\"}", chromedp.ByQuery),
 		chromedp.Click("form[action=explain] button", chromedp.ByQuery), chromedp.WaitVisible("#outcome"))
 	require.Equal(t, []string{"hit", moved}, []string{text("#outcome"), text("#auth")})
-	_, _ = ask(http.DefaultClient, gateway, evil) // whatever the gateway makes of it
+	_, _ = ask(http.DefaultClient, gateway, evil) // the gateway may refuse it
 	var title string
 	run(chromedp.Navigate(page+"/session?name="+evil), chromedp.Title(&title))
 	require.NotEqual(t, "taken", title)
@@ -136,7 +136,7 @@ func TestThePageInABrowser(t *testing.T) {
 		chromedp.Click("form[action=explain] button", chromedp.ByQuery), chromedp.WaitVisible(".bad"), chromedp.Title(&title))
 	require.NotEqual(t, "taken", title)
 
-	// A page of another origin writes nothing, and neither does a link.
+	// A form and a link on a page of another origin change nothing.
 	foreign := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprintf(w, `<form id="f" method="post" action="%s/invalidate-auth"><input name="auth" value="%s"><button>Win</button></form><a id="a" href="%s/invalidate-auth?auth=%s">Win</a>`, page, moved, page, moved)
@@ -149,13 +149,13 @@ func TestThePageInABrowser(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, moved, still)
 
-	// It invalidates that auth itself.
+	// The operator invalidates the auth.
 	run(chromedp.Navigate(page), chromedp.WaitVisible("#auths"), chromedp.Click("#row-"+moved+" .danger", chromedp.ByQuery), chromedp.WaitVisible(`[role=status]`))
 	require.Equal(t, "0", cell(moved, 2))
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// loaded is a gateway that serves conversations, until the test ends.
+// loaded is a gateway that serves conversations until the test ends.
 type loaded struct {
 	url    string
 	client *http.Client
@@ -165,11 +165,11 @@ type loaded struct {
 	paused bool
 	served int
 	round  int
-	seen   []string // auths that have served first turns since next
+	seen   []string // the auths of the first turns since next was called
 	failed error
 }
 
-// underLoad sends the turns of conversations, one after the other, by four clients.
+// underLoad starts four clients, which send the turns of conversations one after the other.
 func underLoad(t *testing.T, url string) *loaded {
 	l := &loaded{url: url, client: &http.Client{}}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -208,7 +208,7 @@ func underLoad(t *testing.T, url string) *loaded {
 	return l
 }
 
-// pause stops the load between two requests; wait goes on.
+// pause stops the load between two requests. wait continues it.
 func (l *loaded) pause(t *testing.T) {
 	t.Helper()
 	if !l.paused {
@@ -217,7 +217,7 @@ func (l *loaded) pause(t *testing.T) {
 	}
 }
 
-// wait waits until so many more requests were served.
+// wait waits until n more requests were served.
 func (l *loaded) wait(t *testing.T, n int) {
 	t.Helper()
 	if l.paused {
@@ -233,7 +233,7 @@ func (l *loaded) wait(t *testing.T, n int) {
 	require.Eventually(t, func() bool { return count() >= target }, time.Minute, 10*time.Millisecond)
 }
 
-// next lets the conversations that begin from now on count for since.
+// next makes since return only the auths of conversations that begin from now on.
 func (l *loaded) next() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

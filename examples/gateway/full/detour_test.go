@@ -20,8 +20,8 @@ import (
 // sick is the auth that fails for a while.
 const sick = "auth-2"
 
-// pool is a simulated provider with some auths, whose keys are their names, and a
-// gateway's configuration for them.
+// pool starts a simulated provider with some auths, whose keys are their names. It returns a
+// gateway's configuration for them, and the environment with the keys.
 func pool(t *testing.T, auths int) (sim *simulator.Server, config string, env []string) {
 	t.Helper()
 	type key struct {
@@ -47,18 +47,18 @@ func pool(t *testing.T, auths int) (sim *simulator.Server, config string, env []
 	return sim, config, env
 }
 
-// lived is what conversations have met whose turns come to any of some gateways, while
-// an auth fails from the third turn to the sixth.
+// lived has the results of live: the turns of conversations go to random gateways, and the sick
+// auth fails from the third turn to the sixth.
 type lived struct {
-	share  float64          // of the prompt that was cached, in percent
+	share  float64          // the cached share of the prompt tokens, in percent
 	failed int              // requests that the sick auth has failed
-	ways   map[string][]int // how many conversations have been at so many auths, by "sick" or "well", of where they began
+	ways   map[string][]int // ways[kind][n]: conversations that began at an auth of the kind, "sick" or "well", and have had n auths
 }
 
 func live(t *testing.T, gateways int) lived {
 	const conversations, turns, clients, auths = 500, 10, 8, 16
 	sim, config, env := pool(t, auths)
-	store := redisServer(t) + "?budget=10s" // this machine may be busy
+	store := redisServer(t) + "?budget=10s" // a long budget, because the machine may be busy
 	var urls []string
 	for range gateways {
 		urls = append(urls, started(t, env, "-store", store, "-config", config))
@@ -113,7 +113,7 @@ func live(t *testing.T, gateways int) lived {
 	return l
 }
 
-// history is a conversation's request in one of its turns.
+// history returns the body of a conversation's request in a turn.
 func history(id string, turn int) string {
 	said := func(role, what string, length int) string {
 		return fmt.Sprintf(`{"role":%q,"content":"%s %s"}`, role, what, strings.Repeat("x", length))
@@ -125,22 +125,22 @@ func history(id string, turn int) string {
 	return `{"model":"m","messages":[` + strings.Join(all, ",") + `]}`
 }
 
-// While an auth fails each of its conversations takes one detour, whichever replica its
-// turns come to, and the others stay where they are. That costs no more of the prompt
-// cache than with one gateway.
+// While an auth fails, each of its conversations uses one other auth, whichever replica gets its
+// turns. All other conversations stay on their auths. With three replicas the cached share of the
+// prompt is as high as with one.
 func TestReplicasTakeOneDetour(t *testing.T) {
 	one, three := live(t, 1), live(t, 3)
 	for what, l := range map[string]lived{"one gateway": one, "three": three} {
 		t.Logf("%-11s cached share %.2f %%, %d requests failed by the auth, conversations by auths %v", what, l.share, l.failed, l.ways)
 		require.Positive(t, l.failed)
-		require.Zero(t, l.ways["sick"][1], "each conversation of the sick auth had to leave")
+		require.Zero(t, l.ways["sick"][1], "each conversation of the sick auth must have left it")
 		require.Positive(t, l.ways["sick"][2])
 		for n := range l.ways["sick"] {
-			require.True(t, n <= 2 || l.ways["sick"][n] == 0, "one detour each")
-			require.True(t, n <= 1 || l.ways["well"][n] == 0, "the others stay")
+			require.True(t, n <= 2 || l.ways["sick"][n] == 0, "a conversation of the sick auth must have only one other auth")
+			require.True(t, n <= 1 || l.ways["well"][n] == 0, "a conversation of another auth must stay")
 		}
 	}
-	// Whether they have come back at the end depends on how fast this machine is. That
-	// is half a point.
+	// How many conversations have come back at the end depends on the speed of the machine. That
+	// makes half a percentage point.
 	require.InDelta(t, one.share, three.share, 1)
 }

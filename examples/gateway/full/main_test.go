@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// asCommand makes the test's binary the command itself.
+// With the variable asCommand the test's binary runs as the command.
 const asCommand = "LLMAFFINITY_TEST_AS_COMMAND"
 
 func TestMain(m *testing.M) {
@@ -43,7 +43,7 @@ func redisServer(t *testing.T) string {
 		program = given
 	}
 	cmd := exec.Command(program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
-	require.NoError(t, cmd.Start(), "apt-get install redis-server, or say in REDIS_SERVER where it is")
+	require.NoError(t, cmd.Start(), "redis-server cannot be started: run apt-get install redis-server, or set REDIS_SERVER to its path")
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()         // it was killed
@@ -72,7 +72,7 @@ func started(t *testing.T, env []string, args ...string) string {
 	return addresses(t, 1, env, args...)[0]
 }
 
-// addresses starts the command and returns the addresses that it says, one a line.
+// addresses starts the command and returns the addresses that it prints, one on each line.
 func addresses(t *testing.T, lines int, env []string, args ...string) (urls []string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], append(args, "-listen", "127.0.0.1:0", "-decision-header")...)
@@ -127,10 +127,10 @@ func askFor(c *http.Client, url, conversation, body string) (string, error) {
 	return "", fmt.Errorf("%s: status %d, decision %q", url, resp.StatusCode, resp.Header.Get("X-Llmaffinity"))
 }
 
-// 500 conversations whose turns come to any of three replicas: each of them has one auth,
-// from its first turn on.
+// The turns of 500 conversations go to random ones of three replicas. Each conversation has the
+// same auth in all its turns.
 func TestReplicasAgree(t *testing.T) {
-	store := redisServer(t) + "?budget=10s" // this machine may be busy
+	store := redisServer(t) + "?budget=10s" // a long budget, because the machine may be busy
 	urls := []string{replica(t, store), replica(t, store), replica(t, store)}
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 	defer client.CloseIdleConnections()
@@ -155,15 +155,15 @@ func TestReplicasAgree(t *testing.T) {
 	wg.Wait()
 	auths := map[string]int{}
 	for i, w := range where {
-		require.Len(t, w, 1, "conversation %d", i)
+		require.Len(t, w, 1, "conversation %d must have one auth", i)
 		for auth := range w {
 			auths[auth]++
 		}
 	}
-	require.Len(t, auths, 5, "and they are spread")
+	require.Len(t, auths, 5, "the conversations must use all auths")
 }
 
-// Gateways start while their store is away, and agree all the same.
+// Replicas start while their store is away, and choose the same auths without it.
 func TestReplicasNeedNoStore(t *testing.T) {
 	urls := []string{replica(t, "redis://127.0.0.1:1"), replica(t, "redis://127.0.0.1:1")}
 	for i := range 20 {

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a running gateway says to Prometheus adds up, and has as many labels after a
-// thousand forged sessions as before.
+// The metrics of a running gateway count all its requests and sessions. A thousand sessions that a
+// client makes up add no series.
 func TestTheMetricsOfARunningGateway(t *testing.T) {
 	_, config, env := pool(t, 3)
 	urls := addresses(t, 2, env, "-config", config, "-admin", "127.0.0.1:0")

@@ -12,8 +12,9 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Conversations over WebSockets stay where their prompt cache is: over their turns, and
-// over a new connection, which sends everything again. The provider's own numbers say so.
+// Conversations over WebSockets stay on the auth with their prompt cache, in all turns and over a
+// new connection, which sends the whole history again. The provider's counts of cached tokens show
+// it.
 func TestConversationsOverWebSocketsStayWarm(t *testing.T) {
 	url := started(t, nil, "-serve", "-auths", "5")
 	for n := range 6 {

@@ -262,7 +262,7 @@ var lostCases = []lostCase{
 	{"image dropped from the first message", imageDropped(2), false, false, 97, 0},
 }
 
-// found is what became of the follow-ups of one case.
+// found counts the follow-ups of a case by what they have found.
 type found struct {
 	follow, kept, lost, twins int
 	cut, cutKept, unseen      int // of those that were rewritten
@@ -334,7 +334,7 @@ func (c lostCase) measure(t *testing.T, data []Conversation) (f found) {
 			case opening[owner[d.Session].session] == opening[r.session], begins(r.messages, owner[d.Session].messages):
 				f.twins++
 			default:
-				t.Errorf("%s, request %d: found the session of %s", r.session, r.turn, owner[d.Session].session)
+				t.Errorf("%s, request %d: it has found the session of %s, which began with other words", r.session, r.turn, owner[d.Session].session)
 			}
 		}
 		home[r.session] = d.Session
@@ -362,7 +362,7 @@ func measureLost(t *testing.T, data []Conversation, bar func(lostCase) float64) 
 		fmt.Fprintf(w, "%s\t%d\t%.1f %%\t%d\t%d\t%d\t%.1f %%\t%.1f %%\t\n",
 			c.name, f.follow, percent(f.kept, f.follow), f.twins, f.lost, f.cut, percent(f.unseen, f.cut), percent(f.cutKept, f.cut))
 		if share := percent(f.kept, f.follow); share < least {
-			t.Errorf("%s: %.2f %% of the follow-ups found their session, and not %v %%", c.name, share, least)
+			t.Errorf("%s: %.2f %% of the follow-ups have found their session, want at least %v %%", c.name, share, least)
 		}
 	}
 	w.Flush()

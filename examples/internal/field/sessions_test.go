@@ -92,8 +92,8 @@ type way struct {
 	change  func(Request) Request
 	answers bool // the gateway hands the answers back
 
-	sequence int     // so many sessions are exact at least, one after another
-	mixed    float64 // and in random orders, in the mean
+	sequence int     // the least number of exact sessions, if they run one after another
+	mixed    float64 // the least mean of exact sessions in random orders
 }
 
 // inSessions returns the requests session by session, in the order of the file, with
@@ -124,13 +124,13 @@ func inSessions(t testing.TB, all []Request, w way) (out []sent) {
 	return out
 }
 
-// fate is what became of one session.
+// fate is how a session was recognised.
 type fate struct {
 	client, session, parent string
 
 	keys    []sessionid.Key // that its main requests had, without repetitions in a row
-	splits  []string        // where it got another one
-	unnamed int             // main requests that had none
+	splits  []string        // the turns in which it got another key
+	unnamed int             // main requests without a key
 	merged  []string        // other sessions that had one of its keys
 	asFork  bool            // it is a fork and stayed in its parent's session
 	homes   map[string]bool // auths that its main requests went to
@@ -207,8 +207,7 @@ func replay(t *testing.T, requests []sent) []*fate {
 	return fates
 }
 
-// report logs what became of the sessions of each client, and returns how many are
-// exact.
+// report logs how the sessions of each client were recognised, and returns how many are exact.
 func report(t *testing.T, fates []*fate) (exact int) {
 	inClient, oneAuth := 0, 0
 	clients := map[string][]*fate{}

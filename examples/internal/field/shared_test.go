@@ -252,7 +252,7 @@ func TestAirlineConversationsLoseNoFollowUp(t *testing.T) {
 	t.Logf("%d requests, %d follow-ups, %d lost, %d on another auth than the one before; conversations per auth %v", len(all), followUps, lost, moved, perAuth)
 	require.Equal(t, 2254, followUps)
 	require.Zero(t, lost)
-	require.LessOrEqual(t, moved, 13, "only conversations that begin as another one did can meet somebody else's auth")
+	require.LessOrEqual(t, moved, 13, "only a conversation with the same beginning as another one may go to that one's auth")
 	for auth, n := range perAuth {
 		require.LessOrEqual(t, n, 2*200/len(auths), auth)
 	}
@@ -341,7 +341,7 @@ func TestMostAnswersAreInTheNextRequest(t *testing.T) {
 				all += plainly(t, item)
 			}
 			key := name + all
-			require.NotContains(t, seen, key, "one answer to two requests")
+			require.NotContains(t, seen, key, "two requests of a session must not have the same answer")
 			seen[key] = true
 		}
 		c.pairs += main - 1

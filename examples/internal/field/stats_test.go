@@ -15,11 +15,11 @@ import (
 // statistic is a number of a set of conversations.
 type statistic struct {
 	name string
-	real float64 // of tau-bench's conversations
-	near float64 // how far the made-up ones may be from it, as a share of it
+	real float64 // the value for tau-bench's conversations
+	near float64 // how far the value for the made-up ones may be from it, as a share
 }
 
-// statistics are what is said of the made-up conversations beside their generator.
+// statistics are the lines of the table beside the generator of the made-up conversations.
 var statistics = []statistic{
 	{"conversations", 200, 0},
 	{"requests after the first ones", 2254, 0.1},
@@ -63,7 +63,7 @@ func statisticsOf(t *testing.T, all []Conversation) (out []float64) {
 	var requests, sizes []float64
 	bytes := map[string][]float64{}
 	count := map[string]float64{}
-	texts, has := map[string][]string{}, map[string]map[int]bool{} // what is in which conversations
+	texts, has := map[string][]string{}, map[string]map[int]bool{} // the texts of each kind, and the conversations that have each text
 	in := func(what, text string, conversation int) {
 		texts[what] = append(texts[what], text)
 		if has[what+text] == nil {
@@ -145,8 +145,8 @@ func statisticsOf(t *testing.T, all []Conversation) (out []float64) {
 	}
 }
 
-// The made-up conversations have statistics like those of tau-bench's, and the table beside
-// their generator says so. Where tau-bench's file is there, its numbers are checked too.
+// The made-up conversations have statistics like those of tau-bench's conversations. The table
+// beside their generator has both. If tau-bench's file is there, its numbers are checked, too.
 func TestGeneratedConversationsAreLikeTheRealOnes(t *testing.T) {
 	source, err := os.ReadFile("../talk/agent.go")
 	require.NoError(t, err)
@@ -161,16 +161,16 @@ func TestGeneratedConversationsAreLikeTheRealOnes(t *testing.T) {
 		line := fmt.Sprintf("%-50s %9s  %7s", s.name, short(s.real), short(made[i]))
 		t.Log(line)
 		if !strings.Contains(string(source), "//\t"+line+"\n") {
-			t.Errorf("the generator's table does not have this line")
+			t.Errorf("the table in the generator's comment does not have this line")
 		}
 		if math.Abs(made[i]-s.real) > s.near*s.real {
-			t.Errorf("%s: it is %v, further than %.0f %% from %v", s.name, made[i], 100*s.near, s.real)
+			t.Errorf("%s: the made-up conversations have %v, more than %.0f %% from %v", s.name, made[i], 100*s.near, s.real)
 		}
 	}
 	t.Run("tau-bench", func(t *testing.T) {
 		for i, v := range statisticsOf(t, Airline(t)) {
 			if short(v) != short(statistics[i].real) {
-				t.Errorf("%s: it is %v", statistics[i].name, v)
+				t.Errorf("%s: tau-bench's conversations have %v, but the table has another number", statistics[i].name, v)
 			}
 		}
 	})

@@ -102,7 +102,7 @@ func TestWhatIsNotFoundIsSoInEachForm(t *testing.T) {
 	}
 }
 
-// What is no model's answer meets the same faults.
+// The faults of a credential also apply to endpoints that give no answer of a model.
 func TestEveryEndpointMeetsTheFault(t *testing.T) {
 	s := server(t, Options{})
 	s.SetFault("k", Fault{Status: 429, Times: 1})

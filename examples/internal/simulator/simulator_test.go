@@ -33,9 +33,9 @@ func turn(texts ...string) (chat, input, contents string) {
 type api struct {
 	name, path, streamPath    string
 	body                      func(texts ...string) string
-	text, delta               string // where the text is, whole and streamed
-	prompt, cached, cachedSSE string // where the usage is
-	written                   string // where the usage tells what is neither in it nor cached
+	text, delta               string // paths of the text: in a whole answer, and in an event
+	prompt, cached, cachedSSE string // paths of the usage
+	written                   string // path of the tokens written to the cache, which the prompt's number leaves out
 }
 
 var apis = []api{
@@ -91,7 +91,7 @@ func post(t *testing.T, url, key, body string) (*http.Response, string, error) {
 	return resp, string(text), err
 }
 
-// dataOf is what the events of a stream carry.
+// dataOf returns the data of a stream's events.
 func dataOf(stream string) (out []string) {
 	for line := range strings.Lines(stream) {
 		if data, ok := strings.CutPrefix(line, "data: "); ok {
@@ -101,7 +101,7 @@ func dataOf(stream string) (out []string) {
 	return out
 }
 
-// withoutID is an answer's text less what no other answer has.
+// withoutID returns an answer's text without the part that is unique.
 func withoutID(t *testing.T, text string) string {
 	t.Helper()
 	require.Regexp(t, `^Answer [0-9a-f]{16}: `, text)
@@ -118,13 +118,13 @@ func TestEachAPITellsWhatIsCachedInItsOwnWords(t *testing.T) {
 			require.Zero(t, gjson.Get(one, a.cached).Int())
 			total := gjson.Get(one, a.prompt).Int()
 			if a.written != "" {
-				require.Zero(t, total, "a long prompt is written to the cache to its end")
+				require.Zero(t, total, "a long prompt must be written to the cache completely")
 				total = gjson.Get(one, a.written).Int()
 			}
 			require.Greater(t, total, int64(1024))
 			_, two, err := post(t, url+a.path, "k", a.body(long, "answer", "more"))
 			require.NoError(t, err)
-			require.Equal(t, total, gjson.Get(two, a.cached).Int(), "the first prompt is the second's prefix")
+			require.Equal(t, total, gjson.Get(two, a.cached).Int(), "the first prompt is a prefix of the second one, so all of it must be cached")
 			uncached := gjson.Get(two, a.prompt).Int() - total
 			if a.written != "" {
 				uncached = gjson.Get(two, a.written).Int()
@@ -164,7 +164,7 @@ func TestEachAPIStreams(t *testing.T) {
 						cached = v.Int()
 					}
 				}
-				require.Equal(t, withoutID(t, gjson.Get(whole, a.text).Str), withoutID(t, text.String()), "the same words as in one piece")
+				require.Equal(t, withoutID(t, gjson.Get(whole, a.text).Str), withoutID(t, text.String()), "a streamed answer must have the same words as a whole one")
 				if turn == 0 {
 					require.Zero(t, cached)
 				} else {
@@ -183,8 +183,9 @@ func TestEachAPIStreams(t *testing.T) {
 	})
 }
 
-// A gateway that gave one client another's answer would be seen, and two runs over the
-// same conversations have the same number of tokens nevertheless.
+// Each answer is unique, so that a test notices if a gateway gives a client the answer of another
+// one. All answers have the same length, so that two runs of the same conversations have the same
+// number of tokens.
 func TestNoTwoAnswersAreTheSame(t *testing.T) {
 	for _, a := range apis {
 		_, url := start(t, Options{})
@@ -198,12 +199,12 @@ func TestNoTwoAnswersAreTheSame(t *testing.T) {
 		require.NoError(t, err)
 		require.NotEqual(t, gjson.Get(one, id).Str, gjson.Get(two, id).Str, a.name)
 		said, again := gjson.Get(one, a.text).Str, gjson.Get(two, a.text).Str
-		require.Contains(t, gjson.Get(one, id).Str, said[len("Answer "):][:16], "the text says the id")
+		require.Contains(t, gjson.Get(one, id).Str, said[len("Answer "):][:16], "the text must contain the answer's id")
 		require.NotEqual(t, said, again)
 		require.Equal(t, withoutID(t, said), withoutID(t, again))
 		_, three, err := post(t, url+a.path, "k", a.body("something else"))
 		require.NoError(t, err)
-		require.Len(t, gjson.Get(three, a.text).Str, len(said), "the length depends on no prompt")
+		require.Len(t, gjson.Get(three, a.text).Str, len(said), "the length of an answer must not depend on the prompt")
 	}
 	for tokens := 1; tokens < 100; tokens++ {
 		text := answerTo(&question{}, tokens, false).text
@@ -247,7 +248,7 @@ func TestThePromptCache(t *testing.T) {
 		c := newPromptCache(time.Hour, 1024, 100)
 		c.store(one("a", "short"))
 		require.Zero(t, c.hit(one("a", "short")))
-		require.Zero(t, c.writes(one("a", "short"), 0), "so nothing is written")
+		require.Zero(t, c.writes(one("a", "short"), 0), "a prompt that is too short must not be written to the cache")
 		require.Positive(t, c.writes(one("a", long), 0))
 	})
 	t.Run("holds what is pinned, also if it holds less by itself", func(t *testing.T) {
@@ -268,7 +269,7 @@ func TestThePromptCache(t *testing.T) {
 			time.Sleep(5 * time.Minute)
 			require.Zero(t, c.hit(one("a", long)))
 			c.store(one("b", "x"))
-			require.Equal(t, 2, c.prefixes.Len(), "what has expired is freed")
+			require.Equal(t, 2, c.prefixes.Len(), "prefixes that have expired must be freed")
 		})
 	})
 	t.Run("is bounded", func(t *testing.T) {
@@ -306,10 +307,10 @@ func TestFaults(t *testing.T) {
 		}
 		resp, _, err := post(t, url+"/v1/messages", "other", body)
 		require.NoError(t, err)
-		require.Equal(t, 200, resp.StatusCode, "another credential has no fault")
+		require.Equal(t, 200, resp.StatusCode, "a fault must not apply to another credential")
 		resp, _, err = post(t, url+"/v1/messages", "k", body)
 		require.NoError(t, err)
-		require.Equal(t, 200, resp.StatusCode, "after two times it is over")
+		require.Equal(t, 200, resp.StatusCode, "after two requests the fault must be over")
 		require.Equal(t, 3, s.Stats()["k"].Requests)
 		require.Equal(t, 1, s.Stats()["k"].Served)
 	}
@@ -317,14 +318,14 @@ func TestFaults(t *testing.T) {
 		s, url := start(t, Options{})
 		s.SetFault("k", Fault{HangUp: true})
 		_, _, err := post(t, url+"/v1/messages", "k", body)
-		require.Error(t, err, "before any byte")
+		require.Error(t, err, "the connection must be closed before the first byte of an answer")
 		s.SetFault("k", Fault{HangUp: true, HangUpAfter: 3})
 		_, text, err := post(t, url+"/v1/messages", "k", body)
-		require.Error(t, err, "in the stream")
+		require.Error(t, err, "the connection must be closed in the middle of the stream")
 		require.Equal(t, 3, strings.Count(text, "data: "))
 		s.SetFault("k", Fault{HangUp: true, HangUpAfter: 8})
 		_, _, err = post(t, url+"/v1/messages", "k", body)
-		require.Error(t, err, "before the last event")
+		require.Error(t, err, "the connection must be closed before the last event")
 		require.Zero(t, s.Stats()["k"].Served)
 		s.SetFault("k", Fault{})
 		_, _, err = post(t, url+"/v1/messages", "k", body)
@@ -351,7 +352,7 @@ func TestFaults(t *testing.T) {
 			s, url := start(t, Options{})
 			s.SetFault("k", Fault{EventError: 2})
 			resp, text, err := post(t, url+a.streamPath, "k", strings.Replace(a.body("x"), "{", `{"stream":true,`, 1))
-			require.NoError(t, err, "the stream ends as one that is whole")
+			require.NoError(t, err, "a stream with an error must end without a connection error")
 			require.Equal(t, 200, resp.StatusCode)
 			data := dataOf(text)
 			require.Len(t, data, 3)
@@ -368,7 +369,7 @@ func TestFaults(t *testing.T) {
 		s.SetFault("k", Fault{EventError: 100})
 		_, text, err := post(t, url+"/v1/messages", "k", body)
 		require.NoError(t, err)
-		require.Contains(t, text, "message_stop", "a stream that is shorter is whole")
+		require.Contains(t, text, "message_stop", "a stream with fewer events than EventError must be complete")
 	})
 	t.Run("a client that does not wait", func(t *testing.T) {
 		s, _ := start(t, Options{})
@@ -432,7 +433,7 @@ func TestBodiesThatAreNoRequest(t *testing.T) {
 	s, err := New(Options{})
 	require.NoError(t, err)
 	s.ServeHTTP(w, r)
-	require.Equal(t, 200, w.Code, "a compressed one is read")
+	require.Equal(t, 200, w.Code, "the simulator must read a compressed body")
 }
 
 func TestBadOptions(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// send sends one request to the server itself, so that it also runs in a bubble.
+// send calls the server without a network, so that it also works in a bubble of synctest.
 func send(t *testing.T, s *Server, key, method, path, body string) (int, string) {
 	t.Helper()
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
@@ -56,7 +56,7 @@ func TestAResponseIsContinued(t *testing.T) {
 		_, whole := send(t, s, "k", "POST", "/v1/responses", body)
 		require.Equal(t, gjson.Get(whole, "usage.input_tokens").Int(), gjson.Get(two, "usage.input_tokens").Int())
 		require.Equal(t, gjson.Get(one, "usage.input_tokens").Int(), gjson.Get(two, "usage.input_tokens_details.cached_tokens").Int())
-		require.Equal(t, gjson.Get(two, "usage.input_tokens").Int(), gjson.Get(whole, "usage.input_tokens_details.cached_tokens").Int(), "word for word")
+		require.Equal(t, gjson.Get(two, "usage.input_tokens").Int(), gjson.Get(whole, "usage.input_tokens_details.cached_tokens").Int(), "the prompt of a continued response must be the same as the whole history")
 	})
 	t.Run("the second is continued too", func(t *testing.T) {
 		_, three := send(t, s, "k", "POST", "/v1/responses", fmt.Sprintf(`{"model":"m","instructions":"i","input":"x","previous_response_id":%q}`, gjson.Get(two, "id").Str))
@@ -114,7 +114,7 @@ func TestAConversationIsKept(t *testing.T) {
 
 	_, one := send(t, s, "k", "POST", "/v1/responses", fmt.Sprintf(`{"model":"m","input":"q","conversation":%q}`, id))
 	require.Equal(t, id, gjson.Get(one, "conversation.id").Str)
-	require.Greater(t, gjson.Get(one, "usage.input_tokens").Int(), int64(1500), "the items are part of the prompt")
+	require.Greater(t, gjson.Get(one, "usage.input_tokens").Int(), int64(1500), "the items of the conversation must be part of the prompt")
 	_, two := send(t, s, "k", "POST", "/v1/responses", fmt.Sprintf(`{"model":"m","input":"q","conversation":{"id":%q}}`, id))
 	require.Equal(t, gjson.Get(one, "usage.input_tokens").Int(), gjson.Get(two, "usage.input_tokens_details.cached_tokens").Int())
 	require.Greater(t, gjson.Get(two, "usage.input_tokens").Int(), gjson.Get(one, "usage.input_tokens").Int()+40)
@@ -124,10 +124,10 @@ func TestAConversationIsKept(t *testing.T) {
 	require.Equal(t, gjson.Get(one, "output.0.id").Str, gjson.Get(list, "data.2.id").Str)
 	_, added := send(t, s, "k", "POST", items, `{"items":[{"role":"user","content":"later"}]}`)
 	require.Equal(t, "list", gjson.Get(added, "object").Str)
-	require.JSONEq(t, `[{"type":"input_text","text":"later"}]`, gjson.Get(added, "data.0.content").Raw, "not the text alone")
+	require.JSONEq(t, `[{"type":"input_text","text":"later"}]`, gjson.Get(added, "data.0.content").Raw, "an item's content must be a list of parts, also if it was sent as a text")
 	require.JSONEq(t, `[{"type":"input_text","text":"q"}]`, gjson.Get(list, "data.1.content").Raw)
 	_, list = send(t, s, "k", "GET", items+"?limit=2", "")
-	require.Equal(t, gjson.Get(added, "data.0.id").Str, gjson.Get(list, "data.0.id").Str, "the newest first")
+	require.Equal(t, gjson.Get(added, "data.0.id").Str, gjson.Get(list, "data.0.id").Str, "the list must have the newest item first")
 	require.True(t, gjson.Get(list, "has_more").Bool())
 	_, list = send(t, s, "k", "GET", items+"?after="+gjson.Get(list, "last_id").Str, "")
 	require.Len(t, gjson.Get(list, "data").Array(), 4)
@@ -170,9 +170,9 @@ func TestAMessageThread(t *testing.T) {
 		_, one := send(t, s, "k", "POST", "/v1/messages", create(begin))
 		status, two := send(t, s, "k", "POST", "/v1/messages", next(gjson.Get(one, "id").Str))
 		require.Equal(t, 200, status)
-		require.Equal(t, gjson.Get(one, "usage.cache_creation_input_tokens").Int(), gjson.Get(two, "usage.cache_read_input_tokens").Int(), "system, tools and the question")
+		require.Equal(t, gjson.Get(one, "usage.cache_creation_input_tokens").Int(), gjson.Get(two, "usage.cache_read_input_tokens").Int(), "the second prompt must find system, tools and the question of the first one in the cache")
 		require.Positive(t, gjson.Get(two, "usage.cache_creation_input_tokens").Int())
-		require.Equal(t, "tool_use", gjson.Get(two, "stop_reason").Str, "the tools are offered as before")
+		require.Equal(t, "tool_use", gjson.Get(two, "stop_reason").Str, "a continued thread must have the tools of the first request")
 		status, _ = send(t, s, "k", "POST", "/v1/messages", next(gjson.Get(two, "id").Str))
 		require.Equal(t, 200, status)
 	})
@@ -235,7 +235,7 @@ func TestAContainer(t *testing.T) {
 	require.NotEqual(t, id, gjson.Get(skills, "container.id").Str)
 	_, stream := send(t, s, "k", "POST", "/v1/messages", body(`"stream":true,`+runs))
 	data := dataOf(stream)
-	require.Regexp(t, `^container_`, gjson.Get(data[len(data)-2], "delta.container.id").Str, "in message_delta")
+	require.Regexp(t, `^container_`, gjson.Get(data[len(data)-2], "delta.container.id").Str, "the container's id must be in message_delta")
 	require.Len(t, sessionid.ReadAnswer([]byte(stream)).Owners(), 1)
 }
 
@@ -250,7 +250,7 @@ func TestACachedContent(t *testing.T) {
 	ask := fmt.Sprintf(`{"cachedContent":%q,"contents":[{"role":"user","parts":[{"text":"q"}]}]}`, name)
 	const generate = "/v1beta/models/m:generateContent"
 	_, one := send(t, s, "k", "POST", generate, ask)
-	require.Equal(t, held, gjson.Get(one, "usageMetadata.cachedContentTokenCount").Int(), "however short it is")
+	require.Equal(t, held, gjson.Get(one, "usageMetadata.cachedContentTokenCount").Int(), "cached content must be cached, however short it is")
 	require.Greater(t, gjson.Get(one, "usageMetadata.promptTokenCount").Int(), held)
 	_, shown := send(t, s, "k", "GET", "/v1beta/"+name, "")
 	require.JSONEq(t, made, shown)
@@ -334,7 +334,7 @@ func TestTheInputOfAnInteractionHasManyForms(t *testing.T) {
 	require.False(t, readInteraction(body).asked)
 }
 
-// hasty continues a response as soon as it has seen the event that ends it.
+// hasty is a client that continues a response as soon as it has got the response's last event.
 type hasty struct {
 	*httptest.ResponseRecorder
 	at   string
@@ -367,7 +367,7 @@ func TestAnAnswerIsKeptBeforeItEnds(t *testing.T) {
 	}
 }
 
-// One conversation and one cached content, used by many at once.
+// Many clients use a conversation and a cached content at the same time.
 func TestStateAtOnce(t *testing.T) {
 	s := server(t, Options{MaxStates: 20})
 	_, conv := send(t, s, "k", "POST", "/v1/conversations", `{}`)

@@ -12,10 +12,10 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// loop is how one API's agent asks, and gives a tool's result.
+// loop describes how an agent sends a question and a tool's result with an API.
 type loop struct {
 	name, path, streamPath string
-	tools, none            string // members of the body
+	tools, none            string // members of the body: with the tools, and with a choice of no tool
 	ask                    string
 	result                 func(answer string) string // the next body's messages
 	id, tool, arguments    string                     // where a whole answer has them
@@ -99,7 +99,7 @@ func TestAToolIsCalledWhenTheUserHasTheLastWord(t *testing.T) {
 	}
 }
 
-// What comes in pieces is put together as a client does it.
+// A streamed call of a tool is complete when a client joins its pieces.
 func TestACallIsStreamed(t *testing.T) {
 	assemble := map[string]func(*testing.T, []string) (id, tool, arguments, end string){
 		"messages": func(t *testing.T, data []string) (id, tool, arguments, end string) {
@@ -188,7 +188,7 @@ func TestACallIsStreamed(t *testing.T) {
 	}
 }
 
-// The library reads the answers as real ones.
+// Package sessionid reads the simulator's answers like real ones.
 func TestTheLibraryReadsTheAnswers(t *testing.T) {
 	for _, calls := range []bool{false, true} {
 		for _, l := range loops[:4] {

@@ -12,7 +12,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// Both sides understand each other in all four APIs, also in pieces.
+// The provider and the clients work together with all four APIs, streamed and not.
 func TestTheProviderUnderstandsAllConversations(t *testing.T) {
 	provider, err := talk.NewProvider()
 	require.NoError(t, err)
@@ -36,7 +36,7 @@ func TestTheProviderUnderstandsAllConversations(t *testing.T) {
 	require.Equal(t, 25, provider.Stats()["key-of-a-caller"].Served)
 }
 
-// What is made up is the same in each run, and there is no conversation twice.
+// The made-up conversations are the same in each run, and all differ.
 func TestMadeUpConversationsAreTheSameEachTime(t *testing.T) {
 	require.Equal(t, talk.AgentTalks(), talk.AgentTalks())
 	require.Equal(t, talk.Twins(), talk.Twins())

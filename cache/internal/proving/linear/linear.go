@@ -1,10 +1,11 @@
-// Package linear checks that a store's operations are atomic: that every concurrent
-// history of it could have happened one operation after the other.
+// Package linear checks that a store's operations are atomic: each history of concurrent operations
+// could have happened one operation after the other.
 //
 //	ok, err := linear.Check(store, seed, 4, linear.Operations)
 //
-// The model is the contract of cache.Store, written down once more as a list of
-// sessions without locks and without time. porcupine looks for an order.
+// The model is the contract of cache.Store, written as a list of sessions without locks and
+// without time. The package porcupine looks for an order of the operations that fits the model. An
+// auth is what a gateway sends requests with, such as a credential, an account or a replica.
 package linear
 
 import (
@@ -23,7 +24,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// Store is what is checked.
+// Store is a store that can be checked.
 type Store interface {
 	cache.Store
 	cache.Admin
@@ -69,7 +70,7 @@ func do(s Store, scope cache.Scope, in *input) (out output, err error) {
 	return out, err
 }
 
-// run lets clients loose on a store and writes down what they did and when.
+// run lets clients use a store at the same time, and returns the history of their operations.
 func run(s Store, seed uint64, clients int, ops []string) (history []porcupine.Operation, failed error) {
 	const each = 6
 	scope := cache.Scope{Tenant: fmt.Sprint("tenant", seed), Pool: "pool"}
@@ -78,7 +79,7 @@ func run(s Store, seed uint64, clients int, ops []string) (history []porcupine.O
 	start := make(chan struct{})
 	var begun atomic.Int64
 	clock := func() int64 { return begun.Add(1) }
-	var last atomic.Pointer[cache.Binding] // a binding that somebody has seen
+	var last atomic.Pointer[cache.Binding] // a binding that a client has seen lately
 	last.Store(&cache.Binding{})
 	for c := range clients {
 		rng := rand.New(rand.NewPCG(seed, uint64(c)))
@@ -94,7 +95,7 @@ func run(s Store, seed uint64, clients int, ops []string) (history []porcupine.O
 					in.also = "aW"[rng.IntN(2)]
 				}
 				if rng.IntN(6) == 0 {
-					in.names = append(in.names, 'W') // as a name
+					in.names = append(in.names, 'W') // a name that is also used as an Also key
 				}
 				if len(in.names) == 0 {
 					in.names = []byte("a")
@@ -120,17 +121,17 @@ func run(s Store, seed uint64, clients int, ops []string) (history []porcupine.O
 	return history, failed
 }
 
-// Operations are those that a store does atomically, the more frequent ones more often.
+// Operations are the atomic operations of a store. Those that are listed several times are chosen
+// more often.
 var Operations = []string{"bind", "bind", "bind", "get", "get", "peek", "move", "confirm", "touch", "amend", "amend", "unbind", "release", "release", "invalidate"}
 
-// All are Operations, and InvalidateAuth, which a store in parts does part by part. The
-// sessions of one tenant are in one part, or else it must not be among them.
+// All are Operations and InvalidateAuth. A store with several parts does InvalidateAuth part by
+// part. So use All only if all sessions of a tenant are in one part.
 var All = append(slices.Clone(Operations), "invalidate-auth")
 
-// Check runs one history of six operations a client, chosen by seed, and reports whether
-// it is linearizable. Sessions and auths of different seeds have nothing to do with each
-// other, so a store can be used for many. An error is one of the store's, or says that
-// no verdict was found in a minute.
+// Check runs one history with six operations for each client, chosen by seed, and reports whether
+// it is linearizable. Each seed has sessions and auths of its own, so a store can be used for many
+// seeds. An error is an error of the store, or says that the check has not ended in a minute.
 func Check(s Store, seed uint64, clients int, ops []string) (bool, error) {
 	history, err := run(s, seed, clients, ops)
 	if err != nil {
@@ -142,5 +143,5 @@ func Check(s Store, seed uint64, clients int, ops []string) (bool, error) {
 	case porcupine.Illegal:
 		return false, nil
 	}
-	return false, fmt.Errorf("history %d could not be checked in a minute", seed)
+	return false, fmt.Errorf("the check of history %d has not ended in a minute", seed)
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache"
 )
 
-// One operation of a concurrent history, and what it said.
+// input is an operation of a history with its arguments, and output has its results.
 type input struct {
 	op     string
 	names  []byte // in their order
 	also   byte   // 0 for none
-	auth   string // or the new memo
+	auth   string // for amend it is the new memo
 	failed bool
 	b      cache.Binding
 }
@@ -27,15 +27,15 @@ type output struct {
 	memo string
 }
 
-// session is one of the reference's, which has no locks and no time.
+// session is a session of the model.
 type session struct {
 	names  string
 	also   string
 	name   cache.Key
 	auth   string
 	lost   cache.Cause
-	gen    uint64 // 0 if nobody has seen it
-	past   string // the generations that are over
+	gen    uint64 // 0 if no operation has returned it yet
+	past   string // earlier generations
 	served bool
 	uses   int
 	memo   string
@@ -52,26 +52,26 @@ func (s *session) open() {
 	}
 }
 
-// ends ends a generation. None comes back.
+// ends ends the session's generation, which never comes back.
 func (s *session) ends() {
 	if s.gen != 0 {
 		s.past += fmt.Sprint(s.gen, " ")
 	}
 }
 
-// bound is what a new binding says.
+// bound applies a new binding to the session.
 func (s *session) bound(b cache.Binding, auth string) {
 	s.ends()
 	s.auth, s.lost, s.gen, s.served, s.uses = auth, 0, b.Gen, false, 0
 }
 
-// lose takes the auth. The generation is not known before somebody sees it.
+// lose takes the auth from the session. The new generation is known when an operation returns it.
 func (s *session) lose(why cache.Cause) {
 	s.ends()
 	s.lost, s.gen, s.served = why, 0, false
 }
 
-// state is a list of sessions; it is never changed, only copied.
+// state is a list of sessions. It is never changed: step changes a copy.
 type state []session
 
 func (st state) owner(k byte) int {
@@ -87,7 +87,7 @@ func (st state) find(in *input) int {
 	return -1
 }
 
-// use gives a session of a copied state its keys.
+// use gives the keys of a request to a session of a copied state.
 func (st state) use(i int, in *input) {
 	for _, k := range in.names {
 		switch st.owner(k) {
@@ -118,23 +118,23 @@ func (s *session) isOver(gen uint64) bool {
 	return strings.Contains(" "+s.past, fmt.Sprint(" ", gen, " "))
 }
 
-// learn notes the generation of a session that has lost its auth, which is seen
-// for the first time.
+// learn notes the generation of a session that has lost its auth, when an operation returns it for
+// the first time.
 func (s *session) learn(b cache.Binding) {
 	if s.gen == 0 && b.Session == s.name && b.Lost == s.lost && b.Gen != 0 && !s.isOver(b.Gen) {
 		s.gen = b.Gen
 	}
 }
 
-// step is the contract: whether an operation may say what it said in a state,
-// and the state after it.
+// step is the contract of cache.Store: whether an operation may return its output in a state, and
+// the state after it.
 func step(was state, in *input, out *output) (bool, state) {
 	st := slices.Clone(was)
 	// The session of the binding, and whether the binding is current.
 	i := slices.IndexFunc(st, func(s session) bool { return s.name == in.b.Session })
 	if i >= 0 {
 		st[i].learn(out.b)
-		if st[i].gen == 0 { // or it is in.b that has seen it
+		if st[i].gen == 0 { // the caller's binding may have the generation
 			st[i].learn(in.b)
 		}
 	}

@@ -26,7 +26,7 @@ var (
 	scope = cache.Scope{Tenant: "tenant", Pool: "pool", Model: "model"}
 )
 
-// named are the keys of a session that one id names.
+// named returns the keys of a request with one id.
 func named(i int) (k cache.Keys) {
 	binary.LittleEndian.PutUint64(k.Names[0][:], uint64(i)+1)
 	return k
@@ -71,7 +71,7 @@ func warm(b *testing.B, s cache.Store, sessions int) {
 	}
 }
 
-// together lets goroutines do b.N operations in all.
+// together runs b.N operations in several goroutines.
 func together(b *testing.B, goroutines int, do func(r *rand.Rand) error) {
 	b.Helper()
 	var next atomic.Int64
@@ -92,9 +92,9 @@ func together(b *testing.B, goroutines int, do func(r *rand.Rand) error) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
 }
 
-// BenchmarkPick is what a store does for one pick of a bound session and its report,
-// Get and Confirm, beside one plain GET of two clients against the same server.
-// trips/op is counted: how many requests the server got from the store.
+// BenchmarkPick measures what a store does for a pick of a bound session and its report, Get and
+// Confirm. For comparison it measures a plain GET of two clients with the same server. trips/op
+// is the number of requests that the store has sent to the server.
 func BenchmarkPick(b *testing.B) {
 	const sessions = 1000
 	server := servers.Redis(b)
@@ -110,7 +110,7 @@ func BenchmarkPick(b *testing.B) {
 		return func(r *rand.Rand) error {
 			got, ok, err := s.Get(ctx, scope, named(r.IntN(sessions)))
 			if err == nil && !ok {
-				err = fmt.Errorf("a session is gone")
+				err = fmt.Errorf("the store does not have a session that was bound")
 			}
 			if err == nil {
 				_, _, err = s.Confirm(ctx, got)
@@ -156,8 +156,8 @@ func BenchmarkPick(b *testing.B) {
 	}
 }
 
-// BenchmarkHit is a Get of one goroutine: in this process's memory, and in the
-// near-cache over Redis.
+// BenchmarkHit measures Get in one goroutine, with cache.Memory and with the near-cache of a store
+// on Redis.
 func BenchmarkHit(b *testing.B) {
 	memory, err := cache.New(nil)
 	require.NoError(b, err)
@@ -177,8 +177,8 @@ func BenchmarkHit(b *testing.B) {
 	}
 }
 
-// BenchmarkTenantOf100000 is what 10^5 sessions of one tenant cost: memory of the server
-// for each, and the time in which one of its ten auths is taken from 10^4 of them.
+// BenchmarkTenantOf100000 measures what 10^5 sessions of one tenant cost: the server's memory for
+// each session, and the time of InvalidateAuth for one of ten auths, which has 10^4 sessions.
 func BenchmarkTenantOf100000(b *testing.B) {
 	const sessions = 100_000
 	server := servers.Redis(b)
@@ -190,7 +190,7 @@ func BenchmarkTenantOf100000(b *testing.B) {
 	perSession := float64(used(b, server)-before) / sessions
 	for b.Loop() {
 		b.StopTimer()
-		fill(b, s, sessions) // binds again those that have lost their auth
+		fill(b, s, sessions) // binds the sessions without an auth again
 		runtime.GC()
 		b.StartTimer()
 		n, err := s.InvalidateAuth(ctx, "auth3")
@@ -200,7 +200,7 @@ func BenchmarkTenantOf100000(b *testing.B) {
 	b.ReportMetric(perSession, "B/session")
 }
 
-// used is the server's memory, in bytes.
+// used returns the memory that the server uses, in bytes.
 func used(b *testing.B, server *servers.Server) int {
 	b.Helper()
 	info, err := server.Do("INFO", "memory")

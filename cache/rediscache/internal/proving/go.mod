@@ -1,6 +1,5 @@
-// A module of its own, so that rediscache does not bring these along: another client to
-// measure against (go-redis; 9.23 needs go 1.26), and a checker of concurrent histories
-// (porcupine).
+// A module of its own, so that users of rediscache do not get another client, which it is
+// compared with (go-redis; 9.23 needs go 1.26), and a checker of concurrent histories (porcupine).
 module github.com/llmaffinity/llmaffinity/cache/rediscache/internal/proving
 
 go 1.25.0

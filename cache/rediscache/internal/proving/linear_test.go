@@ -1,5 +1,5 @@
-// Package proving tests what needs other modules: that the operations of a store over Redis
-// are atomic, and what they cost beside plain commands of two clients.
+// Package proving has the tests of rediscache that need other modules. They check that a store's
+// operations are atomic, and measure them beside plain commands of two clients.
 package proving
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/cache/rediscache/internal/servers"
 )
 
-// histories is how many are checked; HISTORIES says otherwise.
+// histories returns how many histories are checked: 10,000, or the value of HISTORIES.
 func histories(t *testing.T) uint64 {
 	n, err := 10_000, error(nil)
 	if v := os.Getenv("HISTORIES"); v != "" {
@@ -24,15 +24,15 @@ func histories(t *testing.T) uint64 {
 	return uint64(n)
 }
 
-// Every concurrent history of four clients is one that could have happened one operation
-// after the other. With a near-cache the clients are of one process, which never
-// contradicts itself; another process may be behind by Options.Lag.
+// Each history of four concurrent clients could have happened one operation after the other. With
+// a near-cache that holds for the clients of one process, as here. Another process may see an
+// older state for up to Options.Lag.
 func TestTheStoreIsLinearizable(t *testing.T) {
 	type kind struct {
 		name string
 		url  string
 		o    rediscache.Options
-		part uint64 // of the histories
+		part uint64 // it checks one of so many histories
 	}
 	stores := []kind{
 		{"without a near-cache", servers.Redis(t).URL(), rediscache.Options{Lag: -1}, 2},
@@ -51,12 +51,12 @@ func TestTheStoreIsLinearizable(t *testing.T) {
 			end := first + histories(t)/c.part
 			for ; first < end; first++ {
 				ops := linear.Operations
-				if first%8 == 0 { // it asks 256 buckets
+				if first%8 == 0 { // only sometimes, because InvalidateAuth asks 256 buckets
 					ops = linear.All
 				}
 				ok, err := linear.Check(s, first, 4, ops)
 				require.NoError(t, err)
-				require.True(t, ok, "history %d is not linearizable", first)
+				require.True(t, ok, "history %d is not linearizable: no order of its operations gives their results", first)
 			}
 		})
 	}

@@ -37,7 +37,7 @@ func TestAServerHangs(t *testing.T) {
 	}()
 	select {
 	case <-answered:
-		t.Fatal("it answers")
+		t.Fatal("a server that hangs has answered a PING")
 	case <-time.After(200 * time.Millisecond):
 	}
 	s.Continue()

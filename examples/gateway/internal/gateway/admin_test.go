@@ -16,7 +16,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
-// direct is a transport to a handler in this process.
+// direct is an http.RoundTripper that calls a handler in this process.
 type direct struct{ http.Handler }
 
 func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -27,8 +27,8 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// A provider's cache that is switched off behind one auth, and one that lives for a tenth
-// of the time, are named on the operator's page. The others are not.
+// The operator's page warns of an auth whose prompt cache is switched off, and of one whose prompt
+// cache lives for a tenth of the assumed time. It does not warn of the other auths.
 func TestThePageNamesCachesThatAreNotThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := []string{"key-0", "key-1", "key-2", "key-3"}
@@ -41,7 +41,7 @@ func TestThePageNamesCachesThatAreNotThere(t *testing.T) {
 		g, err := NewGateway(GatewayOptions{Pool: pool, Affinity: true, Base: direct{sim}})
 		require.NoError(t, err)
 		defer g.Close()
-		// Some think for long, so that each auth has both, whoever was placed where.
+		// Short and long pauses alternate, so that each auth has both.
 		for turn := range 60 {
 			for conversation := range 16 {
 				said := fmt.Sprintf(`{"role":"user","content":%q}`, strings.Repeat(fmt.Sprintf("conversation %d has much to say. ", conversation), 700))

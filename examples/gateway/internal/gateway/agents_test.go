@@ -14,15 +14,15 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
-// agentAPI is how an agent's client speaks one API, as its SDK does.
+// agentAPI describes an API, as an agent's SDK uses it.
 type agentAPI struct {
 	name, path, stream string // stream is the path of streamed requests
-	history            string // the body's member
-	body               object // what else stands in the body
+	history            string // the member of the body that has the history
+	body               object // the other members of the body
 	user               func(text string) object
 	result             func(call gjson.Result) object
-	// read makes of an answer what the next request repeats of it, and finds the tool's
-	// call in it.
+	// read returns the messages of an answer, which the next request repeats, and the call of
+	// the tool in it.
 	read func(text string) (repeats []any, call gjson.Result)
 }
 
@@ -116,13 +116,13 @@ type agent struct {
 	api     *agentAPI
 	path    string
 	stream  bool
-	first   string // what its user says first
+	first   string // the first words of its user
 	history []any
 	rounds  int
-	auths   []string // that have served it, by request
+	auths   []string // the auth of each request
 }
 
-// step sends the next request: what the user says, or what the tool has found.
+// step sends the next request, with words of the user or with the tool's result.
 func (a *agent) step(t *testing.T, gw *testGateway) {
 	t.Helper()
 	if len(a.auths)%2 == 0 {
@@ -137,7 +137,7 @@ func (a *agent) step(t *testing.T, gw *testGateway) {
 	for k, v := range a.api.body {
 		body[k] = v
 	}
-	if a.stream && a.api.name != "gemini" { // the path says it there
+	if a.stream && a.api.name != "gemini" { // Gemini's API has a path of its own for streams
 		body["stream"] = true
 	}
 	r := gw.send("POST", a.path, written(body), "Authorization", "Bearer agents")
@@ -147,18 +147,18 @@ func (a *agent) step(t *testing.T, gw *testGateway) {
 	repeats, call := a.api.read(r.text)
 	a.history = append(a.history, repeats...)
 	if len(a.auths)%2 == 1 {
-		require.True(t, call.IsObject(), "the model calls a tool: %s", r.text)
+		require.True(t, call.IsObject(), "want a call of the tool in the answer: %s", r.text)
 		a.history = append(a.history, a.api.result(call))
 		return
 	}
-	require.False(t, call.IsObject(), "the model answers in words: %s", r.text)
+	require.False(t, call.IsObject(), "want words in the answer, and no call of the tool: %s", r.text)
 	require.Contains(t, written(repeats), "Answer ")
 }
 
-// Agents of four APIs, twelve sessions of each, their requests mixed, without an id: the
-// model calls a tool, the client sends what that has found, the model answers, three
-// times. Each session is served by one auth. Sessions that begin with the same words are
-// told apart by their first answer.
+// Agents with four APIs have twelve sessions each, at the same time and without an id. In each of
+// three rounds the model calls a tool, the client sends its result, and the model answers. Each
+// session stays on one auth. Sessions that begin with the same words are distinguished by their
+// first answer.
 func TestAgentsThatCallToolsStayOnTheirAuth(t *testing.T) {
 	const sessions, rounds = 12, 3
 	for _, alike := range []bool{false, true} {
@@ -195,7 +195,7 @@ func TestAgentsThatCallToolsStayOnTheirAuth(t *testing.T) {
 				for _, a := range all {
 					served := a.auths
 					if alike {
-						served = served[1:] // nobody can know which of them this is
+						served = served[1:] // before their first answer, equal sessions cannot be distinguished
 					}
 					perAuth[served[0]]++
 					for _, auth := range served {
@@ -206,7 +206,7 @@ func TestAgentsThatCallToolsStayOnTheirAuth(t *testing.T) {
 					}
 				}
 				t.Logf("requests %v, elsewhere %v, sessions per auth %v", requests, elsewhere, perAuth)
-				require.Empty(t, elsewhere)
+				require.Empty(t, elsewhere, "requests that went to another auth than their session's, by API")
 			})
 		}
 	}

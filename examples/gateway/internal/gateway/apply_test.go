@@ -17,7 +17,7 @@ func (gw *testGateway) say(t *testing.T, session string) map[string]string {
 	return decisionOf(resp)
 }
 
-// homes lets n sessions begin, and returns where they are.
+// homes begins n sessions, and returns the auth of each.
 func (gw *testGateway) homes(t *testing.T, n int) map[string]string {
 	where := map[string]string{}
 	for i := range n {
@@ -45,7 +45,7 @@ func TestApplyKeepsBindings(t *testing.T) {
 		require.NoError(t, gw.g.Apply(Settings{Auths: all, Strategy: "fill-first", TTL: 2 * time.Hour, Affinity: true}))
 		gw.requireHits(t, where)
 		for i := range 3 {
-			require.Equal(t, all[0].Name, gw.say(t, fmt.Sprint("fill", i))["auth"], "the new strategy is at work")
+			require.Equal(t, all[0].Name, gw.say(t, fmt.Sprint("fill", i))["auth"], "a new session must be placed by the new strategy")
 		}
 		require.NoError(t, gw.g.Apply(Settings{Auths: all, Strategy: "rendezvous", Affinity: true}))
 		gw.requireHits(t, where)
@@ -61,7 +61,7 @@ func TestApplyKeepsBindings(t *testing.T) {
 				require.Equal(t, "none", d["outcome"])
 				spread[d["auth"]] = true
 			}
-			require.Len(t, spread, len(all), "the plain balancer's turn")
+			require.Len(t, spread, len(all), "without affinity the balancer must use all auths in turn")
 			s.Affinity = true
 			require.NoError(t, gw.g.Apply(s))
 			gw.requireHits(t, where)
@@ -89,8 +89,8 @@ func TestApplyKeepsBindings(t *testing.T) {
 	})
 }
 
-// A strategy that stays goes on with its turn: a reload does not send the next sessions
-// to the first auth.
+// If the strategy stays the same, its balancer continues its turns: a reload must not send the next
+// sessions to the first auth.
 func TestApplyOfTheSameStrategyGoesOn(t *testing.T) {
 	gw := startGateway(t, 4, GatewayOptions{Affinity: true, DecisionHeader: true})
 	perAuth := map[string]int{}

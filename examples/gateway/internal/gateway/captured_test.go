@@ -17,7 +17,7 @@ func TestCapturedClientsStayOnTheirAuth(t *testing.T) {
 	require.Len(t, all, 81)
 	var anonymous []field.Request
 	for _, c := range all {
-		// Session 4 of each client is the word-for-word twin of session 0.
+		// Session 4 of each client has the same words as session 0.
 		if !strings.HasSuffix(c.Session, "/4") {
 			anonymous = append(anonymous, c.WithoutIDs(t))
 		}
@@ -32,7 +32,7 @@ func TestCapturedClientsStayOnTheirAuth(t *testing.T) {
 	}
 }
 
-// What real clients ask for as a stream they get as one, also from the simulator.
+// Real clients that ask for a stream get one, also from the simulator.
 func TestCapturedClientsGetTheirStreams(t *testing.T) {
 	gw := startGateway(t, 8, GatewayOptions{Affinity: true})
 	for _, c := range field.Captured(t) {
@@ -43,14 +43,14 @@ func TestCapturedClientsGetTheirStreams(t *testing.T) {
 		header.Set("Authorization", "Bearer client")
 		resp, stream := gw.post(t, c.Path, c.Body, header)
 		require.Equal(t, http.StatusOK, resp.StatusCode, "%s", stream)
-		require.Contains(t, resp.Header.Get("Content-Type"), "text/event-stream", "each response is streamed")
+		require.Contains(t, resp.Header.Get("Content-Type"), "text/event-stream", "the response must be a stream")
 		require.Contains(t, stream, "data: ")
 	}
 }
 
 func replay(t *testing.T, requests []field.Request) {
 	const auths = 8
-	// The provider answers what the session's next request repeats.
+	// The provider's answers are those that the session's next requests repeat.
 	sessions, at := map[string][]field.Request{}, map[string]int{}
 	for _, c := range requests {
 		sessions[c.Session] = append(sessions[c.Session], c)
@@ -96,8 +96,8 @@ func replay(t *testing.T, requests []field.Request) {
 		require.Equal(t, first[c.Session], auth, "%s, turn %d", c.Session, c.Turn)
 	}
 	t.Logf("%d sessions, first requests per auth: %v, decisions %+v", len(first), perAuth, gw.g.Stats())
-	// The balancer is round robin, and side requests take turns of it too, so
-	// the main lines' spread is not exact.
+	// The balancer is round robin. Side requests take some of its turns, so the sessions are not
+	// spread exactly evenly.
 	require.GreaterOrEqual(t, len(perAuth), auths*3/4)
 	for auth, n := range perAuth {
 		require.LessOrEqual(t, float64(n), 2*float64(len(first))/auths+1, auth)

@@ -16,13 +16,13 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
-// chaos drives conversations over eight auths of which six fail at random, or are
-// removed and put back.
+// chaos runs conversations with eight auths. With faults, six of them fail at random, or are
+// removed and added again.
 func chaos(t *testing.T, o demoOptions, faults bool) *run {
 	sim, pool, stopSim, err := simulatedPool(o.auths, simulator.Options{}, nil)
 	require.NoError(t, err)
 	defer stopSim()
-	// As many attempts as auths: an error must be one that no auth prevents.
+	// As many attempts as auths, so that a client gets an error only if no auth can serve.
 	g, err := NewGateway(GatewayOptions{Pool: pool, Affinity: true, DecisionHeader: true, Attempts: o.auths,
 		Slow: affinity.SlowPolicy{Above: slowAbove, Samples: 2, Probe: 500 * time.Millisecond}})
 	require.NoError(t, err)
@@ -44,7 +44,7 @@ func chaos(t *testing.T, o demoOptions, faults bool) *run {
 		mu.Lock()
 		defer mu.Unlock()
 		all := pool.All()
-		if len(all) < o.auths { // the one that was removed is back, with a clean slate
+		if len(all) < o.auths { // adds the removed auth again, without its history
 			g.Reload(append(slices.Clone(all), removed))
 			return
 		}
@@ -62,14 +62,14 @@ func chaos(t *testing.T, o demoOptions, faults bool) *run {
 			{Status: http.StatusTooManyRequests, RetryAfter: time.Second, Times: 1 + rng.IntN(3)},
 			{Status: http.StatusServiceUnavailable, Times: 1 + rng.IntN(5)},
 			{Status: 529, Times: 1},
-			{Delay: 2 * slowAbove, Times: 30}, // of five models, each judged by itself
+			{Delay: 2 * slowAbove, Times: 30}, // many times, because the gateway judges each of five models separately
 			{HangUp: true, Times: 1 + rng.IntN(3)},
 		}[rng.IntN(5)]
 		if n == total/2 {
 			f = simulator.Fault{Status: http.StatusUnauthorized}
 		}
-		// The last two of the provider's keys stay whole, but one of them is slow at
-		// times: the others rest too often for that to be seen.
+		// The last two keys never fail. One of them is slow at times: the others rest too often
+		// for the gateway to notice that they are slow.
 		key := 1 + rng.IntN(o.auths-2)
 		if f.Delay > 0 {
 			key = o.auths
@@ -84,11 +84,11 @@ func chaos(t *testing.T, o demoOptions, faults bool) *run {
 	return r
 }
 
-// slowAbove is far above what the simulator takes, also on a busy machine.
+// slowAbove is much longer than the simulator takes, also on a busy machine.
 const slowAbove = 100 * time.Millisecond
 
-// With faults at random no client sees one, and what is lost of the prompt
-// caches is what the switches must cost: a prompt that is not cached each.
+// With random faults no client gets an error. The cached share is lower only by the cost of the
+// switches: each switch costs one prompt that is not cached.
 func TestRandomFaults(t *testing.T) {
 	o := demoOptions{auths: 8, conversations: 200, turns: 20}
 	if testing.Short() || raceEnabled {
@@ -99,14 +99,14 @@ func TestRandomFaults(t *testing.T) {
 		require.Equal(t, o.conversations*o.turns, r.requests)
 		require.Zero(t, r.failed)
 	}
-	require.Equal(t, calm.prompt, wild.prompt, "the same conversations")
+	require.Equal(t, calm.prompt, wild.prompt, "both runs must have the same conversations, so the same prompt tokens")
 	switches := 0
 	for reason, n := range wild.switches {
 		t.Logf("switches: %d, %s", n, reason)
 		switches += n
 	}
 	share := func(r *run) float64 { return 100 * float64(r.cached) / float64(r.prompt) }
-	// A switch costs one prompt of a mean length, as part of all prompts.
+	// A switch costs one prompt of the mean length.
 	must := 100 * float64(switches) / float64(wild.requests)
 	t.Logf("cached share %.1f %% without faults, %.1f %% with them; %d switches of %d requests cost at most %.1f points", share(calm), share(wild), switches, wild.requests, must)
 	require.GreaterOrEqual(t, share(wild)+must+3, share(calm))
@@ -118,6 +118,6 @@ func TestRandomFaults(t *testing.T) {
 				n += of
 			}
 		}
-		require.NotZero(t, n, kind)
+		require.NotZero(t, n, "no switch has the reason %q: the test does not cover it", kind)
 	}
 }

@@ -25,7 +25,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// asCommand makes the test's binary the command itself.
+// With the variable asCommand the test's binary runs as the command.
 const asCommand = "LLMAFFINITY_TEST_AS_COMMAND"
 
 func TestMain(m *testing.M) {
@@ -58,19 +58,19 @@ func startProcess(t *testing.T, args ...string) *process {
 	return p
 }
 
-// await reads lines until one has want in it.
+// await reads lines until one contains want, and returns it.
 func (p *process) await(r *bufio.Reader, want string) (line string) {
 	p.t.Helper()
 	for {
 		line, err := r.ReadString('\n')
-		require.NoError(p.t, err, "before %q", want)
+		require.NoError(p.t, err, "the output has ended, but no line contains %q", want)
 		if strings.Contains(line, want) {
 			return line
 		}
 	}
 }
 
-// end waits for the end, and returns what was left to read, and the exit code.
+// end waits for the end of the process. It returns the rest of its output, and the exit code.
 func (p *process) end() (out, log string, code int) {
 	rest, err := io.ReadAll(p.out)
 	require.NoError(p.t, err)
@@ -95,7 +95,7 @@ func TestInterruptAndSIGTERMStopTheGatewayInTheSameWay(t *testing.T) {
 	}
 }
 
-// Real clients run their tools' loops against it.
+// With -tool-calls the simulated provider calls tools, so that real clients can run their loops.
 func TestTheSimulatedProviderCallsToolsIfToldTo(t *testing.T) {
 	for _, c := range []struct{ flag, reason string }{{"-tool-calls=false", "stop"}, {"-tool-calls", "tool_calls"}} {
 		p := startProcess(t, "-serve", "-listen", "127.0.0.1:0", c.flag)
@@ -118,7 +118,7 @@ func TestTheSimulatedProviderCallsToolsIfToldTo(t *testing.T) {
 	}
 }
 
-// The page is at an address of its own, and nothing of it at the clients'.
+// The operators' page has an address of its own. The clients' address does not serve it.
 func TestOperatorsHaveAPageOfTheirOwn(t *testing.T) {
 	p := startProcess(t, "-serve", "-listen", "127.0.0.1:0", "-auths", "2", "-admin", "localhost:0")
 	line := p.await(p.out, "serving on")
@@ -136,9 +136,9 @@ func TestOperatorsHaveAPageOfTheirOwn(t *testing.T) {
 	status, text := get(operators)
 	require.Equal(t, http.StatusOK, status)
 	require.Contains(t, text, "<h1>Overview</h1>")
-	require.NotContains(t, text, "Invalidate", "without -admin-write")
+	require.NotContains(t, text, "Invalidate", "without -admin-write the page must have no buttons that change something")
 	status, _ = get(operators + "metrics")
-	require.Equal(t, http.StatusNotFound, status, "this module has none")
+	require.Equal(t, http.StatusNotFound, status, "this module must not have metrics")
 	status, text = get(clients + "/")
 	require.Equal(t, http.StatusNotFound, status)
 	require.NotContains(t, text, "Overview")
@@ -168,12 +168,12 @@ func TestExitCodes(t *testing.T) {
 			continue
 		}
 		require.Empty(t, out, c.args)
-		require.Equal(t, 1, strings.Count(log, c.want), "said once: %s", log)
+		require.Equal(t, 1, strings.Count(log, c.want), "the log must contain %q once: %s", c.want, log)
 	}
 	require.Equal(t, 1, exitCode(errors.New("x"), io.Discard))
 }
 
-// A change of the file is seen without a signal, and with one.
+// A running gateway reads changed files without a signal, and all files after a signal.
 func TestARunningGatewayReadsItsFilesAgain(t *testing.T) {
 	dir := t.TempDir()
 	write := func(file, text string) {
@@ -240,7 +240,7 @@ func TestWhatMakesNoSenseOnTheCommandLine(t *testing.T) {
 	}
 }
 
-// What the help shows as a configuration is one.
+// The configuration in the help is valid.
 func TestTheHelpShowsAConfiguration(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, gateway(t.Context(), []string{"-h"}, &out, io.Discard, With{}))
@@ -252,7 +252,7 @@ func TestTheHelpShowsAConfiguration(t *testing.T) {
 	require.Len(t, c.Upstreams, 1)
 }
 
-// A file of routing alone is enough where the command line has the upstreams.
+// A configuration file may have only routing, if the command line has the upstreams.
 func TestRoutingForTheUpstreamsOfTheCommandLine(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "gateway.json")
 	require.NoError(t, os.WriteFile(config, []byte(`{"routing": {"strategy": "fill-first"}}`), 0o600))
@@ -265,7 +265,8 @@ func TestRoutingForTheUpstreamsOfTheCommandLine(t *testing.T) {
 	require.Len(t, s.Auths, 1)
 }
 
-// Whatever is added to Stats is counted in the end, or this test fails.
+// The summary shows each count of Stats, each in a way of its own. A field that is added to Stats
+// makes this test fail until the summary shows it.
 func TestTheSummaryForgetsNothing(t *testing.T) {
 	require.Equal(t, "decisions: there were none", summary(affinity.Stats{}))
 	var some affinity.Stats
@@ -274,12 +275,12 @@ func TestTheSummaryForgetsNothing(t *testing.T) {
 	some.Picks[affinity.OutcomeRefused][sessionid.KindNone] = 2
 	some.Results[affinity.Served] = 3
 	require.Equal(t, "decisions: 1 new, 3 hit, 2 refused, 1 not reported", summary(some))
-	// Reasons and results say more of picks that are counted.
+	// Reasons and results are left out: they say more about picks that are counted already.
 	texts := map[string]string{}
 	seen := func(name string, s affinity.Stats) {
 		text := summary(s)
 		require.Regexp(t, `^decisions: 7 [a-z -]+(, 7 not reported)?$`, text, name)
-		require.Empty(t, texts[text], "%s looks like %s", name, texts[text])
+		require.Empty(t, texts[text], "the summary is the same for %s and for %s", name, texts[text])
 		texts[text] = name
 	}
 	stats := reflect.TypeFor[affinity.Stats]()

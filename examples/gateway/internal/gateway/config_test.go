@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// secret is a key as providers make them. It must never be seen.
+// secret is a key in the form of a provider's keys. No error may show it.
 const secret = "sk-ant-api03-Zm9vYmFyYmF6cXV4"
 
 var testEnv = map[string]string{"K_1": "first-" + secret, "K_2": "second-" + secret, "K_3": " " + secret + "\n", "K_BAD": secret + " \x01"}
@@ -38,19 +38,19 @@ func namesOf(auths []*Auth) (names []string) {
 }
 
 func TestNamesOfAuthsAreLasting(t *testing.T) {
-	require.Equal(t, "up-4658a4e6", nameOf("up", "foobar-1"), "the same one for ever")
+	require.Equal(t, "up-4658a4e6", nameOf("up", "foobar-1"), "the name of a key must never change")
 	u := Upstream{Name: "up", API: APIAny, URL: "https://x", Keys: []Key{{Env: "K_1"}, {Env: "K_2"}, {Env: "K_3", Name: "work"}}}
 	before, err := poolOf([]Upstream{u}, testGetenv)
 	require.NoError(t, err)
 	u.Keys = []Key{u.Keys[2], u.Keys[1]}
 	after, err := poolOf([]Upstream{u}, testGetenv)
 	require.NoError(t, err)
-	require.Equal(t, []string{"work", namesOf(before.All())[1]}, namesOf(after.All()), "whatever the position")
+	require.Equal(t, []string{"work", namesOf(before.All())[1]}, namesOf(after.All()), "the name of a key must not depend on its position")
 	require.Equal(t, nameOf("up", testEnv["K_2"]), after.All()[1].Name)
-	require.Equal(t, secret, after.All()[0].Key, "blanks around a key are no part of it")
+	require.Equal(t, secret, after.All()[0].Key, "blanks around a key must be removed")
 }
 
-// One of six keys goes, in the middle. The sessions of the other five stay.
+// One of six keys is removed, in the middle. The sessions of the other five keys stay.
 func TestAReloadWithoutOneOfSixKeysMovesOnlyItsSessions(t *testing.T) {
 	pool := upstream(t, 1, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") })
 	file := filepath.Join(t.TempDir(), "keys")
@@ -98,8 +98,8 @@ func TestReplaceKeepsWhatItsNameAndKeySay(t *testing.T) {
 	}
 	next[0].Key = "rotated"
 	gone, renewed := p.Replace(next)
-	require.Equal(t, six[2:3], gone, "one is gone")
-	require.Equal(t, next[:1], renewed, "and one has another key: that is the same account")
+	require.Equal(t, six[2:3], gone, "want the auth that is missing in the new list")
+	require.Equal(t, next[:1], renewed, "want the auth with the same name and another key")
 	require.Equal(t, next, p.All())
 }
 
@@ -232,7 +232,8 @@ func TestWhatIsWrongWithAKeyFileIsSaidWithItsLine(t *testing.T) {
 	}
 }
 
-// One key at one address for one API is one auth. Elsewhere it is another one.
+// The same key at the same address and for the same API is the same auth, so it may not be given
+// twice. At another address or for another API it is another auth.
 func TestTheSameKeyTwice(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"name": "a", "api": "any", "url": "https://a", "keys": ["K_1", "K_2", "K_1"]}`:                                                                                         "gateway.json: upstreams[0].keys[2]: the same key as at ",
@@ -253,7 +254,7 @@ func TestTheSameKeyTwice(t *testing.T) {
 	}
 }
 
-// Whatever the place that somebody puts a key into, no error shows it.
+// No error shows a key, in whatever place of the configuration somebody has put it.
 func TestNoErrorShowsAKey(t *testing.T) {
 	quoted := fmt.Sprintf("%q", secret)
 	for _, text := range []string{
@@ -300,7 +301,7 @@ func TestUpstreamsOfTheCommandLine(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{nameOf("claude", testEnv["K_1"]), nameOf("claude", testEnv["K_2"])}, namesOf(pool.All()))
 	require.Equal(t, testEnv["K_2"], pool.All()[1].Key)
-	require.Empty(t, pool.Serving(APIGemini), "an upstream serves its own API only")
+	require.Empty(t, pool.Serving(APIGemini), "an upstream must serve only its own API")
 	_, err = upstreamFlag{"too,few,parts"}.upstreams()
 	require.ErrorContains(t, err, "-upstream[0]: want name,api,url")
 	_, err = NewGateway(GatewayOptions{Pool: &Pool{}})

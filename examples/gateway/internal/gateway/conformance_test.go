@@ -11,7 +11,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity/affinitytest"
 )
 
-// The gateway does what package affinitytest asks of any gateway.
+// The gateway passes the checks of package affinitytest.
 func TestTheGatewayKeepsSessionsAsAnyMust(t *testing.T) {
 	affinitytest.Test(t, affinitytest.HTTP(t, func(provider string, auths []string) (affinitytest.Gateway, error) {
 		base, err := url.Parse(provider)

@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The demo's claim, measured: the price of spreading, and what a failure does.
+// The demo shows what it claims: affinity saves prompt tokens, and a failure moves only the
+// sessions of the auth that fails.
 func TestTheDemoShowsTheDifference(t *testing.T) {
 	o := demoDefaults
 	runs, err := demo(t.Context(), o)
@@ -18,19 +19,19 @@ func TestTheDemoShowsTheDifference(t *testing.T) {
 	plain, with, faults := runs[0], runs[1], runs[2]
 	for _, r := range runs {
 		require.Equal(t, o.conversations*o.turns, r.requests, r.name)
-		require.Zero(t, r.failed, "%s: no conversation fails", r.name)
-		require.Equal(t, plain.prompt, r.prompt, "%s: the same conversations", r.name)
+		require.Zero(t, r.failed, "%s: no request may fail", r.name)
+		require.Equal(t, plain.prompt, r.prompt, "%s: all runs must have the same conversations, so the same prompt tokens", r.name)
 	}
 	require.GreaterOrEqual(t, ratio(plain, with), 3.0)
 	require.Empty(t, with.switches)
 	require.Less(t, with.dollars(), plain.dollars())
 	for auth, n := range with.perAuth {
-		require.Equal(t, o.conversations*o.turns/o.auths, n, "%s has its share", auth)
+		require.Equal(t, o.conversations*o.turns/o.auths, n, "%s must have the same number of requests as the other auths", auth)
 	}
 	require.NotZero(t, faults.switches["sim-3 answered 503"])
 	require.NotZero(t, faults.switches["sim-5 answered 401"])
 	for reason := range faults.switches {
-		// Whether it comes back while the run lasts depends on the machine.
+		// Whether sim-3 is back before the end depends on the speed of the machine.
 		require.Contains(t, []string{"sim-3 answered 503", "sim-5 answered 401", "sim-3 is back"}, reason)
 	}
 
@@ -41,8 +42,8 @@ func TestTheDemoShowsTheDifference(t *testing.T) {
 	}
 }
 
-// What the gateway says that affinity saves is what the provider has counted, and what it
-// would have been without is what the same conversations cost without.
+// The gateway's savings agree with the provider's counts. Its estimate of the cached share without
+// affinity agrees with a run of the same conversations without affinity.
 func TestTheSavingIsWhatTheProviderCounts(t *testing.T) {
 	o := demoOptions{auths: 8, conversations: 80, turns: 20}
 	with, without := &run{affinity: true}, &run{}

@@ -21,7 +21,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
-// testGateway is a gateway over the simulated provider.
+// testGateway is a gateway with the simulated provider.
 type testGateway struct {
 	g      *Gateway
 	sim    *simulator.Server
@@ -54,7 +54,7 @@ func startGatewayOn(t *testing.T, o GatewayOptions) *testGateway {
 	return &testGateway{g: g, pool: o.Pool, url: url, client: client}
 }
 
-// upstream is a pool of auths over a handler of the test's own.
+// upstream returns a pool of auths at a provider that is a handler of the test.
 func upstream(t *testing.T, auths int, h http.HandlerFunc) *Pool {
 	t.Helper()
 	s := httptest.NewServer(h)
@@ -118,23 +118,23 @@ func TestTheClientsRequestArrivesUnchangedExceptForTheCredential(t *testing.T) {
 		}
 		body := " {\"model\" : \"m\",  \"messages\":[]}\n"
 		resp, text := gw.post(t, path, body, sent)
-		require.Equal(t, "\x1f\x8b as it is", text, "and so does the answer")
+		require.Equal(t, "\x1f\x8b as it is", text, "the client must get the answer unchanged")
 		require.Equal(t, "gzip", resp.Header.Get("Content-Encoding"))
 		require.Equal(t, "yes", resp.Header.Get("X-From-Upstream"))
-		require.Empty(t, resp.Header.Get(decisionHeader), "off unless asked for")
+		require.Empty(t, resp.Header.Get(decisionHeader), "without DecisionHeader the answer must not have this header")
 		require.Equal(t, body, string(got.body))
 		require.Equal(t, path, got.uri)
 		want := sent.Clone()
-		want.Set("Accept-Encoding", "identity") // nobody could look into the others
+		want.Set("Accept-Encoding", "identity") // the gateway cannot read the encodings that the client accepts
 		want.Set(credential, map[bool]string{true: "Bearer key-1", false: "key-1"}[credential == "Authorization"])
 		want.Set("Content-Length", fmt.Sprint(len(body)))
 		require.Equal(t, want, got.header, path)
 	}
 	resp, _ := gw.post(t, "/v1beta/models/g:generateContent?key=client&alt=json", "{}", nil)
 	require.Equal(t, http.StatusOK, resp.StatusCode)
-	require.Equal(t, "/v1beta/models/g:generateContent?alt=json", got.uri, "the client's key does not travel in the address")
+	require.Equal(t, "/v1beta/models/g:generateContent?alt=json", got.uri, "the client's key must be removed from the query")
 	resp, text := gw.post(t, "/v1/organization/admin_api_keys", "{}", nil)
-	require.Equal(t, http.StatusNotFound, resp.StatusCode, "an auth may be able to do more than its callers may")
+	require.Equal(t, http.StatusNotFound, resp.StatusCode, "a path that clients may not use must be refused, although the auth could use it")
 	require.JSONEq(t, `{"error":{"message":"this gateway does not serve that path","type":"not_found_error","param":null,"code":null}}`, text)
 }
 
@@ -145,7 +145,7 @@ func TestAStreamPassesThroughAsItComes(t *testing.T) {
 		for i := range 3 {
 			fmt.Fprintf(w, "data: %d\n\n", i)
 			w.(http.Flusher).Flush()
-			<-step // the next one is not written before the client has this one
+			<-step // the next event is written when the client has got this one
 		}
 	})
 	gw := startGatewayOn(t, GatewayOptions{Pool: pool, Affinity: true})
@@ -169,7 +169,7 @@ func TestWhatTheClientCancelsIsCancelledUpstream(t *testing.T) {
 	arrived, cancelled := make(chan struct{}), make(chan struct{})
 	pool := upstream(t, 2, func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
-		close(arrived) // a second try would panic here
+		close(arrived) // a second attempt would panic here
 		<-r.Context().Done()
 		close(cancelled)
 	})
@@ -187,7 +187,7 @@ func TestWhatTheClientCancelsIsCancelledUpstream(t *testing.T) {
 	require.ErrorIs(t, <-done, context.Canceled)
 	<-cancelled
 	for _, a := range gw.pool.auths {
-		require.Empty(t, a.Reason(), "the auth is not to blame")
+		require.Empty(t, a.Reason(), "a request that the client has cancelled must not count as a failure of the auth")
 	}
 }
 
@@ -210,7 +210,7 @@ func TestAFailureThatAnotherAuthCanPreventIsNotSeen(t *testing.T) {
 			require.NotEqual(t, home, away)
 			for range 3 {
 				resp, _ = gw.post(t, "/v1/messages", question, session)
-				require.Equal(t, away, decisionOf(resp)["auth"], "moved once, and stays")
+				require.Equal(t, away, decisionOf(resp)["auth"], "the session must stay on the auth to which it has moved")
 			}
 		})
 	}
@@ -255,8 +255,8 @@ func TestWhatNobodyCanPreventIsPassedOn(t *testing.T) {
 	})
 }
 
-// What names no session is proxied as it is, to the plain balancer's choice,
-// and counted.
+// A request without a session is sent unchanged to the auth that the balancer chooses, and it is
+// counted.
 func TestBodiesThatNobodyCanRead(t *testing.T) {
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
@@ -283,8 +283,8 @@ func TestBodiesThatNobodyCanRead(t *testing.T) {
 				resp, _ := gw.post(t, "/v1/messages", body, nil)
 				require.Equal(t, http.StatusOK, resp.StatusCode)
 			}
-			require.True(t, same, "the body arrives as it was sent")
-			require.Len(t, got, 4, "the plain balancer's turn")
+			require.True(t, same, "the upstream must get the body unchanged")
+			require.Len(t, got, 4, "the balancer must use all auths in turn")
 			require.EqualValues(t, 4, gw.g.Stats().Outcome(affinity.OutcomeNone))
 		})
 	}
@@ -326,8 +326,8 @@ func TestCallersWithDifferentCredentialsAreDifferentTenants(t *testing.T) {
 	require.Len(t, auths, 2)
 }
 
-// A configuration that is read again: sessions stay, only those of an auth that
-// is gone are placed anew, and a resting auth rests on.
+// When the configuration is read again, sessions stay. Only the sessions of an auth that was
+// removed move, and an auth that rests continues to rest.
 func TestAReloadKeepsSessions(t *testing.T) {
 	gw := startGateway(t, 4, GatewayOptions{Affinity: true, DecisionHeader: true})
 	where := map[string]string{}
@@ -386,7 +386,7 @@ func TestTiers(t *testing.T) {
 	require.NotEqual(t, all[1].Name, decisionOf(resp)["auth"])
 }
 
-// What is counted in is counted out, however a request ends.
+// However requests end, in the end no auth has requests in flight.
 func TestNothingStaysInFlight(t *testing.T) {
 	gw := startGateway(t, 4, GatewayOptions{Affinity: true})
 	all := gw.pool.All()
@@ -407,11 +407,11 @@ func TestNothingStaysInFlight(t *testing.T) {
 			req.Header.Set("X-Session-Id", fmt.Sprint("s", i))
 			resp, err := gw.client.Do(req)
 			if err != nil {
-				return // hung up: that is the fault
+				return // the fault: the provider has closed the connection
 			}
 			defer resp.Body.Close()
 			if i%3 == 0 {
-				cancel() // and this one the client's
+				cancel() // this client leaves
 			}
 			_, _ = io.Copy(io.Discard, resp.Body)
 		})

@@ -22,13 +22,12 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
-// inside sends requests to a handler of this process, so that the clock can be the
-// test's own.
+// inside sends requests to a handler in this process, so that a test can have a virtual clock.
 type inside struct{ http.Handler }
 
 func (h inside) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	defer func() {
-		if recover() != nil { // it has hung up
+		if recover() != nil { // the handler has closed the connection
 			resp, err = nil, io.ErrUnexpectedEOF
 		}
 	}()
@@ -37,7 +36,7 @@ func (h inside) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	return w.Result(), r.Context().Err()
 }
 
-// lived is what came of a run.
+// lived has the results of a run.
 type lived struct {
 	requests, failed, switches int
 	prompt, cached             int
@@ -54,8 +53,8 @@ func (l *lived) most() float64 {
 	return float64(most) * float64(len(l.perAuth)) / float64(l.requests)
 }
 
-// live runs conversations with the pauses of real ones (half of them
-// under 18 s, one in ten above 121 s), and something fails every so often.
+// live runs conversations with pauses like real ones: half of them are under 18 s, and one in ten
+// is above 121 s. If every is not 0, there is a fault each time that it has passed.
 func live(t *testing.T, o demoOptions, every time.Duration, seed uint64) *lived {
 	l := &lived{perAuth: map[string]int{}}
 	synctest.Test(t, func(t *testing.T) {
@@ -90,7 +89,7 @@ func live(t *testing.T, o demoOptions, every time.Duration, seed uint64) *lived 
 					r.Header.Set("Authorization", "Bearer demo")
 					w := httptest.NewRecorder()
 					func() {
-						defer func() { _ = recover() }() // a stream that broke off
+						defer func() { _ = recover() }() // a stream that ends early makes the handler panic
 						g.ServeHTTP(w, r)
 					}()
 					c.answered(w.Body.Bytes())
@@ -134,7 +133,7 @@ func live(t *testing.T, o demoOptions, every time.Duration, seed uint64) *lived 
 					sim.SetFault(key, simulator.Fault{Status: 529, Times: 1})
 				case n < 30:
 					sim.SetFault(key, simulator.Fault{HangUp: true, Times: 1 + rng.IntN(3)})
-				case n < 36: // an outage of some minutes
+				case n < 36: // an outage of up to three minutes
 					sim.SetFault(key, simulator.Fault{Status: 503})
 					over := time.Duration(10+rng.IntN(170)) * time.Second
 					faults.Go(func() {
@@ -164,9 +163,8 @@ func live(t *testing.T, o demoOptions, every time.Duration, seed uint64) *lived 
 
 var lives = flag.Int("lives", 1, "histories of TestRandomFaultsAtTheSpeedOfLife")
 
-// With pauses as real clients make them, and auths that fail at random for seconds or
-// minutes, no client sees a failure, and what is lost of the prompt caches is what the
-// switches must cost.
+// With the pauses of real clients, and with auths that fail at random for seconds or minutes, no
+// client gets an error. The cached share is lower only by the cost of the switches.
 func TestRandomFaultsAtTheSpeedOfLife(t *testing.T) {
 	o := demoOptions{auths: 8, conversations: 200, turns: 20}
 	if testing.Short() || raceEnabled {
@@ -180,7 +178,7 @@ func TestRandomFaultsAtTheSpeedOfLife(t *testing.T) {
 				require.Equal(t, o.conversations*o.turns, l.requests)
 				require.Zero(t, l.failed)
 			}
-			require.Equal(t, calm.prompt, wild.prompt, "the same conversations")
+			require.Equal(t, calm.prompt, wild.prompt, "both runs must have the same conversations, so the same prompt tokens")
 			t.Logf("a fault every %v: cached share %.2f %% (%.2f without), %d switches (%d) of %d requests, max/mean %.2f (%.2f)",
 				every, wild.share(), calm.share(), wild.switches, calm.switches, wild.requests, wild.most(), calm.most())
 			must := 100 * float64(wild.switches) / float64(wild.requests)

@@ -16,12 +16,12 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
-// owned are forms of state: how it is made, and a request that goes on in it.
+// owned are kinds of state that a provider stores: how each is made, and a request that uses it.
 var owned = []struct {
 	name, make, made string
-	at               []string // where an answer names it
-	next, body       string   // the body has a place for its name
-	follows          bool     // each answer is a state of its own
+	at               []string // where an answer names the state
+	next, body       string   // the body has a place for the state's name
+	follows          bool     // each answer is a new state
 	header           []string
 }{
 	{"response", "/v1/responses", `{"model":"m","input":"q"}`, []string{"id"}, "/v1/responses", `{"model":"m","input":"go on","previous_response_id":%q}`, true, nil},
@@ -36,14 +36,14 @@ var owned = []struct {
 	{"interaction", "/v1beta/interactions", `{"model":"m","input":"q"}`, []string{"id"}, "/v1beta/interactions", `{"model":"m","input":"go on","previous_interaction_id":%q}`, true, nil},
 }
 
-// passingFaults are failures after which an auth is well again.
+// passingFaults are failures that happen once.
 var passingFaults = map[string]simulator.Fault{
 	"503": {Status: http.StatusServiceUnavailable, Times: 1}, "429": {Status: http.StatusTooManyRequests, RetryAfter: time.Second, Times: 1},
 	"hung up": {HangUp: true, Times: 1},
 }
 
-// failOnce makes state, goes on in it so many times, and then its auth fails once. It
-// returns the answer to that, and how to go on.
+// failOnce makes state and uses it in some turns. Then the state's auth fails once. It returns the
+// answer to that request, and a function that sends the next one.
 func failOnce(t *testing.T, gw *testGateway, kind, turns int, f simulator.Fault) (failed reply, home string, goOn func() reply) {
 	o := owned[kind]
 	header := append([]string{"Authorization", "Bearer client"}, o.header...)
@@ -67,8 +67,8 @@ func failOnce(t *testing.T, gw *testGateway, kind, turns int, f simulator.Fault)
 	return goOn(), home, goOn
 }
 
-// An auth fails once and is well again. Some minutes later at the latest, also for a client
-// that has asked on all the time, who goes on in its state is served by it.
+// If an auth fails once, requests for its state are served by it again, after some minutes at the
+// latest, even if the client has sent them all the time.
 func TestStateOutlivesOneFailureOfItsAuth(t *testing.T) {
 	for kind, o := range owned {
 		for fault, f := range passingFaults {
@@ -77,7 +77,7 @@ func TestStateOutlivesOneFailureOfItsAuth(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						gw := startInside(t, 4, simulator.Options{ThreadTTL: 24 * time.Hour}, GatewayOptions{Affinity: true, DecisionHeader: true})
 						_, home, goOn := failOnce(t, gw, kind, turns, f)
-						for second := range 300 { // the client tries again and again
+						for second := range 300 { // the client tries again every second
 							if r := goOn(); r.status == http.StatusOK {
 								require.Equal(t, home, r.auth())
 								t.Logf("served again after %d seconds", second)
@@ -94,10 +94,11 @@ func TestStateOutlivesOneFailureOfItsAuth(t *testing.T) {
 	}
 }
 
-// When the auth that has a conversation, a container or a cached content fails for a
-// moment, the client learns that, and not from another auth that the state is gone: it
-// would give up what is still there and what it cannot say again. (Who goes on in a
-// response, a thread or an interaction can, and is at once served elsewhere.)
+// If the auth that has a conversation, a container or a cached content fails for a moment, the
+// client gets that failure. It must not get the answer of another auth that the state does not
+// exist: then it would give up state that still exists and that it cannot send again. (A client
+// that continues a response, a thread or an interaction can send it again, and another auth serves
+// it at once.)
 func TestNobodyIsToldThatStateIsGoneWhichIsThere(t *testing.T) {
 	for kind, o := range owned {
 		if o.follows {
@@ -116,8 +117,8 @@ func TestNobodyIsToldThatStateIsGoneWhichIsThere(t *testing.T) {
 	}
 }
 
-// The paths that are served are all that an auth is asked for. Servers resolve dots, also
-// those that are written with %.
+// An auth gets requests only for the paths that the gateway serves. Dots in a path, also in the
+// form %2e, must not lead to other paths, because servers resolve them.
 func TestNoPathLeadsOutOfThoseThatAreServed(t *testing.T) {
 	gw := startGatewayOn(t, GatewayOptions{Affinity: true, Pool: upstream(t, 1, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.RequestURI)
@@ -127,7 +128,7 @@ func TestNoPathLeadsOutOfThoseThatAreServed(t *testing.T) {
 		"/v1/responses/..%2forganization/admin_api_keys", "/v1/responses/x/../../files", "/v1/models/../files",
 		"/v1beta/models/../files", "/v1beta/models/..%2f..%2fv1/files", "/v1/conversations/conv_1/%2E./../files",
 	} {
-		c, err := net.Dial("tcp", strings.TrimPrefix(gw.url, "http://")) // an http.Client might resolve them itself
+		c, err := net.Dial("tcp", strings.TrimPrefix(gw.url, "http://")) // an http.Client may resolve the dots itself
 		require.NoError(t, err)
 		defer c.Close()
 		fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n", path)
@@ -135,6 +136,6 @@ func TestNoPathLeadsOutOfThoseThatAreServed(t *testing.T) {
 		require.NoError(t, err)
 		text, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
-		require.Equal(t, http.StatusNotFound, resp.StatusCode, "%s: the upstream is asked for %s", path, text)
+		require.Equal(t, http.StatusNotFound, resp.StatusCode, "%s must be refused, but the upstream has got a request for %s", path, text)
 	}
 }

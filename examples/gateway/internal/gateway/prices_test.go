@@ -33,7 +33,8 @@ func TestPricesAreOfModels(t *testing.T) {
 	}
 }
 
-// With prices the page says what the answers have cost, and what they would have.
+// With prices the page shows what the answers have cost, and what they would have cost without
+// affinity.
 func TestThePageShowsMoney(t *testing.T) {
 	c, err := parseCommand([]string{"-serve", "-price", "m=1,0.1,1.25,5"}, nil)
 	require.NoError(t, err)

@@ -26,8 +26,8 @@ func readRecording(t *testing.T, text string) (out []record.Request) {
 	return out
 }
 
-// tape is a writer whose lines can be waited for: a request is recorded when its answer has
-// ended, which is a moment after the client has it.
+// tape is a writer that lets a test wait for lines. A request is recorded when its answer has
+// ended, which is a moment after the client has got it.
 type tape chan string
 
 func (t tape) Write(p []byte) (int, error) {
@@ -35,7 +35,7 @@ func (t tape) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// take waits for so many lines.
+// take waits for n lines, and returns them.
 func (t tape) take(n int) string {
 	var b strings.Builder
 	for range n {
@@ -44,8 +44,8 @@ func (t tape) take(n int) string {
 	return b.String()
 }
 
-// Each request is recorded, with what its answer has cost. Sessions stay sessions, and what
-// was said is not there.
+// Each request is recorded with the usage of its answer. The recording shows which requests belong
+// to a session, and none of the words.
 func TestAGatewayRecordsItsRequests(t *testing.T) {
 	file := make(tape, 100)
 	rec, err := record.New(file)
@@ -69,7 +69,7 @@ func TestAGatewayRecordsItsRequests(t *testing.T) {
 	}
 	text := file.take(sessions * turns)
 	gw.g.recording.mu.Lock()
-	require.Empty(t, gw.g.recording.usages, "nothing is left of requests that have ended")
+	require.Empty(t, gw.g.recording.usages, "the recording must keep no usage of requests that have ended")
 	gw.g.recording.mu.Unlock()
 
 	require.NotContains(t, text, "secret")
@@ -90,13 +90,13 @@ func TestAGatewayRecordsItsRequests(t *testing.T) {
 		if i < sessions {
 			continue
 		}
-		require.Equal(t, gjson.GetBytes(all[i-sessions].Body, "messages.0").Raw, gjson.GetBytes(q.Body, "messages.0").Raw, "it begins as the turn before")
+		require.Equal(t, gjson.GetBytes(all[i-sessions].Body, "messages.0").Raw, gjson.GetBytes(q.Body, "messages.0").Raw, "a turn must begin like the turn before")
 		require.False(t, q.At.Before(all[i-sessions].At))
 	}
 	require.NotEqual(t, gjson.GetBytes(all[0].Body, "messages.0").Raw, gjson.GetBytes(all[1].Body, "messages.0").Raw)
 }
 
-// A request whose body is too large is served all the same, and recorded without it.
+// A request with a body that is too large is served, and is recorded without its body.
 func TestALargeBodyIsNotRecorded(t *testing.T) {
 	file := make(tape, 100)
 	rec, err := record.New(file)
@@ -136,11 +136,11 @@ func TestTheCommandRecords(t *testing.T) {
 	require.Contains(t, log, "recording.jsonl")
 	again, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.Equal(t, text, again, "a recording that there is stays")
+	require.Equal(t, text, again, "an existing recording must not change")
 
 	p = startProcess(t, "-record", file)
 	_, _, code = p.end()
-	require.Equal(t, 2, code, "the demo records nothing")
+	require.Equal(t, 2, code, "the demo must refuse to record")
 }
 
 func signalOf(q record.Request) string {

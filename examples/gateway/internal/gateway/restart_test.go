@@ -21,8 +21,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
-// front is an address behind which one gateway follows another. As when a process is
-// stopped and another one started, requests under way end first, and the next ones wait.
+// front is a handler behind which one gateway replaces another, as when a process is restarted:
+// requests under way end first, and the next ones wait.
 type front struct {
 	mu sync.RWMutex
 	g  *Gateway
@@ -34,8 +34,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.g.ServeHTTP(w, r)
 }
 
-// restarted plays conversations over a gateway that is stopped and made anew some times.
-// With forget the state is removed each time.
+// restarted runs conversations with a gateway that is closed and made again several times. With
+// forget its state is removed each time.
 func restarted(t *testing.T, o demoOptions, restarts int, forget bool) *run {
 	sim, pool, stopSim, err := simulatedPool(o.auths, simulator.Options{}, nil)
 	require.NoError(t, err)
@@ -103,8 +103,8 @@ func restarted(t *testing.T, o demoOptions, restarts int, forget bool) *run {
 	return r
 }
 
-// A gateway that is restarted five times under load costs no conversation its auth, and
-// no prompt cache.
+// If a gateway is restarted five times under load, all conversations stay on their auths, and the
+// cached share of the prompt is the same. The control is the same without the state.
 func TestRestartsUnderLoadCostNothing(t *testing.T) {
 	o := demoOptions{auths: 8, conversations: 500, turns: 6}
 	share := func(r *run) float64 { return 100 * float64(r.cached) / float64(r.prompt) }
@@ -123,7 +123,7 @@ func TestRestartsUnderLoadCostNothing(t *testing.T) {
 	require.Less(t, share(control), share(without)-5)
 }
 
-// asked is the decision about a request of a session, by a process.
+// asked sends a request of a session to a process, and returns the decision.
 func (p *process) asked(url, session string) map[string]string {
 	p.t.Helper()
 	r, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, url+"/v1/chat/completions", strings.NewReader(`{"model":"m","messages":[{"role":"user","content":"hello"}]}`))
@@ -138,7 +138,7 @@ func (p *process) asked(url, session string) map[string]string {
 	return decisionOf(resp)
 }
 
-// served is the address that a process says it serves on.
+// served returns the address that a process prints.
 func (p *process) served() string {
 	p.t.Helper()
 	line, err := p.out.ReadString('\n')
@@ -149,8 +149,7 @@ func (p *process) served() string {
 	return url
 }
 
-// A process that is killed while it writes its state, again and again, leaves the last
-// whole one.
+// If processes are killed while they write their state, the last complete state stays.
 func TestKilledWhileItSavesItsState(t *testing.T) {
 	dir := t.TempDir()
 	state := filepath.Join(dir, "state")
@@ -167,7 +166,7 @@ func TestKilledWhileItSavesItsState(t *testing.T) {
 	_, _, code := p.end()
 	require.Zero(t, code)
 
-	// Many others, so that writing takes a while.
+	// Many other sessions, so that writing the state takes a while.
 	key, err := keyFile(state + ".key")
 	require.NoError(t, err)
 	g, err := NewGateway(GatewayOptions{Pool: &Pool{auths: []*Auth{{Name: "sim-1"}}}, Affinity: true, TenantKey: key})
@@ -198,7 +197,7 @@ func TestKilledWhileItSavesItsState(t *testing.T) {
 		}
 	}
 	t.Logf("of 12 processes %d were killed in the middle of writing", torn)
-	require.Positive(t, torn, "or this test shows nothing")
+	require.Positive(t, torn, "no process was killed in the middle of writing: the test proves nothing")
 	for _, name := range []string{state, state + ".key"} {
 		info, err := os.Stat(name)
 		require.NoError(t, err)
@@ -206,7 +205,8 @@ func TestKilledWhileItSavesItsState(t *testing.T) {
 	}
 }
 
-// A state that cannot be read is kept aside, the log says why, and the gateway serves.
+// If the state cannot be read, the gateway keeps the file under another name, logs the reason, and
+// serves.
 func TestADamagedStateIsKeptAside(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	args := []string{"-serve", "-listen", "127.0.0.1:0", "-auths", "2", "-decision-header", "-state", state}
@@ -254,11 +254,10 @@ func TestAStateThatCannotBeWrittenIsSaidAtOnce(t *testing.T) {
 	require.ErrorContains(t, serve("-state", state), "is not the key of a state file")
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Len(t, entries, 2, "nothing is left behind")
+	require.Len(t, entries, 2, "want only the state and its key in the folder")
 }
 
-// What -store opens keeps the bindings, also those of another gateway, and is closed at
-// the end.
+// The store of -store keeps the bindings, so that two gateways share them. It is closed at the end.
 func TestASharedStore(t *testing.T) {
 	m, err := cache.New(nil)
 	require.NoError(t, err)

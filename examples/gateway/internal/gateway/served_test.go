@@ -25,10 +25,10 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
-// anthropicClient is what Anthropic's SDKs send besides a session.
+// anthropicClient has the headers of Anthropic's SDKs, without a session.
 var anthropicClient = []string{"Anthropic-Version", "2023-06-01", "X-Api-Key", "client"}
 
-// tries are how many requests have come to the provider.
+// tries returns how many requests the provider has got.
 func (gw *testGateway) tries() (n int) {
 	for _, s := range gw.sim.Stats() {
 		n += s.Requests
@@ -71,12 +71,12 @@ func TestAMistypedModelReachesTwoAuthsAtMostAndTheProviderSaysSo(t *testing.T) {
 		require.LessOrEqual(t, n, 2, path)
 	}
 	for _, a := range gw.pool.All() {
-		require.Empty(t, a.Reason(), "no auth is to blame")
+		require.Empty(t, a.Reason(), "a model that the provider does not have must not count as a failure of an auth")
 	}
 	for range 3 {
 		r := gw.send("POST", "/v1/chat/completions", `{"model":"m","messages":[]}`, session...)
 		require.Equal(t, http.StatusOK, r.status)
-		require.Equal(t, home, r.auth(), "the session is still there")
+		require.Equal(t, home, r.auth(), "the session must stay on its auth")
 	}
 }
 
@@ -107,7 +107,7 @@ func TestCallsBesideConversationsAreAnswered(t *testing.T) {
 	}
 }
 
-// A response is known to the account that has made it, and its id stands in the path alone.
+// Only the auth that has made a response knows it. The requests have its id only in their path.
 func TestAResponseIsShownAndDeletedByTheAuthThatHasMadeIt(t *testing.T) {
 	gw := startSimulated(t, 8, simulator.Options{}, GatewayOptions{Affinity: true, DecisionHeader: true})
 	made := map[string]string{}
@@ -128,14 +128,14 @@ func TestAResponseIsShownAndDeletedByTheAuthThatHasMadeIt(t *testing.T) {
 	}
 	for id, auth := range made {
 		r := gw.send("GET", "/v1/responses/"+id, "")
-		require.Equal(t, http.StatusNotFound, r.status, "it was deleted")
+		require.Equal(t, http.StatusNotFound, r.status, "a response that was deleted must not be found")
 		require.JSONEq(t, `{"error":{"message":"Response with id '`+id+`' not found.","type":"invalid_request_error","param":null,"code":null}}`, r.text)
 		require.Equal(t, auth, r.auth())
 	}
 }
 
-// With one upstream for each API every call goes to that of its API, with a credential in
-// its form.
+// With one upstream for each API, each call goes to the upstream of its API, with the credential in
+// the form of that API.
 func TestEveryCallGoesToAnUpstreamOfItsAPI(t *testing.T) {
 	var mu sync.Mutex
 	var presented []string
@@ -176,7 +176,7 @@ func TestEveryCallGoesToAnUpstreamOfItsAPI(t *testing.T) {
 	ask(gw, gemini, "GET", "/v1beta/models?key=client")
 	ask(gw, gemini, "GET", "/v1beta/interactions/v1_1")
 	ask(gw, anthropic, "HEAD", "/")
-	// A call that all APIs have goes to whoever is there.
+	// A call that all APIs have goes to any upstream.
 	for i, want := range []string{anthropic, openAI, gemini} {
 		alone := startGatewayOn(t, GatewayOptions{Pool: &Pool{auths: pool.auths[i : i+1]}, Affinity: true})
 		ask(alone, want, "GET", "/v1/models")
@@ -185,7 +185,7 @@ func TestEveryCallGoesToAnUpstreamOfItsAPI(t *testing.T) {
 	}
 }
 
-// forms are errors as the APIs write them.
+// forms reads the kind and the message of an error in the form of each API.
 var forms = map[API]func(text string) (kind, message string){
 	APIAnthropic: func(text string) (string, string) {
 		if gjson.Get(text, "type").Str != "error" {
@@ -207,7 +207,7 @@ var forms = map[API]func(text string) (kind, message string){
 	},
 }
 
-// requireForm requires a JSON error in the form of an API.
+// requireForm requires that an answer is a JSON error in the form of an API.
 func requireForm(t *testing.T, api API, r reply, kind, message string) {
 	t.Helper()
 	require.NoError(t, r.err)
@@ -248,7 +248,7 @@ func TestAnAPIThatNoUpstreamSpeaksIsNotFoundInItsForm(t *testing.T) {
 
 func TestAnUnknownPathIsNotFoundInTheFormOfItsAPI(t *testing.T) {
 	gw := startGatewayOn(t, GatewayOptions{Affinity: true, Pool: upstream(t, 1, func(http.ResponseWriter, *http.Request) {
-		t.Error("the upstream is asked")
+		t.Error("the upstream has got a request that the gateway must refuse")
 	})})
 	for _, c := range []struct {
 		method, path string
@@ -273,7 +273,7 @@ func TestAnUnknownPathIsNotFoundInTheFormOfItsAPI(t *testing.T) {
 	}
 }
 
-// lines are what was logged, by any goroutine.
+// lines collects log lines. Several goroutines may use it.
 type lines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -285,7 +285,7 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-// taken are the lines since the last call.
+// taken returns the lines since the last call.
 func (l *lines) taken(t *testing.T) (out []gjson.Result) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -297,8 +297,8 @@ func (l *lines) taken(t *testing.T) (out []gjson.Result) {
 	return out
 }
 
-// One name for a session: in each answer, over its turns and after a move, and in the log
-// of -v. It is nothing that the client has sent.
+// A session has the same name in each answer, in all turns and after a move, and in the log of -v.
+// Nothing that the client has sent is in the name.
 func TestASessionHasOneNameInAnswersAndInTheLog(t *testing.T) {
 	var log lines
 	gw := startSimulated(t, 4, simulator.Options{}, GatewayOptions{Affinity: true, DecisionHeader: true,
@@ -333,7 +333,7 @@ func TestASessionHasOneNameInAnswersAndInTheLog(t *testing.T) {
 				require.Equal(t, home, logged[0].Get("auth").Str)
 				logged = logged[1:]
 			}
-			require.Len(t, logged, 1, "a line for each request")
+			require.Len(t, logged, 1, "want one log line for each request")
 			require.Equal(t, "DEBUG", logged[0].Get("level").Str)
 			require.Equal(t, name, logged[0].Get("session").Str)
 			require.EqualValues(t, 200, logged[0].Get("status").Int())
@@ -346,8 +346,8 @@ func TestASessionHasOneNameInAnswersAndInTheLog(t *testing.T) {
 	require.Len(t, names, 3)
 }
 
-// An answer that comes in one piece is as long in coming as it is long: its time says
-// nothing of the auth.
+// Only the first token of a stream shows whether an auth is slow. The time of an answer in one
+// piece depends on its length.
 func TestOnlyStreamsMakeAnAuthSlow(t *testing.T) {
 	for _, api := range []struct{ name, path, stream, body string }{
 		{"messages", "/v1/messages", "/v1/messages", `{"model":"m","stream":%v,"max_tokens":9,"messages":[{"role":"user","content":"q"}]}`},
@@ -377,7 +377,7 @@ func TestOnlyStreamsMakeAnAuthSlow(t *testing.T) {
 					require.Equal(t, "hit", d["outcome"])
 				}
 				for range samples {
-					require.Equal(t, home, ask(true)["auth"], "it takes some")
+					require.Equal(t, home, ask(true)["auth"], "an auth must count as slow only after as many slow streams as SlowPolicy.Samples")
 				}
 				d := ask(true)
 				require.NotEqual(t, home, d["auth"])
@@ -387,7 +387,7 @@ func TestOnlyStreamsMakeAnAuthSlow(t *testing.T) {
 	}
 }
 
-// turnOf is a turn of each API.
+// turnOf has the path and the body of a turn, by API.
 var turnOf = map[API][2]string{
 	APIAnthropic: {"/v1/messages", `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"q"}]}`},
 	APIOpenAI:    {"/v1/chat/completions", `{"model":"m","messages":[{"role":"user","content":"q"}]}`},
@@ -412,7 +412,7 @@ func TestWhenAllAuthsFailTheLastAnswerArrivesWithItsRetryAfter(t *testing.T) {
 			})})
 			r := gw.send("POST", turn[0], turn[1], "X-Session-Id", "the-session")
 			require.NoError(t, r.err)
-			require.Len(t, answers, 3, "%d %s: each was asked once", status, api)
+			require.Len(t, answers, 3, "%d %s: each auth must be tried once", status, api)
 			require.Equal(t, status, r.status)
 			require.Equal(t, answers[2], r.text)
 			require.Equal(t, "103", r.header.Get("Retry-After"))
@@ -431,7 +431,7 @@ func TestWhatTheGatewayRefusesItselfSaysWhenAndInTheFormOfTheAPI(t *testing.T) {
 			gw.sim.SetFault(a.Key, simulator.Fault{Status: 429, RetryAfter: time.Duration(i+10) * time.Minute})
 		}
 		r := gw.send("POST", turn[0], turn[1])
-		require.Equal(t, 429, r.status, "the provider's own, once")
+		require.Equal(t, 429, r.status, "if all auths refuse a request, the client must get the provider's own answer")
 		before := gw.tries()
 		for range 2 {
 			r = gw.send("POST", turn[0], turn[1])
@@ -439,10 +439,10 @@ func TestWhatTheGatewayRefusesItselfSaysWhenAndInTheFormOfTheAPI(t *testing.T) {
 			requireForm(t, api, r, kinds[api], "no account can serve this request now")
 			seconds, err := strconv.Atoi(r.header.Get("Retry-After"))
 			require.NoError(t, err)
-			require.LessOrEqual(t, seconds, 600, "until the first of them is back")
+			require.LessOrEqual(t, seconds, 600, "Retry-After must be the time until the first auth is back")
 			require.Greater(t, seconds, 400)
 		}
-		require.Equal(t, before, gw.tries(), "nobody was asked")
+		require.Equal(t, before, gw.tries(), "no auth may be tried before it is back")
 	}
 }
 
@@ -463,11 +463,12 @@ func TestAnIdempotencyKeyGoesOnIfTheClientHasSentOne(t *testing.T) {
 		require.Equal(t, [][]string{nil, nil}, keys, turn[0])
 		keys = nil
 		require.Equal(t, http.StatusOK, gw.send("POST", turn[0], turn[1], "Idempotency-Key", "the client's").status)
-		require.Equal(t, [][]string{{"the client's"}, {"the client's"}}, keys, "also when another auth is asked")
+		require.Equal(t, [][]string{{"the client's"}, {"the client's"}}, keys, "each auth must get the client's own Idempotency-Key")
 	}
 }
 
-// Stopping waits for what is under way, and takes nothing new.
+// A gateway that is told to stop accepts no new connections, and ends when all requests under way
+// have ended.
 func TestARequestUnderWayFinishesWhenTheGatewayIsStopped(t *testing.T) {
 	for _, stream := range []bool{false, true} {
 		arrived, held := make(chan struct{}), make(chan struct{})
@@ -499,7 +500,7 @@ func TestARequestUnderWayFinishesWhenTheGatewayIsStopped(t *testing.T) {
 			defer close(stopped)
 			stop()
 		}()
-		for { // until the gateway takes nothing new: it is being stopped
+		for { // until the gateway accepts no connection, so that it is being stopped
 			c, err := net.Dial("tcp", strings.TrimPrefix(addr, "http://"))
 			if err != nil {
 				break
@@ -508,9 +509,9 @@ func TestARequestUnderWayFinishesWhenTheGatewayIsStopped(t *testing.T) {
 		}
 		select {
 		case <-stopped:
-			t.Fatal("it was stopped although a request is under way")
+			t.Fatal("the gateway has ended while a request was under way")
 		case r := <-answered:
-			t.Fatal("the request was cut off: ", r)
+			t.Fatal("the request has ended before the provider has answered it: ", r)
 		default:
 		}
 		release()

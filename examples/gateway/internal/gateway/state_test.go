@@ -18,7 +18,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
-// simulatedUpstream is a simulator of the test's own, and its pool of auths.
+// simulatedUpstream starts a simulator, and returns it with its pool of auths.
 func simulatedUpstream(t *testing.T, auths int, o simulator.Options) (*simulator.Server, *Pool) {
 	t.Helper()
 	sim, err := simulator.New(o)
@@ -26,7 +26,7 @@ func simulatedUpstream(t *testing.T, auths int, o simulator.Options) (*simulator
 	return sim, upstream(t, auths, sim.ServeHTTP)
 }
 
-// startSimulated is a gateway over a simulator of the test's own.
+// startSimulated starts a gateway with a simulator of its own.
 func startSimulated(t *testing.T, auths int, so simulator.Options, o GatewayOptions) *testGateway {
 	t.Helper()
 	sim, pool := simulatedUpstream(t, auths, so)
@@ -36,8 +36,7 @@ func startSimulated(t *testing.T, auths int, so simulator.Options, o GatewayOpti
 	return gw
 }
 
-// startInside is startSimulated within this process, so that the clock can be the test's
-// own.
+// startInside is like startSimulated, without a network, so that a test can have a virtual clock.
 func startInside(t *testing.T, auths int, so simulator.Options, o GatewayOptions) *testGateway {
 	t.Helper()
 	sim, err := simulator.New(so)
@@ -54,7 +53,7 @@ func startInside(t *testing.T, auths int, so simulator.Options, o GatewayOptions
 	return &testGateway{g: g, sim: sim, pool: o.Pool, url: "http://gateway", client: &http.Client{Transport: inside{g}}}
 }
 
-// reply is what a client has got.
+// reply is the answer that a client has got.
 type reply struct {
 	status int
 	header http.Header
@@ -64,7 +63,7 @@ type reply struct {
 
 func (r reply) auth() string { return decisionOf(&http.Response{Header: r.header})["auth"] }
 
-// send is post with any method, for clients that run beside the test. header are names
+// send is like post, with any method, and for other goroutines than the test's. header has names
 // and values.
 func (gw *testGateway) send(method, path, body string, header ...string) (r reply) {
 	req, err := http.NewRequest(method, gw.url+path, strings.NewReader(body))
@@ -83,8 +82,7 @@ func (gw *testGateway) send(method, path, body string, header ...string) (r repl
 	return reply{resp.StatusCode, resp.Header, strings.TrimSpace(string(text)), err}
 }
 
-// pieces are the events of an answer that was streamed in whatever form, or the one value
-// that it is.
+// pieces returns the events of a streamed answer in any form, or the one value of another answer.
 func pieces(text string) (out []gjson.Result) {
 	if strings.HasPrefix(text, "{") {
 		return []gjson.Result{gjson.Parse(text)}
@@ -100,7 +98,7 @@ func pieces(text string) (out []gjson.Result) {
 	return out
 }
 
-// told is what the last piece of an answer says that has something in one of the places.
+// told returns the value in one of the places, of the last piece of an answer that has one.
 func told(text string, places ...string) (said string) {
 	for _, p := range pieces(text) {
 		for _, at := range places {
@@ -112,7 +110,7 @@ func told(text string, places ...string) (said string) {
 	return said
 }
 
-// joined is the text that stands in one of the places, over all pieces.
+// joined returns the text in one of the places, joined over all pieces of an answer.
 func joined(text string, places ...string) string {
 	var b strings.Builder
 	for _, p := range pieces(text) {
@@ -126,23 +124,22 @@ func joined(text string, places ...string) string {
 	return b.String()
 }
 
-// written is a body.
+// written returns a value as JSON.
 func written(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // maps, lists and texts: cannot fail
+		panic(err) // does not happen: the value has only maps, lists and texts
 	}
 	return string(text)
 }
 
-// stateful is a client that goes on in what the provider keeps for it. It names no
-// session.
+// stateful is a client that uses state that the provider stores for it. It names no session.
 type stateful struct {
 	gw     *testGateway
 	header []string
 	asked  int
 	failed []string
-	auths  []string // that have answered, in order, each once in a row
+	auths  []string // the auths of its answers in order, without repetitions in a row
 }
 
 // ask sends a request and returns its answer, "" if it has failed.
@@ -163,7 +160,7 @@ func (s *stateful) ask(method, path string, body any) string {
 	return r.text
 }
 
-// expect notes an answer that is not the right one as a failure.
+// expect counts a wrong answer as a failure.
 func (s *stateful) expect(ok bool, what string) {
 	if !ok {
 		s.failed = append(s.failed, what)
@@ -172,8 +169,8 @@ func (s *stateful) expect(ok bool, what string) {
 
 const turnsOfAChain = 10
 
-// stateKinds are the forms of state that providers keep behind a credential. Each is used
-// by a client that begins with the same words as all others.
+// stateKinds are the kinds of state that a provider stores for a credential, each with a client
+// that uses it. All clients begin with the same words.
 var stateKinds = []struct {
 	name  string
 	chain func(s *stateful, stream bool)
@@ -225,7 +222,7 @@ var stateKinds = []struct {
 				body["container"] = container
 			}
 			text := s.ask("POST", "/v1/messages", body)
-			if text == "" { // and the client asks again
+			if text == "" { // after a failure the client asks again
 				messages = messages[:len(messages)-1]
 				continue
 			}
@@ -271,7 +268,7 @@ var stateKinds = []struct {
 	}},
 }
 
-// chains runs 30 clients of one kind at once, other sessions in between.
+// chains runs 30 clients of one kind at the same time, with other sessions in between.
 func chains(t *testing.T, affinity bool, run func(*stateful)) (asked, failed int, all []*stateful) {
 	t.Helper()
 	gw := startSimulated(t, 8, simulator.Options{}, GatewayOptions{Affinity: affinity, DecisionHeader: true})
@@ -293,7 +290,7 @@ func chains(t *testing.T, affinity bool, run func(*stateful)) (asked, failed int
 	}
 	clients.Wait()
 	for _, s := range others {
-		require.Empty(t, s.failed, "who needs no state is served anyway")
+		require.Empty(t, s.failed, "clients that need no state must be served without a failure")
 	}
 	for _, s := range all {
 		asked += s.asked
@@ -302,9 +299,9 @@ func chains(t *testing.T, affinity bool, run func(*stateful)) (asked, failed int
 	return asked, failed, all
 }
 
-// What a provider keeps is known to the account that has made it. With affinity 30 clients
-// of each kind, at once, meet no error, and each has all its answers of one auth. Without
-// it the same clients do.
+// Only the auth that has made a state knows it. With affinity 30 clients of each kind, at the same
+// time, get no error, and all answers of a client come from one auth. The control: without affinity
+// the same clients get errors.
 func TestStateIsFoundByTheAuthThatHasIt(t *testing.T) {
 	for _, kind := range stateKinds {
 		for _, stream := range []bool{false, true} {
@@ -325,8 +322,8 @@ func TestStateIsFoundByTheAuthThatHasIt(t *testing.T) {
 	}
 }
 
-// A thread that nobody has continued for long is gone. The client learns that in the
-// provider's own words, says everything again, and is still where it was.
+// A thread that was not continued for a long time expires. The client gets the provider's own
+// error, sends the whole history again, and stays on its auth.
 func TestAThreadThatHasExpiredGoesOnAtItsAuth(t *testing.T) {
 	for _, header := range [][]string{nil, {"X-Session-Id", "the-session"}} {
 		for _, stream := range []bool{false, true} {
@@ -337,7 +334,7 @@ func TestAThreadThatHasExpiredGoesOnAtItsAuth(t *testing.T) {
 						return gw.send("POST", "/v1/messages", written(object{"model": "m", "stream": stream, "max_tokens": 9, "messages": messages, "thread": thread}),
 							append([]string{"Authorization", "Bearer client", "Anthropic-Version", "2023-06-01", "Anthropic-Beta", "message-threads-2026-08-12"}, header...)...)
 					}
-					between := func(n int) { // another session, so that the balancer's turn is elsewhere
+					between := func(n int) { // other sessions, so that round robin would choose another auth
 						require.Equal(t, http.StatusOK, gw.send("POST", "/v1/messages", question, "X-Session-Id", fmt.Sprint("other-", n)).status)
 					}
 					var history []any
@@ -347,7 +344,7 @@ func TestAThreadThatHasExpiredGoesOnAtItsAuth(t *testing.T) {
 						question := object{"role": "user", "content": fmt.Sprint("question ", i)}
 						history = append(history, question)
 						sent := []any{question}
-						if i == 4 { // one too late
+						if i == 4 { // after the thread has expired
 							time.Sleep(2 * time.Minute)
 							r := ask(sent, thread)
 							require.Equal(t, http.StatusNotFound, r.status)
@@ -367,8 +364,8 @@ func TestAThreadThatHasExpiredGoesOnAtItsAuth(t *testing.T) {
 						history = append(history, object{"role": "assistant", "content": joined(r.text, "delta.text", "content.0.text")})
 						between(i)
 					}
-					require.Equal(t, 6+1+7, gw.tries(), "nobody else was asked for the thread")
-					require.Empty(t, gw.pool.Named(home).Reason(), "its auth is not to blame")
+					require.Equal(t, 6+1+7, gw.tries(), "no other auth may get a request for the thread")
+					require.Empty(t, gw.pool.Named(home).Reason(), "an expired thread must not count as a failure of its auth")
 				})
 			})
 		}

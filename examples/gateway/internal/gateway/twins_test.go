@@ -12,7 +12,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/internal/simulator"
 )
 
-// together lets the first requests of a provider through when so many of them are there.
+// together holds a provider's requests until so many have arrived. After that it holds none.
 func together(many int, h http.Handler) http.HandlerFunc {
 	var here atomic.Int64
 	open := make(chan struct{})
@@ -28,9 +28,9 @@ func together(many int, h http.Handler) http.HandlerFunc {
 	}
 }
 
-// 200 users of one application begin with the same word at the same moment, and nothing
-// but the answers tells them apart. From the second turn on each stays on one auth, and
-// the auths have about as many of them.
+// 200 users of an application begin at the same time with the same word, so only the answers
+// distinguish them. From the second turn on each user stays on one auth, and the users are spread
+// evenly over the auths.
 func TestUsersWhoBeginAlikeAreToldApartByTheirAnswers(t *testing.T) {
 	const users, turns, auths, most = 200, 6, 8, 1.25
 	for _, api := range []struct{ name, path, answer, delta string }{

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// watched is a reloader over files of the test's own. Nothing in it waits: what a tick
-// would do the test does.
+// watched is a reloader with files in a temporary folder. It does not wait: the test calls check
+// instead of a ticker.
 type watched struct {
 	*reloader
 	t       *testing.T
@@ -46,8 +46,8 @@ func startWatched(t *testing.T, config, keys string) *watched {
 
 func (w *watched) path(file string) string { return filepath.Join(w.dir, file) }
 
-// write writes a file. Each write has a time of its own, whatever the file system's
-// clock is like.
+// write writes a file. Each write gives the file another time, whatever the resolution of the file
+// system's clock.
 func (w *watched) write(file, text string) {
 	require.NoError(w.t, os.WriteFile(w.path(file), []byte(text), 0o600))
 	w.writes++
@@ -66,15 +66,15 @@ const watchedConfig = `{"routing": {"session-affinity-ttl": "1h"}, "upstreams": 
 func TestAChangeIsReadWhenItHasStayedForOneCheck(t *testing.T) {
 	w := startWatched(t, watchedConfig, "one=k1")
 	w.checks(3)
-	require.Empty(t, w.applied, "nothing has changed")
+	require.Empty(t, w.applied, "without a change nothing may be applied")
 	w.write("gateway.json", strings.Replace(watchedConfig, "1h", "2h", 1))
 	w.checks(1)
-	require.Empty(t, w.applied, "somebody may be writing")
+	require.Empty(t, w.applied, "a change must not be read at once: somebody may still be writing")
 	w.write("gateway.json", strings.Replace(watchedConfig, "1h", "3h", 1))
 	w.checks(1)
-	require.Empty(t, w.applied, "somebody was writing")
+	require.Empty(t, w.applied, "a file that has changed again must not be read yet")
 	w.checks(5)
-	require.Len(t, w.applied, 1, "once")
+	require.Len(t, w.applied, 1, "a change must be applied once")
 	require.Equal(t, 3*time.Hour, w.applied[0].TTL)
 	require.Equal(t, 1, strings.Count(w.log.String(), "read again"))
 }
@@ -103,7 +103,7 @@ func TestAHalfWrittenFileIsSaidOnceAndChangesNothing(t *testing.T) {
 	w.refuse = errors.New("not like this")
 	w.write("gateway.json", watchedConfig)
 	w.checks(10)
-	require.Equal(t, 1, strings.Count(w.log.String(), "not like this"), "what Apply refuses, too")
+	require.Equal(t, 1, strings.Count(w.log.String(), "not like this"), "an error of Apply must be logged once")
 }
 
 func TestAKeyFileBringsKeysInWithoutARestart(t *testing.T) {
@@ -114,16 +114,16 @@ func TestAKeyFileBringsKeysInWithoutARestart(t *testing.T) {
 
 	require.NoError(t, os.Remove(w.path("keys")))
 	w.checks(5)
-	require.Len(t, w.applied, 1, "the keys that there were stay")
+	require.Len(t, w.applied, 1, "if the key file is gone, the old keys must stay")
 	require.Equal(t, 1, strings.Count(w.log.String(), "key_file: no such file"))
 	w.write("keys", "")
 	w.checks(5)
-	require.Len(t, w.applied, 1, "an empty one is half written")
+	require.Len(t, w.applied, 1, "an empty key file must change nothing: somebody may still be writing")
 	w.write("keys", "two=k2")
 	w.checks(2)
 	require.Equal(t, []string{"two"}, namesOf(w.applied[1].Auths))
 
-	// A file that the new configuration names is watched from then on.
+	// A key file that the new configuration names is watched from now on.
 	w.write("others", "three=k3")
 	w.write("gateway.json", strings.Replace(watchedConfig, `"keys"`, `"others"`, 1))
 	w.checks(2)
@@ -136,7 +136,7 @@ func TestAKeyFileBringsKeysInWithoutARestart(t *testing.T) {
 	require.Equal(t, []string{"four"}, namesOf(w.applied[3].Auths))
 }
 
-// A file that another one takes the place of, of the same size and time.
+// A file that is replaced by another one with the same size and time counts as changed.
 func TestAReplacedFileIsAnotherOne(t *testing.T) {
 	w := startWatched(t, watchedConfig, "one=k1")
 	w.write("next", "two=k2")
@@ -155,7 +155,7 @@ func TestAReloadSaysThatTheEnvironmentDoesNotChange(t *testing.T) {
 	require.Empty(t, w.applied)
 	require.Contains(t, w.log.String(), "upstreams[0].keys[1]: the environment variable K_9 is not set, and the environment of a running process does not change: write the key into a key_file")
 	w.checks(5)
-	require.Equal(t, 1, strings.Count(w.log.String(), "\n"), "what a signal has read is not read again")
+	require.Equal(t, 1, strings.Count(w.log.String(), "\n"), "a file that a signal has made the gateway read must not be read again")
 }
 
 func TestWarningsAreLogged(t *testing.T) {
@@ -193,7 +193,7 @@ func TestAffinityOfTheCommandLineAndOfTheFileMustAgree(t *testing.T) {
 	}
 }
 
-// The whole way: what a file says reaches the sessions of a gateway that serves.
+// A change of the files reaches the sessions of a running gateway.
 func TestAChangeOfTheFilesReachesTheGateway(t *testing.T) {
 	gw := startGateway(t, 4, GatewayOptions{Affinity: true, DecisionHeader: true})
 	config := strings.Replace(watchedConfig, "https://a", gw.pool.All()[0].URL.String(), 1)
@@ -213,7 +213,7 @@ func TestAChangeOfTheFilesReachesTheGateway(t *testing.T) {
 		require.Equal(t, "hit", d["outcome"])
 		require.Equal(t, auth, d["auth"])
 	}
-	require.Equal(t, "s4", gw.say(t, "late-session")["auth"], "the first in the file")
+	require.Equal(t, "s4", gw.say(t, "late-session")["auth"], "with fill-first a new session must get the first key of the file")
 	w.write("gateway.json", strings.Replace(config, `"1h"`, `"2h", "session-affinity": false`, 1))
 	w.checks(2)
 	require.Equal(t, "none", gw.say(t, "late-session")["outcome"])

@@ -10,7 +10,8 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/replay/internal/play"
 )
 
-// What was sent in many minutes is drawn as means over some of them; nothing is lost.
+// A load over many minutes is drawn as means over several minutes each. Their sum is the whole
+// load.
 func TestBinsAreMeans(t *testing.T) {
 	var minutes [][]float64
 	var sum float64
@@ -33,7 +34,7 @@ func TestBinsAreMeans(t *testing.T) {
 	require.Equal(t, 1, each)
 }
 
-// Plots are there for one history, and for a name that no file system takes.
+// Plots are made for a single history, for a name that cannot be a file name, and without any load.
 func TestPlotsOfLittle(t *testing.T) {
 	dir := t.TempDir()
 	results := [][]play.Result{{{Quality: 1, Imbalance: 1, Load: [][]float64{{1, 2}}}}}

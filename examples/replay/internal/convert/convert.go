@@ -23,7 +23,7 @@ type Options struct {
 	Only []int
 }
 
-// Convert reads path, which is of a source, and writes a trace.
+// Convert reads a file or folder of a source, and writes a trace.
 func Convert(w io.Writer, source, path string, o Options) error {
 	switch source {
 	case "kv-cache-tester":

@@ -32,7 +32,7 @@ func converted(t testing.TB, source, path string, o Options) string {
 	return b.String()
 }
 
-// ids are the numbers from one to another, as JSON.
+// ids returns ranges of numbers, each from one to another, as a JSON array.
 func ids(ranges ...int) string {
 	var all []string
 	for i := 0; i < len(ranges); i += 2 {
@@ -43,7 +43,7 @@ func ids(ranges ...int) string {
 	return "[" + strings.Join(all, ",") + "]"
 }
 
-// request is a request of kv-cache-tester's, with members that do not count.
+// request returns a request in kv-cache-tester's format, with members that Convert ignores.
 func request(at float64, kind string, in, out int, blocks string) string {
 	return fmt.Sprintf(`{"t":%v,"type":%q,"model":"m","in":%d,"out":%d,"hash_ids":%s,"input_types":["text"],"output_types":["text"],"stop":"","api_time":1.5,"think_time":0.5}`, at, kind, in, out, blocks)
 }
@@ -52,13 +52,13 @@ func file(scope string, requests ...string) string {
 	return fmt.Sprintf(`{"id":"trace_0001","models":["m"],"block_size":64,"hash_id_scope":%q,"tool_tokens":10,"system_tokens":5,"requests":[%s],"totals":{"subagent_count":0}}`, scope, strings.Join(requests, ","))
 }
 
-// Eight blocks become one, pairs become one request, and prompts that begin alike do so
-// afterwards, in all files.
+// Eight blocks become one, and a pair of equal requests becomes one request. Prompts with the same
+// beginning, in one file or in files with global ids, have the same beginning afterwards.
 func TestKVCacheTester(t *testing.T) {
 	dir := folder(t, map[string]string{
 		"trace_0001.json": file("global",
 			request(0, "s", 1150, 11, ids(1, 17)),
-			request(0.4, "n", 1150, 12, ids(1, 17)), // the same once more
+			request(0.4, "n", 1150, 12, ids(1, 17)), // the second one of a pair
 			request(3.25, "n", 1290, 13, ids(1, 16, 18, 21)),
 		),
 		"trace_0002.json": file("global", request(0, "n", 600, 14, ids(1, 9)), request(100, "s", 600, 15, ids(1, 9))),
@@ -81,7 +81,7 @@ func TestKVCacheTester(t *testing.T) {
 	for _, line := range lines {
 		l := gjson.Parse(line)
 		session, millis := l.Get("session").Int(), l.Get("timestamp").Int()
-		require.GreaterOrEqual(t, millis, at, "the lines are in the order of time")
+		require.GreaterOrEqual(t, millis, at, "the lines must be in the order of time")
 		at = millis
 		if _, ok := first[session]; !ok {
 			require.Less(t, millis, begin.Milliseconds())
@@ -103,8 +103,8 @@ func TestKVCacheTester(t *testing.T) {
 	require.True(t, tr.Named)
 }
 
-// A subagent is a session of its own. Its times count from its beginning, and while it works, the
-// user's session is not idle.
+// A subagent becomes a session of its own. Its times count from its own beginning. While it works,
+// the user's session is not idle.
 func TestKVCacheTesterSubagents(t *testing.T) {
 	dir := folder(t, map[string]string{"trace_0001.json": file("global",
 		request(0, "s", 600, 1, ids(1, 9)),
@@ -127,7 +127,7 @@ func TestKVCacheTesterSubagents(t *testing.T) {
 	}
 }
 
-// A session that is chosen keeps its number and its pauses.
+// With Only, a session keeps its number and its pauses.
 func TestKVCacheTesterOnly(t *testing.T) {
 	dir := folder(t, map[string]string{
 		"a.json": file("global", request(0, "s", 100, 1, "[1]"), `{"t":50,"type":"subagent","requests":[`+request(0, "s", 100, 2, "[1]")+`]}`, request(100, "s", 100, 3, "[1]")),
@@ -153,12 +153,12 @@ func TestKVCacheTesterOnly(t *testing.T) {
 		slices.SortFunc(got, slices.Compare)
 		require.Equal(t, c.want, got)
 		if len(c.want) > 2 {
-			require.Equal(t, int64(100_000), at[3]-at[1], "the subagent works meanwhile")
+			require.Equal(t, int64(100_000), at[3]-at[1], "the pause must not be cut, because the subagent works meanwhile")
 		}
 	}
 }
 
-// The next session begins five seconds after one has ended.
+// With AtOnce, the next session begins five seconds after one has ended.
 func TestKVCacheTesterAtOnce(t *testing.T) {
 	files := map[string]string{}
 	for i := range 4 {
@@ -178,7 +178,7 @@ func TestKVCacheTesterAtOnce(t *testing.T) {
 	require.Equal(t, to[1]+5000, from[3])
 }
 
-// A trajectory becomes a line, and its messages are written as json.dumps writes them.
+// A trajectory becomes one line. Its messages are written in the form of Python's json.dumps.
 func TestTauBench(t *testing.T) {
 	text := `[
   {

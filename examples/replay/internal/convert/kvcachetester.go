@@ -46,9 +46,9 @@ type kvLine struct {
 // kvCacheTester converts a folder with files of kv-cache-tester. They are taken in the order of
 // their names.
 //
-// A session is a file, or a subagent in it. Claude Code asks for some answers twice, as a stream
-// and then not as one; the second of such a pair is left out. Eight blocks of 64 tokens become
-// one, and so do the ones that are left at the end of a prompt.
+// A session is a file, or a subagent in it. Claude Code asks for some answers twice, first streamed
+// and then not; the second request of such a pair is left out. Eight blocks of 64 tokens become
+// one block, and so do the fewer than eight at the end of a prompt.
 func kvCacheTester(w io.Writer, dir string, o Options) error {
 	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil {
@@ -78,7 +78,7 @@ func kvCacheTester(w io.Writer, dir string, o Options) error {
 	return b.Flush()
 }
 
-// mergedBlocks is how many of kv-cache-tester's blocks at most become one.
+// mergedBlocks is the largest number of kv-cache-tester's blocks that become one.
 const mergedBlocks = 8
 
 // kvNode is a block of a prompt: the node of a tree whose paths are the beginnings of prompts.
@@ -184,7 +184,7 @@ func (c *kvConverter) path(blocks []int64, at int64, merge int) []int64 {
 	return out
 }
 
-// keep drops all sessions but these.
+// keep drops all sessions except those in only.
 func (c *kvConverter) keep(only []int) {
 	if only == nil {
 		return
@@ -199,21 +199,21 @@ func (c *kvConverter) keep(only []int) {
 	c.files = slices.DeleteFunc(c.files, func(lines []kvLine) bool { return len(lines) == 0 })
 }
 
-// Sessions that run from the beginning on begin within begin. Another one begins next after one
-// has ended.
+// The first sessions begin at times within begin. Each later one begins when another one has ended
+// and the time next has passed.
 const (
 	begin = time.Minute
 	next  = 5 * time.Second
 )
 
-// begun returns the lines of all files in the order of time, when at most so many files run at the
-// same time.
+// begun returns the lines of all files in the order of time. At most atOnce files run at the same
+// time.
 func (c *kvConverter) begun(atOnce int) (all []kvLine) {
 	if atOnce <= 0 {
 		atOnce = len(c.files)
 	}
 	rng := rand.New(rand.NewPCG(64, 1))
-	var ends []int64 // of those that run
+	var ends []int64 // the ends of the files that run
 	for _, lines := range c.files {
 		start := rng.Int64N(begin.Milliseconds())
 		if len(ends) == atOnce {

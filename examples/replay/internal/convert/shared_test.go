@@ -1,7 +1,6 @@
 //go:build !race
 
-// The race detector makes these ten times slower, and has the same code to look at in the
-// other tests.
+// The race detector makes these tests ten times slower. The other tests run the same code with it.
 
 package convert
 
@@ -36,8 +35,8 @@ func shared(t *testing.T, name string) []byte {
 	return text
 }
 
-// Of the trace that the README's numbers are of a file in tau-bench's format is made, and that
-// gives the same trace, byte for byte.
+// The test writes a trace of the README's tables in tau-bench's format. Convert must make the same
+// trace of it, byte for byte.
 func TestTauBenchGivesTheTraceOfTheREADME(t *testing.T) {
 	text := shared(t, "tau_airline.jsonl.gz")
 	var all []map[string]any
@@ -60,7 +59,7 @@ func TestTauBenchGivesTheTraceOfTheREADME(t *testing.T) {
 	require.NoError(t, e.Encode(all))
 	path := filepath.Join(t.TempDir(), "gpt-4o-airline.json")
 	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
-	require.True(t, string(text) == converted(t, "tau-bench", path, Options{}), "the traces differ")
+	require.True(t, string(text) == converted(t, "tau-bench", path, Options{}), "the converted trace differs from tau_airline.jsonl")
 }
 
 // kvSession are the lines of a session.
@@ -76,7 +75,7 @@ func sessionsOf(t *testing.T, text string) map[int]kvSession {
 	return out
 }
 
-// rename gives the blocks of traces new numbers, in the order in which they come.
+// rename gives blocks new numbers, in the order in which they first occur.
 func rename(blocks []int64, names map[int64]int64) (out []int64) {
 	for _, b := range blocks {
 		n, ok := names[b]
@@ -89,15 +88,16 @@ func rename(blocks []int64, names map[int64]int64) (out []int64) {
 	return out
 }
 
-// subagentsOf are sessions of the traces that are subagents of another one. They are those that begin
-// neither in the first minute nor five seconds after another one has ended.
+// subagentsOf has the sessions of the traces that are subagents, by the session that has started
+// them. A session is a subagent if it begins neither in the first minute nor five seconds after
+// another session has ended.
 var subagentsOf = map[int][]int{208: {209}, 217: {218, 219, 220, 221, 222}, 237: {238, 239, 240}, 247: {248, 249, 250, 251}}
 
-// source is a session in kv-cache-tester's format.
+// source returns a session in kv-cache-tester's format.
 func source(t *testing.T, lines kvSession, start int64, subagents []kvSession) []map[string]any {
 	var requests []map[string]any
 	for _, l := range lines {
-		blocks := []int64{} // of 64 tokens
+		blocks := []int64{} // blocks of 64 tokens
 		for _, b := range l.Blocks {
 			for i := range int64(mergedBlocks) {
 				if len(blocks) < l.Input/64 {
@@ -115,9 +115,9 @@ func source(t *testing.T, lines kvSession, start int64, subagents []kvSession) [
 	return requests
 }
 
-// Of a trace that the README's numbers are of, files in kv-cache-tester's format are made. They
-// give the same requests: tokens, blocks, and pauses. With pauses cut at a minute they give those
-// of the other trace.
+// The test writes a trace of the README's tables in kv-cache-tester's format. Convert must make the
+// same requests of it, with the same tokens, blocks and pauses. With pauses cut at a minute, it
+// must make the pauses of the README's other trace.
 func TestKVCacheTesterGivesTheTracesOfTheREADME(t *testing.T) {
 	recorded := sessionsOf(t, string(shared(t, "claude_code_100_pauses.jsonl.gz")))
 	cut := sessionsOf(t, string(shared(t, "claude_code_100.jsonl.gz")))
@@ -133,7 +133,7 @@ func TestKVCacheTesterGivesTheTracesOfTheREADME(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	order := []int{} // the session of the trace that becomes session 0, 1, …
+	order := []int{} // order[i] is the session of the trace that becomes session i
 	for _, n := range numbers {
 		if isSubagent[n] {
 			continue
@@ -159,14 +159,14 @@ func TestKVCacheTesterGivesTheTracesOfTheREADME(t *testing.T) {
 			want := recorded[n][j]
 			if want.Input != l.Input || want.Output != l.Output || want.Millis-recorded[n][0].Millis != l.Millis-got[i][0].Millis ||
 				!slices.Equal(rename(want.Blocks, theirs), rename(l.Blocks, ours)) {
-				t.Fatalf("session %d, request %d: another request", n, j)
+				t.Fatalf("session %d, request %d: the converted request differs from the trace's in tokens, blocks or time", n, j)
 			}
 			if c := cut[n]; j > 0 && c != nil {
 				if a, b := c[j].Millis-c[j-1].Millis, short[i][j].Millis-short[i][j-1].Millis; a == b {
 					same++
 				} else {
 					differs++
-					t.Logf("session %d, request %d: %d and %d ms", n, j, a, b)
+					t.Logf("session %d, request %d: the pause before it is %d ms in the trace, but converted %d ms", n, j, a, b)
 				}
 			}
 		}
@@ -176,9 +176,10 @@ func TestKVCacheTesterGivesTheTracesOfTheREADME(t *testing.T) {
 	t.Logf("%d sessions, %d blocks; of the pauses cut at a minute %d are equal and %d are not", len(order), len(ours), same, differs)
 }
 
-// The beginning of traces/trace_0007.json, as kv-cache-tester has it at 7647c82, gives the beginning
-// of a session of the trace. The session is that of trace_0008.json, which begins alike: its tokens
-// are what that file's totals say. So are those of another one, with trace_0051.json.
+// The test has the beginning of traces/trace_0007.json, as it is in kv-cache-tester at 7647c82.
+// Convert must make the beginning of a session of the trace of it. That session was made of
+// trace_0008.json, which has the same beginning: its tokens are those in that file's totals. The
+// tokens of another session are those in the totals of trace_0051.json.
 func TestTheBeginningOfAPublicFile(t *testing.T) {
 	all := sessionsOf(t, string(shared(t, "claude_code_100_pauses.jsonl.gz")))
 	tokens := func(lines kvSession) (n int) {
@@ -187,8 +188,8 @@ func TestTheBeginningOfAPublicFile(t *testing.T) {
 		}
 		return n
 	}
-	require.Equal(t, 21_964_884, 2*tokens(all[2]), "each request is there twice")
-	require.Equal(t, 645_444, tokens(all[20])+all[20][0].Input+all[20][2].Input, "two of four are")
+	require.Equal(t, 21_964_884, 2*tokens(all[2]), "want the total of trace_0008.json, which has each request twice")
+	require.Equal(t, 645_444, tokens(all[20])+all[20][0].Input+all[20][2].Input, "want the total of trace_0051.json, which has two of four requests twice")
 	want := all[2][:3]
 	first, second, third := ids(1, 2, 139652, 139955), ids(1, 2, 139652, 139954, 139956, 139965), ids(1, 2, 139652, 139954, 139956, 139968)
 	dir := folder(t, map[string]string{"trace_0007.json": file("global",

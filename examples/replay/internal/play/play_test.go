@@ -32,8 +32,8 @@ func read(t *testing.T, lines ...string) *trace.Trace {
 	return tr
 }
 
-// One session of five requests: two blocks, and one more in each. The fourth comes when the
-// prompt cache is cold.
+// oneSession has a session of five requests. The first prompt has two blocks, and each later one
+// has one block more. The prompt cache is cold at the fourth request.
 func oneSession(t *testing.T) *trace.Trace {
 	var lines []string
 	for i, at := range []int{0, 10, 20, 400, 410} {
@@ -43,13 +43,13 @@ func oneSession(t *testing.T) *trace.Trace {
 	return read(t, lines...)
 }
 
-// The measure, worked out by hand.
+// The results of one session are those that were computed by hand.
 func TestTheMeasure(t *testing.T) {
 	results, err := Run(t, oneSession(t), policies(t, "roundrobin", "stay"), config)
 	require.NoError(t, err)
-	// Blocks: 2 3 4 5 6, 20 in all. One cache has 0 2 3 0 5 of them: 10.
-	// In turn, auth 0 gets the requests of 2, 4, 6 blocks and has 0 2 0, auth 1 those of 3 and 5
-	// and has 0 0.
+	// The prompts have 2, 3, 4, 5 and 6 blocks, 20 in all. One cache has 0, 2, 3, 0 and 5 of them,
+	// 10 in all. With round robin, auth 0 gets the prompts of 2, 4 and 6 blocks, and its cache has
+	// 0, 2 and 0 of them. Auth 1 gets those of 3 and 5 blocks, and its cache has none of them.
 	robin, stay := results[0][0], results[1][0]
 	require.InDelta(t, 2.0/10, robin.Quality, 1e-9)
 	require.InDelta(t, 18.0/10, robin.Uncached, 1e-9)
@@ -65,7 +65,7 @@ func TestTheMeasure(t *testing.T) {
 	require.Positive(t, stay.Nanos)
 }
 
-// With one auth nothing can be better or worse than anything else.
+// With one auth all policies have the same results.
 func TestWithOneAuthAllPoliciesAreEqual(t *testing.T) {
 	tr, err := trace.Sample()
 	require.NoError(t, err)
@@ -84,8 +84,8 @@ func TestWithOneAuthAllPoliciesAreEqual(t *testing.T) {
 	}
 }
 
-// Two runs of one history are equal, but for what a decision costs, and the order in which
-// policies are tried does not count.
+// Two runs of a history have the same results, except the cost of a decision, in whatever order the
+// policies are given.
 func TestARunCanBeRepeated(t *testing.T) {
 	tr, err := trace.Sample()
 	require.NoError(t, err)
@@ -107,20 +107,20 @@ func TestARunCanBeRepeated(t *testing.T) {
 	}
 	one := run("roundrobin", "spill", "coldanew")
 	require.Equal(t, one, run("coldanew", "spill", "roundrobin"))
-	require.NotEqual(t, one["spill"][0].Imbalance, one["spill"][1].Imbalance, "histories differ")
+	require.NotEqual(t, one["spill"][0].Imbalance, one["spill"][1].Imbalance, "two histories must differ")
 }
 
-// A prompt cache has the leading blocks that were used in the last five minutes, and a use
-// makes them last.
+// A prompt cache holds a block for five minutes after its last use. Only the leading blocks of a
+// prompt count.
 func TestAPromptCache(t *testing.T) {
 	c := newPromptCache(5, 300*time.Second)
 	r := func(tokens int, blocks ...int32) *trace.Request { return &trace.Request{Input: tokens, Blocks: blocks} }
 	at := func(s int64) int64 { return 1e18 + s*1e9 }
 	require.Zero(t, c.send(r(1100, 0, 1, 2), at(0)))
-	require.Equal(t, 1100, c.send(r(1100, 0, 1, 2), at(300)), "all of it, also the block that is not full")
+	require.Equal(t, 1100, c.send(r(1100, 0, 1, 2), at(300)), "the whole prompt must be cached, also its last block, which is not full")
 	require.Equal(t, 1024, c.send(r(2000, 0, 1, 3, 4), at(600)))
-	require.Zero(t, c.send(r(1536, 2, 1, 0), at(601)), "a block is cold, and those behind it do not count")
-	require.Equal(t, 512, c.send(r(1024, 0, 4), at(901)), "block 4 was last used at 600")
+	require.Zero(t, c.send(r(1536, 2, 1, 0), at(601)), "the first block is cold, so those behind it must not count")
+	require.Equal(t, 512, c.send(r(1024, 0, 4), at(901)), "block 4 was last used at 600 s, so it must be cold at 901 s")
 }
 
 func TestAHostForgetsWhatIsNotRecent(t *testing.T) {
@@ -139,8 +139,8 @@ func TestAHostForgetsWhatIsNotRecent(t *testing.T) {
 	})
 }
 
-// An auth is sent nothing before it is there, and while it is away. What is drained gets
-// nothing new.
+// An auth gets no request before it is added, and none while it is away. A drained auth gets no new
+// sessions.
 func TestAuthsComeAndGo(t *testing.T) {
 	shape, err := trace.ShapeOf("changes")
 	require.NoError(t, err)
@@ -154,7 +154,7 @@ func TestAuthsComeAndGo(t *testing.T) {
 		r := results[i][0]
 		require.Zero(t, r.Refused)
 		for minute, load := range r.Load {
-			// Changes are half a minute later than the trace says, as histories are.
+			// Changes come half a minute later than in the trace, because histories do, too.
 			if minute < 20 {
 				require.Zero(t, load[7], "minute %d", minute)
 			}
@@ -165,12 +165,12 @@ func TestAuthsComeAndGo(t *testing.T) {
 		require.NotZero(t, loadOf(r, 7, 21, 60))
 		require.NotZero(t, loadOf(r, 1, 52, 60))
 		require.NotZero(t, loadOf(r, 0, 10, 30))
-		require.Zero(t, r.Load[len(r.Load)-2][0], "what was drained has run dry at last")
+		require.Zero(t, r.Load[len(r.Load)-2][0], "in the end the drained auth must have no more requests")
 	}
-	require.InDelta(t, 1, results[0][0].Imbalance, 0.1, "the share of an auth that is not always there is smaller")
+	require.InDelta(t, 1, results[0][0].Imbalance, 0.1, "an auth that is away for a time must have a smaller fair share")
 }
 
-// loadOf is what an auth was sent between two minutes.
+// loadOf returns how many tokens an auth was sent from one minute to another.
 func loadOf(r Result, auth, from, to int) (sum float64) {
 	for _, load := range r.Load[from:to] {
 		sum += load[auth]
@@ -190,8 +190,9 @@ func TestMedian(t *testing.T) {
 	require.InDelta(t, 2.5, Median([]float64{4, 1, 2, 3}), 0)
 }
 
-// Two conversations that begin with the same words at the same time are one session until they
-// part, and go on at one auth. With their answers they are told apart.
+// Two conversations that begin at the same time with the same words have the same auth, because
+// they look like one session until they differ. If the library gets the answers, it distinguishes
+// them.
 func TestAnswersTellTwinsApart(t *testing.T) {
 	var lines []string
 	for session := range 2 {
@@ -225,7 +226,7 @@ func TestAnswersTellTwinsApart(t *testing.T) {
 	require.Equal(t, 2, auths())
 }
 
-// What a policy knows of the last ten minutes is of the last ten minutes when it decides.
+// When a policy decides, it knows the load of the last ten minutes, and no older load.
 func TestAPolicySeesWhatIsRecent(t *testing.T) {
 	tr := read(t,
 		`{"session":1,"timestamp":0,"input_length":5120,"output_length":1,"hash_ids":[0,1,2,3,4,5,6,7,8,9]}`,
@@ -237,7 +238,7 @@ func TestAPolicySeesWhatIsRecent(t *testing.T) {
 	require.NoError(t, err)
 	for _, r := range results {
 		require.InDelta(t, 5120, loadOf(r[0], 0, 0, 5), 0)
-		require.InDelta(t, 512, loadOf(r[0], 1, 4, 6), 0, "the other one was sent much five minutes ago")
-		require.InDelta(t, 512, loadOf(r[0], 0, 11, len(r[0].Load)), 0, "that is twelve minutes ago")
+		require.InDelta(t, 512, loadOf(r[0], 1, 4, 6), 0, "auth 0 has got many tokens five minutes ago, so auth 1 must get the second session")
+		require.InDelta(t, 512, loadOf(r[0], 0, 11, len(r[0].Load)), 0, "those tokens are twelve minutes old, so auth 0 must get the third session")
 	}
 }

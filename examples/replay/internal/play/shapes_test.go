@@ -10,13 +10,13 @@ import (
 	"github.com/llmaffinity/llmaffinity/examples/replay/internal/trace"
 )
 
-// Where the work can be evened out, Options.Balance does it, and keeps the prompt cache,
-// whatever the shape of the traffic.
+// Options.Balance keeps the prompt cache in all made-up traces. It balances the load in those in
+// which that is possible.
 func TestNoShapeCollapses(t *testing.T) {
 	for _, c := range []struct {
 		shape     string
 		by        Identity
-		imbalance float64 // 0: it cannot be evened out
+		imbalance float64 // the greatest that is allowed; 0: the load cannot be balanced
 	}{
 		{"one", ByID, 0},
 		{"one", ByContent, 0},
@@ -25,7 +25,7 @@ func TestNoShapeCollapses(t *testing.T) {
 		{"single", ByID, 1.1},
 		{"single", ByContent, 1.1},
 		{"burst", ByID, 1.1},
-		{"burst", ByContent, 0}, // for all that can be known it is one conversation
+		{"burst", ByContent, 0}, // by their content all sessions look like one conversation
 		{"documents", ByID, 1.2},
 		{"documents", ByContent, 1.2},
 		{"wake", ByID, 1.3},

@@ -1,7 +1,6 @@
 //go:build !race
 
-// The race detector makes these ten times slower, and has the same code to look at in the
-// other tests.
+// The race detector makes these tests ten times slower. The other tests run the same code with it.
 
 package play
 
@@ -22,9 +21,11 @@ func shared(t *testing.T, name string) *trace.Trace {
 	return tr
 }
 
-// What is measured on real traces. The README has the whole table, over more histories.
+// With real traces, the policies keep these bounds of quality and balance. The README has the whole
+// table, over more histories.
 func TestTheBars(t *testing.T) {
-	// best and worst are bounds of the median; 0 is none.
+	// bar has bounds of medians: quality is the least, worse the greatest allowed quality (for
+	// policies without affinity), and imbalance the greatest imbalance. 0 is no bound.
 	type bar struct {
 		policy                    string
 		quality, worse, imbalance float64

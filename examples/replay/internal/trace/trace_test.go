@@ -35,8 +35,8 @@ func texts(r *Request) (out []string) {
 	return out
 }
 
-// A prompt is cut into messages where the earlier prompts of its session ended, also inside a
-// block: the rest of a prompt is the beginning of the block that goes on.
+// A prompt is cut into messages where earlier prompts of its session ended, also inside a block:
+// the last part of the earlier prompt is the beginning of the full block in the later one.
 func TestPromptsAreCutWhereEarlierOnesOfTheirSessionEnded(t *testing.T) {
 	tr := read(t,
 		`{"session":5,"timestamp":1000,"input_length":1124,"output_length":3,"hash_ids":[10,11,12]}`,
@@ -54,12 +54,12 @@ func TestPromptsAreCutWhereEarlierOnesOfTheirSessionEnded(t *testing.T) {
 	require.Len(t, two[1], 500*4)
 	require.Equal(t, two, three[:2])
 	require.Len(t, three, 3)
-	require.Equal(t, []string{strings.Join(three, "")}, other, "another session is cut where its own prompts ended")
+	require.Equal(t, []string{strings.Join(three, "")}, other, "a prompt must not be cut where the prompts of another session ended")
 	require.Equal(t, []time.Duration{0, time.Second, 2 * time.Second, 2500 * time.Millisecond}, []time.Duration{tr.Requests[0].At, tr.Requests[1].At, tr.Requests[2].At, tr.Requests[3].At})
 }
 
-// With answers, what an answer says is a message of the assistant's in the session's next
-// request, and the text is the same.
+// With answers, the session's next request has the answer as a message of the assistant. The whole
+// text of the request is the same as without answers.
 func TestAnswersStandInTheNextRequest(t *testing.T) {
 	traces := map[string]*Trace{"blocks": read(t,
 		`{"session":5,"timestamp":1000,"input_length":1124,"output_length":30,"hash_ids":[10,11,12]}`,
@@ -90,7 +90,7 @@ func TestAnswersStandInTheNextRequest(t *testing.T) {
 	require.Len(t, gjson.GetBytes(traces["blocks"].Requests[0].AppendAnswer(nil), "choices.0.message.content").String(), 30*4)
 }
 
-// Prompts have as much text in common as they have blocks in common.
+// Two prompts have the same text exactly where they have the same blocks.
 func TestEqualBlocksAreEqualTexts(t *testing.T) {
 	tr := read(t,
 		`{"session":1,"timestamp":0,"input_length":1536,"output_length":1,"hash_ids":[1,2,3]}`,
@@ -101,10 +101,10 @@ func TestEqualBlocksAreEqualTexts(t *testing.T) {
 	require.Equal(t, a[:2*blockBytes], b[:2*blockBytes])
 	require.NotEqual(t, a[2*blockBytes:], b[2*blockBytes:])
 	require.NotEqual(t, a[:16], c[:16])
-	require.Equal(t, a, texts(&tr.Requests[0])[0], "a request has the same body each time")
+	require.Equal(t, a, texts(&tr.Requests[0])[0], "a request must have the same body each time")
 }
 
-// Each request of the made-up traces is JSON, and goes on where sessionid looks for it: the end
+// Package sessionid can follow the sessions of the made-up traces: each body is JSON, and the end
 // of a session's earlier prompt is a boundary of the later one.
 func TestSessionsOfMadeUpTracesGoOn(t *testing.T) {
 	traces := map[string]*Trace{}
@@ -121,7 +121,7 @@ func TestSessionsOfMadeUpTracesGoOn(t *testing.T) {
 			seen := 0
 			for i := range tr.Requests {
 				r := &tr.Requests[i]
-				if turns[r.Session]++; r.Session > 2 || turns[r.Session] > 8 { // enough: bodies are long
+				if turns[r.Session]++; r.Session > 2 || turns[r.Session] > 8 { // three sessions and eight turns are enough, because bodies are long
 					continue
 				}
 				seen++
@@ -140,7 +140,7 @@ func TestSessionsOfMadeUpTracesGoOn(t *testing.T) {
 	}
 }
 
-// The sample that is embedded is the one that is made.
+// The embedded sample is the one that WriteSample makes.
 func TestTheSampleIsTheOneThatIsMade(t *testing.T) {
 	var made bytes.Buffer
 	require.NoError(t, WriteSample(&made))
@@ -148,11 +148,11 @@ func TestTheSampleIsTheOneThatIsMade(t *testing.T) {
 	require.NoError(t, err)
 	text, err := io.ReadAll(z)
 	require.NoError(t, err)
-	require.True(t, bytes.Equal(made.Bytes(), text), "run go generate ./internal/trace")
+	require.True(t, bytes.Equal(made.Bytes(), text), "the embedded sample is out of date: run go generate ./internal/trace")
 }
 
-// The sample has what is said of it: some pauses outlast a prompt cache, prompts are long, and
-// sessions share system prompts.
+// The sample has the properties that its comment promises: some pauses are longer than a prompt
+// cache lives, prompts are long, and sessions share three system prompts.
 func TestTheSampleIsLikeRealTraces(t *testing.T) {
 	tr, err := Sample()
 	require.NoError(t, err)
@@ -176,8 +176,8 @@ func TestTheSampleIsLikeRealTraces(t *testing.T) {
 	require.Len(t, begin, 3)
 }
 
-// Without sessions, a request whose blocks go on where an earlier prompt ended is of that
-// one's conversation. A first block that all share says nothing.
+// In a trace without sessions, a request belongs to the conversation of an earlier one if its
+// blocks continue that prompt. A first block that all prompts share does not count.
 func TestConversationsAreFoundByTheirBlocks(t *testing.T) {
 	tr := read(t,
 		`{"timestamp":0,"input_length":1100,"output_length":1,"hash_ids":[0,1,2]}`,
@@ -195,7 +195,7 @@ func TestConversationsAreFoundByTheirBlocks(t *testing.T) {
 	require.Equal(t, 3, tr.Sessions)
 }
 
-// A conversation is a request for each of the assistant's messages.
+// A conversation becomes one request for each message of the assistant.
 func TestConversationsBecomeRequests(t *testing.T) {
 	long := strings.Repeat("x", 2*blockBytes)
 	line := func(session, question string) string {
@@ -215,12 +215,12 @@ func TestConversationsBecomeRequests(t *testing.T) {
 	require.Equal(t, []string{long, "q1"}, texts(first[0]))
 	require.Equal(t, []string{long, "q1", "a1", "q2"}, texts(first[1]))
 	require.Equal(t, first[0].Blocks[:2], first[1].Blocks[:2])
-	require.Equal(t, first[0].Blocks[:2], second[0].Blocks[:2], "they share the system prompt")
+	require.Equal(t, first[0].Blocks[:2], second[0].Blocks[:2], "both conversations have the same system prompt, so they must have the same first blocks")
 	require.NotEqual(t, first[0].Blocks[2], second[0].Blocks[2])
 	require.Less(t, first[0].At, first[1].At)
 }
 
-// A recording becomes a trace whose sessions are those that were recorded.
+// A recording becomes a trace with the sessions that were recorded.
 func TestARecordingIsATrace(t *testing.T) {
 	var b bytes.Buffer
 	rec, err := record.New(&b)
@@ -261,7 +261,7 @@ func TestARecordingIsATrace(t *testing.T) {
 		require.Equal(t, 3*time.Second, r.Took)
 		require.InDelta(t, w.Input, r.Input, 0.02*float64(w.Input))
 		require.Equal(t, shared(asItWas.Requests[0].Blocks, w.Blocks) >= 4, shared(recorded.Requests[0].Blocks, r.Blocks) >= 4)
-		require.GreaterOrEqual(t, shared(recorded.Requests[0].Blocks, r.Blocks), 4, "all share the system prompt")
+		require.GreaterOrEqual(t, shared(recorded.Requests[0].Blocks, r.Blocks), 4, "all requests have the same system prompt, so they must have the same first blocks")
 		if i%sessions != 0 {
 			require.Less(t, shared(recorded.Requests[0].Blocks, r.Blocks), 8)
 		}
@@ -294,8 +294,8 @@ func TestWhatIsNoTraceIsAnError(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A history is the trace with each session begun up to half a minute earlier or later, the
-// same for the same seed.
+// In a history each session begins up to half a minute earlier or later than in the trace. The same
+// seed gives the same history.
 func TestHistories(t *testing.T) {
 	tr, err := Sample()
 	require.NoError(t, err)
@@ -310,7 +310,7 @@ func TestHistories(t *testing.T) {
 		by := s.At - r.At - tr.Later()
 		require.LessOrEqual(t, by.Abs(), 30*time.Second)
 		if was, ok := shift[r.Session]; ok {
-			require.Equal(t, was, by, "a session is moved as a whole")
+			require.Equal(t, was, by, "all requests of a session must be moved by the same time")
 			require.Less(t, order[r.Session], s.Request)
 		}
 		shift[r.Session], order[r.Session] = by, s.Request
