@@ -91,8 +91,12 @@ func (k *core) Bound(ctx context.Context, name string) (int, error) {
 
 // Sessions returns how many sessions are bound to each auth that has any. Expired ones that
 // were not freed yet count. Options.Store must be a *cache.Memory or have its method Counts,
-// or else the error is errors.ErrUnsupported.
+// or else the error is errors.ErrUnsupported. After Close it is [cache.ErrClosed], unless the
+// bindings are in Options.Store.
 func (k *core) Sessions() (map[string]int, error) {
+	if k.memory != nil && k.closed.Load() {
+		return nil, cache.ErrClosed
+	}
 	if s, ok := k.store.(interface{ Counts() map[string]int }); ok {
 		return s.Counts(), nil
 	}

@@ -450,23 +450,24 @@ func TestBadConfigurationIsAConstructorError(t *testing.T) {
 	state := func(string, affinity.Request) affinity.State { return affinity.State{} }
 	type options = affinity.Options[string]
 	for name, o := range map[string]options{
-		"Memory.*TTL":          {Memory: cache.Options{TTL: -1}},
-		"Memory.*MaxSess":      {Memory: cache.Options{MaxSessions: -1}},
-		"Memory.*MaxPer":       {Memory: cache.Options{MaxPerTenant: -1}},
-		"Memory must be empty": {Memory: cache.Options{TTL: time.Hour}, Store: &cache.Memory{}},
-		"Warm is":              {Warm: -1},
-		"Away is":              {Away: -1},
-		"Unlisted is":          {Unlisted: -1},
-		"Failback needs":       {Failback: affinity.FailbackCold},
-		"Failback is 9":        {Failback: 9, State: state},
-		"Load needs":           {Load: affinity.LoadPolicy{Bound: 2}},
-		"Load.Bound is 0":      {Load: affinity.LoadPolicy{Bound: 0.5}, State: state},
-		"Load.Bound is N":      {Load: affinity.LoadPolicy{Bound: math.NaN()}, State: state},
-		"Load.Spill is":        {Load: affinity.LoadPolicy{Bound: 2, Spill: 1.5}, State: state},
-		"Load.Least is":        {Load: affinity.LoadPolicy{Least: -1}, State: state},
-		"Slow.Above is 0":      {Slow: affinity.SlowPolicy{Samples: 2}},
-		"Slow has a negative":  {Slow: affinity.SlowPolicy{Above: 1, Probe: -1}},
-		"Slow.Below is":        {Slow: affinity.SlowPolicy{Above: 1, Below: 2}},
+		"Memory.*TTL":                  {Memory: cache.Options{TTL: -1}},
+		"Memory.*MaxSess":              {Memory: cache.Options{MaxSessions: -1}},
+		"Memory.*MaxPer":               {Memory: cache.Options{MaxPerTenant: -1}},
+		"Memory must be empty":         {Memory: cache.Options{TTL: time.Hour}, Store: &cache.Memory{}},
+		"Store is a nil .cache.Memory": {Store: (*cache.Memory)(nil)},
+		"Warm is":                      {Warm: -1},
+		"Away is":                      {Away: -1},
+		"Unlisted is":                  {Unlisted: -1},
+		"Failback needs":               {Failback: affinity.FailbackCold},
+		"Failback is 9":                {Failback: 9, State: state},
+		"Load needs":                   {Load: affinity.LoadPolicy{Bound: 2}},
+		"Load.Bound is 0":              {Load: affinity.LoadPolicy{Bound: 0.5}, State: state},
+		"Load.Bound is N":              {Load: affinity.LoadPolicy{Bound: math.NaN()}, State: state},
+		"Load.Spill is":                {Load: affinity.LoadPolicy{Bound: 2, Spill: 1.5}, State: state},
+		"Load.Least is":                {Load: affinity.LoadPolicy{Least: -1}, State: state},
+		"Slow.Above is 0":              {Slow: affinity.SlowPolicy{Samples: 2}},
+		"Slow has a negative":          {Slow: affinity.SlowPolicy{Above: 1, Probe: -1}},
+		"Slow.Below is":                {Slow: affinity.SlowPolicy{Above: 1, Below: 2}},
 	} {
 		_, err := affinity.Wrap(next, same, &o)
 		require.Error(t, err, name)
@@ -499,6 +500,8 @@ func TestAfterCloseTheBalancerServesAndNothingIsBound(t *testing.T) {
 	served(t, s, session("x"), abc)
 	bound := look(t, s, session("x")) != ""
 	require.False(t, bound)
+	_, err := s.Sessions()
+	require.ErrorIs(t, err, cache.ErrClosed)
 }
 
 func TestEnumsHaveNames(t *testing.T) {

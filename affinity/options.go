@@ -3,6 +3,7 @@ package affinity
 import (
 	"fmt"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/cache"
@@ -162,6 +163,8 @@ func check[T any](o *Options[T]) (*settings[T], error) {
 	m := &o.Memory
 	var err error
 	switch {
+	case isNilPointer(o.Store):
+		err = fmt.Errorf("Store is a nil %T", o.Store)
 	case o.Store != nil && (m.TTL != 0 || m.MaxSessions != 0 || m.MaxPerTenant != 0 || m.OnRemove != nil):
 		err = fmt.Errorf("Memory must be empty with Options.Store: a store has its own limits")
 	case o.Failback > FailbackCold:
@@ -189,6 +192,12 @@ func check[T any](o *Options[T]) (*settings[T], error) {
 	s.coldAnew = s.coldAnew || s.balance != BalanceOff
 	s.restless = s.failback != FailbackNever || s.load.Spill != 0 || o.ColdAnew
 	return s, nil
+}
+
+// isNilPointer reports whether a Store is there and is a nil pointer.
+func isNilPointer(s cache.Store) bool {
+	v := reflect.ValueOf(s)
+	return v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 func orDefault[N int | time.Duration](n, otherwise N) N {

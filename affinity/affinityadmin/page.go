@@ -14,6 +14,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -40,7 +41,8 @@ type Options[T any] struct {
 	// request of the page and must not be nil.
 	Auths func() []T
 	// Request returns what the gateway would pass to Pick for a client's request that an
-	// operator has pasted. nil returns its headers and body, and all Auths.
+	// operator has pasted. nil returns its headers and body, and all Auths. A gateway that sets
+	// Tenant, Pool or Model must set them here, too: they are part of what names a session.
 	Request func(r *http.Request) (affinity.Request, []T, error)
 	// Candidates returns the candidates that the gateway would pass to Pick for a request like
 	// that of an event. nil returns all Auths.
@@ -74,7 +76,7 @@ var pages = template.Must(template.New("").Funcs(functions).ParseFS(files, "page
 // New makes a Page. An error names what is missing.
 func New[T any](from Affinity[T], o *Options[T]) (*Page[T], error) {
 	switch {
-	case from == nil:
+	case isNil(from):
 		return nil, errors.New("affinityadmin: the Affinity is nil")
 	case o == nil || o.Auths == nil:
 		return nil, errors.New("affinityadmin: Options.Auths is nil")
@@ -84,6 +86,12 @@ func New[T any](from Affinity[T], o *Options[T]) (*Page[T], error) {
 		p.o.Candidates = func(affinity.Event) []T { return p.o.Auths() }
 	}
 	return p, nil
+}
+
+// isNil reports whether an interface is nil or holds a nil pointer.
+func isNil(v any) bool {
+	p := reflect.ValueOf(v)
+	return v == nil || p.Kind() == reflect.Pointer && p.IsNil()
 }
 
 // maxPasted bounds the size of a form with a pasted request.

@@ -336,9 +336,11 @@ func TestThePageIsServedUnderAnyPrefix(t *testing.T) {
 
 func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 	s := open(t, affinityadmin.Options[string]{})
-	_, err := affinityadmin.New[string](nil, &affinityadmin.Options[string]{Auths: func() []string { return nil }})
-	require.ErrorContains(t, err, "the Affinity is nil")
-	_, err = affinityadmin.New(s, &affinityadmin.Options[string]{})
+	for _, from := range []affinityadmin.Affinity[string]{nil, (*affinity.Affinity[string])(nil)} {
+		_, err := affinityadmin.New(from, &affinityadmin.Options[string]{Auths: func() []string { return nil }})
+		require.ErrorContains(t, err, "the Affinity is nil")
+	}
+	_, err := affinityadmin.New(s, &affinityadmin.Options[string]{})
 	require.ErrorContains(t, err, "Auths")
 	_, err = affinityadmin.New[string](s, nil)
 	require.ErrorContains(t, err, "Auths")

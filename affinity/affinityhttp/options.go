@@ -20,7 +20,8 @@ type Options[T any] struct {
 	// Affinity are the options of the Affinity that the Transport makes. The Transport calls
 	// its State first, and then adds which auths rest. RequireOwner is always on: a request
 	// that names state goes only to the auth that has it, and is answered with 503 while that
-	// auth cannot serve, unless that auth is gone.
+	// auth cannot serve. If that auth is no longer a candidate, or has refused its credential,
+	// the request goes to another one, whose provider tells the client that the state is gone.
 	//
 	// New sessions go where the balancer sends them, however many requests are in flight
 	// there, unless Affinity.Load is set. If it is, the requests in flight are the loads, as
