@@ -3,7 +3,8 @@
 # API is a diff that somebody reads. With -update it writes these files.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-for pkg in affinity affinity/affinityadmin affinity/affinityhttp affinity/affinityotel affinity/affinityprom affinity/affinitytest affinity/affinityws affinity/savings cache cache/cachetest cache/fallback cache/rediscache selector sessionid; do
+packages=$(git ls-files '*.go' | xargs -n1 dirname | sort -u | grep -vE '(^|/)internal(/|$)|^(examples|\.ci)(/|$)')
+for pkg in $packages; do
   golden=.ci/api/${pkg//\//-}.txt
   if [ "${1-}" = -update ]; then
     (cd "$pkg" && go doc -all .) > "$golden"
