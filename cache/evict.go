@@ -35,9 +35,10 @@ func (t *table) evict(tenant string, where shardSet, near int, keep digest, why 
 
 // choose returns the shard to evict from, or -1 if there is none: the one with the oldest
 // record of those that it looks at. It looks at near and the shards behind it, at no more than
-// some of them, and at fewer if the tenant has many records there.
+// some of them, and at fewer if the tenant has many records there: the oldest of 32 is one of
+// the older half of the tenant's records but once in 2^32 times.
 func (t *table) choose(tenant string, where shardSet, near int, keep digest) int {
-	const some, many = 32, 128
+	const some, many = 16, 32
 	best, oldest, seen, records := -1, int64(0), 0, 0
 	for j := range t.shards {
 		i := (near + j) % len(t.shards)
