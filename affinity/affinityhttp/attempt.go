@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // attempt is one request to one auth.
@@ -168,8 +170,23 @@ func (a *attempt[T]) note() {
 	if a.resp != nil {
 		status = a.resp.StatusCode
 	}
-	a.rests.note(a.pick.Decision.Auth, a.r.Model, a.sent, a.result, a.away, status)
+	a.rests.note(a.pick.Decision.Auth, a.r.Model, a.sent, a.result, a.away, status, a.culprit)
 }
+
+// culprit returns a digest of the session, or of the request if it has none, for rests.
+func (a *attempt[T]) culprit() uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	_, _ = h.WriteString(a.r.Tenant) // a Hash returns no error
+	if name := a.pick.Decision.Session; name != (sessionid.Key{}) {
+		_, _ = h.Write(name[:])
+	} else {
+		_, _ = h.Write(a.r.Body)
+	}
+	return h.Sum64()
+}
+
+var seed = maphash.MakeSeed()
 
 // tell calls Options.OnAttempt, once.
 func (a *attempt[T]) tell() {

@@ -33,7 +33,7 @@
 //   - After failures an auth rests, which means that it gets no requests for a while. If it has
 //     said for how long (Retry-After), it gets none until then. If it has failed again and
 //     again, or has refused its credential twice in a row, it is used only if no other auth is
-//     left.
+//     left. Failures of one session count once, because its requests may be at fault.
 //   - Results, the time to the first token, requests in flight and streams that break are
 //     reported to package affinity.
 //   - Answers are read while they are passed on, without holding back or changing a byte. If

@@ -32,14 +32,18 @@ func (s *settings[T]) describe(in *http.Request, to target, plain []byte) affini
 	return r
 }
 
+// identify returns the session of a request.
+func (s *settings[T]) identify(h http.Header, body []byte) sessionid.ID {
+	if s.Affinity.Extract != nil {
+		return s.Affinity.Extract(h, body)
+	}
+	return sessionid.Extract(h, body)
+}
+
 // withContainers returns the session of a request whose tools may name containers of OpenAI.
 // sessionid does not read tools.
 func (s *settings[T]) withContainers(in *http.Request, plain []byte) *sessionid.ID {
-	extract := s.Affinity.Extract
-	if extract == nil {
-		extract = sessionid.Extract
-	}
-	id := extract(in.Header, plain).WithPath(in.URL.Path)
+	id := s.identify(in.Header, plain).WithPath(in.URL.Path)
 	gjson.GetBytes(plain, "tools").ForEach(func(_, tool gjson.Result) bool {
 		for _, at := range [...]string{"container", "environment.container_id"} {
 			if v := tool.Get(at); v.Type == gjson.String {

@@ -2,6 +2,7 @@ package affinityhttp
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,24 @@ type rest struct {
 	// The results of requests lately, since the first failure.
 	failures, all float64
 	at            time.Time // when the counts were last changed
+	blamed        blamed    // what has failed lately
+}
+
+// blamed holds digests of the sessions that have failed at an auth lately, and of requests
+// without a session, the latest first. A request that fails wherever it is sent, and that its
+// client repeats, says nothing about the auth. So failures of one session count once.
+type blamed [8]uint64
+
+// isNew reports whether a digest is not known, and notes it.
+func (b *blamed) isNew(d uint64) bool {
+	at := slices.Index(b[:], d)
+	last := at
+	if at < 0 {
+		last = len(b) - 1
+	}
+	copy(b[1:last+1], b[:last])
+	b[0] = d
+	return at < 0
 }
 
 // count counts a request's result.
@@ -114,8 +133,8 @@ func (s *rests) of(auth, model string) (until time.Time, asked, shaky bool) {
 }
 
 // note records the result of an attempt at an auth that began at sent. status is 0 without an
-// answer.
-func (s *rests) note(auth, model string, sent time.Time, r affinity.Result, away time.Duration, status int) {
+// answer. culprit returns a digest of the session.
+func (s *rests) note(auth, model string, sent time.Time, r affinity.Result, away time.Duration, status int, culprit func() uint64) {
 	one, all := restKey{auth, model}, restKey{auth, ""}
 	switch r {
 	case affinity.Served:
@@ -143,12 +162,19 @@ func (s *rests) note(auth, model string, sent time.Time, r affinity.Result, away
 			}
 		})
 	case affinity.Transient:
+		again := false
 		s.change(one, func(v *rest, now time.Time) {
+			if now.Sub(v.failed) > halfLife {
+				v.blamed = blamed{}
+			}
 			v.failed = now
 			if away > 0 {
 				if until := now.Add(away); until.After(v.until) || !v.asked {
 					v.until, v.asked = until, true
 				}
+				return
+			}
+			if again = !v.blamed.isNew(culprit()); again {
 				return
 			}
 			v.count(1, now)
@@ -157,7 +183,7 @@ func (s *rests) note(auth, model string, sent time.Time, r affinity.Result, away
 				v.asked = false
 			}
 		})
-		if model != "" {
+		if model != "" && !again {
 			s.change(all, func(v *rest, now time.Time) { v.count(1, now) })
 		}
 	}

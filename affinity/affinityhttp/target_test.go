@@ -82,14 +82,16 @@ func FuzzTargetOf(f *testing.F) {
 	})
 }
 
+func nobody() uint64 { return 1 }
+
 func TestRests(t *testing.T) {
 	var s rests
 	for range maxRests + 10 {
-		s.note("a", string(rune(s.known.Load())), time.Now(), affinity.Transient, 1e9, 429)
+		s.note("a", string(rune(s.known.Load())), time.Now(), affinity.Transient, 1e9, 429, nobody)
 	}
 	require.EqualValues(t, maxRests, s.known.Load(), "bounded")
 	s.forget("a")
 	require.Zero(t, s.known.Load())
-	s.note("a", "m", time.Now(), affinity.Served, 0, 200)
+	s.note("a", "m", time.Now(), affinity.Served, 0, 200, nobody)
 	require.Zero(t, s.known.Load(), "an auth that is well is not known")
 }

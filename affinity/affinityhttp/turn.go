@@ -58,11 +58,7 @@ const previousResponse = "previous_response_id"
 // the response is always state of one auth, even if the session has an id, and even if the
 // response is not stored: an auth keeps the responses of its connections.
 func (s *settings[T]) continuation(in *http.Request, message []byte, response string) *sessionid.ID {
-	extract := s.Affinity.Extract
-	if extract == nil {
-		extract = sessionid.Extract
-	}
-	id := extract(in.Header, message).WithPath(in.URL.Path)
+	id := s.identify(in.Header, message).WithPath(in.URL.Path)
 	key := sessionid.OwnerKey(previousResponse, response)
 	if !slices.ContainsFunc(id.Owners(), func(o sessionid.Owner) bool { return o.Key == key }) {
 		id = id.WithOwner(previousResponse, response)
