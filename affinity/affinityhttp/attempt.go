@@ -20,7 +20,6 @@ type attempt[T any] struct {
 	*call[T]
 	receipt[T]
 	number int
-	cancel context.CancelFunc
 	landed func()    // removes it from those in flight
 	came   io.Closer // the answer's body, as the auth sends it
 
@@ -31,9 +30,8 @@ type attempt[T any] struct {
 
 // attempt sends the request to the auth of a pick, and reads the answer up to its first byte.
 func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
-	a := &attempt[T]{call: c, receipt: receiptOf(c.in.Context(), pick, c.in.Header, &c.conf.http), number: number}
 	ctx, cancel := context.WithCancelCause(c.in.Context())
-	a.cancel = func() { cancel(nil) }
+	a := &attempt[T]{call: c, receipt: receiptOf(c.in.Context(), cancel, pick, c.in.Header, &c.conf.http), number: number}
 	late := time.AfterFunc(c.left(), func() { cancel(errTooLong) })
 	a.landed = c.flying.Begin(pick.Decision.Auth)
 	sent := false
@@ -67,21 +65,16 @@ func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
 
 // send makes the request to the auth and sends it.
 func (a *attempt[T]) send(ctx context.Context) (*http.Response, error) {
-	out := a.conf.outgoing(ctx, a.in)
+	out := outgoing(ctx, a.in, &a.conf.http)
 	b := a.body
-	switch {
-	case b.rest != nil:
+	if b.rest == nil {
+		setBody(out, b.held)
+	} else {
 		out.Body = struct {
 			io.Reader
 			io.Closer
 		}{io.MultiReader(bytes.NewReader(b.held), b.rest), b.closer}
 		out.GetBody = nil
-	case len(b.held) == 0:
-		out.Body, out.GetBody, out.ContentLength = http.NoBody, nil, 0
-	default:
-		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.held)), nil }
-		out.Body, _ = out.GetBody()
-		out.ContentLength, out.TransferEncoding = int64(len(b.held)), nil
 	}
 	if err := a.prepare(out, a.pick.Auth); err != nil {
 		out.Body.Close()
@@ -140,11 +133,7 @@ func (a *attempt[T]) refused() bool {
 	if a.watch != nil {
 		status = a.watch.status()
 	}
-	switch status {
-	case 400, 401, 402, 403, 404, 425, 429, 503, 529:
-		return true
-	}
-	return false
+	return isRefusal(status)
 }
 
 // begun tells the Affinity that the auth has begun to answer. The result is reported when the
@@ -209,5 +198,5 @@ func (a *attempt[T]) close() {
 		a.came.Close()
 	}
 	a.landed()
-	a.cancel()
+	a.cancel(nil)
 }

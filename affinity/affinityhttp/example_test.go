@@ -101,7 +101,7 @@ func ExampleSend() {
 		fmt.Println(err)
 		return
 	}
-	answer, report, err := affinityhttp.Send(ctx, pick, func() (*http.Response, error) {
+	answer, report, err := affinityhttp.Send(ctx, pick, func(ctx context.Context) (*http.Response, error) {
 		return http.Post(provider.URL, "application/json", bytes.NewReader(request.Body))
 	})
 	if err != nil {

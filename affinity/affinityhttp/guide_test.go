@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"testing"
 	"time"
@@ -55,21 +56,21 @@ func once(in *http.Request, sticky *affinity.Selector[*Account], accounts []*Acc
 			answer.Body.Close()
 		}
 		var report affinity.Report
-		answer, report, err = affinityhttp.Send(ctx, pick, func() (*http.Response, error) {
+		answer, report, err = affinityhttp.Send(ctx, pick, func(ctx context.Context) (*http.Response, error) {
 			return send(ctx, pick.Auth, request)
 		})
 		switch report.Result {
 		case affinity.Transient: // another account may help
 			pick.Auth.Rest(max(report.Away, time.Second), report.Away > 0)
-		case affinity.Terminal: // a key that is refused (401, 403) is of no use to other sessions either
-			if answer != nil && (answer.StatusCode == 401 || answer.StatusCode == 403) {
+		case affinity.Terminal: // a key that is refused is of no use to other sessions; 404 is the client's model
+			if answer != nil && answer.StatusCode != 404 {
 				pick.Auth.Rest(time.Minute, false)
 			}
 		default:
 			return answer, err
 		}
 		request.Tried = append(request.Tried, pick.Decision.Auth)
-		if len(request.Tried) == attempts || !affinityhttp.Repeatable(in, request) {
+		if len(request.Tried) == attempts || !affinityhttp.Refused(answer) && !affinityhttp.Repeatable(in, request) {
 			return answer, err
 		}
 	}
@@ -147,17 +148,24 @@ func TestGUIDEsLoopGivesUp(t *testing.T) {
 	sticky, err := wrapAccounts(selector.RoundRobin[*Account]())
 	require.NoError(t, err)
 	defer sticky.Close()
-	for body, want := range map[string]int{`{"model":"misspelt"}`: attempts, `{"background":true}`: 1} {
+	for _, c := range []struct {
+		body         string
+		status, want int
+	}{
+		{`{"model":"misspelt"}`, 404, attempts},
+		{`{"background":true}`, 500, 1},
+		{`{"background":true}`, 429, attempts}, // it had no effect
+	} {
 		calls := 0
-		r := ofSession(body)
-		r.Body = []byte(body)
+		r := ofSession(c.body)
+		r.Body = []byte(c.body)
 		resp, err := once(turn(), sticky, accounts, r, func(context.Context, *Account, affinity.Request) (*http.Response, error) {
 			calls++
-			return answer(404), nil
+			return answer(c.status), nil
 		})
 		require.NoError(t, err)
-		require.Equal(t, 404, resp.StatusCode)
-		require.Equal(t, want, calls, body)
+		require.Equal(t, c.status, resp.StatusCode)
+		require.Equal(t, c.want, calls, c.body)
 	}
 	_, err = once(turn(), sticky, accounts, ofSession("x"), func(context.Context, *Account, affinity.Request) (*http.Response, error) {
 		return nil, io.ErrUnexpectedEOF
@@ -219,21 +227,21 @@ func TestGUIDEsLoopKeepsSessions(t *testing.T) {
 		sticky, err := wrapAccounts(selector.RoundRobin[*Account]())
 		require.NoError(t, err)
 		t.Cleanup(func() { sticky.Close() })
+		upstream, err := url.Parse(provider)
+		require.NoError(t, err)
 		gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
 			body, err := io.ReadAll(in.Body)
 			if err != nil {
 				return
 			}
 			send := func(ctx context.Context, a *Account, _ affinity.Request) (*http.Response, error) {
-				out, err := http.NewRequestWithContext(ctx, in.Method, provider+in.URL.Path, bytes.NewReader(body))
-				if err != nil {
-					return nil, err
-				}
-				out.Header = in.Header.Clone()
+				out := affinityhttp.Outgoing(ctx, in, body)
+				affinityhttp.SetURL(out, upstream)
 				out.Header.Set("Authorization", a.ID)
 				return http.DefaultClient.Do(out)
 			}
-			r := affinity.Request{Tenant: in.Header.Get("Authorization"), Header: in.Header, Body: body}
+			r := affinityhttp.Describe(in, body)
+			r.Tenant = in.Header.Get("Authorization")
 			answer, err := once(in, sticky, accounts, r, send)
 			if err != nil {
 				affinityhttp.WriteError(w, in, err)

@@ -1,10 +1,14 @@
 package affinityhttp
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // SetURL directs a request to base: it sets the scheme and the host, and puts the path of base
@@ -19,21 +23,42 @@ func SetURL(out *http.Request, base *url.URL) {
 	out.URL = &u
 }
 
+// Outgoing returns a client's request as one for an auth, with the body that the client has sent,
+// for a gateway that calls [Send]. The client's credential and headers of its connection are
+// removed, and Accept-Encoding is reduced to what Send can read. The caller sets the URL, see
+// [SetURL], and the auth's credential. in stays as it is.
+func Outgoing(ctx context.Context, in *http.Request, body []byte) *http.Request {
+	out := outgoing(ctx, in, &readable)
+	setBody(out, body)
+	return out
+}
+
+// setBody gives a request a body that is held in memory.
+func setBody(out *http.Request, body []byte) {
+	if len(body) == 0 {
+		out.Body, out.GetBody, out.ContentLength = http.NoBody, nil, 0
+		return
+	}
+	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	out.Body, _ = out.GetBody()
+	out.ContentLength, out.TransferEncoding = int64(len(body)), nil
+}
+
 // outgoing returns the request to an auth, without the client's credential and without headers
 // of the client's connection.
-func (s *settings[T]) outgoing(ctx context.Context, in *http.Request) *http.Request {
+func outgoing(ctx context.Context, in *http.Request, codes *sessionid.HTTPOptions) *http.Request {
 	out := in.Clone(ctx)
 	out.Host, out.RequestURI = "", ""
 	dropCredential(out)
 	for _, hop := range [...]string{"Connection", "Proxy-Connection", "Keep-Alive", "Upgrade", "Http2-Settings"} {
 		out.Header.Del(hop)
 	}
-	s.narrow(out.Header)
+	narrow(out.Header, codes)
 	return out
 }
 
 // narrow reduces Accept-Encoding to the encodings that a watch can read.
-func (s *settings[T]) narrow(h http.Header) {
+func narrow(h http.Header, codes *sessionid.HTTPOptions) {
 	accepted := h.Values("Accept-Encoding")
 	if len(accepted) == 0 {
 		return
@@ -44,7 +69,7 @@ func (s *settings[T]) narrow(h http.Header) {
 		for part := range strings.SplitSeq(line, ",") {
 			coding, _, _ := strings.Cut(part, ";")
 			coding = strings.ToLower(strings.TrimSpace(coding))
-			if s.http.Decoder(coding) == nil && coding != "identity" && coding != "" {
+			if codes.Decoder(coding) == nil && coding != "identity" && coding != "" {
 				all = false
 				continue
 			}

@@ -2,7 +2,6 @@ package affinityhttp
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"sync"
@@ -23,7 +22,7 @@ func (a *attempt[T]) pass() *http.Response {
 	}
 	a.ownsTurn()
 	a.sign()
-	a.resp.Body = &passing[T]{r: &a.receipt, from: a.resp.Body, end: a.end, cancel: a.cancel}
+	a.resp.Body = &passing[T]{r: &a.receipt, from: a.resp.Body, end: a.end}
 	return a.resp
 }
 
@@ -84,10 +83,9 @@ func (r after) Read(p []byte) (int, error) {
 // passing is the body of an answer on its way to the client. The Affinity knows the answer
 // before the client has its last byte, because the client's next request may come at once.
 type passing[T any] struct {
-	r      *receipt[T]
-	from   io.ReadCloser
-	end    func(error) // the answer has ended; the error is io.EOF, or why reading it failed
-	cancel func()
+	r    *receipt[T]
+	from io.ReadCloser
+	end  func(error) // the answer has ended; the error is io.EOF, or why reading it failed
 
 	mu       sync.Mutex // guards the fields that follow, and those of the receipt
 	passed   int64
@@ -126,13 +124,15 @@ func (p *passing[T]) took(n int, err error) {
 	case p.finished:
 	case err == io.EOF, err == nil && p.passed == r.resp.ContentLength:
 		p.finish(io.EOF)
+	case err != nil && r.watch.isWhole():
+		p.finish(io.EOF)
 	case err != nil:
 		p.finish(err)
 	case r.watch.isWhole():
 		r.tellAnswer()
 	}
 	if err != nil {
-		p.cancel() // not before: trailers follow the last byte
+		r.cancel(nil) // not before: trailers follow the last byte
 	}
 }
 
@@ -144,10 +144,10 @@ func (p *passing[T]) Close() error {
 		if p.r.broken == io.EOF || p.r.watch.isWhole() {
 			p.finish(io.EOF)
 		} else {
-			p.finish(context.Canceled)
+			p.finish(errLeft)
 		}
 	}
-	defer p.cancel()
+	defer p.r.cancel(nil)
 	return p.from.Close()
 }
 

@@ -3,6 +3,7 @@ package affinityhttp
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,11 +16,12 @@ import (
 
 // receipt is what an auth has answered to one request, and what that means.
 type receipt[T any] struct {
-	ctx   context.Context // of the client's request
-	pick  affinity.Pick[T]
-	betas []string // the request's header Anthropic-Beta
-	sent  time.Time
-	codes *sessionid.HTTPOptions // decompresses
+	ctx    context.Context         // of the client's request
+	cancel context.CancelCauseFunc // ends the request to the auth
+	pick   affinity.Pick[T]
+	betas  []string // the request's header Anthropic-Beta
+	sent   time.Time
+	codes  *sessionid.HTTPOptions // decompresses
 
 	resp   *http.Response // nil without an answer
 	err    error          // why there is none
@@ -35,8 +37,8 @@ type receipt[T any] struct {
 	answered bool          // Answered was called for it
 }
 
-func receiptOf[T any](ctx context.Context, pick affinity.Pick[T], h http.Header, codes *sessionid.HTTPOptions) receipt[T] {
-	return receipt[T]{ctx: ctx, pick: pick, betas: h["Anthropic-Beta"], sent: time.Now(), codes: codes}
+func receiptOf[T any](ctx context.Context, cancel context.CancelCauseFunc, pick affinity.Pick[T], h http.Header, codes *sessionid.HTTPOptions) receipt[T] {
+	return receipt[T]{ctx: ctx, cancel: cancel, pick: pick, betas: h["Anthropic-Beta"], sent: time.Now(), codes: codes}
 }
 
 // chunk is how much of an answer is read at once before it is passed on.
@@ -54,7 +56,7 @@ func (r *receipt[T]) begin() {
 	if open := r.codes.Decoder(encoding); open != nil {
 		r.inside = newInflater(open, r.watch)
 	} else if encoding != "" && !strings.EqualFold(encoding, "identity") {
-		r.watch.over, r.watch.form = true, formWhole // it cannot be read
+		r.watch.lost, r.watch.form, r.watch.held.over = true, formWhole, true // it cannot be read
 	}
 	buf := make([]byte, chunk)
 	for len(r.first) == 0 && r.broken == nil {
@@ -66,6 +68,9 @@ func (r *receipt[T]) begin() {
 		return
 	}
 	r.look(r.first)
+	if r.inside == nil && (r.broken == io.EOF || int64(len(r.first)) == r.resp.ContentLength) {
+		r.watch.end() // all of it is here: it may be an error with status 200
+	}
 }
 
 // look gives bytes of the answer to the watch.
@@ -81,8 +86,14 @@ func (r *receipt[T]) look(p []byte) {
 	}
 }
 
-// maxError is how much of an error's body is held while another auth is tried.
-const maxError = 64 << 10
+const (
+	// maxError is how much of an error's body is held while another auth is tried.
+	maxError = 64 << 10
+	// errorWait is how long it may take to come.
+	errorWait = 5 * time.Second
+)
+
+var errSlowError = errors.New("affinityhttp: the rest of the auth's error has not come")
 
 // classify sets the result, as far as the beginning of the answer says it.
 func (r *receipt[T]) classify() {
@@ -91,11 +102,13 @@ func (r *receipt[T]) classify() {
 			r.result = affinity.Cancelled
 			return
 		}
-		r.result, r.away = r.pick.Classify(nil, r.err)
+		r.result, r.away = r.pick.Classify(nil, blameless(r.err))
 		return
 	}
 	if r.watch == nil {
+		late := time.AfterFunc(errorWait, func() { r.cancel(errSlowError) })
 		body, err := io.ReadAll(io.LimitReader(r.resp.Body, maxError))
+		late.Stop()
 		r.first = body
 		if err != nil {
 			r.broken = err
@@ -149,6 +162,21 @@ func (r *receipt[T]) ownsTurn() {
 	}
 }
 
+// errLeft is the error of an answer that the client has left before its end.
+var errLeft = fmt.Errorf("affinityhttp: the client has left: %w", context.Canceled)
+
+// errGivenUp stands for context.Canceled if the client is still there: then it was the gateway
+// that has given up, and the auth has not answered in time.
+var errGivenUp = errors.New("affinityhttp: the gateway has cancelled the request to the auth")
+
+// blameless returns an error of a request whose client is still there.
+func blameless(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return errGivenUp
+	}
+	return err
+}
+
 // ended returns what an answer that has ended means. err is io.EOF, or why reading it failed.
 func (r *receipt[T]) ended(err error) affinity.Result {
 	r.shut()
@@ -158,13 +186,15 @@ func (r *receipt[T]) ended(err error) affinity.Result {
 	switch w := r.watch; {
 	case err != io.EOF && r.ctx.Err() != nil:
 		result, r.err = affinity.Cancelled, r.ctx.Err()
+	case err == errLeft:
+		result, r.err = affinity.Cancelled, err
 	case err != io.EOF:
-		result, away = r.pick.Classify(nil, err)
+		result, away = r.pick.Classify(nil, blameless(err))
 		r.err = err
 	case w.failed != "":
 		result, away = r.pick.Classify(&http.Response{StatusCode: w.status(), Header: http.Header{}}, nil)
 		r.err = fmt.Errorf("affinityhttp: the stream has ended with an error (%s)", statusText(w.status()))
-	case w.begun && !w.ended && !w.over:
+	case w.begun && !w.isWhole() && !w.lost:
 		result, r.err = affinity.Transient, io.ErrUnexpectedEOF // a proxy on the way has hidden the error
 	default:
 		result = r.result

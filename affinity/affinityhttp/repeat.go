@@ -45,6 +45,18 @@ func Repeatable(in *http.Request, r affinity.Request) bool {
 	return harmless
 }
 
+// Refused reports whether an answer says that the request had no effect, so that it may be sent
+// to another auth whatever it asks for. nil is no answer.
+func Refused(answer *http.Response) bool { return answer != nil && isRefusal(answer.StatusCode) }
+
+func isRefusal(status int) bool {
+	switch status {
+	case 400, 401, 402, 403, 404, 425, 429, 503, 529:
+		return true
+	}
+	return false
+}
+
 func isSet(v gjson.Result) bool {
 	return v.Exists() && v.Type != gjson.Null && v.Raw != "[]" && v.Raw != "{}"
 }

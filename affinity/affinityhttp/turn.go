@@ -82,7 +82,7 @@ func (t *Turn[T]) Next() (auth T, err error) {
 		return auth, err
 	}
 	t.number++
-	t.a = &attempt[T]{call: t.c, receipt: receiptOf(t.c.in.Context(), pick, t.c.in.Header, &t.c.conf.http), number: t.number, cancel: func() {}, idle: true}
+	t.a = &attempt[T]{call: t.c, receipt: receiptOf(t.c.in.Context(), func(error) {}, pick, t.c.in.Header, &t.c.conf.http), number: t.number, idle: true}
 	t.a.landed = t.c.flying.Begin(pick.Decision.Auth)
 	return pick.Auth, nil
 }
@@ -264,7 +264,7 @@ func (t *Turn[T]) end(r affinity.Result, away time.Duration) {
 // request in. It is prepared for the auth, has no headers of the client's credential and
 // connection, and none that the WebSocket handshake sets. Send it through Base.
 func (t *Transport[T]) Upgrade(ctx context.Context, in *http.Request, auth T) (*http.Request, error) {
-	out := t.conf.Load().outgoing(ctx, in)
+	out := outgoing(ctx, in, &t.conf.Load().http)
 	for _, name := range [...]string{"Key", "Version", "Extensions", "Protocol", "Accept"} {
 		out.Header.Del("Sec-Websocket-" + name)
 	}

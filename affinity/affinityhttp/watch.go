@@ -9,10 +9,6 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// maxWatched is how many bytes are held of an answer that is one JSON value, and of one line
-// of a stream.
-const maxWatched = 4 << 20
-
 // watch reads an answer, decompressed, while it is passed on: what it has cost, whether a
 // token has come, how it ends. sessionid reads what identifies the conversation.
 type watch struct {
@@ -22,8 +18,8 @@ type watch struct {
 	form   form
 	name   []byte // the name of the event whose data comes next
 	kind   string // the name of the last event
-	held   []byte // the JSON value, or the unfinished line
-	over   bool   // the answer is longer than maxWatched, or cannot be read
+	held   hold   // the JSON value, or the unfinished line
+	lost   bool   // a line was too long, or nothing can be read
 
 	usage  usage
 	model  string // as the answer names it first
@@ -55,7 +51,7 @@ func (w *watch) Write(p []byte) (int, error) {
 		}
 	}
 	if w.form == formWhole {
-		w.hold(p)
+		w.held.add(p)
 		return n, nil
 	}
 	if w.words {
@@ -64,28 +60,20 @@ func (w *watch) Write(p []byte) (int, error) {
 	for {
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 {
-			w.hold(p)
+			w.held.add(p)
 			return n, nil
 		}
 		line := p[:i]
-		if len(w.held) > 0 || w.over {
-			w.hold(line)
-			line = w.held
+		if !w.held.isEmpty() {
+			w.held.add(line)
+			line = w.held.text
 		}
-		if !w.over {
+		if w.lost = w.lost || w.held.over; !w.held.over {
 			w.line(line)
 		}
-		w.held, w.over = w.held[:0], false
+		w.held.reset()
 		p = p[i+1:]
 	}
-}
-
-func (w *watch) hold(p []byte) {
-	if w.over || len(w.held)+len(p) > maxWatched {
-		w.held, w.over = nil, true
-		return
-	}
-	w.held = append(w.held, p...)
 }
 
 // beginnings are events that come before the first token.
@@ -264,15 +252,15 @@ func (w *watch) isWhole() bool { return w.form == formEvents && (w.ended || w.an
 
 // end reads what is known only after the last byte.
 func (w *watch) end() {
-	if w.over || len(w.held) == 0 {
+	if w.lost = w.lost || w.held.over; w.held.isEmpty() || w.held.over {
 		return
 	}
 	if w.form == formEvents { // a last line without a line end
 		_, _ = w.Write([]byte{'\n'})
 		return
 	}
-	held := w.held
-	w.held = nil
+	held := w.held.text
+	w.held = hold{}
 	if !gjson.ValidBytes(held) {
 		return
 	}
@@ -288,6 +276,9 @@ func (w *watch) end() {
 		w.takeModel(v)
 		if v.Get("type").Str == "message" {
 			w.id = v.Get("id").Str
+		}
+		if e := v.Get("error"); e.IsObject() { // with status 200, as some gateways answer
+			w.fail(e)
 		}
 	}
 	_, _ = w.answer.Write(held)
