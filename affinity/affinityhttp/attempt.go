@@ -34,14 +34,14 @@ func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
 	a := &attempt[T]{call: c, receipt: receiptOf(c.in.Context(), cancel, pick, c.in.Header, &c.conf.http), number: number}
 	late := time.AfterFunc(c.left(), func() { cancel(errTooLong) })
 	a.landed = c.flying.Begin(pick.Decision.Auth)
-	sent := false
+	known := false
 	defer func() {
-		if !sent { // a function of the host has panicked
+		if !known { // a function of the host has panicked
+			a.pick.Report(affinity.Cancelled)
 			a.close()
 		}
 	}()
 	a.resp, a.err = a.send(ctx)
-	sent = true
 	if a.err == nil {
 		a.came = a.resp.Body
 		a.begin()
@@ -56,6 +56,7 @@ func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
 		}
 	}
 	a.classify()
+	known = true
 	late.Stop()
 	if a.resp == nil {
 		a.close()

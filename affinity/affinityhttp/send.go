@@ -15,12 +15,13 @@ import (
 // ends when the answer's body is closed.
 //
 // Send returns what send has returned, and the report. With an answer the error is nil, and the
-// caller closes the answer's body, which has every byte. After
-// Transient and Terminal another auth may help. Any other answer is for the client. A pick whose
-// result is Served is reported when the answer's body has ended or is closed, with what it has
-// cost; any other one was reported when Send returns. As the caller reads the body, what
-// identifies the conversation and the time to the first token are told to the Affinity. If the
-// body is closed before its end, the client has left, which is no fault of the auth.
+// caller closes the answer's body, which has every byte. After Transient and Terminal another
+// auth may help. Any other answer is for the client.
+//
+// A pick whose result is Served is reported when the answer's body has ended or is closed, with
+// what it has cost. Any other one was reported when Send returns. As the caller reads the body,
+// what identifies the conversation and the time to the first token are told to the Affinity. If
+// the body is closed before its end, the client has left, which is no fault of the auth.
 //
 // Send reads the beginning of an answer before it returns: an error's body up to 64 KiB, for at
 // most 5 s, and of other answers the first bytes that come. So a stream that begins with an error
@@ -29,21 +30,20 @@ import (
 // Claude, Responses and Gemini APIs that are compressed with gzip, deflate or not at all: remove
 // the client's Accept-Encoding, as [Outgoing] does, or else nothing is known of an answer that is
 // compressed in another way. If send panics, the pick is reported as Cancelled, and the panic
-// goes on.
+// goes on; the same holds for reading the answer.
 //
 // Any goroutine may read the body, one at a time, and another one may close it.
 func Send[T any](ctx context.Context, pick affinity.Pick[T], send func(context.Context) (*http.Response, error)) (*http.Response, affinity.Report, error) {
 	out, cancel := context.WithCancelCause(ctx)
 	r := receiptOf(ctx, cancel, pick, nil, &readable)
-	sent := false
+	known := false
 	defer func() {
-		if !sent {
+		if !known { // something has panicked
 			cancel(nil)
 			pick.Report(affinity.Cancelled)
 		}
 	}()
 	r.resp, r.err = send(out)
-	sent = true
 	switch {
 	case r.err == nil && r.resp == nil:
 		r.err = errors.New("affinityhttp: there is neither an answer nor an error")
@@ -61,6 +61,7 @@ func Send[T any](ctx context.Context, pick affinity.Pick[T], send func(context.C
 		r.resp = nil
 	}
 	r.classify()
+	known = true
 	report := func() affinity.Report {
 		return affinity.Report{Result: r.result, Away: r.away, FirstToken: r.tokenAt, Usage: r.usage()}
 	}

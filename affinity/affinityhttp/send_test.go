@@ -225,7 +225,13 @@ func TestSendSurvivesTheGatewaysMistakes(t *testing.T) {
 		_, _, _ = affinityhttp.Send(t.Context(), l.pick(""), func(context.Context) (*http.Response, error) { panic("on purpose") })
 	})
 	require.Equal(t, affinity.Cancelled, l.reported().Result)
+	l = newLoop(t)
+	require.Panics(t, func() {
+		_, _, _ = affinityhttp.Send(t.Context(), l.pick(""), giving(200, nil)) // to read it panics
+	})
+	require.Equal(t, affinity.Cancelled, l.reported().Result)
 
+	l = newLoop(t)
 	_, report, err := affinityhttp.Send(t.Context(), l.pick(""), func(context.Context) (*http.Response, error) { return nil, nil })
 	require.Error(t, err)
 	require.Equal(t, affinity.Transient, report.Result)
@@ -244,7 +250,7 @@ func TestSendSurvivesTheGatewaysMistakes(t *testing.T) {
 	})
 	require.ErrorIs(t, err, both)
 	require.Nil(t, answer)
-	require.Len(t, l.told, 4)
+	require.Len(t, l.told, 3)
 }
 
 // A gateway that calls Send makes of a request what a Transport makes of it.

@@ -342,17 +342,25 @@ func TestALookAtStateAsksAllThatCouldHaveIt(t *testing.T) {
 	require.Len(t, f.called(), 4)
 }
 
-// A function of the host's that panics leaves nothing in flight.
+// A function of the host's that panics leaves nothing in flight, and no pick without a report.
 func TestAPanicLeavesNothingBehind(t *testing.T) {
-	tr, err := affinityhttp.New(selector.FillFirst[string](), itself,
-		func(*http.Request, affinity.Request) []string { return names },
-		func(*http.Request, string) error { panic("the host's") }, nil)
-	require.NoError(t, err)
-	defer tr.Close()
-	require.Panics(t, func() {
-		_, _ = tr.RoundTrip(httptest.NewRequest(http.MethodPost, "/v1/messages", strings.NewReader("{}")))
-	})
-	require.Zero(t, tr.InFlight("a"))
+	options := &affinityhttp.Options[string]{Affinity: affinity.Options[string]{
+		Classify: func(*http.Response, error) (affinity.Result, time.Duration) { panic("the host's, too") },
+	}}
+	for _, prepare := range []func(*http.Request, string) error{
+		func(*http.Request, string) error { panic("the host's") },
+		func(*http.Request, string) error { return errors.New("not now") },
+	} {
+		tr, err := affinityhttp.New(selector.FillFirst[string](), itself,
+			func(*http.Request, affinity.Request) []string { return names }, prepare, options)
+		require.NoError(t, err)
+		defer tr.Close()
+		require.Panics(t, func() {
+			_, _ = tr.RoundTrip(httptest.NewRequest(http.MethodPost, "/v1/messages", strings.NewReader("{}")))
+		})
+		require.Zero(t, tr.InFlight("a"))
+		require.EqualValues(t, 1, tr.Stats().Results[affinity.Cancelled])
+	}
 }
 
 // deadline is a context whose deadline ends when the auth has the request.
