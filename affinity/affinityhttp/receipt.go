@@ -63,6 +63,9 @@ func (r *receipt[T]) begin() {
 		n, err := r.resp.Body.Read(buf)
 		r.first, r.broken = buf[:n], err
 	}
+	if len(r.first) == 0 && r.broken == io.EOF && strings.HasPrefix(r.resp.Header.Get("Content-Type"), "text/event-stream") {
+		r.broken = io.ErrUnexpectedEOF // a stream has an event at least
+	}
 	if len(r.first) == 0 && r.broken != io.EOF {
 		r.err = r.broken
 		return

@@ -163,6 +163,15 @@ func TestSendKnowsWhoLeft(t *testing.T) {
 	require.Equal(t, affinity.Transient, report.Result)
 	require.Equal(t, affinity.Transient, l.reported().Result)
 
+	l = newLoop(t)
+	_, report, err = affinityhttp.Send(t.Context(), l.pick(""), func(ctx context.Context) (*http.Response, error) {
+		resp, err := giving(200, strings.NewReader(""))(ctx)
+		resp.Header.Set("Content-Type", "text/event-stream; charset=utf-8")
+		return resp, err
+	})
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF, "a stream without an event")
+	require.Equal(t, affinity.Transient, report.Result)
+
 	// The client's connection fails, and the handler closes the body.
 	l = newLoop(t)
 	answer, _, err = affinityhttp.Send(t.Context(), l.pick(""), giving(200, strings.NewReader(strings.Repeat("data: {}\n\n", 10_000))))
