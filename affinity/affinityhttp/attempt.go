@@ -49,8 +49,8 @@ func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
 	if a.err != nil {
 		a.resp = nil
 		switch {
-		case c.in.Context().Err() != nil:
-			a.err = c.in.Context().Err() // the client has left: not the auth's fault
+		case gone(c.in.Context()) != nil:
+			a.err = gone(c.in.Context()) // the client has left: not the auth's fault
 		case errors.Is(context.Cause(ctx), errTooLong):
 			a.err = &tooLong{fmt.Sprint(c.conf.Within)}
 		}

@@ -25,8 +25,8 @@
 //   - Another auth is tried as long as nothing of an answer was passed on, and only if
 //     another one can help. An error that is the client's fault is passed on as the provider
 //     has sent it. If all auths fail, the client gets the last answer, with its status, its
-//     body and its Retry-After. It gets an answer that refuses an auth's own credential only
-//     if there is no other.
+//     body and its Retry-After, but rather one after which it may try again, and soon. It gets
+//     an answer that refuses an auth's own credential only if there is no other.
 //   - New sessions go where the balancer sends them, also a weighted one or one that fills auths
 //     up. Set [Options].Affinity.Load to keep new sessions away from an auth with many requests in
 //     flight.

@@ -30,6 +30,9 @@ type key struct {
 func (k *key) rest(d time.Duration, asked bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.asked && !asked && time.Now().Before(k.until) {
+		return // it knows better
+	}
 	k.until, k.asked = time.Now().Add(d), asked
 }
 

@@ -60,8 +60,9 @@ type Options[T any] struct {
 	Attempts int
 	// Within is how long a request may take from the end of its body to the first byte of its
 	// answer, over all attempts and waits. After that the attempt under way is cancelled. The
-	// time in which the client sends its body does not count; limit it in the http.Server. 0
-	// is 10 minutes.
+	// time in which the client sends its body does not count; limit it in the http.Server. A
+	// deadline of the request's own context counts as the client's, which blames no auth: so if
+	// the gateway sets one, set a shorter Within. 0 is 10 minutes.
 	Within time.Duration
 	// Patience is how long one request may wait, in total and at most three times, for an auth
 	// with a warm prompt cache that has asked to be avoided for a moment, see

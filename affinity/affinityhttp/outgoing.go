@@ -49,7 +49,15 @@ func setBody(out *http.Request, body []byte) {
 func outgoing(ctx context.Context, in *http.Request, codes *sessionid.HTTPOptions) *http.Request {
 	out := in.Clone(ctx)
 	out.Host, out.RequestURI = "", ""
+	// An http.Client with a Timeout closes it a moment before the context ends, and that
+	// moment would look like a failure of the auth.
+	out.Cancel = nil //lint:ignore SA1019 the client still sets it
 	dropCredential(out)
+	for _, line := range in.Header["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			out.Header.Del(strings.TrimSpace(name)) // RFC 9110, 7.6.1
+		}
+	}
 	for _, hop := range [...]string{"Connection", "Proxy-Connection", "Keep-Alive", "Upgrade", "Http2-Settings"} {
 		out.Header.Del(hop)
 	}

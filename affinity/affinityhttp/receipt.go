@@ -41,6 +41,15 @@ func receiptOf[T any](ctx context.Context, cancel context.CancelCauseFunc, pick 
 	return receipt[T]{ctx: ctx, cancel: cancel, pick: pick, betas: h["Anthropic-Beta"], sent: time.Now(), codes: codes}
 }
 
+// gone returns why a client is no longer there, nil if it is. A connection has the deadline of its
+// context, and may find that it is over before the context does.
+func gone(ctx context.Context) error {
+	if at, ok := ctx.Deadline(); ok && !time.Now().Before(at) {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
+}
+
 // chunk is how much of an answer is read at once before it is passed on.
 const chunk = 4 << 10
 
@@ -101,7 +110,7 @@ var errSlowError = errors.New("affinityhttp: the rest of the auth's error has no
 // classify sets the result, as far as the beginning of the answer says it.
 func (r *receipt[T]) classify() {
 	if r.resp == nil {
-		if r.ctx.Err() != nil {
+		if gone(r.ctx) != nil {
 			r.result = affinity.Cancelled
 			return
 		}
@@ -187,8 +196,8 @@ func (r *receipt[T]) ended(err error) affinity.Result {
 	r.tellAnswer()
 	result, away := affinity.Served, time.Duration(0)
 	switch w := r.watch; {
-	case err != io.EOF && r.ctx.Err() != nil:
-		result, r.err = affinity.Cancelled, r.ctx.Err()
+	case err != io.EOF && gone(r.ctx) != nil:
+		result, r.err = affinity.Cancelled, gone(r.ctx)
 	case err == errLeft:
 		result, r.err = affinity.Cancelled, err
 	case err != io.EOF:

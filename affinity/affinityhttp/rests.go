@@ -209,6 +209,26 @@ func (s *rests) change(k restKey, do func(v *rest, now time.Time)) {
 	s.known.Store(int64(s.lru.Len()))
 }
 
+// rename moves what is known of an auth to another name. What is known of that stays.
+func (s *rests) rename(from, to string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lru == nil || from == to {
+		return
+	}
+	for _, k := range s.lru.Keys() {
+		if k.auth != from {
+			continue
+		}
+		v, _ := s.lru.Peek(k)
+		s.lru.Remove(k)
+		if k.auth = to; !s.lru.Contains(k) {
+			s.lru.Add(k, v)
+		}
+	}
+	s.known.Store(int64(s.lru.Len()))
+}
+
 // forget removes everything about an auth.
 func (s *rests) forget(auth string) {
 	s.mu.Lock()

@@ -37,9 +37,10 @@ func (t *Transport[T]) call(in *http.Request) *call[T] {
 // of the answer's body. The caller reads the body to its end or closes it, as with any
 // http.RoundTripper.
 //
-// If all auths that have answered have failed, RoundTrip returns the last answer. It returns
-// one that refuses an auth's own credential only if there is no other. If no auth has
-// answered, the error is that of the last attempt. If no auth could be tried, it is an
+// If all auths that have answered have failed, RoundTrip returns the last answer, but rather one
+// after which the client may try again, and of those one that says when. It returns one that
+// refuses an auth's own credential only if there is no other, and no other auth comes back at a
+// time that is known. If no auth has answered, the error is that of the last attempt. If no auth could be tried, it is an
 // *affinity.NoAuthError, or a *PickError if the gateway could not choose. If the request's body
 // could not be read, it is a *BodyError.
 func (t *Transport[T]) RoundTrip(in *http.Request) (*http.Response, error) {
@@ -217,9 +218,17 @@ func (f *failures[T]) add(a *attempt[T]) {
 	f.answered = a
 }
 
-// better reports whether an earlier answer says more to the client.
+// better reports whether an earlier answer says more to the client: one after which it may try
+// again, and of two such the one that says when, and says it for sooner.
 func (f *failures[T]) better(a *attempt[T]) bool {
-	return f.answered != nil && a.isRefused() && !f.answered.isRefused()
+	switch was := f.answered; {
+	case was == nil || was.result != affinity.Transient:
+		return was != nil && a.isRefused() && !was.isRefused()
+	case a.result == affinity.Terminal:
+		return true
+	default:
+		return a.result == affinity.Transient && was.away > 0 && (a.away == 0 || a.away > was.away)
+	}
 }
 
 // explain reports the 404 of one auth after another one has answered: if that one knows the
@@ -247,9 +256,12 @@ func (f *failures[T]) settle() {
 // give ends a request that no other auth can serve: the client gets the last answer. err is
 // why no other can.
 func (f *failures[T]) give(c *call[T], err error) (*http.Response, error) {
+	none, ok := err.(*affinity.NoAuthError)
 	switch a := f.answered; {
 	case c.in.Context().Err() != nil:
 		return nil, c.in.Context().Err()
+	case a != nil && a.isRefused() && ok && !none.Until.IsZero():
+		return nil, err // another auth, with a credential that was not refused, comes back
 	case a != nil:
 		f.answered = nil
 		return a.passUnwatched(), nil

@@ -73,8 +73,8 @@ func Send[T any](ctx context.Context, pick affinity.Pick[T], send func(context.C
 		if from != nil && from.Body != nil { // it broke off before its first byte
 			from.Body.Close()
 		}
-		if r.result == affinity.Cancelled && ctx.Err() != nil {
-			r.err = ctx.Err()
+		if r.result == affinity.Cancelled && gone(ctx) != nil {
+			r.err = gone(ctx)
 		}
 		return nil, report(), r.err
 	case r.watch == nil || r.result != affinity.Served:

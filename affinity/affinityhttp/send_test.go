@@ -276,7 +276,7 @@ func TestDescribeAndOutgoing(t *testing.T) {
 	} {
 		in := httptest.NewRequest(http.MethodPost, c.path+"?key=mine&alt=sse", strings.NewReader(c.body))
 		in.Header = http.Header{
-			"Authorization": {"Bearer client"}, "X-Api-Key": {"client"}, "Accept-Encoding": {"br, gzip"}, "Connection": {"x"}, "X-Other": {"kept"},
+			"Authorization": {"Bearer client"}, "X-Api-Key": {"client"}, "Accept-Encoding": {"br, gzip"}, "Connection": {"close, x-hop"}, "X-Hop": {"x"}, "X-Other": {"kept"},
 		}
 		r := affinityhttp.Describe(in, []byte(c.body))
 		require.Equal(t, affinity.Request{Pool: c.pool, Model: c.model, Header: in.Header, Body: []byte(c.body), Path: c.path, Side: c.side, Off: c.off}, r)
@@ -292,7 +292,7 @@ func TestDescribeAndOutgoing(t *testing.T) {
 			require.NoError(t, err)
 		}
 		require.EqualValues(t, len(c.body), out.ContentLength)
-		require.Len(t, in.Header, 5)
+		require.Len(t, in.Header, 6)
 	}
 	require.Equal(t, http.NoBody, affinityhttp.Outgoing(t.Context(), httptest.NewRequest(http.MethodGet, "/v1/models", nil), nil).Body)
 	require.False(t, affinityhttp.Refused(nil))

@@ -142,6 +142,12 @@ func (t *Transport[T]) InvalidateAuth(ctx context.Context, name string) (int, er
 	return t.Selector.InvalidateAuth(ctx, name)
 }
 
+// RenameAuth gives an auth another name, see [affinity.Affinity.RenameAuth]. Its rests stay.
+func (t *Transport[T]) RenameAuth(ctx context.Context, from, to string) (int, error) {
+	t.rests.rename(from, to)
+	return t.Selector.RenameAuth(ctx, from, to)
+}
+
 // Save is [affinity.Affinity.Save]. It is an error if a TenantKey that the host has not set has
 // named a tenant: the next process has another key, and finds no session of that tenant.
 func (t *Transport[T]) Save(w io.Writer) error {

@@ -11,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -43,13 +44,19 @@ func itself(auth string) string { return auth }
 // start starts a proxy over four auths.
 func start(t *testing.T, upstream provider, o *affinityhttp.Options[string]) *proxy {
 	t.Helper()
+	return startOn(t, serving(t, upstream), o)
+}
+
+// serving starts a provider.
+func serving(t *testing.T, upstream provider) *url.URL {
+	t.Helper()
 	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		upstream(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer key-"), w, r)
 	}))
 	t.Cleanup(up.Close)
 	base, err := url.Parse(up.URL)
 	require.NoError(t, err)
-	return startOn(t, base, o)
+	return base
 }
 
 func startOn(t *testing.T, base *url.URL, o *affinityhttp.Options[string]) *proxy {
@@ -280,7 +287,8 @@ func TestAModelThatNobodyKnowsIsTriedTwice(t *testing.T) {
 	}
 }
 
-func TestWhenAllFailTheClientGetsTheLastAnswer(t *testing.T) {
+// If all fail, the client gets the answer of the one that comes back first.
+func TestWhenAllFailTheClientGetsTheSoonestAnswer(t *testing.T) {
 	var f failing
 	p := start(t, f.serve, nil)
 	for i, auth := range names {
@@ -289,10 +297,10 @@ func TestWhenAllFailTheClientGetsTheLastAnswer(t *testing.T) {
 	g := p.turn(t, "s")
 	calls := f.called()
 	require.Len(t, calls, 4)
-	last := slices.Index(names, calls[3])
-	require.Equal(t, 500+last%2*29, g.StatusCode)
-	require.Equal(t, fmt.Sprint(30+last), g.Header.Get("Retry-After"))
-	require.Contains(t, g.text, calls[3]+" says")
+	require.ElementsMatch(t, names, calls)
+	require.Equal(t, 500, g.StatusCode)
+	require.Equal(t, "30", g.Header.Get("Retry-After"))
+	require.Contains(t, g.text, names[0]+" says")
 
 	// All auths have asked to be left alone, so none is called.
 	g = p.turn(t, "s")
@@ -325,6 +333,74 @@ func TestTheClientIsNotToldOfACredentialThatIsNotItsOwn(t *testing.T) {
 		f.set(auth, 401, "")
 	}
 	require.Equal(t, 401, p.turn(t, "s").StatusCode, "the client gets the 401 if no auth has another answer")
+
+	// All but one are refused, and that one comes back at a time that is known. The client hears
+	// of that, also when it is no longer asked.
+	for _, status := range []int{401, 402, 403} {
+		var f failing
+		p := start(t, f.serve, nil)
+		for _, auth := range names {
+			f.set(auth, status, "")
+		}
+		f.set("b", 429, "30")
+		for i := range 4 {
+			g := p.turn(t, fmt.Sprint("s", i))
+			require.Contains(t, []int{429, 503}, g.StatusCode, "%d, request %d", status, i)
+			after, err := strconv.Atoi(g.Header.Get("Retry-After"))
+			require.NoError(t, err)
+			require.InDelta(t, 30, after, 10)
+		}
+	}
+}
+
+// An answer after which the client may try again says more than one that is final for it, whatever
+// came first.
+func TestAnAccountThatHasNoModelHidesNoOther(t *testing.T) {
+	for _, home := range []string{"a", "b"} {
+		var f failing
+		p := startNamed(t, serving(t, f.serve), []string{"a", "b"}, nil)
+		session := "s"
+		for p.turn(t, session).decision["auth"] != home {
+			session += "s"
+		}
+		f.set("a", 404, "")
+		f.set("b", 429, "30")
+		require.Equal(t, 429, p.turn(t, session).StatusCode, home)
+	}
+}
+
+// What an auth has asked for is known by its new name, too.
+func TestARenamedAuthStillRests(t *testing.T) {
+	var f failing
+	p := start(t, f.serve, nil)
+	f.set("a", 429, "60")
+	for i := range 4 {
+		p.turn(t, fmt.Sprint("s", i))
+	}
+	require.NotZero(t, p.RestsUntil("a", "m"))
+	_, err := p.RenameAuth(t.Context(), "a", "z")
+	require.NoError(t, err)
+	require.Zero(t, p.RestsUntil("a", "m"))
+	require.InDelta(t, 60, time.Until(p.RestsUntil("z", "m")).Seconds(), 20)
+	_, err = p.RenameAuth(t.Context(), "b", "z")
+	require.NoError(t, err)
+	require.NotZero(t, p.RestsUntil("z", "m"))
+}
+
+// The timeout of an http.Client that uses a Transport is the client's.
+func TestAClientsTimeoutBlamesNobody(t *testing.T) {
+	p := start(t, func(_ string, _ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // only then the server looks whether the client is there
+		<-r.Context().Done()
+	}, nil)
+	for range 20 {
+		c := &http.Client{Transport: p, Timeout: 2 * time.Millisecond}
+		_, err := c.Post("http://gateway/v1/messages", "application/json", strings.NewReader(`{"model":"m"}`))
+		require.Error(t, err)
+	}
+	for _, a := range p.told(t, 1) {
+		require.Equal(t, affinity.Cancelled, a.Result)
+	}
 }
 
 // A request that reads state may ask all auths if nobody knows which auth has the state.
