@@ -45,11 +45,10 @@
 // Request.Tried the auths that it was sent to. [Affinity.Back] says that an auth can serve
 // again before that time is over.
 //
-// Sessions of an auth that is away often would switch auths often. So sessions come back at
-// once only after the auth's first absence. After the second absence the auth must have been
-// available for 30 seconds. Each further absence doubles that, up to Options.Warm. Absences
-// are counted for each auth, over all sessions. They are forgotten after Options.Warm without
-// an absence.
+// Sessions of an auth that is away often would switch auths often. So they come back at once
+// only after its first absence. After its second they come back when it was available for 30
+// seconds, after its third for 60, and so on up to Options.Warm. Absences are counted for each
+// auth, over all sessions. They are forgotten after Options.Warm without an absence.
 //
 // A session remembers up to 64 auths that have failed to serve it.
 //

@@ -12,10 +12,11 @@ const (
 	Served
 	// Transient: the failure is temporary (408, 429, 5xx, a broken connection). If the auth
 	// has served the session before, the session stays bound and takes a detour for a while.
-	// If the auth has not, the other requests of the session at the auth decide: when none of
-	// them was served and none is under way any more, the session loses the auth. As long as
-	// one is under way nothing changes, unless the auth has said for how long it is to be
-	// avoided, or the binding is older than 30 seconds: then the session takes a detour, too.
+	//
+	// A new session, which the auth has never served, loses the auth, unless another request
+	// of the session is under way there: that one may still be served. Until it is reported
+	// nothing changes. But if the auth has said for how long it is to be avoided, or the
+	// binding is older than 30 seconds, the session takes a detour meanwhile.
 	Transient
 	// Terminal: the auth can no longer serve the session (401, 402, 403, unknown model). The
 	// session leaves the auth.
