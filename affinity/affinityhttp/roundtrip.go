@@ -260,8 +260,8 @@ func (f *failures[T]) give(c *call[T], err error) (*http.Response, error) {
 	switch a := f.answered; {
 	case c.in.Context().Err() != nil:
 		return nil, c.in.Context().Err()
-	case a != nil && a.isRefused() && ok && !none.Until.IsZero():
-		return nil, err // another auth, with a credential that was not refused, comes back
+	case a != nil && a.isRefused() && ok && !none.Until.IsZero() && len(c.auths(c.in, c.r)) > len(c.r.Tried):
+		return nil, err // an auth that was not asked comes back
 	case a != nil:
 		f.answered = nil
 		return a.passUnwatched(), nil
