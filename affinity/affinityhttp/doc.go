@@ -44,11 +44,11 @@
 //     The cost of each answer goes to [Options].OnAttempt.
 //
 // A gateway that has a loop of its own can use the parts. [Send] sends a request to the auth of a
-// pick, reads the answer as it passes and reports the result. [Describe] and [Outgoing] say what a
-// Transport would make of a client's request. [WriteError] and [WriteStatus] answer
-// in the format of the client's API. [Repeatable] and [Refused] say what may be sent again. An [AnswerWriter]
-// reads an answer that is no http.Response: what it has cost, which model has answered, and what
-// identifies the conversation.
+// pick, reads the answer as it passes and reports the result; its second Example is a whole
+// gateway. [Describe] and [Outgoing] say what a Transport would make of a client's request.
+// [Repeatable] and [Refused] say what may be sent again. [WriteError] and [WriteStatus] answer in
+// the format of the client's API. An [AnswerWriter] reads an answer that is no http.Response: what
+// it has cost, which model has answered, and what identifies the conversation.
 //
 // # What changes in a request
 //
@@ -71,7 +71,7 @@
 // then, unless Options.Describe says it: so a conversation that outgrows the bound continues in
 // another scope, as a new session. A compressed body is
 // read if it decompresses to at most 32 times its size and a MiB. Of an answer at most 4 MiB
-// are held; of one JSON value, or one event, that is longer, strings of more than 64 KiB are left
-// out, such as pictures. The number of attempts, their time in total, and waiting are bounded. A Transport
-// starts a goroutine only for a compressed answer, until that ends.
+// are held. If one JSON value, or one event, is longer, its strings of more than 64 KiB, such as
+// pictures, are left out. The number of attempts, their time in total, and waiting are bounded. A
+// Transport starts a goroutine only for a compressed answer, until that ends.
 package affinityhttp
