@@ -32,6 +32,9 @@ type attempt[T any] struct {
 func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
 	ctx, cancel := context.WithCancelCause(c.in.Context())
 	a := &attempt[T]{call: c, receipt: receiptOf(c.in.Context(), cancel, pick, c.in.Header, &c.conf.http), number: number}
+	if pick.Decision.Session == (sessionid.Key{}) && c.sum == 0 {
+		c.sum = maphash.Bytes(seed, c.r.Body)
+	}
 	late := time.AfterFunc(c.left(), func() { cancel(errTooLong) })
 	a.landed = c.flying.Begin(pick.Decision.Auth)
 	known := false
@@ -68,9 +71,14 @@ func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
 func (a *attempt[T]) send(ctx context.Context) (*http.Response, error) {
 	out := outgoing(ctx, a.in, &a.conf.http)
 	b := a.body
-	if b.rest == nil {
+	switch {
+	case b.loan != nil:
+		out.GetBody = b.loan.open
+		out.Body, _ = out.GetBody()
+		out.ContentLength, out.TransferEncoding = int64(len(b.held)), nil
+	case b.rest == nil:
 		setBody(out, b.held)
-	} else {
+	default:
 		out.Body = struct {
 			io.Reader
 			io.Closer
@@ -171,7 +179,7 @@ func (a *attempt[T]) culprit() uint64 {
 	if name := a.pick.Decision.Session; name != (sessionid.Key{}) {
 		_, _ = h.Write(name[:])
 	} else {
-		_, _ = h.Write(a.r.Body)
+		maphash.WriteComparable(&h, a.sum)
 	}
 	return h.Sum64()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,6 +52,12 @@ type Options[T any] struct {
 	// it again. A larger body is streamed: its session is found by its header alone, and it is
 	// sent once. 0 is 64 MiB.
 	MaxBody int64
+	// ReuseBodies lets the body of a request use the memory of an earlier one. That spares a
+	// gateway of long prompts most of its garbage. Set it only if none of your functions keeps
+	// the Body of an affinity.Request, or a part of it, after it has returned: that would become
+	// the body of another client. Base need not care: a request's Body reads nothing after it was
+	// closed.
+	ReuseBodies bool
 	// Zstd decompresses bodies with Content-Encoding zstd. This module has no decoder of its
 	// own. With nil such bodies are not read.
 	Zstd func(io.Reader) (io.ReadCloser, error)
@@ -123,6 +130,7 @@ type settings[T any] struct {
 	// the host has set TenantKey.
 	fleeting *atomic.Bool
 	http     sessionid.HTTPOptions
+	pool     *sync.Pool // of *bytes.Buffer; nil unless ReuseBodies is set
 }
 
 func check[T any](o *Options[T], old *settings[T]) (*settings[T], error) {
@@ -155,6 +163,9 @@ func check[T any](o *Options[T], old *settings[T]) (*settings[T], error) {
 	}
 	if s.Repeat == nil {
 		s.Repeat = Repeatable
+	}
+	if s.ReuseBodies {
+		s.pool = new(sync.Pool)
 	}
 	switch {
 	case s.TenantKey != nil:

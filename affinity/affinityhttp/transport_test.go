@@ -74,6 +74,7 @@ func startNamed(t *testing.T, base *url.URL, names []string, o *affinityhttp.Opt
 		all.DecisionHeader = "X-Decision"
 	}
 	p := &proxy{}
+	all.ReuseBodies = true // what can go wrong with them is seen by all tests
 	all.OnAttempt = func(a affinityhttp.Attempt) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
