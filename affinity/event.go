@@ -72,7 +72,17 @@ func (e Event) Clone() Event {
 	return e
 }
 
-// plain returns the name of a pool or a model as it is written in an Event.
+// LogName returns the name of a pool or a model as an [Event] has it, so that it is safe to log:
+// a client can send any text as a model. A name that is long, or has characters that such names
+// do not have, becomes "sha256:" and a digest.
+func LogName(name string) string {
+	if len(name) > longModel {
+		name = cache.Scope{Model: name}.Short().Model
+	}
+	return plain(name)
+}
+
+// plain is LogName for names that are not long.
 func plain(name string) string {
 	for i := range len(name) {
 		switch c := name[i]; {

@@ -1,6 +1,7 @@
 package affinityhttp
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -86,17 +87,19 @@ type Options[T any] struct {
 	// session=…".
 	DecisionHeader string
 	// OnAttempt, if not nil, is called once for each attempt when it has ended. A stream ends
-	// with its last byte.
-	OnAttempt func(Attempt)
+	// with its last byte. ctx has the values of the request's context and is never done.
+	OnAttempt func(ctx context.Context, a Attempt)
 }
 
 // Attempt describes how sending a request to one auth has ended. Everything except Err is safe
 // to log: Err may be the error of a function of the host.
 type Attempt struct {
 	Decision affinity.Decision
-	// Tenant and Model are those of the request. With Describe, a Tenant can be the name of the
-	// caller to whom Usage is charged.
-	Tenant, Model string
+	// Tenant is that of the request: a digest, or what Describe has made of it, for example the
+	// name of the caller to whom Usage is charged.
+	Tenant string
+	// Pool and Model are those of the request, as affinity.LogName returns them.
+	Pool, Model string
 	// Number counts the attempts of one request from 1.
 	Number int
 	// Status is the answer's. It is 0 if there was no answer.
