@@ -595,6 +595,32 @@ func TestAccountsThatBecomeOneAddUpTheirLoads(t *testing.T) {
 	})
 }
 
+// Prompts with one beginning were sent to two auths, which become one. So a third auth that is
+// sent the beginning is the second.
+func TestAccountsThatBecomeOneAreOneForAPrefix(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newBalancing(t, affinity.BalanceNew, 4)
+		for i := range 40 { // so that no auth has much more than the others
+			h.send(h.request(fmt.Sprint("filler", i), 100_000))
+		}
+		all, n := h.auths, 0
+		ask := func(auths ...string) affinity.Decision {
+			n++
+			r := says("a document", 30)
+			r.Body = []byte(strings.Replace(string(r.Body), `"}]}`, fmt.Sprintf(`and question %d"}]}`, n), 1))
+			h.auths = auths
+			return h.send(r)
+		}
+		ask(all[0])
+		ask(all[1])
+		_, err := h.RenameAuth(t.Context(), all[0], all[1])
+		require.NoError(t, err)
+		ask(all[2])
+		d := ask(all[2], all[3])
+		require.Equal(t, []any{all[2], affinity.ReasonPrefix}, []any{d.Auth, d.Reason})
+	})
+}
+
 // mover is a host whose next request may move a session: other sessions have given its auth
 // most of the load.
 func mover(t *testing.T, prompts int) (h *balancing, home string, r affinity.Request) {

@@ -31,7 +31,7 @@ type beginning struct {
 // lately reports whether a prefix was sent lately. It is false if the clock was set back.
 func (e *beginning) lately(now, lately int64) bool { return e.at <= now && now-e.at <= lately }
 
-// rename gives an auth another name.
+// rename gives an auth another name. If both names were sent a prefix, they are one auth now.
 func (b *begun) rename(from, to string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -40,10 +40,11 @@ func (b *begun) rename(from, to string) {
 	}
 	for _, p := range b.lru.Keys() { // the oldest first, so that their order stays
 		e, _ := b.lru.Peek(p)
-		for i := range e.auths {
-			if e.auths[i] == from {
-				e.auths[i] = to
-			}
+		sent := e.auths[:min(e.n, fewAuths)]
+		if slices.Contains(sent, to) {
+			e.remove(from)
+		} else if i := slices.Index(sent, from); i >= 0 {
+			sent[i] = to
 		}
 		b.lru.Add(p, e)
 	}
@@ -96,14 +97,21 @@ func (b *begun) drop(prefixes []uint64, auth string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, p := range prefixes {
-		e, ok := b.lru.Peek(p)
-		if !ok || e.n > fewAuths {
-			continue
-		}
-		if i := slices.Index(e.auths[:e.n], auth); i >= 0 {
-			e.n--
-			e.auths[i], e.auths[e.n] = e.auths[e.n], ""
+		if e, ok := b.lru.Peek(p); ok && e.remove(auth) {
 			b.lru.Add(p, e)
 		}
 	}
+}
+
+// remove removes an auth, and reports whether it was there.
+func (e *beginning) remove(auth string) bool {
+	if e.n > fewAuths {
+		return false
+	}
+	i := slices.Index(e.auths[:e.n], auth)
+	if i >= 0 {
+		e.n--
+		e.auths[i], e.auths[e.n] = e.auths[e.n], ""
+	}
+	return i >= 0
 }
