@@ -117,7 +117,7 @@ func (g *Gateway) options(ttl time.Duration) *affinityhttp.Options[*Auth] {
 			Failback: affinity.FailbackCold, ColdAnew: true, Slow: g.opts.Slow, Balance: g.opts.Balance,
 			OnEvent: g.observe,
 		},
-		TenantKey: g.opts.TenantKey,
+		TenantKey: g.opts.TenantKey, ReuseBodies: true,
 		Describe:  func(_ *http.Request, r *affinity.Request) { r.Off = r.Off || !g.applied.on.Load() },
 		MaxBody:   g.opts.MaxBody,
 		Attempts:  g.opts.Attempts,
