@@ -126,7 +126,7 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 				p.visitor.asked = &asked{id: id, session: f.session, end: id.End(), opening: f.session.Opening}
 			}
 			a.sent(&o.policy, r, &p.visitor, &p.Decision)
-			a.decided(&o.policy, &p.Decision, &p.visitor)
+			a.decided(ctx, &o.policy, &p.Decision, &p.visitor)
 			made(ctx, p, nil)
 			return nil
 		}
@@ -223,7 +223,7 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 		if !decided { // a function of the host has panicked
 			v.refuse(nil)
 			made(ctx, p, errPanic)
-			a.decided(&o.policy, &p.Decision, &p.visitor)
+			a.decided(ctx, &o.policy, &p.Decision, &p.visitor)
 		}
 	}()
 	err := v.decide(f)
@@ -235,7 +235,7 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 		a.sent(&o.policy, r, &p.visitor, &p.Decision)
 		v.noteBegin()
 	}
-	a.decided(&o.policy, &p.Decision, &p.visitor)
+	a.decided(ctx, &o.policy, &p.Decision, &p.visitor)
 	var made Pick[T]
 	if err == nil {
 		made = *p

@@ -426,7 +426,7 @@ func TestSelectTakesItsRequestFromTheContext(t *testing.T) {
 
 func TestEveryDecisionIsTold(t *testing.T) {
 	var got []affinity.Decision
-	s := wrap(t, &affinity.Options[string]{OnEvent: func(e affinity.Event) {
+	s := wrap(t, &affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) {
 		if !e.Reported {
 			got = append(got, e.Decision)
 		}

@@ -628,7 +628,7 @@ func TestARefusedPickIsSeen(t *testing.T) {
 	var told []affinity.Decision
 	boom := errors.New("boom")
 	s, err := affinity.Wrap(selector.Func[string](func(context.Context, []string) (string, error) { return "", boom }), same,
-		&affinity.Options[string]{OnEvent: func(e affinity.Event) { told = append(told, e.Decision) }})
+		&affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) { told = append(told, e.Decision) }})
 	require.NoError(t, err)
 	_, err = s.Pick(t.Context(), session("x"), abc)
 	require.ErrorIs(t, err, boom)

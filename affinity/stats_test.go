@@ -1,6 +1,7 @@
 package affinity_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -22,7 +23,7 @@ func TestCountersAddUp(t *testing.T) {
 	var mu sync.Mutex
 	var picked, reported, again uint64
 	var byOutcome, bySignal [32]uint64
-	o := affinity.Options[string]{Memory: cache.Options{MaxSessions: 40}, OnEvent: func(e affinity.Event) {
+	o := affinity.Options[string]{Memory: cache.Options{MaxSessions: 40}, OnEvent: func(_ context.Context, e affinity.Event) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
@@ -122,7 +123,7 @@ func TestAnEventHasNoTextOfAClient(t *testing.T) {
 			require.Regexp(t, "^sha256:[0-9a-f]{64}$", affinity.LogName(model))
 		}
 		var events []affinity.Event
-		s := wrap(t, &affinity.Options[string]{OnEvent: func(e affinity.Event) { events = append(events, e) }})
+		s := wrap(t, &affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) { events = append(events, e) }})
 		r := session("x")
 		r.Model = model
 		pick(t, s, r, abc).Report(affinity.Served)
@@ -174,7 +175,7 @@ func TestASessionThatIsPlacedAgainHasMoved(t *testing.T) {
 func TestAnEventHasBothHalves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var events []affinity.Event
-		s := wrap(t, &affinity.Options[string]{OnEvent: func(e affinity.Event) { events = append(events, e) }})
+		s := wrap(t, &affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) { events = append(events, e) }})
 		r := session("x")
 		r.Model = "m"
 		pick(t, s, r, abc).Report(affinity.Served)
@@ -242,7 +243,7 @@ func TestAnAnswerThatHasBegunServesTheSession(t *testing.T) {
 // A refused request belongs to its session, so that an operator finds it there.
 func TestARefusedPickIsItsSessions(t *testing.T) {
 	var last affinity.Event
-	h := newHost(t, affinity.Options[string]{OnEvent: func(e affinity.Event) { last = e }})
+	h := newHost(t, affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) { last = e }})
 	r := h.bound("s")
 	want := last
 	require.True(t, want.Locates())

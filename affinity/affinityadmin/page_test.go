@@ -1,6 +1,7 @@
 package affinityadmin_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -42,7 +43,7 @@ func open(t *testing.T, o affinityadmin.Options[string]) *site {
 	require.NoError(t, err)
 	s.Selector, err = affinity.Wrap(selector.RoundRobin[string](), func(a string) string { return a }, &affinity.Options[string]{
 		State:   func(a string, _ affinity.Request) affinity.State { return s.state[a] },
-		OnEvent: func(e affinity.Event) { s.log.Observe(e); s.meter.Observe(e) },
+		OnEvent: func(ctx context.Context, e affinity.Event) { s.log.Observe(ctx, e); s.meter.Observe(ctx, e) },
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })

@@ -135,9 +135,9 @@ func (g *Gateway) options(ttl time.Duration) *affinityhttp.Options[*Auth] {
 }
 
 // observe is called with each pick and each report.
-func (g *Gateway) observe(e affinity.Event) {
-	g.savings.Observe(e)
-	g.log.Observe(e)
+func (g *Gateway) observe(ctx context.Context, e affinity.Event) {
+	g.savings.Observe(ctx, e)
+	g.log.Observe(ctx, e)
 	if g.recording != nil {
 		g.recording.observe(e)
 	}
