@@ -23,8 +23,8 @@ type Options[T any] struct {
 	Memory cache.Options
 	// Store, if not nil, keeps the bindings instead, and Memory must be zero. The caller
 	// closes the Store. While the Store fails, the balancer chooses and nothing is bound. A
-	// pick waits for the Store as long as the pick's context allows, a report for at most one
-	// second.
+	// pick waits for the Store as long as the pick's context allows; a report, Pick.Answered
+	// and Pick.Owns wait for at most one second.
 	Store cache.Store
 
 	// Which session a request is part of.
