@@ -53,6 +53,22 @@ func (a *Affinity[T]) InvalidateSession(ctx context.Context, r Request) (bool, e
 	return store.InvalidateSession(ctx, at.scope, keysOf(&id))
 }
 
+// InvalidateTenant forgets a tenant: all of its sessions, in all pools and models, and what Owns
+// and Answered have recorded for it. It returns how many sessions there were. tenant is the
+// Request.Tenant of its requests. An empty one stands for the requests that have none.
+//
+// If the tenant is to be gone, refuse its requests first, and wait for those under way. Later
+// requests begin new sessions. Reports on earlier ones change nothing, but Owns and Answered
+// still record.
+func (k *core) InvalidateTenant(ctx context.Context, tenant string) (removed int, err error) {
+	store, err := k.admin()
+	if err != nil {
+		return 0, err
+	}
+	k.doubts.drop(tenant)
+	return store.InvalidateTenant(ctx, tenant, "")
+}
+
 // InvalidateAuth unbinds all sessions from an auth that was removed or has lost its
 // credential, and returns how many there were. Their next requests move. Everything else that
 // is known of the auth is forgotten: what Owns has recorded, its speed, that it was drained,
