@@ -19,6 +19,10 @@ func (k *core) admin() (cache.Admin, error) {
 
 // Look returns the auth that a request's session is bound to. It calls no balancer, renews no
 // binding and changes nothing else.
+//
+// Explain looks further, as Pick does, and so may find another session or none: it also
+// searches for the session by a summary of the history, and it does not use ids inside the
+// messages where several conversations have the same ones.
 func (a *Affinity[T]) Look(ctx context.Context, r Request) (auth string, bound bool, err error) {
 	o := a.conf.Load()
 	var id sessionid.ID

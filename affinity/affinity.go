@@ -81,9 +81,9 @@ func (a *Affinity[T]) use(s *settings[T]) {
 //
 // It is an error if next chooses an auth without a name, or a candidate that has the same name
 // as another one. After an error the Pick is zero, and Options.OnEvent is told why: the Reason
-// is that of the [NoAuthError], ReasonBalancer or ReasonName. A panic of next passes on, and is
-// an error in every other way. If [WithRequest] or [WithPick] made ctx, [PickFrom] returns the
-// pick afterwards.
+// is that of the [NoAuthError], ReasonBalancer or ReasonName. If next panics, nothing is bound,
+// the event is that of an error, and the panic goes on. If [WithRequest] or [WithPick] made ctx,
+// [PickFrom] returns the pick afterwards.
 func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next selector.Func[T]) (p Pick[T], err error) {
 	err = a.pick(ctx, &r, candidates, next, &p)
 	return p, err

@@ -31,6 +31,8 @@ func (u Usage) IsZero() bool { return u == Usage{} }
 
 // Report says how a request went.
 type Report struct {
+	// Result must be set: the zero Result is Unlisted, and Options.Unlisted of those in a row
+	// move the session.
 	Result Result
 	// Away is for how long the auth has asked to be avoided, see Classify. 0 means that it has
 	// not asked, and Options.Away is used. A time that the auth has asked for is always kept.
