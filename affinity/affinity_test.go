@@ -500,7 +500,7 @@ func TestAfterCloseTheBalancerServesAndNothingIsBound(t *testing.T) {
 	served(t, s, session("x"), abc)
 	bound := look(t, s, session("x")) != ""
 	require.False(t, bound)
-	_, err := s.Sessions()
+	_, err := s.Sessions(t.Context())
 	require.ErrorIs(t, err, cache.ErrClosed)
 }
 

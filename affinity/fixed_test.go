@@ -694,7 +694,7 @@ func TestAStoreWithoutAdminServes(t *testing.T) {
 	require.Equal(t, served(t, s, session("x"), abc), served(t, s, session("x"), abc))
 	for _, err := range []error{
 		second(s.InvalidateSession(t.Context(), session("x"))), second(s.InvalidateAuth(t.Context(), "A")),
-		second(s.Bound(t.Context(), "A")), second(s.RenameAuth(t.Context(), "A", "B")), s.Back(t.Context(), "A"),
+		second(s.Bound(t.Context(), "A")), second(s.Sessions(t.Context())), second(s.RenameAuth(t.Context(), "A", "B")), s.Back(t.Context(), "A"),
 	} {
 		require.ErrorIs(t, err, errors.ErrUnsupported)
 	}

@@ -41,7 +41,7 @@ func TestAUsedSessionSurvivesAFloodOfForgedIDs(t *testing.T) {
 			}
 		}
 		require.Equal(t, size, c.Len(), "the bound is for all parts of the store together")
-		require.Equal(t, map[string]int{"A": 1, "B": size - 1}, c.Counts())
+		require.Equal(t, map[string]int{"A": 1, "B": size - 1}, c.CountAuths())
 		require.Equal(t, size-1, c.InvalidateAuth("B"), "the evicted sessions have no keys left")
 	}
 }

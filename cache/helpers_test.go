@@ -110,6 +110,12 @@ func (s store) CountAuth(auth string) int {
 	return n
 }
 
+func (s store) CountAuths() map[string]int {
+	bound, err := s.Memory.CountAuths(s.t.Context())
+	require.NoError(s.t, err)
+	return bound
+}
+
 func (s store) InvalidateSession(scope cache.Scope, k *cache.Keys) bool {
 	return s.is(s.Memory.InvalidateSession(s.t.Context(), scope, *k))
 }

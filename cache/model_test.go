@@ -823,7 +823,7 @@ func (h *history) whole() {
 	}
 	if h.full() { // nothing expires
 		require.Equal(h, len(h.m.sessions), h.c.Len(), h.what)
-		require.Equal(h, bound, h.c.Counts(), h.what)
+		require.Equal(h, bound, h.c.CountAuths(), h.what)
 		require.Equal(h, h.m.ended, h.ended, h.what)
 	}
 }

@@ -266,6 +266,12 @@ type Admin interface {
 	// freed yet may be counted.
 	CountAuth(ctx context.Context, auth string) (bound int, err error)
 
+	// CountAuths returns how many sessions are bound to each auth that has any. It is CountAuth
+	// for all auths at once, and may count expired sessions in the same way. It costs a look at
+	// the auths, not at the sessions. A store that can only walk over its sessions does so in
+	// steps, and others can use it between them.
+	CountAuths(ctx context.Context) (bound map[string]int, err error)
+
 	// EditMemos calls edit with each session that has a memo, and replaces the memo by what
 	// edit returns. It calls edit again for a session that has changed meanwhile. No lock is
 	// held while edit runs.

@@ -32,6 +32,10 @@
 //	llmaffinity_cached_tokens_without_total        prompt tokens that would have been cached without affinity, estimated
 //	llmaffinity_cost_total, llmaffinity_cost_without_total   at the prices of the meter's Options
 //
+// The store counts the sessions. If it cannot do so within a second, or is no cache.Admin,
+// llmaffinity_sessions is left out of the scrape. If several processes share a store, each of
+// them exports the number of all sessions there: take their maximum, not their sum.
+//
 // The directory of this package has a dashboard for Grafana, dashboard.json, and alert rules
 // to begin with, alerts.yml.
 //
@@ -45,7 +49,9 @@ package affinityprom
 
 import (
 	"cmp"
+	"context"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -58,10 +64,13 @@ import (
 // MaxAuths is how many auths have a label value of their own.
 const MaxAuths = 200
 
+// patience is how long a scrape waits for a store that counts its sessions.
+const patience = time.Second
+
 // Source is implemented by affinity.Affinity, affinity.Selector and affinityhttp.Transport.
 type Source interface {
 	Stats() affinity.Stats
-	Sessions() (map[string]int, error)
+	Sessions(ctx context.Context) (map[string]int, error)
 }
 
 // Collector is a prometheus.Collector. Any number of goroutines may use it.
@@ -149,7 +158,9 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	count(again, float64(s.Again))
 	gauge(unreported, float64(s.Unreported()))
 	count(failed, float64(s.StoreFailed))
-	if bound, err := c.from.Sessions(); err == nil { // an error: the store cannot count its sessions
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if bound, err := c.from.Sessions(ctx); err == nil {
 		for auth, n := range atMost(bound, func(n int) float64 { return float64(n) }, func(a, b int) int { return a + b }) {
 			gauge(sessions, float64(n), auth)
 		}

@@ -1,11 +1,14 @@
 package affinityprom_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -179,7 +182,7 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 }
 
-// If the store cannot count its sessions, there is no metric of sessions. Without a meter there
+// If the store is no cache.Admin, there is no metric of sessions. Without a meter there
 // are no metrics of tokens.
 func TestWhatIsNotKnownIsNoMetric(t *testing.T) {
 	store, err := cache.New(nil)
@@ -194,4 +197,33 @@ func TestWhatIsNotKnownIsNoMetric(t *testing.T) {
 	require.Contains(t, all, "llmaffinity_picks_total")
 	require.NotContains(t, all, "llmaffinity_sessions")
 	require.NotContains(t, all, "llmaffinity_tokens_total")
+}
+
+// hanging is a Source over a store that does not answer.
+type hanging struct{ *affinity.Selector[string] }
+
+func (hanging) Sessions(ctx context.Context) (map[string]int, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// A store that does not answer delays a scrape by a second, and costs it the sessions only.
+func TestAScrapeDoesNotWaitForASlowStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lb, err := affinity.Wrap(selector.RoundRobin[string](), func(a string) string { return a }, nil)
+		require.NoError(t, err)
+		defer lb.Close()
+		reg := prometheus.NewPedanticRegistry()
+		require.NoError(t, reg.Register(affinityprom.NewCollector(hanging{lb}, nil)))
+		began := time.Now()
+		all, err := reg.Gather()
+		require.NoError(t, err)
+		require.Equal(t, time.Second, time.Since(began))
+		var names []string
+		for _, f := range all {
+			names = append(names, f.GetName())
+		}
+		require.Contains(t, names, "llmaffinity_store_failures_total")
+		require.NotContains(t, names, "llmaffinity_sessions")
+	})
 }

@@ -17,55 +17,56 @@ var broken = map[string]struct {
 	by  string
 	bad func(*cache.Memory, time.Duration) cache.Store
 }{
-	"last writer wins":           {"first-wins", func(m *cache.Memory, _ time.Duration) cache.Store { return &lastWriterWins{m} }},
-	"racy bind":                  {"a-burst-ends-on-one-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &racyBind{Memory: m} }},
-	"admission filter":           {"read-your-write", func(m *cache.Memory, _ time.Duration) cache.Store { return &choosy{Memory: m} }},
-	"binds zero keys":            {"nothing-names-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &bindsZero{m} }},
-	"leaking tenant":             {"scopes-never-meet", func(m *cache.Memory, _ time.Duration) cache.Store { return &leakingTenant{m} }},
-	"joined scope":               {"scopes-never-meet", func(m *cache.Memory, _ time.Duration) cache.Store { return &joinedScope{m} }},
-	"cut names":                  {"long-names-are-told-apart", func(m *cache.Memory, _ time.Duration) cache.Store { return &cutNames{m} }},
-	"short auths":                {"long-names-are-told-apart", func(m *cache.Memory, _ time.Duration) cache.Store { return &shortAuths{m} }},
-	"lost alias":                 {"aliases-lead-to-one-binding", func(m *cache.Memory, _ time.Duration) cache.Store { return &lostAlias{m} }},
-	"deaf to new names":          {"aliases-are-learned", func(m *cache.Memory, _ time.Duration) cache.Store { return &deaf{m} }},
-	"also as names":              {"also-merges-nobody", func(m *cache.Memory, _ time.Duration) cache.Store { return &alsoAsNames{m} }},
-	"also steals names":          {"names-are-not-taken", func(m *cache.Memory, _ time.Duration) cache.Store { return &thief{m} }},
-	"no past":                    {"content-is-found-by-its-earlier-ends", func(m *cache.Memory, _ time.Duration) cache.Store { return &noPast{m} }},
-	"ends as names":              {"content-tells-a-retry-from-a-twin", func(m *cache.Memory, _ time.Duration) cache.Store { return &endsAsNames{m} }},
-	"no also":                    {"content-is-found-by-also", func(m *cache.Memory, _ time.Duration) cache.Store { return &noAlso{m} }},
-	"binds past":                 {"past-is-not-bound", func(m *cache.Memory, _ time.Duration) cache.Store { return &bindsPast{m} }},
-	"forgets the first ends":     {"keys-are-bounded-and-enough", func(m *cache.Memory, _ time.Duration) cache.Store { return &latestOnly{Memory: m} }},
-	"marks of openings":          {"marks-find-the-session", func(m *cache.Memory, _ time.Duration) cache.Store { return &marksOfOpenings{m} }},
-	"marks are taken":            {"a-shared-mark-is-none", func(m *cache.Memory, _ time.Duration) cache.Store { return &takesMarks{m} }},
-	"forgets what was answered":  {"answers-lead-to-their-session", func(m *cache.Memory, _ time.Duration) cache.Store { return &forgetsAnswered{m} }},
-	"all answers are one's":      {"a-second-answer-is-a-twins", func(m *cache.Memory, _ time.Duration) cache.Store { return &oneAnswers{m} }},
-	"never served":               {"no-third-takes-a-twin-along", func(m *cache.Memory, _ time.Duration) cache.Store { return &servesOnce{Memory: m} }},
-	"move keeps the generation":  {"generations-are-new", func(m *cache.Memory, _ time.Duration) cache.Store { return &oneGeneration{m} }},
-	"name by generation":         {"a-stable-name", func(m *cache.Memory, _ time.Duration) cache.Store { return &nameByGeneration{m} }},
-	"any generation unbinds":     {"late-results-change-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &anyGeneration{m} }},
-	"every move wins":            {"one-move-wins", func(m *cache.Memory, _ time.Duration) cache.Store { return &everyMoveWins{m} }},
-	"release forgets served":     {"provisional-until-served", func(m *cache.Memory, _ time.Duration) cache.Store { return &releaseAll{m} }},
-	"any failed use unbinds":     {"one-failed-use-does-not-unbind", func(m *cache.Memory, _ time.Duration) cache.Store { return &oneFailure{m} }},
-	"unbind removes":             {"a-session-outlives-its-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &unbindRemoves{remembering{Memory: m}} }},
-	"confirms without an auth":   {"a-lost-auth-does-not-serve", func(m *cache.Memory, _ time.Duration) cache.Store { return &confirmsLost{m} }},
-	"last memo wins":             {"memo-is-compare-and-set", func(m *cache.Memory, _ time.Duration) cache.Store { return &lastMemo{m} }},
-	"move drops the memo":        {"memo-survives-moves", func(m *cache.Memory, _ time.Duration) cache.Store { return &dropsMemo{m} }},
-	"served is used":             {"knows-when-it-was-served", func(m *cache.Memory, _ time.Duration) cache.Store { return &servedIsUsed{m} }},
-	"idle after the use":         {"knows-how-long-it-was-idle", func(m *cache.Memory, _ time.Duration) cache.Store { return &neverIdle{m} }},
-	"a use makes young":          {"knows-how-old-a-binding-is", func(m *cache.Memory, _ time.Duration) cache.Store { return &everYoung{m} }},
-	"fixed expiry":               {"idle-expires-not-age", func(m *cache.Memory, ttl time.Duration) cache.Store { return &fixedExpiry{m, ttl, sync.Map{}} }},
-	"aliases expire alone":       {"aliases-live-and-die-together", func(m *cache.Memory, ttl time.Duration) cache.Store { return &aliasesExpire{m, ttl, sync.Map{}} }},
-	"peek touches":               {"peek-changes-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &peekTouches{m} }},
-	"resurrecting touch":         {"touch-does-not-resurrect", func(m *cache.Memory, _ time.Duration) cache.Store { return &resurrecting{remembering{Memory: m}} }},
-	"first note wins":            {"notes-are-recalled", func(m *cache.Memory, _ time.Duration) cache.Store { return &firstNote{m} }},
-	"notes as sessions":          {"notes-are-no-sessions", func(m *cache.Memory, _ time.Duration) cache.Store { return &notesAsSessions{m, "\x00owner"} }},
-	"recall is no use":           {"notes-expire-when-idle", func(m *cache.Memory, ttl time.Duration) cache.Store { return &fixedNotes{m, ttl, sync.Map{}} }},
-	"invalidates nothing":        {"invalidate-session", func(m *cache.Memory, _ time.Duration) cache.Store { return &invalidatesNothing{m} }},
-	"invalidate removes":         {"invalidate-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &invalidateRemoves{m} }},
-	"auth of all tenants":        {"invalidate-tenant", func(m *cache.Memory, _ time.Duration) cache.Store { return &allTenants{m} }},
-	"rename is a move":           {"rename-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &renameMoves{m} }},
-	"counts who has lost it":     {"count-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &countsLost{m} }},
-	"edits those that are bound": {"edit-memos", func(m *cache.Memory, _ time.Duration) cache.Store { return &editsBound{m} }},
-	"open after close":           {"closed", func(m *cache.Memory, _ time.Duration) cache.Store { return &neverCloses{m} }},
+	"last writer wins":            {"first-wins", func(m *cache.Memory, _ time.Duration) cache.Store { return &lastWriterWins{m} }},
+	"racy bind":                   {"a-burst-ends-on-one-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &racyBind{Memory: m} }},
+	"admission filter":            {"read-your-write", func(m *cache.Memory, _ time.Duration) cache.Store { return &choosy{Memory: m} }},
+	"binds zero keys":             {"nothing-names-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &bindsZero{m} }},
+	"leaking tenant":              {"scopes-never-meet", func(m *cache.Memory, _ time.Duration) cache.Store { return &leakingTenant{m} }},
+	"joined scope":                {"scopes-never-meet", func(m *cache.Memory, _ time.Duration) cache.Store { return &joinedScope{m} }},
+	"cut names":                   {"long-names-are-told-apart", func(m *cache.Memory, _ time.Duration) cache.Store { return &cutNames{m} }},
+	"short auths":                 {"long-names-are-told-apart", func(m *cache.Memory, _ time.Duration) cache.Store { return &shortAuths{m} }},
+	"lost alias":                  {"aliases-lead-to-one-binding", func(m *cache.Memory, _ time.Duration) cache.Store { return &lostAlias{m} }},
+	"deaf to new names":           {"aliases-are-learned", func(m *cache.Memory, _ time.Duration) cache.Store { return &deaf{m} }},
+	"also as names":               {"also-merges-nobody", func(m *cache.Memory, _ time.Duration) cache.Store { return &alsoAsNames{m} }},
+	"also steals names":           {"names-are-not-taken", func(m *cache.Memory, _ time.Duration) cache.Store { return &thief{m} }},
+	"no past":                     {"content-is-found-by-its-earlier-ends", func(m *cache.Memory, _ time.Duration) cache.Store { return &noPast{m} }},
+	"ends as names":               {"content-tells-a-retry-from-a-twin", func(m *cache.Memory, _ time.Duration) cache.Store { return &endsAsNames{m} }},
+	"no also":                     {"content-is-found-by-also", func(m *cache.Memory, _ time.Duration) cache.Store { return &noAlso{m} }},
+	"binds past":                  {"past-is-not-bound", func(m *cache.Memory, _ time.Duration) cache.Store { return &bindsPast{m} }},
+	"forgets the first ends":      {"keys-are-bounded-and-enough", func(m *cache.Memory, _ time.Duration) cache.Store { return &latestOnly{Memory: m} }},
+	"marks of openings":           {"marks-find-the-session", func(m *cache.Memory, _ time.Duration) cache.Store { return &marksOfOpenings{m} }},
+	"marks are taken":             {"a-shared-mark-is-none", func(m *cache.Memory, _ time.Duration) cache.Store { return &takesMarks{m} }},
+	"forgets what was answered":   {"answers-lead-to-their-session", func(m *cache.Memory, _ time.Duration) cache.Store { return &forgetsAnswered{m} }},
+	"all answers are one's":       {"a-second-answer-is-a-twins", func(m *cache.Memory, _ time.Duration) cache.Store { return &oneAnswers{m} }},
+	"never served":                {"no-third-takes-a-twin-along", func(m *cache.Memory, _ time.Duration) cache.Store { return &servesOnce{Memory: m} }},
+	"move keeps the generation":   {"generations-are-new", func(m *cache.Memory, _ time.Duration) cache.Store { return &oneGeneration{m} }},
+	"name by generation":          {"a-stable-name", func(m *cache.Memory, _ time.Duration) cache.Store { return &nameByGeneration{m} }},
+	"any generation unbinds":      {"late-results-change-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &anyGeneration{m} }},
+	"every move wins":             {"one-move-wins", func(m *cache.Memory, _ time.Duration) cache.Store { return &everyMoveWins{m} }},
+	"release forgets served":      {"provisional-until-served", func(m *cache.Memory, _ time.Duration) cache.Store { return &releaseAll{m} }},
+	"any failed use unbinds":      {"one-failed-use-does-not-unbind", func(m *cache.Memory, _ time.Duration) cache.Store { return &oneFailure{m} }},
+	"unbind removes":              {"a-session-outlives-its-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &unbindRemoves{remembering{Memory: m}} }},
+	"confirms without an auth":    {"a-lost-auth-does-not-serve", func(m *cache.Memory, _ time.Duration) cache.Store { return &confirmsLost{m} }},
+	"last memo wins":              {"memo-is-compare-and-set", func(m *cache.Memory, _ time.Duration) cache.Store { return &lastMemo{m} }},
+	"move drops the memo":         {"memo-survives-moves", func(m *cache.Memory, _ time.Duration) cache.Store { return &dropsMemo{m} }},
+	"served is used":              {"knows-when-it-was-served", func(m *cache.Memory, _ time.Duration) cache.Store { return &servedIsUsed{m} }},
+	"idle after the use":          {"knows-how-long-it-was-idle", func(m *cache.Memory, _ time.Duration) cache.Store { return &neverIdle{m} }},
+	"a use makes young":           {"knows-how-old-a-binding-is", func(m *cache.Memory, _ time.Duration) cache.Store { return &everYoung{m} }},
+	"fixed expiry":                {"idle-expires-not-age", func(m *cache.Memory, ttl time.Duration) cache.Store { return &fixedExpiry{m, ttl, sync.Map{}} }},
+	"aliases expire alone":        {"aliases-live-and-die-together", func(m *cache.Memory, ttl time.Duration) cache.Store { return &aliasesExpire{m, ttl, sync.Map{}} }},
+	"peek touches":                {"peek-changes-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &peekTouches{m} }},
+	"resurrecting touch":          {"touch-does-not-resurrect", func(m *cache.Memory, _ time.Duration) cache.Store { return &resurrecting{remembering{Memory: m}} }},
+	"first note wins":             {"notes-are-recalled", func(m *cache.Memory, _ time.Duration) cache.Store { return &firstNote{m} }},
+	"notes as sessions":           {"notes-are-no-sessions", func(m *cache.Memory, _ time.Duration) cache.Store { return &notesAsSessions{m, "\x00owner"} }},
+	"recall is no use":            {"notes-expire-when-idle", func(m *cache.Memory, ttl time.Duration) cache.Store { return &fixedNotes{m, ttl, sync.Map{}} }},
+	"invalidates nothing":         {"invalidate-session", func(m *cache.Memory, _ time.Duration) cache.Store { return &invalidatesNothing{m} }},
+	"invalidate removes":          {"invalidate-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &invalidateRemoves{m} }},
+	"auth of all tenants":         {"invalidate-tenant", func(m *cache.Memory, _ time.Duration) cache.Store { return &allTenants{m} }},
+	"rename is a move":            {"rename-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &renameMoves{m} }},
+	"counts who has lost it":      {"count-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &countsLost{m} }},
+	"counts all who have lost it": {"count-auths", func(m *cache.Memory, _ time.Duration) cache.Store { return &countsAllLost{m} }},
+	"edits those that are bound":  {"edit-memos", func(m *cache.Memory, _ time.Duration) cache.Store { return &editsBound{m} }},
+	"open after close":            {"closed", func(m *cache.Memory, _ time.Duration) cache.Store { return &neverCloses{m} }},
 }
 
 type lastWriterWins struct{ *cache.Memory }
@@ -612,6 +613,16 @@ func (s *countsLost) CountAuth(_ ctx, auth string) (n int, err error) {
 		}
 	}
 	return n, nil
+}
+
+type countsAllLost struct{ *cache.Memory }
+
+func (s *countsAllLost) CountAuths(ctx) (map[string]int, error) {
+	bound := map[string]int{}
+	for _, b := range s.All() {
+		bound[b.Auth]++
+	}
+	return bound, nil
 }
 
 type editsBound struct{ *cache.Memory }

@@ -82,6 +82,7 @@ func Checks() []Check {
 		{"invalidate-tenant", invalidateTenant},
 		{"rename-auth", renameAuth},
 		{"count-auth", countAuth},
+		{"count-auths", countAuths},
 		{"edit-memos", editMemos},
 		{"closed", closed},
 	}

@@ -147,6 +147,9 @@ func longNames(r *run) {
 			n, err := r.admin.CountAuth(r.ctx, auths[(i+1)%3])
 			r.noError("CountAuth", err)
 			r.check(n == 1, "CountAuth of a name of a megabyte returned %d, want 1", n)
+			all, err := r.admin.CountAuths(r.ctx)
+			r.noError("CountAuths", err)
+			r.check(all[auths[(i+1)%3]] == 1, "CountAuths returned %d for a name of a megabyte, want 1", all[auths[(i+1)%3]])
 		}
 	}
 }
@@ -191,5 +194,7 @@ func closed(r *run) {
 		r.check(n == 0, "InvalidateAuth after Close returned %d, want 0", n)
 		_, err = r.admin.CountAuth(r.ctx, "A")
 		is("CountAuth", err)
+		_, err = r.admin.CountAuths(r.ctx)
+		is("CountAuths", err)
 	}
 }

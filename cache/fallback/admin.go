@@ -174,6 +174,21 @@ func (s *Store) CountAuth(ctx context.Context, auth string) (bound int, err erro
 	return s.admit(ctx, func(ctx context.Context) (int, error) { return s.admin.CountAuth(ctx, auth) })
 }
 
+// CountAuths implements [cache.Admin].
+func (s *Store) CountAuths(ctx context.Context) (bound map[string]int, err error) {
+	switch err := s.able(); {
+	case err != nil:
+		return nil, err
+	case s.State() == Away:
+		return nil, ErrAway
+	}
+	_, err = s.admit(ctx, func(ctx context.Context) (_ int, err error) {
+		bound, err = s.admin.CountAuths(ctx)
+		return 0, err
+	})
+	return bound, err
+}
+
 // EditMemos implements [cache.Admin]. Both this process and remote may call edit for a
 // session.
 func (s *Store) EditMemos(ctx context.Context, edit func(b cache.Binding) (memo string)) error {

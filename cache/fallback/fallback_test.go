@@ -418,6 +418,8 @@ func TestAnInvalidationMeanwhile(t *testing.T) {
 		require.ErrorIs(t, err, fallback.ErrAway)
 		_, err = s.CountAuth(t.Context(), "auth1")
 		require.ErrorIs(t, err, fallback.ErrAway)
+		_, err = s.CountAuths(t.Context())
+		require.ErrorIs(t, err, fallback.ErrAway, "not the number of those that this process knows")
 		check := func() {
 			t.Helper()
 			_, ok := get(t, s, named("s0"))
@@ -440,6 +442,9 @@ func TestAnInvalidationMeanwhile(t *testing.T) {
 		n, err := s.CountAuth(t.Context(), "auth1")
 		require.NoError(t, err)
 		require.Zero(t, n)
+		all, err := s.CountAuths(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, map[string]int{"new": 1, "auth2": 1, "auth3": 1}, all)
 	})
 }
 

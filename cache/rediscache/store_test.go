@@ -225,6 +225,40 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}, 15*time.Second, 100*time.Millisecond)
 }
 
+// The sessions of many auths are counted, in one bucket and over many.
+func TestTheSessionsOfManyAuthsAreCounted(t *testing.T) {
+	server := servers.Redis(t)
+	s := open(t, server.URL(), nil)
+	want := map[string]int{}
+	for i := range 2500 {
+		sc, auth := scope, fmt.Sprint("auth", i%1000)
+		if i%2 == 0 {
+			sc.Tenant = fmt.Sprint("tenant", i%700)
+		}
+		_, _, err := s.Bind(t.Context(), sc, named(fmt.Sprint("s", i)), auth)
+		require.NoError(t, err)
+		want[auth]++
+	}
+	got, err := s.CountAuths(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	n, err := s.InvalidateAuth(t.Context(), "auth7")
+	require.NoError(t, err)
+	require.Equal(t, want["auth7"], n)
+	delete(want, "auth7")
+	got, err = s.CountAuths(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+
+	server.Stop()
+	defer server.Continue()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	got, err = s.CountAuths(ctx)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Nil(t, got)
+}
+
 // A tenant with more than MaxPerTenant sessions or notes loses its own least recently used ones,
 // and never those of another tenant.
 func TestATenantIsBounded(t *testing.T) {
