@@ -44,7 +44,7 @@ func TestASessionWithAllKeysGoesOn(t *testing.T) {
 		for range cache.MaxAnswer {
 			answer = append(answer, next())
 		}
-		require.True(t, c.Extend(b, k.End, answer, next(), next()))
+		require.True(t, c.BindAnswer(b, k.End, answer, next(), next()))
 		ended = append(ended, k.End)
 		most = max(most, c.NumKeys(b))
 	}

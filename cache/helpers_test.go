@@ -87,10 +87,10 @@ func (s store) Release(b cache.Binding, failed bool) bool {
 	return s.is(s.Memory.Release(s.t.Context(), b, failed))
 }
 
-func (s store) Extend(b cache.Binding, end cache.Key, keys []cache.Key, marks ...cache.Key) bool {
-	extended, _, err := s.Memory.Extend(s.t.Context(), b, end, keys, marks)
+func (s store) BindAnswer(b cache.Binding, end cache.Key, keys []cache.Key, marks ...cache.Key) bool {
+	done, err := s.Memory.BindAnswer(s.t.Context(), b, cache.Answer{End: end, Keys: keys, Marks: marks})
 	require.NoError(s.t, err)
-	return extended
+	return done.Accepted
 }
 
 func (s store) Remember(scope cache.Scope, k cache.Key, auth string) {

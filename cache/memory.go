@@ -132,9 +132,9 @@ func (m *Memory) Release(_ context.Context, b Binding, failed bool) (unbound boo
 	return m.sessions.release(&b, failed)
 }
 
-// Extend implements [Store].
-func (m *Memory) Extend(_ context.Context, b Binding, end Key, keys, marks []Key) (extended bool, shared uint8, err error) {
-	return m.sessions.extend(&b, end, keys, marks)
+// BindAnswer implements [Store].
+func (m *Memory) BindAnswer(_ context.Context, b Binding, a Answer) (Answered, error) {
+	return m.sessions.answer(&b, &a)
 }
 
 // Remember implements [Store].

@@ -246,18 +246,18 @@ func (m *model) mark(s *modelSession, marks [cache.MaxMarks]cache.Key) (shared u
 	return shared
 }
 
-// extend binds the keys of an answer.
-func (m *model) extend(s *modelSession, opening bool, end cache.Key, keys []cache.Key, marks [cache.MaxMarks]cache.Key) (extended bool, shared uint8) {
+// answer binds the keys of an answer.
+func (m *model) answer(s *modelSession, opening bool, end cache.Key, keys []cache.Key, marks [cache.MaxMarks]cache.Key) cache.Answered {
 	latest := end != (cache.Key{}) && s.latest() == end
 	if opening && (!latest || s.known) {
-		return false, 0
+		return cache.Answered{}
 	}
 	s.more = true
 	s.known = s.known || latest
 	for _, k := range keys[:min(len(keys), cache.MaxAnswer)] {
 		m.other(s, &s.answer, 8, k)
 	}
-	return true, m.mark(s, marks)
+	return cache.Answered{Accepted: true, Shared: m.mark(s, marks)}
 }
 
 // take takes a key from the session that has it, unless the key is one of its names.
@@ -561,14 +561,13 @@ func (h *history) step() {
 			marks[i] = h.key("mark", 10)
 		}
 		b.Opening = rng.IntN(2) == 0
-		want, shared := false, uint8(0)
+		want := cache.Answered{}
 		if s != nil {
-			want, shared = m.extend(s, b.Opening, end, keys, marks)
+			want = m.answer(s, b.Opening, end, keys, marks)
 		}
-		got, gotShared, err := c.Memory.Extend(h.Context(), b, end, keys, marks[:])
+		got, err := c.Memory.BindAnswer(h.Context(), b, cache.Answer{End: end, Keys: keys, Marks: marks[:]})
 		require.NoError(h, err)
 		require.Equal(h, want, got, h.what)
-		require.Equal(h, shared, gotShared, h.what)
 	case 0, 1, 2, 3:
 		was := idle(m.find(scope, k))
 		want, existed, opening, shared := m.bind(scope, k, auth)

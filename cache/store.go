@@ -51,7 +51,7 @@ type Keys struct {
 	// are bound to the session, except those that another session has.
 	Names [MaxNames]Key
 	// End stands for the end of this request's conversation. It finds a session only if it is
-	// the latest End of that session, and no answer to it is known (see Extend). The request
+	// the latest End of that session, and no answer to it is known (see BindAnswer). The request
 	// is then a retry. Otherwise another conversation has come to the same words, unless Past
 	// finds the session. End is bound to the session of this request. It is taken from any
 	// other session, unless that session has it as one of its Names.
@@ -140,6 +140,28 @@ type Binding struct {
 // Bound reports whether the session has an auth.
 func (b *Binding) Bound() bool { return b.Gen != 0 && b.Lost == 0 }
 
+// Answer is what an answer adds to the session of its request. A store reads it and does not
+// keep the slices.
+type Answer struct {
+	// End is the End of the request that was answered.
+	End Key
+	// Keys are those that the next request will have in Past because of the answer. At most
+	// MaxAnswer of them are used, and zero Keys are ignored.
+	Keys []Key
+	// Marks are ids that the answer contains. They are bound as Keys.Marks are, at most
+	// MaxMarks of them.
+	Marks []Key
+}
+
+// Answered is what a store has done with an Answer. The zero Answered says that nothing was
+// bound.
+type Answered struct {
+	// Accepted says that the answer belongs to the session.
+	Accepted bool
+	// Shared says which Marks of the answer another session had, as Binding.Shared does.
+	Shared uint8
+}
+
 // ErrClosed is returned by the operations of a store that was closed.
 var ErrClosed = errors.New("cache: the store is closed")
 
@@ -170,6 +192,12 @@ const (
 // latest 6 Ends, the latest 4 Also, the latest 8 Marks, and the latest 8 keys of answers. If
 // an Also, a Mark or a key of an answer comes again, it becomes the latest. A store copies the
 // names of auths, however long they are.
+//
+// Store gets no more methods, so a store that implements it goes on to compile. New operations
+// get interfaces of their own, as [Admin] is, and callers do without where a store lacks them.
+// Scope, Keys, Binding and Answer, and what a method returns in a struct, may get fields. A
+// store that does not know a field still keeps this contract: the zero value of a new field
+// means what is so today. So write these structs with the names of their fields.
 type Store interface {
 	// Get finds the session that keys name and uses it: the session's TTL starts again, and
 	// keys are bound to it as Keys says. ok is true for a session that has lost its auth, too.
@@ -216,20 +244,15 @@ type Store interface {
 	// that still wait for their answer.
 	Release(ctx context.Context, b Binding, failed bool) (unbound bool, err error)
 
-	// Extend says that a request was answered: the one that got b, and whose End was end. keys
-	// are those that the next request will have in Past because of that answer. At most
-	// MaxAnswer of them are used, and zero Keys are ignored. They are bound to the session of
-	// b, whatever its generation. They are taken from any other session, unless that session
-	// has them as Names.
-	//
-	// marks are ids that the answer contains. They are bound as Keys.Marks are, at most
-	// MaxMarks of them. shared says which of them another session had, as Binding.Shared does.
+	// BindAnswer says that a request was answered: the one that got b. The keys of the answer
+	// are bound to the session of b, whatever its generation. They are taken from any other
+	// session, unless that session has them as Names.
 	//
 	// If b is Opening, the answer may belong to another conversation that began with the same
-	// words. So nothing is bound, and extended is false, if end was answered before or is no
-	// longer the session's latest End. extended is also false if the session is gone. Without
-	// keys and marks nothing is bound, but the request counts as answered.
-	Extend(ctx context.Context, b Binding, end Key, keys, marks []Key) (extended bool, shared uint8, err error)
+	// words. So it is not accepted, and nothing is bound, if a.End was answered before or is
+	// no longer the session's latest End. No answer is accepted if the session is gone.
+	// Without Keys and Marks nothing is bound, but the request counts as answered.
+	BindAnswer(ctx context.Context, b Binding, a Answer) (Answered, error)
 
 	// Remember notes an auth under a key: for example, which auth holds an earlier response.
 	// Notes live as long as sessions, have a bound of their own, and are never sessions. The

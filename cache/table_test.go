@@ -234,7 +234,7 @@ func TestOperationsAtOnceLeaveTheTableConsistent(t *testing.T) {
 						m.Hit(&scope, &k.Names[0], &Binding{})
 						m.Renew(&b)
 					case 8:
-						_, _, err = m.Extend(ctx, b, k.End, []Key{testKey("answer", rng.IntN(size))}, []Key{testKey("mark", rng.IntN(50))})
+						_, err = m.BindAnswer(ctx, b, Answer{End: k.End, Keys: []Key{testKey("answer", rng.IntN(size))}, Marks: []Key{testKey("mark", rng.IntN(50))}})
 					case 9:
 						err = m.Save(io.Discard)
 					case 10:

@@ -280,17 +280,17 @@ func (s *takesMarks) Get(c ctx, sc cache.Scope, k cache.Keys) (cache.Binding, bo
 // forgetsAnswered does not know which ends were answered.
 type forgetsAnswered struct{ *cache.Memory }
 
-func (s *forgetsAnswered) Extend(c ctx, b cache.Binding, _ cache.Key, keys, marks []cache.Key) (bool, uint8, error) {
-	b.Opening = false
-	return s.Memory.Extend(c, b, cache.Key{}, keys, marks)
+func (s *forgetsAnswered) BindAnswer(c ctx, b cache.Binding, a cache.Answer) (cache.Answered, error) {
+	b.Opening, a.End = false, cache.Key{}
+	return s.Memory.BindAnswer(c, b, a)
 }
 
 // oneAnswers gives all answers to the session of the first.
 type oneAnswers struct{ *cache.Memory }
 
-func (s *oneAnswers) Extend(c ctx, b cache.Binding, end cache.Key, keys, marks []cache.Key) (bool, uint8, error) {
+func (s *oneAnswers) BindAnswer(c ctx, b cache.Binding, a cache.Answer) (cache.Answered, error) {
 	b.Opening = false
-	return s.Memory.Extend(c, b, end, keys, marks)
+	return s.Memory.BindAnswer(c, b, a)
 }
 
 // servesOnce does not count how often a session was served.

@@ -143,11 +143,11 @@ func (l *link) Release(ctx context.Context, b cache.Binding, failed bool) (ok bo
 	return l.Memory.Release(ctx, b, failed)
 }
 
-func (l *link) Extend(ctx context.Context, b cache.Binding, end cache.Key, keys, marks []cache.Key) (ok bool, shared uint8, err error) {
+func (l *link) BindAnswer(ctx context.Context, b cache.Binding, a cache.Answer) (cache.Answered, error) {
 	if err := l.pass(ctx); err != nil {
-		return false, 0, err
+		return cache.Answered{}, err
 	}
-	return l.Memory.Extend(ctx, b, end, keys, marks)
+	return l.Memory.BindAnswer(ctx, b, a)
 }
 
 func (l *link) Remember(ctx context.Context, s cache.Scope, k cache.Key, auth string) error {
@@ -365,7 +365,7 @@ func TestWhatWasBoundMeanwhileIsOffered(t *testing.T) {
 		late := bind(t, two, named("late"), "C") // not reported before remote is back
 		content := cache.Keys{End: key("e1")}
 		c := bind(t, one, content, "C")
-		_, _, err := one.Extend(t.Context(), c, key("e1"), []cache.Key{key("answer")}, nil)
+		_, err := one.BindAnswer(t.Context(), c, cache.Answer{End: key("e1"), Keys: []cache.Key{key("answer")}})
 		require.NoError(t, err)
 		require.NoError(t, one.Remember(t.Context(), scope, key("n"), "D"))
 		got, _ := get(t, one, named("known"))

@@ -252,7 +252,7 @@ func (s *Store) complete(o *offer, there *cache.Binding) error {
 	}
 	of := *there
 	of.Opening = false
-	_, _, err := s.remote.Extend(ctx, of, cache.Key{}, o.more, nil)
+	_, err := s.remote.BindAnswer(ctx, of, cache.Answer{Keys: o.more})
 	return err
 }
 

@@ -615,7 +615,7 @@ function ops.release()
 end
 
 -- session opening end keys marks
-function ops.extend()
+function ops.answer()
   local r = load(arg())
   local wasOpening, ending = arg() == '1', arg()
   local answers, given_ = keys(arg()), keys(arg())

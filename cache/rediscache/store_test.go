@@ -206,7 +206,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		content := cache.Keys{End: key(fmt.Sprint("e", i)), Past: []cache.Key{key(fmt.Sprint("e", i-7))}}
 		b, _, err = s.Bind(t.Context(), sc, content, "A")
 		require.NoError(t, err)
-		_, _, err = s.Extend(t.Context(), b, content.End, []cache.Key{key(fmt.Sprint("x", i))}, []cache.Key{key(fmt.Sprint("m", i))})
+		_, err = s.BindAnswer(t.Context(), b, cache.Answer{End: content.End, Keys: []cache.Key{key(fmt.Sprint("x", i))}, Marks: []cache.Key{key(fmt.Sprint("m", i))}})
 		require.NoError(t, err)
 		require.NoError(t, s.Remember(t.Context(), sc, key(fmt.Sprint("n", i)), "A"))
 	}
