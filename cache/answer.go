@@ -21,7 +21,8 @@ func (t *table) answer(b *Binding, a *Answer) (done Answered, err error) {
 	return done, nil
 }
 
-// target makes the session of b the one that the operation is about, as if Past had found it.
+// target makes the session of b the one that the operation is about, as if Fallbacks had found
+// it.
 func (o *op) target(b *Binding) bool {
 	home, i := referred(b)
 	s := o.t.shard(home)
@@ -31,7 +32,7 @@ func (o *op) target(b *Binding) bool {
 	if !h.ok() || !h.r.live(o.now) || !o.t.named(h.r, &b.Session) {
 		return false
 	}
-	o.scope, o.past = s.scopeOf(h.r), h.alias()
+	o.scope, o.fallback = s.scopeOf(h.r), h.alias()
 	o.set.add(s.number)
 	return true
 }

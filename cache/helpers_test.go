@@ -26,7 +26,7 @@ func named(names ...string) *cache.Keys {
 func ends(own string, past ...string) *cache.Keys {
 	k := &cache.Keys{End: key(own)}
 	for _, e := range past {
-		k.Past = append(k.Past, key(e))
+		k.Fallbacks = append(k.Fallbacks, key(e))
 	}
 	return k
 }

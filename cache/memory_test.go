@@ -237,7 +237,7 @@ func TestClosingTwiceWorksAndEveryOperationAfterItSaysErrClosed(t *testing.T) {
 
 func TestZeroKeysAndEmptyNamesBindNothing(t *testing.T) {
 	c := newCache(t, cache.Options{})
-	for _, k := range []*cache.Keys{{}, {Past: []cache.Key{key("p")}}, {Also: [cache.MaxAlso]cache.Key{key("p")}}} {
+	for _, k := range []*cache.Keys{{}, {Fallbacks: []cache.Key{key("p")}}, {Also: [cache.MaxAlso]cache.Key{key("p")}}} {
 		b, existed := c.Bind(scope, k, "A")
 		require.False(t, existed)
 		require.Zero(t, b)

@@ -26,7 +26,7 @@ type model struct {
 	grown     map[string]int // tenant -> the clock when a session was added last
 	notes     map[modelNote]*modelNoted
 	ended     map[cause]int
-	by        cache.Key // the key of Past that has found a session
+	by        cache.Key // the one of the Fallbacks that has found a session
 	at        int       // its index
 }
 
@@ -128,7 +128,7 @@ func (m *model) seek(scope cache.Scope, k *cache.Keys) (s *modelSession, opening
 		return nil, false
 	}
 	m.at = 0
-	for i, e := range k.Past {
+	for i, e := range k.Fallbacks {
 		if s = m.owner(scope, e); s != nil {
 			m.at = i
 			of := s
@@ -448,7 +448,7 @@ func (h *history) request() *cache.Keys {
 			k.End = h.key("end", 16)
 		}
 		if h.rng.IntN(5) == 0 {
-			k.Past = append(k.Past, h.key("end", 16))
+			k.Fallbacks = append(k.Fallbacks, h.key("end", 16))
 		}
 	case 1:
 		k.Names[0] = h.key("name", 14)
@@ -457,11 +457,11 @@ func (h *history) request() *cache.Keys {
 	default:
 		k.End = h.key("end", 16)
 		for range h.rng.IntN(4) {
-			k.Past = append(k.Past, h.key("end", 16))
+			k.Fallbacks = append(k.Fallbacks, h.key("end", 16))
 		}
 		if h.rng.IntN(2) == 0 {
 			k.Also[0] = h.key("also", 8)
-			k.Past = append(k.Past, h.key("also", 8))
+			k.Fallbacks = append(k.Fallbacks, h.key("also", 8))
 		}
 		if h.rng.IntN(8) == 0 { // keys of another kind
 			k.Also[1] = h.key([]string{"end", "name"}[h.rng.IntN(2)], 14)
@@ -471,11 +471,11 @@ func (h *history) request() *cache.Keys {
 		}
 		for i := range h.rng.IntN(3) {
 			k.Marks[i], k.MarksFrom[i] = h.key("mark", 10), uint16(h.rng.IntN(3))
-			k.Past = append(k.Past, h.key("mark", 10))
+			k.Fallbacks = append(k.Fallbacks, h.key("mark", 10))
 		}
 		k.Ongoing = h.rng.IntN(2) == 0
 		if h.rng.IntN(3) == 0 {
-			k.Past = append([]cache.Key{h.key("answer", 12)}, k.Past...)
+			k.Fallbacks = append([]cache.Key{h.key("answer", 12)}, k.Fallbacks...)
 		}
 	}
 	return k
@@ -526,7 +526,7 @@ func (h *history) step() {
 	if h.long() {
 		scope = modelScopes[0]
 		if live := m.live(); len(live) > 0 && len(live[0].ends) > 0 && k.End != (cache.Key{}) {
-			k.Past = append(k.Past, live[0].ends[len(live[0].ends)-1])
+			k.Fallbacks = append(k.Fallbacks, live[0].ends[len(live[0].ends)-1])
 		}
 	}
 	var b cache.Binding

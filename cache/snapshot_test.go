@@ -413,7 +413,7 @@ func TestSavedWhileItIsUsed(t *testing.T) {
 					turn, who := i%20, fmt.Sprint(w/2, i/20%40) // two goroutines share each
 					k := cache.Keys{End: key(fmt.Sprint("e", who, turn))}
 					for n := range turn {
-						k.Past = append(k.Past, key(fmt.Sprint("e", who, turn-1-n)))
+						k.Fallbacks = append(k.Fallbacks, key(fmt.Sprint("e", who, turn-1-n)))
 					}
 					if i%3 == 0 {
 						k = cache.Keys{}

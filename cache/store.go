@@ -42,27 +42,29 @@ type Scope struct {
 	Model  string // the model or model family; a prompt cache belongs to one
 }
 
-// Keys name one session in one request. A store reads them and does not keep the slice Past.
+// Keys name one session in one request. A store reads them and does not keep the slice of
+// Fallbacks.
 //
 // A store looks the session up by Names, in their order. Without Names it tries End, and then
-// Past, in their order. The first key that finds a session decides.
+// Fallbacks, in their order. The first key that finds a session decides.
 type Keys struct {
 	// Names are explicit ids, the strongest first; zero Keys follow the last one. All of them
 	// are bound to the session, except those that another session has.
 	Names [MaxNames]Key
 	// End stands for the end of this request's conversation. It finds a session only if it is
-	// the latest End of that session, and no answer to it is known (see BindAnswer). The request
-	// is then a retry. Otherwise another conversation has come to the same words, unless Past
-	// finds the session. End is bound to the session of this request. It is taken from any
-	// other session, unless that session has it as one of its Names.
+	// the latest End of that session, and no answer to it is known (see BindAnswer). The
+	// request is then a retry. Otherwise another conversation has come to the same words,
+	// unless one of the Fallbacks finds the session. End is bound to the session of this
+	// request. It is taken from any other session, unless that session has it as one of its
+	// Names.
 	//
 	// Two conversations that begin with the same words share a session until one of them
 	// continues. A third conversation may then take their common End. For a few minutes more,
 	// that End still finds the shared session for the conversation that has not continued.
 	End Key
-	// Past are keys that earlier requests of this session, or the answers to them, may have
-	// bound. They find the session and are not bound. They are ignored if there are Names.
-	Past []Key
+	// Fallbacks are keys that earlier requests of this session, or the answers to them, may
+	// have bound. They find the session and are not bound. They are ignored if there are Names.
+	Fallbacks []Key
 	// Also are bound to the session of this request. They are taken from any other session,
 	// unless that session has them as Names. They do not find the session of this request.
 	// Zero Keys are ignored.
@@ -72,9 +74,9 @@ type Keys struct {
 	// second session comes with a mark, the mark finds neither session from then on, for as
 	// long as the first one has it. Zero Keys are ignored.
 	Marks [MaxMarks]Key
-	// MarksFrom says which Marks are new in this request. Marks[i] is bound only if the key of
-	// Past that found the session has the index MarksFrom[i] or a higher one. Otherwise the
-	// mark may belong to an opening that many conversations share.
+	// MarksFrom says which Marks are new in this request. Marks[i] is bound only if the one of
+	// the Fallbacks that found the session has the index MarksFrom[i] or a higher one.
+	// Otherwise the mark may belong to an opening that many conversations share.
 	MarksFrom [MaxMarks]uint16
 	// Ongoing says that this request does not open a conversation. All Marks are then bound,
 	// to a new session, too.
@@ -119,15 +121,15 @@ type Binding struct {
 	// Ref helps the store that made the Binding to find the session again. Callers do not use
 	// it.
 	Ref Key
-	// Opening says that Past did not find the session: it is new, or only the End of this
+	// Opening says that no Fallbacks found the session: it is new, or only the End of this
 	// request found it. So the request may belong to another conversation that began with the
 	// same words. Get, Peek and Bind set it, and only without Names.
 	Opening bool
-	// Away says that a shared store could not be reached, so this is what this process alone
+	// Local says that a shared store could not be reached, so this is what this process alone
 	// knows. It is set, too, if no session was found. Replicas then cannot agree through the
 	// store, so a caller that binds a new session should choose an auth in a way that gives
 	// each replica the same one.
-	Away bool
+	Local bool
 	// Asked is how many requests have come with the End of this one since that became the
 	// session's latest End, this one included. Get and Bind set it. It is 0 for a request
 	// without an End.
@@ -145,8 +147,8 @@ func (b *Binding) Bound() bool { return b.Gen != 0 && b.Lost == 0 }
 type Answer struct {
 	// End is the End of the request that was answered.
 	End Key
-	// Keys are those that the next request will have in Past because of the answer. At most
-	// MaxAnswer of them are used, and zero Keys are ignored.
+	// Keys are those that the next request will have as Fallbacks because of the answer. At
+	// most MaxAnswer of them are used, and zero Keys are ignored.
 	Keys []Key
 	// Marks are ids that the answer contains. They are bound as Keys.Marks are, at most
 	// MaxMarks of them.

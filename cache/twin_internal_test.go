@@ -44,7 +44,7 @@ func TestATwinIsRememberedWhateverElseTheSessionHas(t *testing.T) {
 			require.NoError(t, err)
 			require.True(t, current)
 		}
-		on, ok, err := m.Get(ctx, scope, Keys{End: next("end"), Past: []Key{end}})
+		on, ok, err := m.Get(ctx, scope, Keys{End: next("end"), Fallbacks: []Key{end}})
 		require.NoError(t, err)
 		require.True(t, ok)
 		home, i := referred(&on)

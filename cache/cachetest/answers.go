@@ -35,7 +35,7 @@ func marks(r *run) {
 	old.MarksFrom = [cache.MaxMarks]uint16{0, 1, 2, 1}
 	r.get(scope, old)
 	for m, auth := range map[string]string{"m1": "A", "m2": "A", "m3": "", "m4": "A"} {
-		r.at(scope, content("x", m), auth, "the mark "+m+" of a request that goes on from the second key of Past")
+		r.at(scope, content("x", m), auth, "the mark "+m+" of a request that goes on from the second of its Fallbacks")
 	}
 	r.at(scope, marked(content("x"), "m1"), "", "a mark does not find the session of its own request")
 	ongoing := marked(content("b1"), "m5")
@@ -81,7 +81,7 @@ func answers(r *run) {
 	r.answer(b, "hi", true, "the answer to the second", "other")
 	r.at(scope, content("b2", "other", "hi"), "B", "the second conversation continues")
 	got, _ := r.get(scope, content("a2", "answer", "hi"))
-	r.check(!got.Opening, "a session that Past leads to is Opening")
+	r.check(!got.Opening, "a session that Fallbacks lead to is Opening")
 	r.answer(got, "a2", true, "an answer later on", "answer2")
 	got, ok := r.get(scope, content("a2", "answer", "hi"))
 	r.check(ok && got.Session == a.Session && !got.Opening, "a later request that is sent again after its answer does not find its session")

@@ -29,10 +29,10 @@ var broken = map[string]struct {
 	"deaf to new names":           {"aliases-are-learned", func(m *cache.Memory, _ time.Duration) cache.Store { return &deaf{m} }},
 	"also as names":               {"also-merges-nobody", func(m *cache.Memory, _ time.Duration) cache.Store { return &alsoAsNames{m} }},
 	"also steals names":           {"names-are-not-taken", func(m *cache.Memory, _ time.Duration) cache.Store { return &thief{m} }},
-	"no past":                     {"content-is-found-by-its-earlier-ends", func(m *cache.Memory, _ time.Duration) cache.Store { return &noPast{m} }},
+	"no fallbacks":                {"content-is-found-by-its-earlier-ends", func(m *cache.Memory, _ time.Duration) cache.Store { return &noFallbacks{m} }},
 	"ends as names":               {"content-tells-a-retry-from-a-twin", func(m *cache.Memory, _ time.Duration) cache.Store { return &endsAsNames{m} }},
 	"no also":                     {"content-is-found-by-also", func(m *cache.Memory, _ time.Duration) cache.Store { return &noAlso{m} }},
-	"binds past":                  {"past-is-not-bound", func(m *cache.Memory, _ time.Duration) cache.Store { return &bindsPast{m} }},
+	"binds fallbacks":             {"fallbacks-are-not-bound", func(m *cache.Memory, _ time.Duration) cache.Store { return &bindsFallbacks{m} }},
 	"forgets the first ends":      {"keys-are-bounded-and-enough", func(m *cache.Memory, _ time.Duration) cache.Store { return &latestOnly{Memory: m} }},
 	"marks of openings":           {"marks-find-the-session", func(m *cache.Memory, _ time.Duration) cache.Store { return &marksOfOpenings{m} }},
 	"marks are taken":             {"a-shared-mark-is-none", func(m *cache.Memory, _ time.Duration) cache.Store { return &takesMarks{m} }},
@@ -211,10 +211,10 @@ func (s *thief) Bind(c ctx, sc cache.Scope, k cache.Keys, auth string) (cache.Bi
 	return s.Memory.Bind(c, sc, k, auth)
 }
 
-type noPast struct{ *cache.Memory }
+type noFallbacks struct{ *cache.Memory }
 
-func (s *noPast) Get(c ctx, sc cache.Scope, k cache.Keys) (cache.Binding, bool, error) {
-	k.Past = nil
+func (s *noFallbacks) Get(c ctx, sc cache.Scope, k cache.Keys) (cache.Binding, bool, error) {
+	k.Fallbacks = nil
 	return s.Memory.Get(c, sc, k)
 }
 
@@ -223,7 +223,7 @@ type endsAsNames struct{ *cache.Memory }
 func byEnd(k cache.Keys) cache.Keys {
 	if k.End != (cache.Key{}) {
 		k.Names[0] = k.End
-		for i, e := range k.Past {
+		for i, e := range k.Fallbacks {
 			if i+1 < len(k.Names) {
 				k.Names[i+1] = e
 			}
@@ -251,11 +251,11 @@ func (s *noAlso) Bind(c ctx, sc cache.Scope, k cache.Keys, auth string) (cache.B
 	return s.Memory.Bind(c, sc, k, auth)
 }
 
-type bindsPast struct{ *cache.Memory }
+type bindsFallbacks struct{ *cache.Memory }
 
-func (s *bindsPast) Bind(c ctx, sc cache.Scope, k cache.Keys, auth string) (cache.Binding, bool, error) {
-	if len(k.Past) > 0 {
-		k.Also[1] = k.Past[0]
+func (s *bindsFallbacks) Bind(c ctx, sc cache.Scope, k cache.Keys, auth string) (cache.Binding, bool, error) {
+	if len(k.Fallbacks) > 0 {
+		k.Also[1] = k.Fallbacks[0]
 	}
 	return s.Memory.Bind(c, sc, k, auth)
 }

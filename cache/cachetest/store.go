@@ -56,7 +56,7 @@ func readYourWrite(r *run) {
 }
 
 func zero(r *run) {
-	none := []cache.Keys{{}, {Past: []cache.Key{key("p")}}, {Also: [cache.MaxAlso]cache.Key{key("a")}}}
+	none := []cache.Keys{{}, {Fallbacks: []cache.Key{key("p")}}, {Also: [cache.MaxAlso]cache.Key{key("a")}}}
 	for _, k := range none {
 		b, existed := r.bind(scope, k, "A")
 		r.check(!existed && b == cache.Binding{}, "keys without Names and End were bound")

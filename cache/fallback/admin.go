@@ -79,7 +79,7 @@ func (s *Store) alive() error {
 
 // InvalidateSession implements [cache.Admin].
 func (s *Store) InvalidateSession(ctx context.Context, scope cache.Scope, k cache.Keys) (removed bool, err error) {
-	k.Past = slices.Clone(k.Past) // it may be kept
+	k.Fallbacks = slices.Clone(k.Fallbacks) // it may be kept
 	n, err := s.change(ctx, func() {
 		if known := s.t.find(scope.Short(), &k); known != nil {
 			s.t.remove(known)

@@ -323,7 +323,7 @@ func TestAnOutageChangesNoSession(t *testing.T) {
 				got, ok := get(t, s, named(fmt.Sprint("s", i)))
 				require.LessOrEqual(t, time.Since(begin), 5*time.Millisecond)
 				require.True(t, ok)
-				require.True(t, got.Away)
+				require.True(t, got.Local)
 				require.Equal(t, []any{b.Session, b.Auth, b.Gen, "memo", true}, []any{got.Session, got.Auth, got.Gen, got.Memo, got.Served})
 				confirm(t, s, got)
 			}
@@ -333,7 +333,7 @@ func TestAnOutageChangesNoSession(t *testing.T) {
 			for i, b := range all {
 				got, ok := get(t, s, named(fmt.Sprint("s", i)))
 				require.True(t, ok)
-				require.False(t, got.Away)
+				require.False(t, got.Local)
 				require.Equal(t, []any{b.Session, b.Auth, b.Gen, "memo", true}, []any{got.Session, got.Auth, got.Gen, got.Memo, got.Served})
 			}
 		}
@@ -356,7 +356,7 @@ func TestWhatWasBoundMeanwhileIsOffered(t *testing.T) {
 		l.broken.Store(true)
 		unknown, ok := get(t, one, named("new"))
 		require.False(t, ok)
-		require.Equal(t, cache.Binding{Away: true}, unknown, "the Binding of an unknown session says that remote is away")
+		require.Equal(t, cache.Binding{Local: true}, unknown, "the Binding of an unknown session says that remote is away")
 		a := bind(t, one, named("new"), "A")
 		confirm(t, one, a)
 		require.NotZero(t, a.Gen>>63, "a generation of an outage is not one of a store")
@@ -387,7 +387,7 @@ func TestWhatWasBoundMeanwhileIsOffered(t *testing.T) {
 			got, ok = get(t, s, named("known"))
 			require.True(t, ok)
 			require.Equal(t, []any{"E", known.Session}, []any{got.Auth, got.Session})
-			got, ok = get(t, s, cache.Keys{End: key("e2"), Past: []cache.Key{key("answer")}})
+			got, ok = get(t, s, cache.Keys{End: key("e2"), Fallbacks: []cache.Key{key("answer")}})
 			require.True(t, ok)
 			require.Equal(t, "C", got.Auth)
 			auth, ok, err := s.Recall(t.Context(), scope, key("n"))

@@ -267,7 +267,7 @@ func (s *Store) Get(ctx context.Context, scope cache.Scope, k cache.Keys) (b cac
 		}
 		return err
 	}, func() {
-		b, ok = cache.Binding{Away: true}, false
+		b, ok = cache.Binding{Local: true}, false
 		if known := s.t.find(scope.Short(), &k); known != nil {
 			b, ok = s.used(known, &k), true
 		}
@@ -299,7 +299,7 @@ func (s *Store) Peek(ctx context.Context, scope cache.Scope, k cache.Keys) (b ca
 		}
 		return err
 	}, func() {
-		b, ok = cache.Binding{Away: true}, false
+		b, ok = cache.Binding{Local: true}, false
 		if known := s.t.find(scope.Short(), &k); known != nil {
 			b, ok = s.t.view(known), true
 		}

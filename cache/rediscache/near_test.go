@@ -209,7 +209,7 @@ func TestAKeyThatAnAnswerHasTakenIsTakenBack(t *testing.T) {
 		settled(t, s, k, "A")
 		other, _, err := s.Bind(t.Context(), scope, cache.Keys{End: key("end")}, "B")
 		require.NoError(t, err)
-		leads := cache.Keys{End: key("next"), Past: []cache.Key{key("also")}}
+		leads := cache.Keys{End: key("next"), Fallbacks: []cache.Key{key("also")}}
 		for _, auth := range []string{"B", "A"} {
 			if auth == "B" {
 				done, err := s.BindAnswer(t.Context(), other, cache.Answer{End: key("end"), Keys: []cache.Key{key("also")}})

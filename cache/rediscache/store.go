@@ -119,9 +119,9 @@ func (s *Store) request(scope *cache.Scope, k *cache.Keys) (place, []string) {
 	for names < len(k.Names) && k.Names[names] != (cache.Key{}) {
 		names++
 	}
-	past := k.Past
+	fallbacks := k.Fallbacks
 	if names > 0 {
-		past = nil
+		fallbacks = nil
 	}
 	from := make([]byte, 0, 32)
 	for _, n := range k.MarksFrom {
@@ -132,7 +132,7 @@ func (s *Store) request(scope *cache.Scope, k *cache.Keys) (place, []string) {
 		end = string(k.End[:])
 	}
 	args := make([]string, 0, 16) // room for the longest operation
-	return p, append(args, string(p.scope[:]), joined(k.Names[:names]), end, joined(past), joined(k.Also[:]), joined(k.Marks[:]), string(from), flag(k.Ongoing))
+	return p, append(args, string(p.scope[:]), joined(k.Names[:names]), end, joined(fallbacks), joined(k.Also[:]), joined(k.Marks[:]), string(from), flag(k.Ongoing))
 }
 
 // joined returns keys as one string. Zero keys in between keep their place.

@@ -217,14 +217,14 @@ local function eldest(from, k)
 end
 
 -- The request.
-local names, endKey, past, also, marks, marksFrom, ongoing = {}, none, {}, {}, {}, {}, false
+local names, endKey, fallbacks, also, marks, marksFrom, ongoing = {}, none, {}, {}, {}, {}, false
 local by, byAt, opening = none, 0, false
 
 local function readKeys()
   scope = arg()
   names = keys(arg())
   endKey = arg()
-  past = keys(arg())
+  fallbacks = keys(arg())
   also = keys(arg())
   marks = keys(arg())
   for n in string.gmatch(arg(), '%d+') do marksFrom[#marksFrom + 1] = tonumber(n) end
@@ -232,7 +232,7 @@ local function readKeys()
 end
 
 local function foresee()
-  for i, k in ipairs(past) do
+  for i, k in ipairs(fallbacks) do
     byAt = i - 1
     local r = owner(k)
     if r then
@@ -256,7 +256,7 @@ local function search()
   opening = #names == 0
   if not opening then return nil end
   local r = foresee()
-  -- A retry of a request in the session that Past finds is no opening.
+  -- A retry of a request in the session that Fallbacks find is no opening.
   local same = owner(endKey)
   if same and same ~= r and latest(same) == endKey and not same.r then return same end
   opening = r == nil

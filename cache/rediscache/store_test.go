@@ -203,7 +203,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		require.NoError(t, err)
 		_, _, err = s.Amend(t.Context(), b, "memo")
 		require.NoError(t, err)
-		content := cache.Keys{End: key(fmt.Sprint("e", i)), Past: []cache.Key{key(fmt.Sprint("e", i-7))}}
+		content := cache.Keys{End: key(fmt.Sprint("e", i)), Fallbacks: []cache.Key{key(fmt.Sprint("e", i-7))}}
 		b, _, err = s.Bind(t.Context(), sc, content, "A")
 		require.NoError(t, err)
 		_, err = s.BindAnswer(t.Context(), b, cache.Answer{End: content.End, Keys: []cache.Key{key(fmt.Sprint("x", i))}, Marks: []cache.Key{key(fmt.Sprint("m", i))}})
