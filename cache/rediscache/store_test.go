@@ -225,6 +225,22 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}, 15*time.Second, 100*time.Millisecond)
 }
 
+// With a negative MaxPerTenant a tenant keeps all of its sessions and notes.
+func TestATenantWithoutABound(t *testing.T) {
+	s := open(t, servers.Redis(t).URL(), &rediscache.Options{MaxPerTenant: -1})
+	for i := range 50 {
+		_, _, err := s.Bind(t.Context(), scope, named(fmt.Sprint("s", i)), "A")
+		require.NoError(t, err)
+		require.NoError(t, s.Remember(t.Context(), scope, key(fmt.Sprint("n", i)), "B"))
+	}
+	n, err := s.CountAuth(t.Context(), "A")
+	require.NoError(t, err)
+	require.Equal(t, 50, n)
+	_, ok, err := s.Recall(t.Context(), scope, key("n0"))
+	require.NoError(t, err)
+	require.True(t, ok)
+}
+
 // The sessions of many auths are counted, in one bucket and over many.
 func TestTheSessionsOfManyAuthsAreCounted(t *testing.T) {
 	server := servers.Redis(t)
