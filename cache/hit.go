@@ -1,9 +1,9 @@
 package cache
 
-// Hit is for package affinity, and may change in any minor version before v1: use Get. It is Get
-// for keys that are one name and nothing else, without copies and mostly without a lock. It
-// finds a session only if the name was its first, its auth has served it, and it has no memo, as with
-// most hits.
+// Hit is for package affinity, and may change in any minor version before v1: use Get. It is
+// Get for keys that are one name and nothing else, without copies and mostly without a lock. It
+// finds a session only if the name was its first, its auth has served it, and it has no memo.
+// Most hits are such.
 //
 // b must point to a zero Binding. If Hit returns true, b is what Get would have returned. If it
 // returns false, b is zero and nothing was used: the session may exist, and Get says so. Hit
@@ -17,8 +17,8 @@ func (m *Memory) Hit(scope *Scope, name *Key, b *Binding) bool {
 	return t.shard(d).glimpse(b, d, scope, t.now(), true)
 }
 
-// Renew is for package affinity, and may change in any minor version before v1: use Confirm. It
-// is Confirm for a session that Hit can find and that has no End, without a copy and mostly
+// Renew is for package affinity, and may change in any minor version before v1: use Confirm.
+// It is Confirm for a session that Hit can find and that has no End, without a copy and mostly
 // without a lock.
 //
 // It only reads b. If it returns false, nothing has happened: b may still be current, and
