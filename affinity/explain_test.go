@@ -215,9 +215,9 @@ func TestASessionIsExplainedForTheModelOfItsEvent(t *testing.T) {
 	for _, all := range []bool{false, true} {
 		events := map[string]affinity.Event{}
 		h := newHost(t, affinity.Options[string]{AllModels: all, OnEvent: func(e affinity.Event) { events[e.Decision.Auth] = e }})
-		h.serves = map[string]string{"A": "opus[1m]", "B": "small(high)", "C": ""}
+		h.serves = map[string]string{"A": "opus{1m}", "B": "small(high)", "C": ""}
 		r := session("s")
-		r.Pool, r.Model = "p", "opus[1m]"
+		r.Pool, r.Model = "p", "opus{1m}"
 		require.Equal(t, "A", h.serve(r).Auth)
 		require.Equal(t, "p", events["A"].Pool)
 		require.Regexp(t, "^sha256:", events["A"].Model)

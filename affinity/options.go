@@ -213,13 +213,12 @@ func (p *policy) identify(r *Request, id *sessionid.ID) {
 	switch {
 	case r.ID != nil:
 		*id = *r.ID
-		return
 	case p.extract != nil:
 		*id = p.extract(r.Header, r.Body)
 	default:
 		sessionid.ReadLeading(id, r.Header, r.Body)
 	}
-	withPath(r, id)
+	complete(r, id)
 }
 
 // names makes id, which identify has made, one with all names: they are to be bound.
@@ -228,13 +227,17 @@ func (p *policy) names(r *Request, id *sessionid.ID) {
 		return
 	}
 	*id = sessionid.Extract(r.Header, r.Body)
-	withPath(r, id)
+	complete(r, id)
 }
 
-// withPath adds the conversation that the request's path names, if it names one.
-func withPath(r *Request, id *sessionid.ID) {
-	if r.Path != "" {
+// complete adds the conversation that the request's path names, if it names one, and the state
+// that only the host knows of.
+func complete(r *Request, id *sessionid.ID) {
+	if r.Path != "" && r.ID == nil {
 		*id = id.WithPath(r.Path)
+	}
+	for _, o := range r.Owners {
+		*id = id.WithOwner(o)
 	}
 }
 

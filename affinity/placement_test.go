@@ -206,3 +206,29 @@ func TestAMeasuredWarmTimeCounts(t *testing.T) {
 		})
 	}
 }
+
+// A host can name state that package sessionid does not find, for requests with and without an
+// ID of the host's own.
+func TestAHostNamesState(t *testing.T) {
+	for _, withID := range []bool{false, true} {
+		h := newHost(t, affinity.Options[string]{})
+		session := h.bound("x")
+		h.fitness["A"] = affinity.Unfit
+		p := h.pick(content(`{"input":"begin"}`))
+		require.NoError(t, p.Owns(t.Context(), "container", "c_1"))
+		clear(h.fitness)
+		with := session
+		with.Owners = []sessionid.Owner{{Name: "container", Key: sessionid.OwnerKey("container", "c_1")}}
+		if withID {
+			id := sessionid.Extract(session.Header, session.Body)
+			with.ID = &id
+		}
+		got := h.pick(with)
+		require.Equal(t, affinity.OutcomeOwner, got.Decision.Outcome)
+		require.Equal(t, p.Auth, got.Auth)
+		with.Owners[0].Key = sessionid.OwnerKey("container", "c_2")
+		require.Equal(t, "A", h.pick(with).Auth, "nobody has that state")
+		with.Owners = []sessionid.Owner{{}}
+		require.Equal(t, "A", h.pick(with).Auth)
+	}
+}

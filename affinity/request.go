@@ -36,6 +36,9 @@ type Request struct {
 	Tokens int
 	// ID, if not nil, is the session. Header, Body and Path are then not read to find it.
 	ID *sessionid.ID
+	// Owners is state that the request names in a place that package sessionid does not read, for
+	// example in its tools. It counts like that of ID.Owners. At most 8 owners count.
+	Owners []sessionid.Owner
 	// Side says that the request is no turn of the conversation but, for example, a token
 	// count, a title or a quota probe. It goes to the auth of its session. It makes, moves and
 	// renews no binding, and its reports change nothing.

@@ -112,8 +112,15 @@ func TestCountersAddUp(t *testing.T) {
 func TestAnEventHasNoTextOfAClient(t *testing.T) {
 	for model, plain := range map[string]bool{
 		"claude-opus-4.1": true, "models/gemini-3:latest": true, "": true, "meta/llama 4@x+y": true,
-		"<script>": false, "a\nb": false, "ünder": false, "100%": false, strings.Repeat("m", 200): false,
+		"gpt-5(high)": true, "opus[1m]": true, "Büro": true, "通义": true,
+		"<script>": false, "a\nb": false, "100%": false, "a\"b": false, "a\u200bb": false, "a\u00a0b": false, "\u202e": false, "a\xff": false,
+		strings.Repeat("m", 200): false,
 	} {
+		if plain {
+			require.Equal(t, model, affinity.LogName(model))
+		} else {
+			require.Regexp(t, "^sha256:[0-9a-f]{64}$", affinity.LogName(model))
+		}
 		var events []affinity.Event
 		s := wrap(t, &affinity.Options[string]{OnEvent: func(e affinity.Event) { events = append(events, e) }})
 		r := session("x")

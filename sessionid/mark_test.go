@@ -212,12 +212,15 @@ func TestAPathNamesAConversation(t *testing.T) {
 
 func TestAHostAddsWhatOnlyItKnowsOf(t *testing.T) {
 	var id sessionid.ID
-	id = id.WithOwner("container", "cntr_1")
-	id = id.WithOwner("container", "cntr_1")
-	id = id.WithOwner("container", " ")
-	require.Equal(t, []sessionid.Owner{{Name: "container", Key: sessionid.OwnerKey("container", "cntr_1")}}, id.Owners())
+	container := func(v string) sessionid.Owner {
+		return sessionid.Owner{Name: "container", Key: sessionid.OwnerKey("container", v)}
+	}
+	id = id.WithOwner(container("cntr_1"))
+	id = id.WithOwner(container("cntr_1"))
+	id = id.WithOwner(container(" "))
+	require.Equal(t, []sessionid.Owner{container("cntr_1")}, id.Owners())
 	for i := range 20 {
-		id = id.WithOwner("container", fmt.Sprint("cntr_", i))
+		id = id.WithOwner(container(fmt.Sprint("cntr_", i)))
 	}
 	require.Len(t, id.Owners(), 8)
 }

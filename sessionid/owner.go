@@ -23,6 +23,8 @@ func OwnerKey(name, id string) Key {
 	return ownerSpace(census, name).key(id)
 }
 
+func newOwner(name, id string) Owner { return Owner{name, OwnerKey(name, id)} }
+
 // ownerSpace returns the family of an owner's ids. Rows that mean the same state
 // share one.
 func ownerSpace(rows []row, name string) *space {

@@ -35,16 +35,16 @@ func (id ID) WithPath(path string) ID {
 			id.add(&pathSlot, pathSlot.space.key(v))
 			id.lead = id.n
 		}
-		id.owns("conversation", v)
+		id.owns(newOwner("conversation", v))
 	}
 	if v, ok := at("/responses/", "resp_"); ok {
-		id.owns("previous_response_id", v)
+		id.owns(newOwner("previous_response_id", v))
 	}
 	if v, ok := at("/interactions/", ""); ok {
-		id.owns("previous_interaction_id", v)
+		id.owns(newOwner("previous_interaction_id", v))
 	}
 	if v, ok := at("/containers/", "cntr_"); ok {
-		id.owns("container", v)
+		id.owns(newOwner("container", v))
 	}
 	if v, ok := at("/cachedContents/", ""); ok {
 		folder, _, _ := strings.Cut(path, "/cachedContents/")
@@ -55,18 +55,18 @@ func (id ID) WithPath(path string) ID {
 			v = "cachedContents/" + v
 		}
 		if v, ok := clean(v, MaxIDBytes); ok {
-			id.owns("cachedContent", v)
+			id.owns(newOwner("cachedContent", v))
 		}
 	}
 	return id
 }
 
 // WithOwner returns the ID with state that the request names in a place that Extract does
-// not read. name and v are the arguments of [OwnerKey]. If v is no id, or the ID has 8
-// owners already, WithOwner changes nothing.
-func (id ID) WithOwner(name, v string) ID {
-	if v, ok := clean(v, maxOwnerBytes); ok && len(id.owners) < mostOwners {
-		id.owns(name, v)
+// not read. If the owner's key is zero, or if the ID has that owner or 8 others already,
+// WithOwner changes nothing.
+func (id ID) WithOwner(o Owner) ID {
+	if o.Key != (Key{}) && len(id.owners) < mostOwners {
+		id.owns(o)
 	}
 	return id
 }
@@ -76,9 +76,8 @@ const mostOwners = 8
 
 // owns adds an owner that the body has not named. A path names at most one of each kind,
 // so maxOwners need not bound them. The slice is cut, because copies of the ID share it.
-func (id *ID) owns(member, v string) {
-	k := OwnerKey(member, v)
-	if !slices.ContainsFunc(id.owners, func(o Owner) bool { return o.Key == k }) {
-		id.owners = append(slices.Clip(id.owners), Owner{member, k})
+func (id *ID) owns(o Owner) {
+	if !slices.ContainsFunc(id.owners, func(had Owner) bool { return had.Key == o.Key }) {
+		id.owners = append(slices.Clip(id.owners), o)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
-	"net"
 	"net/http"
 	"time"
 
@@ -30,8 +29,11 @@ type attempt[T any] struct {
 
 // attempt sends the request to the auth of a pick, and reads the answer up to its first byte.
 func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
-	ctx, cancel := context.WithCancelCause(c.in.Context())
+	ctx, cancel := context.WithCancelCause(&outboundContext{c.in.Context(), outboundOf(&c.r, &pick.Decision, number)})
 	a := &attempt[T]{call: c, receipt: receiptOf(c.in.Context(), cancel, pick, c.in.Header, &c.conf.http), number: number}
+	if pick.Decision.Session == (sessionid.Key{}) && c.sum == 0 {
+		c.sum = maphash.Bytes(seed, c.r.Body)
+	}
 	late := time.AfterFunc(c.left(), func() { cancel(errTooLong) })
 	a.landed = c.flying.Begin(pick.Decision.Auth)
 	known := false
@@ -68,9 +70,14 @@ func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
 func (a *attempt[T]) send(ctx context.Context) (*http.Response, error) {
 	out := outgoing(ctx, a.in, &a.conf.http)
 	b := a.body
-	if b.rest == nil {
+	switch {
+	case b.loan != nil:
+		out.GetBody = b.loan.open
+		out.Body, _ = out.GetBody()
+		out.ContentLength, out.TransferEncoding = int64(len(b.held)), nil
+	case b.rest == nil:
 		setBody(out, b.held)
-	} else {
+	default:
 		out.Body = struct {
 			io.Reader
 			io.Closer
@@ -83,8 +90,7 @@ func (a *attempt[T]) send(ctx context.Context) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := a.conf.Base.RoundTrip(out)
-	var dial *net.OpError
-	a.idle = err != nil && errors.As(err, &dial) && dial.Op == "dial"
+	a.idle = isNoConnection(err)
 	return resp, err
 }
 
@@ -117,24 +123,12 @@ func (a *attempt[T]) another(asked int) bool {
 	if a.body.rest != nil || asked >= a.conf.Attempts || a.left() == 0 || a.in.Context().Err() != nil {
 		return false
 	}
-	return a.idle || a.refused() || a.conf.Repeat(a.in, a.r)
+	return a.idle || a.resp != nil && a.refused() || a.conf.Repeat(a.in, a.r)
 }
 
 // isRefused reports whether the auth's own credential was refused.
 func (a *attempt[T]) isRefused() bool {
 	return a.resp != nil && a.result == affinity.Terminal && a.resp.StatusCode >= 400 && a.resp.StatusCode <= 403
-}
-
-// refused reports whether the answer says that the request had no effect.
-func (a *attempt[T]) refused() bool {
-	if a.resp == nil {
-		return false
-	}
-	status := a.resp.StatusCode
-	if a.watch != nil {
-		status = a.watch.status()
-	}
-	return isRefusal(status)
 }
 
 // begun tells the Affinity that the auth has begun to answer. The result is reported when the
@@ -171,7 +165,7 @@ func (a *attempt[T]) culprit() uint64 {
 	if name := a.pick.Decision.Session; name != (sessionid.Key{}) {
 		_, _ = h.Write(name[:])
 	} else {
-		_, _ = h.Write(a.r.Body)
+		maphash.WriteComparable(&h, a.sum)
 	}
 	return h.Sum64()
 }
@@ -185,11 +179,14 @@ func (a *attempt[T]) tell() {
 		return
 	}
 	a.told = true
-	t := Attempt{Decision: a.pick.Decision, Tenant: a.r.Tenant, Model: a.r.Model, Number: a.number, Err: a.err, Result: a.result, Away: a.away, FirstToken: a.tokenAt, Usage: a.usage()}
+	t := Attempt{
+		Decision: a.pick.Decision, Tenant: a.r.Tenant, Pool: affinity.LogName(a.r.Pool), Model: affinity.LogName(a.r.Model), Number: a.number,
+		Err: a.err, Result: a.result, Away: a.away, FirstToken: a.tokenAt, Usage: a.usage(),
+	}
 	if a.resp != nil {
 		t.Status = a.resp.StatusCode
 	}
-	a.conf.OnAttempt(t)
+	a.conf.OnAttempt(context.WithoutCancel(a.in.Context()), t)
 }
 
 // close frees the resources of the attempt.

@@ -44,16 +44,22 @@ func BenchmarkProxy(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	sticky, err := affinityhttp.New(selector.RoundRobin[string](), itself,
-		func(*http.Request, affinity.Request) []string { return names },
-		func(out *http.Request, _ string) error {
-			affinityhttp.SetURL(out, base)
-			return nil
-		}, nil)
-	if err != nil {
-		b.Fatal(err)
+	transport := func(o *affinityhttp.Options[string]) *affinityhttp.Transport[string] {
+		t, err := affinityhttp.New(selector.RoundRobin[string](), itself,
+			func(*http.Request, affinity.Request) []string { return names },
+			func(out *http.Request, _ string) error {
+				affinityhttp.SetURL(out, base)
+				return nil
+			}, o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return t
 	}
+	sticky := transport(nil)
 	defer sticky.Close()
+	reusing := transport(&affinityhttp.Options[string]{ReuseBodies: true})
+	defer reusing.Close()
 	plain := http.DefaultTransport.(*http.Transport).Clone()
 	plain.DisableCompression = true
 	plain.MaxIdleConnsPerHost = 64
@@ -67,7 +73,7 @@ func BenchmarkProxy(b *testing.B) {
 		for _, c := range []struct {
 			name, session string
 			transport     http.RoundTripper
-		}{{"plain", "s", plain}, {"id", "s", sticky}, {"content", "", sticky}} {
+		}{{"plain", "s", plain}, {"id", "s", sticky}, {"content", "", sticky}, {"id-reused", "s", reusing}, {"content-reused", "", reusing}} {
 			b.Run(fmt.Sprintf("%dKB/%s", size>>10, c.name), func(b *testing.B) {
 				front := httptest.NewServer(&httputil.ReverseProxy{
 					Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(base) }, Transport: c.transport, FlushInterval: -1,

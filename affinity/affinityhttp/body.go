@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 )
 
@@ -23,6 +24,15 @@ type body struct {
 	held   []byte  // all of it, or else its beginning …
 	rest   *upload // … and the rest of it
 	closer io.Closer
+	loan   *loan // the memory of a long one without a rest
+}
+
+// letGo ends the call's use of the body.
+func (b *body) letGo() {
+	if b.loan != nil {
+		b.loan.release()
+	}
+	*b = body{rest: b.rest}
 }
 
 // upload is the rest of a body, which the client still sends.
@@ -47,20 +57,27 @@ func (u *upload) isTheClients(err error) bool {
 	return u != nil && (u.broken.Load() || errors.As(err, new(*tooLong)) && !u.whole.Load())
 }
 
-// readBody reads a body up to a limit. If that is the whole body, it is closed.
-func readBody(r *http.Request, limit int64) (b body, err error) {
+// readBody reads a body up to a limit. If that is the whole body, it is closed. Its memory comes
+// from pool and goes back there, unless pool is nil.
+func readBody(r *http.Request, limit int64, pool *sync.Pool) (b body, err error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return b, nil
 	}
 	if r.ContentLength > limit {
 		return body{rest: &upload{Reader: r.Body}, closer: r.Body}, nil
 	}
-	var buf bytes.Buffer
+	var buf *bytes.Buffer
+	if n := r.ContentLength; pool != nil && n >= minLoan {
+		buf, _ = pool.Get().(*bytes.Buffer)
+	}
+	if buf == nil {
+		buf = new(bytes.Buffer)
+	}
 	if n := r.ContentLength; n > 0 {
 		// Content-Length is a claim: for a large body no more memory is reserved than is read.
 		buf.Grow(int(min(n, 1<<20)) + bytes.MinRead)
 	}
-	if _, err = io.Copy(&buf, io.LimitReader(r.Body, limit+1)); err != nil {
+	if _, err = io.Copy(buf, io.LimitReader(r.Body, limit+1)); err != nil {
 		r.Body.Close()
 		return b, &BodyError{err}
 	}
@@ -68,6 +85,10 @@ func readBody(r *http.Request, limit int64) (b body, err error) {
 	if int64(len(b.held)) > limit {
 		b.rest, b.closer = &upload{Reader: r.Body}, r.Body
 		return b, nil
+	}
+	if len(b.held) >= minLoan {
+		b.loan = &loan{memory: buf, text: b.held, pool: pool}
+		b.loan.holders.Store(1)
 	}
 	return b, r.Body.Close()
 }

@@ -92,7 +92,7 @@ func (g *gateway) RoundTrip(in *http.Request) (answer *http.Response, err error)
 			return answer, err
 		}
 		request.Tried = append(request.Tried, k.name)
-		if len(request.Tried) == 4 || !affinityhttp.Refused(answer) && !affinityhttp.Repeatable(in, request) {
+		if len(request.Tried) == 4 || !affinityhttp.Refused(answer, err) && !affinityhttp.Repeatable(in, request) {
 			return answer, err
 		}
 	}

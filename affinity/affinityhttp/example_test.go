@@ -41,7 +41,7 @@ func ExampleNew() {
 			out.Header.Set("X-Api-Key", key)
 			return nil
 		},
-		&affinityhttp.Options[string]{OnAttempt: func(a affinityhttp.Attempt) {
+		&affinityhttp.Options[string]{OnAttempt: func(_ context.Context, a affinityhttp.Attempt) {
 			fmt.Println(a.Decision.Auth, a.Decision.Outcome, a.Status, a.Result, a.Model, "cached:", a.Usage.Cached)
 		}})
 	if err != nil {

@@ -2,6 +2,7 @@ package affinityhttp_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -69,7 +70,7 @@ func FuzzAnswer(f *testing.F) {
 			func(*http.Request, affinity.Request) []string { return names[:2] },
 			func(*http.Request, string) error { return nil },
 			&affinityhttp.Options[string]{
-				Zstd: openTestZstd, OnAttempt: func(a affinityhttp.Attempt) { told = append(told, a) },
+				Zstd: openTestZstd, OnAttempt: func(_ context.Context, a affinityhttp.Attempt) { told = append(told, a) },
 				Base: roundTripper(func(*http.Request) (*http.Response, error) {
 					b := &pieces{text: text, length: length, end: end}
 					bodies = append(bodies, b)

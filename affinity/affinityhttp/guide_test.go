@@ -70,7 +70,7 @@ func once(in *http.Request, sticky *affinity.Selector[*Account], accounts []*Acc
 			return answer, err
 		}
 		request.Tried = append(request.Tried, pick.Decision.Auth)
-		if len(request.Tried) == attempts || !affinityhttp.Refused(answer) && !affinityhttp.Repeatable(in, request) {
+		if len(request.Tried) == attempts || !affinityhttp.Refused(answer, err) && !affinityhttp.Repeatable(in, request) {
 			return answer, err
 		}
 	}

@@ -1,11 +1,13 @@
 package affinityhttp
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,6 +53,12 @@ type Options[T any] struct {
 	// it again. A larger body is streamed: its session is found by its header alone, and it is
 	// sent once. 0 is 64 MiB.
 	MaxBody int64
+	// ReuseBodies lets the body of a request use the memory of an earlier one. That spares a
+	// gateway of long prompts most of its garbage. Set it only if none of your functions keeps
+	// the Body of an affinity.Request, or a part of it, after it has returned: that would become
+	// the body of another client. Base need not care: a request's Body reads nothing after it was
+	// closed.
+	ReuseBodies bool
 	// Zstd decompresses bodies with Content-Encoding zstd. This module has no decoder of its
 	// own. With nil such bodies are not read.
 	Zstd func(io.Reader) (io.ReadCloser, error)
@@ -79,17 +87,19 @@ type Options[T any] struct {
 	// session=…".
 	DecisionHeader string
 	// OnAttempt, if not nil, is called once for each attempt when it has ended. A stream ends
-	// with its last byte.
-	OnAttempt func(Attempt)
+	// with its last byte. ctx has the values of the request's context and is never done.
+	OnAttempt func(ctx context.Context, a Attempt)
 }
 
 // Attempt describes how sending a request to one auth has ended. Everything except Err is safe
 // to log: Err may be the error of a function of the host.
 type Attempt struct {
 	Decision affinity.Decision
-	// Tenant and Model are those of the request. With Describe, a Tenant can be the name of the
-	// caller to whom Usage is charged.
-	Tenant, Model string
+	// Tenant is that of the request: a digest, or what Describe has made of it, for example the
+	// name of the caller to whom Usage is charged.
+	Tenant string
+	// Pool and Model are those of the request, as affinity.LogName returns them.
+	Pool, Model string
 	// Number counts the attempts of one request from 1.
 	Number int
 	// Status is the answer's. It is 0 if there was no answer.
@@ -123,6 +133,7 @@ type settings[T any] struct {
 	// the host has set TenantKey.
 	fleeting *atomic.Bool
 	http     sessionid.HTTPOptions
+	pool     *sync.Pool // of *bytes.Buffer; nil unless ReuseBodies is set
 }
 
 func check[T any](o *Options[T], old *settings[T]) (*settings[T], error) {
@@ -155,6 +166,9 @@ func check[T any](o *Options[T], old *settings[T]) (*settings[T], error) {
 	}
 	if s.Repeat == nil {
 		s.Repeat = Repeatable
+	}
+	if s.ReuseBodies {
+		s.pool = new(sync.Pool)
 	}
 	switch {
 	case s.TenantKey != nil:

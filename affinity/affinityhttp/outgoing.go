@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
@@ -31,6 +32,46 @@ func Outgoing(ctx context.Context, in *http.Request, body []byte) *http.Request 
 	out := outgoing(ctx, in, &readable)
 	setBody(out, body)
 	return out
+}
+
+// Outbound is what a [Transport] knows of a request that it sends to an auth.
+type Outbound struct {
+	// Request is the client's request as Options.Describe has left it, without the Body.
+	Request  affinity.Request
+	Decision affinity.Decision
+	// Number counts the attempts of one client's request from 1.
+	Number int
+}
+
+// OutboundFrom returns what a [Transport] knows of a request that it sends, for its prepare
+// function and for Options.Base: which model the client asks for, whose request it is, and why
+// this auth was chosen. ctx is the context of that request, or one that is made from it.
+func OutboundFrom(ctx context.Context) (o Outbound, ok bool) {
+	if p, ok := ctx.Value(outboundKey{}).(*Outbound); ok {
+		return *p, true
+	}
+	return o, false
+}
+
+func outboundOf(r *affinity.Request, d *affinity.Decision, number int) Outbound {
+	o := Outbound{*r, *d, number}
+	o.Request.Body = nil // it is not held as long as the context
+	return o
+}
+
+type outboundKey struct{}
+
+// outboundContext is a context with an Outbound.
+type outboundContext struct {
+	context.Context
+	outbound Outbound
+}
+
+func (c *outboundContext) Value(key any) any {
+	if key == (outboundKey{}) {
+		return &c.outbound
+	}
+	return c.Context.Value(key)
 }
 
 // setBody gives a request a body that is held in memory.

@@ -52,14 +52,19 @@ func (a *attempt[T]) end(err error) {
 
 // unwatched returns the body of an answer that is not watched, from its first byte.
 func (r *receipt[T]) unwatched(end func()) io.ReadCloser {
-	return &unwatched{Reader: io.MultiReader(bytes.NewReader(r.first), after{r.broken, r.resp.Body}), close: end}
+	return &unwatched{
+		Reader:  io.MultiReader(bytes.NewReader(r.first), after{r.broken, r.resp.Body}),
+		close:   end,
+		refused: r.refused(),
+	}
 }
 
 // unwatched is the body of an answer that is not watched.
 type unwatched struct {
 	io.Reader
-	once  sync.Once
-	close func()
+	once    sync.Once
+	close   func()
+	refused bool
 }
 
 func (p *unwatched) Close() error {

@@ -142,6 +142,14 @@ func (r *receipt[T]) classify() {
 	r.result, r.away = r.pick.Classify(&shown, nil)
 }
 
+// refused reports whether the answer says that the request had no effect.
+func (r *receipt[T]) refused() bool {
+	if r.watch != nil {
+		return isRefusal(r.watch.status())
+	}
+	return isRefusal(r.resp.StatusCode)
+}
+
 // openedError returns the body of an error, decompressed as far as it was read.
 func (r *receipt[T]) openedError(body []byte) []byte {
 	open := r.codes.Decoder(r.resp.Header.Get("Content-Encoding"))

@@ -60,7 +60,7 @@ func TestWhatIsToldIfNoAuthWasChosen(t *testing.T) {
 				func(*http.Request, string) error { tried++; return nil },
 				&affinityhttp.Options[string]{
 					Affinity:  affinity.Options[string]{State: c.state, OnEvent: func(e affinity.Event) { told = append(told, e) }},
-					OnAttempt: func(affinityhttp.Attempt) { tried++ },
+					OnAttempt: func(context.Context, affinityhttp.Attempt) { tried++ },
 				})
 			require.NoError(t, err)
 			defer tr.Close()

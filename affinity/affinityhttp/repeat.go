@@ -1,6 +1,8 @@
 package affinityhttp
 
 import (
+	"errors"
+	"net"
 	"net/http"
 	"strings"
 
@@ -45,9 +47,24 @@ func Repeatable(in *http.Request, r affinity.Request) bool {
 	return harmless
 }
 
-// Refused reports whether an answer says that the request had no effect, so that it may be sent
-// to another auth whatever it asks for. nil is no answer.
-func Refused(answer *http.Response) bool { return answer != nil && isRefusal(answer.StatusCode) }
+// Refused reports whether the request has had no effect, so that it may be sent to another auth
+// whatever it asks for: the auth has refused it, perhaps in a stream with status 200, or there was
+// no connection to it. answer and err are what [Send] has returned.
+func Refused(answer *http.Response, err error) bool {
+	if answer == nil {
+		return isNoConnection(err)
+	}
+	if body, ok := answer.Body.(*unwatched); ok {
+		return body.refused
+	}
+	return isRefusal(answer.StatusCode)
+}
+
+// isNoConnection reports whether an error of a RoundTripper says that nothing was sent.
+func isNoConnection(err error) bool {
+	var dial *net.OpError
+	return errors.As(err, &dial) && dial.Op == "dial"
+}
 
 func isRefusal(status int) bool {
 	switch status {

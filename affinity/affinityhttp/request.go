@@ -15,10 +15,10 @@ import (
 // conversation. The caller sets the Tenant. body is the request's body, decompressed; it becomes
 // a part of the Request.
 func Describe(in *http.Request, body []byte) affinity.Request {
-	return described(in, targetOf(in), body, sessionid.Extract)
+	return described(in, targetOf(in), body)
 }
 
-func described(in *http.Request, to target, plain []byte, identify func(http.Header, []byte) sessionid.ID) affinity.Request {
+func described(in *http.Request, to target, plain []byte) affinity.Request {
 	r := affinity.Request{
 		Pool: to.api, Model: to.model, Header: in.Header, Body: plain, Path: in.URL.Path,
 		Side: to.kind == kindSide, Off: to.kind == kindApart,
@@ -27,14 +27,14 @@ func described(in *http.Request, to target, plain []byte, identify func(http.Hea
 		r.Model = sessionid.Model(plain)
 	}
 	if to.api == OpenAI && bytes.Contains(plain, []byte(`"cntr_`)) {
-		r.ID = withContainers(identify(in.Header, plain).WithPath(in.URL.Path), plain)
+		r.Owners = containersOf(plain)
 	}
 	return r
 }
 
 // describe returns the affinity.Request of a request. plain is its body, decompressed, or nil.
 func (s *settings[T]) describe(in *http.Request, to target, plain []byte) affinity.Request {
-	r := described(in, to, plain, s.identify)
+	r := described(in, to, plain)
 	r.Tenant = s.tenant(in)
 	named := r.Tenant
 	if s.Describe != nil {
@@ -46,24 +46,19 @@ func (s *settings[T]) describe(in *http.Request, to target, plain []byte) affini
 	return r
 }
 
-// identify returns the session of a request.
-func (s *settings[T]) identify(h http.Header, body []byte) sessionid.ID {
-	if s.Affinity.Extract != nil {
-		return s.Affinity.Extract(h, body)
-	}
-	return sessionid.Extract(h, body)
-}
-
-// withContainers adds to a session the containers of OpenAI that the tools of its request name.
-// sessionid does not read tools.
-func withContainers(id sessionid.ID, plain []byte) *sessionid.ID {
+// containersOf returns the containers of OpenAI that the tools of a request name. sessionid does
+// not read tools.
+func containersOf(plain []byte) (owners []sessionid.Owner) {
 	gjson.GetBytes(plain, "tools").ForEach(func(_, tool gjson.Result) bool {
 		for _, at := range [...]string{"container", "environment.container_id"} {
 			if v := tool.Get(at); v.Type == gjson.String {
-				id = id.WithOwner("container", v.Str)
+				owners = append(owners, sessionid.Owner{Name: "container", Key: sessionid.OwnerKey("container", v.Str)})
 			}
 		}
-		return true
+		return len(owners) < mostContainers
 	})
-	return &id
+	return owners
 }
+
+// mostContainers bounds what the tools of a hostile request cost.
+const mostContainers = 8

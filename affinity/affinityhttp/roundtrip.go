@@ -20,7 +20,8 @@ type call[T any] struct {
 	r     affinity.Request
 	body  body
 	began time.Time
-	reads bool // it reads state, which any auth may have
+	reads bool   // it reads state, which any auth may have
+	sum   uint64 // a digest of its body, if it has no session
 
 	patience time.Duration // what is left of Options.Patience
 	waits    int           // how often it has waited
@@ -52,7 +53,7 @@ func (t *Transport[T]) RoundTrip(in *http.Request) (*http.Response, error) {
 	}
 	c := t.call(in)
 	var err error
-	if c.body, err = readBody(in, c.conf.MaxBody); err != nil {
+	if c.body, err = readBody(in, c.conf.MaxBody, c.conf.pool); err != nil {
 		return nil, err
 	}
 	c.began = time.Now() // the time in which the client sends its body does not count
@@ -67,6 +68,8 @@ func (t *Transport[T]) RoundTrip(in *http.Request) (*http.Response, error) {
 	if err != nil && c.body.closer != nil {
 		c.body.closer.Close() // perhaps no auth was tried
 	}
+	c.r.Body = nil
+	c.body.letGo() // the answer can take minutes
 	return resp, err
 }
 
@@ -75,7 +78,7 @@ func (t *Transport[T]) RoundTrip(in *http.Request) (*http.Response, error) {
 // body that is longer than Options.MaxBody.
 func (t *Transport[T]) RequestOf(in *http.Request) (r affinity.Request, auths []T, err error) {
 	conf := t.conf.Load()
-	body, err := readBody(in, conf.MaxBody)
+	body, err := readBody(in, conf.MaxBody, nil)
 	if err != nil {
 		return r, nil, err
 	}

@@ -5,7 +5,9 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -295,9 +297,12 @@ func TestDescribeAndOutgoing(t *testing.T) {
 		require.Len(t, in.Header, 6)
 	}
 	require.Equal(t, http.NoBody, affinityhttp.Outgoing(t.Context(), httptest.NewRequest(http.MethodGet, "/v1/models", nil), nil).Body)
-	require.False(t, affinityhttp.Refused(nil))
-	require.False(t, affinityhttp.Refused(&http.Response{StatusCode: 500}))
-	require.True(t, affinityhttp.Refused(&http.Response{StatusCode: 429}))
+	require.False(t, affinityhttp.Refused(nil, nil))
+	require.False(t, affinityhttp.Refused(nil, io.EOF))
+	require.False(t, affinityhttp.Refused(nil, &net.OpError{Op: "read", Err: io.EOF}))
+	require.True(t, affinityhttp.Refused(nil, fmt.Errorf("the proxy: %w", &net.OpError{Op: "dial", Err: io.EOF})))
+	require.False(t, affinityhttp.Refused(&http.Response{StatusCode: 500}, nil))
+	require.True(t, affinityhttp.Refused(&http.Response{StatusCode: 429}, nil))
 }
 
 // State that an answer creates leads later requests to its auth.

@@ -36,8 +36,10 @@ type Transport[T any] struct {
 // says otherwise.
 //
 // prepare changes out into the request to one auth: it sets the address (see [SetURL]) and the
-// credential. out has no credential. prepare may change its header, but not its body. An error
-// counts as a failure of that auth. out.Context is the request's.
+// credential. out has no credential. prepare may change its header. To change its body, for
+// example the name of the model, it sets Body, ContentLength and GetBody. [OutboundFrom] returns
+// what is known of the request. An error counts as a failure of that auth. out.Context ends when
+// the client leaves.
 //
 // An error names what is wrong.
 func New[T any](next selector.Selector[T], name func(auth T) string, auths func(in *http.Request, r affinity.Request) []T, prepare func(out *http.Request, auth T) error, o *Options[T]) (*Transport[T], error) {

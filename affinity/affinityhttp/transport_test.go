@@ -74,7 +74,8 @@ func startNamed(t *testing.T, base *url.URL, names []string, o *affinityhttp.Opt
 		all.DecisionHeader = "X-Decision"
 	}
 	p := &proxy{}
-	all.OnAttempt = func(a affinityhttp.Attempt) {
+	all.ReuseBodies = true // what can go wrong with them is seen by all tests
+	all.OnAttempt = func(_ context.Context, a affinityhttp.Attempt) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.attempts = append(p.attempts, a)
@@ -460,7 +461,7 @@ func (d deadline) Err() error {
 // the auth's fault.
 func TestASlowClientBlamesNobody(t *testing.T) {
 	var results []affinity.Result
-	o := &affinityhttp.Options[string]{Within: 30 * time.Millisecond, MaxBody: 8, OnAttempt: func(a affinityhttp.Attempt) { results = append(results, a.Result) }}
+	o := &affinityhttp.Options[string]{Within: 30 * time.Millisecond, MaxBody: 8, OnAttempt: func(_ context.Context, a affinityhttp.Attempt) { results = append(results, a.Result) }}
 	release := make(chan struct{})
 	late := deadline{t.Context(), make(chan struct{})}
 	up := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

@@ -45,26 +45,16 @@ func (t *Transport[T]) Turn(in *http.Request, message []byte) *Turn[T] {
 	c := t.call(asTurn(in))
 	c.began = time.Now()
 	c.r = c.conf.describe(c.in, targetOf(c.in), message)
-	if v := gjson.GetBytes(message, previousResponse); c.r.ID == nil && v.Type == gjson.String && v.Str != "" {
-		c.r.ID = c.conf.continuation(c.in, message, v.Str)
+	// Over a connection the response is always state of one auth, even if the session has an id,
+	// and even if the response is not stored: an auth keeps the responses of its connections.
+	if v := gjson.GetBytes(message, previousResponse); v.Type == gjson.String && v.Str != "" {
+		c.r.Owners = append(c.r.Owners, sessionid.Owner{Name: previousResponse, Key: sessionid.OwnerKey(previousResponse, v.Str)})
 	}
 	return &Turn[T]{c: c, asked: 1}
 }
 
 // previousResponse is the member of a message that names the response before it.
 const previousResponse = "previous_response_id"
-
-// continuation returns the session of a message that continues a response. Over a connection
-// the response is always state of one auth, even if the session has an id, and even if the
-// response is not stored: an auth keeps the responses of its connections.
-func (s *settings[T]) continuation(in *http.Request, message []byte, response string) *sessionid.ID {
-	id := s.identify(in.Header, message).WithPath(in.URL.Path)
-	key := sessionid.OwnerKey(previousResponse, response)
-	if !slices.ContainsFunc(id.Owners(), func(o sessionid.Owner) bool { return o.Key == key }) {
-		id = id.WithOwner(previousResponse, response)
-	}
-	return &id
-}
 
 // asTurn returns the request that opens a connection as a request that calls a model.
 func asTurn(in *http.Request) *http.Request {

@@ -43,7 +43,7 @@ func newTalk(t testing.TB) *talk {
 					k.reports = append(k.reports, e)
 				}
 			}},
-			OnAttempt: func(a affinityhttp.Attempt) { k.asked = append(k.asked, a) },
+			OnAttempt: func(_ context.Context, a affinityhttp.Attempt) { k.asked = append(k.asked, a) },
 		})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, k.Close()) })

@@ -199,7 +199,7 @@ func start(t *testing.T, o affinityws.Options, names ...string) *gateway {
 				defer g.mu.Unlock()
 				g.events = append(g.events, e)
 			}},
-			OnAttempt: func(a affinityhttp.Attempt) {
+			OnAttempt: func(_ context.Context, a affinityhttp.Attempt) {
 				g.mu.Lock()
 				defer g.mu.Unlock()
 				g.attempts = append(g.attempts, a)

@@ -580,7 +580,7 @@ func TestMembersThatStandTwiceAreRefused(t *testing.T) {
 // An auth that sends nothing for Options.Within counts as failed, and the client gets 504.
 func TestAnAuthThatSaysNothing(t *testing.T) {
 	g := start(t, affinityws.Options{}, "A")
-	require.NoError(t, g.Reconfigure(selector.RoundRobin[string](), &affinityhttp.Options[string]{Within: 50 * time.Millisecond, OnAttempt: func(a affinityhttp.Attempt) {
+	require.NoError(t, g.Reconfigure(selector.RoundRobin[string](), &affinityhttp.Options[string]{Within: 50 * time.Millisecond, OnAttempt: func(_ context.Context, a affinityhttp.Attempt) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.attempts = append(g.attempts, a)

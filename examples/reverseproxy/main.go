@@ -41,7 +41,7 @@ func newTransport(upstream *url.URL, keys []string) (*affinityhttp.Transport[str
 		}
 		return nil
 	}
-	o := affinityhttp.Options[string]{Patience: 3 * time.Second, DecisionHeader: "X-Llmaffinity"}
+	o := affinityhttp.Options[string]{Patience: 3 * time.Second, ReuseBodies: true, DecisionHeader: "X-Llmaffinity"}
 	return affinityhttp.New(balancer, nameOf, accounts, prepare, &o)
 }
 

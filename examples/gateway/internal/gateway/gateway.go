@@ -117,7 +117,7 @@ func (g *Gateway) options(ttl time.Duration) *affinityhttp.Options[*Auth] {
 			Failback: affinity.FailbackCold, ColdAnew: true, Slow: g.opts.Slow, Balance: g.opts.Balance,
 			OnEvent: g.observe,
 		},
-		TenantKey: g.opts.TenantKey,
+		TenantKey: g.opts.TenantKey, ReuseBodies: true,
 		Describe:  func(_ *http.Request, r *affinity.Request) { r.Off = r.Off || !g.applied.on.Load() },
 		MaxBody:   g.opts.MaxBody,
 		Attempts:  g.opts.Attempts,
@@ -166,15 +166,15 @@ func (g *Gateway) prepare(out *http.Request, a *Auth) error {
 }
 
 // note logs how a request to one auth ended.
-func (g *Gateway) note(t affinityhttp.Attempt) {
+func (g *Gateway) note(ctx context.Context, t affinityhttp.Attempt) {
 	switch t.Result {
 	case affinity.Transient, affinity.Terminal:
 		if a := g.opts.Pool.Named(t.Decision.Auth); a != nil {
 			a.fail(t.Status)
 		}
-		g.opts.Log.Warn("an auth has failed", "auth", t.Decision.Auth, "result", t.Result, "status", t.Status, "away", t.Away, "error", t.Err)
+		g.opts.Log.WarnContext(ctx, "an auth has failed", "auth", t.Decision.Auth, "result", t.Result, "status", t.Status, "away", t.Away, "error", t.Err)
 	default:
-		g.opts.Log.Debug(t.Result.String(), "decision", t.Decision, "session", t.Decision.SessionName(false), "status", t.Status,
+		g.opts.Log.DebugContext(ctx, t.Result.String(), "decision", t.Decision, "session", t.Decision.SessionName(false), "status", t.Status,
 			"prompt", t.Usage.Prompt, "cached", t.Usage.Cached, "output", t.Usage.Output, "first_token", t.FirstToken)
 	}
 }
