@@ -110,17 +110,15 @@ func (k *core) Bound(ctx context.Context, name string) (int, error) {
 }
 
 // Sessions returns how many sessions are bound to each auth that has any. Expired ones that
-// were not freed yet count. Options.Store must be a *cache.Memory or have its method Counts,
-// or else the error is errors.ErrUnsupported. After Close it is [cache.ErrClosed], unless the
-// bindings are in Options.Store.
-func (k *core) Sessions() (map[string]int, error) {
-	if k.memory != nil && k.closed.Load() {
-		return nil, cache.ErrClosed
+// were not freed yet may count. With Options.Store these are the sessions of all processes
+// that share it. If the store is no [cache.Admin], the error is errors.ErrUnsupported. After
+// Close it is [cache.ErrClosed], unless the bindings are in Options.Store.
+func (k *core) Sessions(ctx context.Context) (map[string]int, error) {
+	store, err := k.admin()
+	if err != nil {
+		return nil, err
 	}
-	if s, ok := k.store.(interface{ Counts() map[string]int }); ok {
-		return s.Counts(), nil
-	}
-	return nil, fmt.Errorf("affinity: Options.Store does not count its sessions: %w", errors.ErrUnsupported)
+	return store.CountAuths(ctx)
 }
 
 // Back says that an auth can serve again before the time is over for which it was to be

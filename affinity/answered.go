@@ -125,14 +125,14 @@ func (k *core) answered(ctx context.Context, v *visitor, auth string, keys, ids,
 	if side {
 		end = cache.Key{}
 	}
-	extended, shared, err := k.store.Extend(ctx, b, end, keys, marks)
-	if shared&ofIDs != 0 {
+	done, err := k.store.BindAnswer(ctx, b, cache.Answer{End: end, Keys: keys, Marks: marks})
+	if done.Shared&ofIDs != 0 {
 		k.doubts.shared(v.scope)
 	}
-	if extended {
+	if done.Accepted {
 		q.opening = false
 	}
-	if !k.check(err) || extended || !q.opening || len(keys) == 0 {
+	if !k.check(err) || done.Accepted || !q.opening || len(keys) == 0 {
 		return err
 	}
 	of := cache.Keys{End: keys[0], Ongoing: true}

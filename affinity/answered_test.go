@@ -551,11 +551,11 @@ func (s *obedient) ask(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (s *obedient) Extend(ctx context.Context, b cache.Binding, end cache.Key, keys, marks []cache.Key) (bool, uint8, error) {
+func (s *obedient) BindAnswer(ctx context.Context, b cache.Binding, a cache.Answer) (cache.Answered, error) {
 	if err := s.ask(ctx); err != nil {
-		return false, 0, err
+		return cache.Answered{}, err
 	}
-	return s.Store.Extend(ctx, b, end, keys, marks)
+	return s.Store.BindAnswer(ctx, b, a)
 }
 
 func (s *obedient) Bind(ctx context.Context, scope cache.Scope, keys cache.Keys, auth string) (cache.Binding, bool, error) {
@@ -591,7 +591,7 @@ func TestAnAnswerIsRecordedAfterItsClientHasLeft(t *testing.T) {
 	require.NoError(t, p.Answered(ctx, one.hear("Hello!")))
 	require.NoError(t, q.Answered(ctx, two.hear("Good morning.")))
 	require.NoError(t, q.Owns(ctx, "previous_response_id", "resp_1"))
-	require.Len(t, store.saw, 5, "Extend for each answer and for the state, Bind for the second session, Remember")
+	require.Len(t, store.saw, 5, "BindAnswer for each answer and for the state, Bind for the second session, Remember")
 	for _, trace := range store.saw {
 		require.Equal(t, "a trace", trace)
 	}

@@ -695,7 +695,7 @@ func TestAStoreWithoutAdminServes(t *testing.T) {
 	for _, err := range []error{
 		second(s.InvalidateSession(t.Context(), session("x"))), second(s.InvalidateAuth(t.Context(), "A")),
 		second(s.InvalidateTenant(t.Context(), "t")),
-		second(s.Bound(t.Context(), "A")), second(s.RenameAuth(t.Context(), "A", "B")), s.Back(t.Context(), "A"),
+		second(s.Bound(t.Context(), "A")), second(s.Sessions(t.Context())), second(s.RenameAuth(t.Context(), "A", "B")), s.Back(t.Context(), "A"),
 	} {
 		require.ErrorIs(t, err, errors.ErrUnsupported)
 	}

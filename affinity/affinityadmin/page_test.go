@@ -353,6 +353,32 @@ func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 	require.Equal(t, http.StatusOK, w.Code, "without a Log and Savings")
 }
 
+// hanging is an Affinity over a store that does not answer.
+type hanging struct{ *affinity.Selector[string] }
+
+func (hanging) Sessions(ctx context.Context) (map[string]int, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// While the store does not answer, the page shows all but the number of sessions.
+func TestThePageDoesNotWaitForASlowStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, affinityadmin.Options[string]{})
+		s.serve(session("one"), affinity.Usage{})
+		var err error
+		s.page, err = affinityadmin.New(hanging{s.Selector}, &affinityadmin.Options[string]{Auths: func() []string { return auths }})
+		require.NoError(t, err)
+		began := time.Now()
+		all := fields(t, s.ask("GET", "", nil, asJSON))
+		require.Equal(t, time.Second, time.Since(began))
+		require.EqualValues(t, 1, all["picks"])
+		require.NotContains(t, all, "sessions")
+		require.NotContains(t, all["auths"].([]any)[0], "sessions")
+		require.Contains(t, s.ask("GET", "", nil).Body.String(), `<dd id="sessions">–</dd>`)
+	})
+}
+
 // The Log keeps as many sessions as NewLog was told.
 func TestTheLogIsBounded(t *testing.T) {
 	s := open(t, affinityadmin.Options[string]{})
