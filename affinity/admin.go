@@ -76,8 +76,9 @@ func (k *core) InvalidateTenant(ctx context.Context, tenant string) (removed int
 // InvalidateAuth unbinds all sessions from an auth that was removed or has lost its
 // credential, and returns how many there were. Their next requests move. Everything else that
 // is known of the auth is forgotten: what Owns has recorded, its speed, that it was drained,
-// and that it is a detour of sessions. What it was sent (Options.Loads) stays. The call
-// examines all sessions that an auth has failed.
+// and that it is a detour of sessions. What it was sent (Options.Loads) stays. If the name is
+// the old one of a renamed auth, it is free for a new auth. The call examines all sessions that
+// an auth has failed.
 func (k *core) InvalidateAuth(ctx context.Context, name string) (int, error) {
 	store, err := k.admin()
 	if err != nil {
@@ -86,6 +87,9 @@ func (k *core) InvalidateAuth(ctx context.Context, name string) (int, error) {
 	k.speeds.forget(name)
 	k.absences.forget(name)
 	k.drained.set(name, false)
+	if loads := k.policy.Load().loads; loads != nil {
+		loads.DropAlias(name)
+	}
 	n, err := store.InvalidateAuth(ctx, name)
 	return n, errors.Join(err, store.EditMemos(ctx, func(b cache.Binding) string {
 		t := troubleOf(&b)
@@ -139,10 +143,18 @@ func (k *core) Back(ctx context.Context, name string) error {
 	})
 }
 
-// RenameAuth gives an auth another name. Its sessions stay, and so does what is known of it.
-// RenameAuth returns how many sessions are bound to the auth. A pick that is under way may
-// still bind a session to the old name. If a pick was made before the rename, its reports on a
-// detour or on a speed are for the old name.
+// RenameAuth gives an auth another name. Its sessions stay, and so does what is known of it. If
+// an auth has that name already, the sessions of both are its own, and what both were sent
+// (Options.Loads) is added up. RenameAuth returns how many sessions were bound to the old name.
+//
+// Remove the old name from the candidates within 5 minutes. Until then Options.Loads counts for
+// one auth what is sent under either name, so Options.Balance does not take the old name for a
+// new auth. After 5 minutes an auth with the old name is a new one. InvalidateAuth for the old
+// name, called when it is no candidate, ends that time.
+//
+// A pick that is under way may still bind a session to the old name. If a pick was made before
+// the rename, its reports on a detour or on a speed are for the old name. What it adds to
+// Options.Loads is for the renamed auth.
 func (k *core) RenameAuth(ctx context.Context, from, to string) (int, error) {
 	if to == "" {
 		return 0, errors.New("affinity: RenameAuth: the new name is empty")

@@ -536,6 +536,65 @@ func TestARenamedAuthKeepsItsLoad(t *testing.T) {
 	})
 }
 
+// An account is renamed. Meanwhile the list has both names, and no name is taken for that of a
+// new account. Later a new account gets the old name, and most new sessions.
+func TestAnAuthWithTheOldNameOfAnotherIsNew(t *testing.T) {
+	for _, forget := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newBalancing(t, affinity.BalanceNew, 4)
+			n := 0
+			send := func(times int) (got map[string]int) {
+				got = map[string]int{}
+				for range times {
+					n++
+					got[h.send(h.request(fmt.Sprint("s", n), 7000)).Auth]++
+				}
+				return got
+			}
+			send(400)
+			old := h.auths[0]
+			late := pick(t, h.Selector, h.request("late", 7000), h.auths[:1])
+			h.auths = append(h.auths, "renamed")
+			_, err := h.RenameAuth(t.Context(), old, "renamed")
+			require.NoError(t, err)
+			got := send(40)
+			require.InDelta(t, 10, got[old]+got["renamed"], 3, "they are one account: %v", got)
+			h.auths = h.auths[1:]
+			if forget {
+				_, err = h.InvalidateAuth(t.Context(), old)
+				require.NoError(t, err)
+			} else {
+				time.Sleep(5 * time.Minute)
+			}
+			h.auths = append(h.auths, old)
+			require.Greater(t, send(60)[old], 30, "a quarter is 15")
+			before := h.loads.Of(old)
+			late.Report(affinity.Served)
+			require.Equal(t, before, h.loads.Of(old), "a late report is for the renamed account")
+			require.InDelta(t, 0, h.loads.Of("renamed").InFlight, 1e-3)
+		})
+	}
+}
+
+func TestAccountsThatBecomeOneAddUpTheirLoads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newBalancing(t, affinity.BalanceNew, 3)
+		var open []affinity.Pick[string]
+		for i, auth := range []string{"auth-0", "auth-1", "auth-1"} {
+			open = append(open, pick(t, h.Selector, h.request(fmt.Sprint("s", i), 1000), []string{auth}))
+		}
+		_, err := h.RenameAuth(t.Context(), "auth-0", "auth-1")
+		require.NoError(t, err)
+		got := h.loads.Of("auth-1")
+		require.InDelta(t, 3, got.InFlight, 1e-6)
+		require.InDelta(t, 3000, got.Recent, 1e-6)
+		for _, p := range open {
+			p.Report(affinity.Served)
+		}
+		require.Zero(t, h.loads.Of("auth-1").InFlight)
+	})
+}
+
 // mover is a host whose next request may move a session: other sessions have given its auth
 // most of the load.
 func mover(t *testing.T, prompts int) (h *balancing, home string, r affinity.Request) {

@@ -16,17 +16,54 @@ import (
 // (mode 0600). Even if the process or the machine stops, the file has the whole old snapshot
 // or the whole new one. For that the snapshot is written to a temporary file in the same
 // directory, which is synced and then renamed. After an error the old snapshot is still there.
+// If the name is a symbolic link, all of this happens where the link leads, and the link stays.
 //
 // A temporary file is named after the file, with a dot before the name and .tmp at its end.
 // SaveFile also removes those that killed processes have left, when they are a minute old. So
 // use a directory in which no other program has files of such names. If several processes call
 // SaveFile for one name, the file is not damaged, but the last one wins.
 func (a *Affinity[T]) SaveFile(name string) error {
-	removeLeft(name)
-	if err := writeFile(name, a); err != nil {
+	name, err := destination(name)
+	if err == nil {
+		removeLeft(name)
+		err = writeFile(name, a)
+	}
+	if err != nil {
 		return fmt.Errorf("affinity: saving to a file: %w", err)
 	}
 	return nil
+}
+
+// mostLinks bounds the links from one to the next, which can be a circle.
+const mostLinks = 40
+
+// destination returns the file to which a name leads over symbolic links. The file need not be
+// there. What is there must be a regular file, because a rename would replace it.
+func destination(name string) (string, error) {
+	for range mostLinks {
+		info, err := os.Lstat(name)
+		switch {
+		case err != nil:
+			return name, nil // there is nothing, or writing will say why not
+		case info.Mode().IsRegular():
+			return name, nil
+		case info.Mode().Type() != fs.ModeSymlink:
+			return "", &fs.PathError{Op: "write", Path: name, Err: errors.New("not a regular file")}
+		}
+		to, err := os.Readlink(name)
+		if err != nil {
+			return "", err
+		}
+		if !filepath.IsAbs(to) { // it is relative to the directory of the link, which can be a link, too
+			dir, err := filepath.EvalSymlinks(filepath.Dir(name))
+			if err != nil {
+				return "", err
+			}
+			to = filepath.Join(dir, to)
+		}
+		name = to
+	}
+	return "", &fs.PathError{Op: "write", Path: name, Err: errors.New("too many symbolic links")}
 }
 
 // LoadFile loads a snapshot that SaveFile has written, see [Affinity.Load]. If there is no

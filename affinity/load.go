@@ -7,22 +7,25 @@ import (
 	"sync/atomic"
 )
 
-// LoadPolicy says which loads (State.Load) are too much. A load is divided by the auth's share
-// (State.Share) and compared with the mean of the auths that new sessions may go to: the fit
-// ones of the highest tier. If a balancer gives some auths more than others and State does not
-// say the shares, Bound takes sessions from the auths that are to have the most.
+// LoadPolicy says which loads (State.Load) are too much. It reads no other loads: to limit what
+// Options.Loads has counted, let State return that, as in State{Load: loads.Of(name).InFlight}.
+//
+// A load is divided by the auth's share (State.Share) and compared with the mean of the auths
+// that new sessions may go to: the fit ones of the highest tier. If a balancer gives some auths
+// more than others and State does not say the shares, Bound takes sessions from the auths that
+// are to have the most.
 type LoadPolicy struct {
 	// Bound is the highest load, as a multiple of the mean, with which an auth gets new
-	// sessions. 0 is 1.25. It must be at least 1.
+	// sessions. 0 is 1.25. It must be finite and at least 1.
 	Bound float64
 	// Spill is the highest load, as a multiple of the mean, with which an auth serves all
 	// requests of its bound sessions. Above it single requests go elsewhere, each without its
-	// prompt cache. 0 disables spilling. It must be at least Bound; between the two an auth
-	// gets no new sessions but keeps its own.
+	// prompt cache. 0 disables spilling. It must be finite and at least Bound; between the two
+	// an auth gets no new sessions but keeps its own.
 	Spill float64
 	// Least is a load that is never too much, whatever the mean and the share are. Set it to a
 	// few requests if loads are requests in flight, because a mean of few requests says
-	// nothing.
+	// nothing. It must be finite and not negative.
 	Least float64
 }
 
@@ -34,9 +37,9 @@ func (p *LoadPolicy) complete() error {
 	}
 	switch {
 	case !isLoad(p.Bound) || p.Bound < 1:
-		return fmt.Errorf("Load.Bound is %v, want at least 1", p.Bound)
+		return fmt.Errorf("Load.Bound is %v, want a finite number of at least 1", p.Bound)
 	case p.Spill != 0 && !(isLoad(p.Spill) && p.Spill >= p.Bound):
-		return fmt.Errorf("Load.Spill is %v, want 0 or at least Load.Bound, %v", p.Spill, p.Bound)
+		return fmt.Errorf("Load.Spill is %v, want 0 or a finite number of at least Load.Bound, %v", p.Spill, p.Bound)
 	case !isLoad(p.Least):
 		return fmt.Errorf("Load.Least is %v, want a finite number of at least 0", p.Least)
 	}

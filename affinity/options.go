@@ -175,7 +175,7 @@ func check[T any](o *Options[T]) (*settings[T], error) {
 	case o.Failback != FailbackNever && o.State == nil:
 		err = fmt.Errorf("Failback needs Options.State, which says the tiers")
 	case o.Load != LoadPolicy{} && o.State == nil:
-		err = fmt.Errorf("Load needs Options.State, which says the loads")
+		err = fmt.Errorf("Load needs Options.State, which returns the loads: also with Options.Loads, as in State{Load: loads.Of(name).InFlight}")
 	case o.Balance > BalanceMoving:
 		err = fmt.Errorf("Balance is %d, want one of the constants of its type", o.Balance)
 	case o.Warm < 0:

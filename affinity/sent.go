@@ -10,11 +10,10 @@ import (
 
 // sent is what a pick has added to Options.Loads.
 type sent struct {
-	loads    *selector.Loads
+	load     selector.Sent
 	traffic  *traffic
 	tokens   float64
 	bytes    int
-	session  uint64   // its number
 	prefixes []uint64 // that noteBegin has recorded
 }
 
@@ -24,9 +23,9 @@ func (k *core) sent(p *policy, r *Request, v *visitor, d *Decision) {
 		return
 	}
 	t := k.traffics.at(v.scope.Pool, v.model)
-	s := &sent{loads: p.loads, traffic: t, tokens: t.size(r.Tokens, len(r.Body)), bytes: len(r.Body), session: number(d.Session)}
+	s := &sent{traffic: t, tokens: t.size(r.Tokens, len(r.Body)), bytes: len(r.Body)}
 	t.sent(s.tokens, d.Outcome == OutcomeNew, d.Outcome == OutcomeMoved && d.Reason == ReasonCold, time.Now().UnixNano())
-	s.loads.Begin(d.Auth, s.tokens, s.session)
+	s.load = p.loads.Begin(d.Auth, s.tokens, number(d.Session))
 	v.sent = s
 }
 
@@ -35,18 +34,18 @@ const mostUsage = 1e8
 
 // ended removes a request from those in flight, and corrects its tokens by what is known now.
 func (k *core) ended(s *sent, auth string, r *Report) {
-	s.loads.End(auth)
+	s.load.End()
 	switch r.Result {
 	case Transient, Terminal, Unlisted, Rejected:
 		// The auth has not worked on the prompt. But the request counts as one of usual
 		// length: otherwise an auth that fails would have the least load and get all requests.
-		s.loads.Add(auth, -s.traffic.failed(s.tokens), s.session)
+		s.load.Add(-s.traffic.failed(s.tokens))
 		k.begun.drop(s.prefixes, auth)
 		return
 	}
 	if n := min(float64(r.Usage.Prompt), mostUsage); n > 0 {
 		s.traffic.measured(s.bytes, s.tokens, n)
-		s.loads.Add(auth, n-s.tokens, s.session)
+		s.load.Add(n - s.tokens)
 	}
 }
 

@@ -121,6 +121,51 @@ func TestADamagedSnapshotLeavesAnEmptyAffinityThatWorks(t *testing.T) {
 	require.Equal(t, "B", look(t, s, session("s")))
 }
 
+// SaveFile writes where symbolic links lead, and leaves the links as they are.
+func TestStateInAFileBehindLinks(t *testing.T) {
+	dir := t.TempDir()
+	s := wrap(t, nil)
+	served(t, s, session("s"), []string{"B"})
+	at := func(parts ...string) string { return filepath.Join(append([]string{dir}, parts...)...) }
+	for _, d := range []string{"app", "data", "data/deep"} {
+		require.NoError(t, os.Mkdir(at(d), 0o700))
+	}
+	for from, to := range map[string]string{
+		"app/absolute": at("data", "one"), "app/relative": "../data/two", "app/again": "relative", "way": "data/deep",
+		"data/deep/up": "../three", "circle": "circle", "app/dir": "../data", "app/lost": "../nowhere/state",
+	} {
+		if err := os.Symlink(to, at(from)); err != nil {
+			t.Skip("this system has no symbolic links for us: ", err)
+		}
+	}
+	for _, c := range []struct{ name, file string }{
+		{"app/absolute", "data/one"}, {"app/relative", "data/two"}, {"app/again", "data/two"}, {"way/up", "data/three"},
+	} {
+		for range 2 { // first there is no file, then there is one
+			require.NoError(t, s.SaveFile(at(c.name)), c.name)
+			info, err := os.Lstat(at(c.file))
+			require.NoError(t, err, c.name)
+			require.Equal(t, fs.FileMode(0o600), info.Mode(), c.name)
+			info, err = os.Lstat(at(c.name))
+			require.NoError(t, err)
+			require.Equal(t, fs.ModeSymlink, info.Mode().Type(), c.name)
+			now := wrap(t, nil)
+			require.NoError(t, now.LoadFile(at(c.name)))
+			require.Equal(t, "B", look(t, now, session("s")))
+			require.NoError(t, os.WriteFile(at(c.file), []byte("old"), 0o600))
+		}
+	}
+	require.ErrorContains(t, s.SaveFile(at("circle")), "too many symbolic links")
+	require.ErrorContains(t, s.SaveFile(at("app/dir")), "not a regular file")
+	require.ErrorContains(t, s.SaveFile(dir), "not a regular file")
+	require.ErrorIs(t, s.SaveFile(at("app/lost")), fs.ErrNotExist)
+	for _, d := range []string{"app", "data", "data/deep", ""} {
+		left, err := filepath.Glob(at(d, ".*.tmp"))
+		require.NoError(t, err)
+		require.Empty(t, left)
+	}
+}
+
 func TestStateInAFile(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "state")

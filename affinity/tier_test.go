@@ -13,11 +13,26 @@ import (
 
 	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/cache"
+	"github.com/llmaffinity/llmaffinity/selector"
 )
 
 // tiers: A is in tier 1, B in 2, C in 3.
 func tiers(auth string) int {
 	return map[string]int{"A": 1, "B": 2, "C": 3}[auth]
+}
+
+// The same function says the tiers to the Affinity and to a balancer of package selector.
+func TestTheTiersOfABalancerAreThoseOfState(t *testing.T) {
+	under := selector.Tiers(tiers, selector.RoundRobin[string]())
+	for _, list := range [][]string{{"A", "B", "C"}, {"B", "A"}, {"A"}} {
+		h := newHost(t, affinity.Options[string]{})
+		h.tier = tiers
+		p, err := h.Pick(t.Context(), session("x"), list)
+		require.NoError(t, err)
+		auth, err := under.Select(t.Context(), list)
+		require.NoError(t, err)
+		require.Equal(t, p.Auth, auth)
+	}
 }
 
 func TestFailbackOverTiers(t *testing.T) {

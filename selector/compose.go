@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// Tiers lets next choose among the candidates for which tier returns the least number. The
-// other candidates are a reserve for when those are away. tier is called once for each
-// candidate.
+// Tiers lets next choose among the candidates for which tier returns the highest number, as
+// affinity.State.Tier does. The other candidates are a reserve for when those are away. tier is
+// called once for each candidate.
 func Tiers[T any](tier func(T) int, next Selector[T]) Selector[T] {
 	need(tier != nil, "Tiers: tier is nil")
 	need(next != nil, "Tiers: next is nil")
@@ -18,7 +18,7 @@ func Tiers[T any](tier func(T) int, next Selector[T]) Selector[T] {
 		first := 0
 		for i, c := range candidates {
 			t := tier(c)
-			if i == 0 || t < first {
+			if i == 0 || t > first {
 				first, *list = t, (*list)[:0]
 			}
 			if t == first {

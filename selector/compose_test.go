@@ -30,10 +30,10 @@ func TestTiersOffersTheFirstTierThatHasAny(t *testing.T) {
 	s := selector.Tiers(func(a *auth) int { asked++; return a.tier }, given(&got))
 	for range 500 {
 		list := auths(1 + r.IntN(12))
-		first := 99
+		first := -99
 		for _, a := range list {
 			a.tier = r.IntN(5) - 2
-			first = min(first, a.tier)
+			first = max(first, a.tier)
 		}
 		before := slices.Clone(list)
 		asked = 0
@@ -51,11 +51,11 @@ func TestTiersGoesOverAllStrategies(t *testing.T) {
 			s := selector.Tiers(func(a *auth) int { return a.tier }, next)
 			list := auths(6)
 			for i, a := range list {
-				a.tier = 1 + i/3 // three and three
+				a.tier = 2 - i/3 // three and three
 			}
 			for range 50 {
-				require.Equal(t, 1, taken(t, s, t.Context(), list).tier)
-				require.Equal(t, 2, taken(t, s, t.Context(), list[3:]).tier)
+				require.Equal(t, 2, taken(t, s, t.Context(), list).tier)
+				require.Equal(t, 1, taken(t, s, t.Context(), list[3:]).tier)
 			}
 			_, err := s.Select(t.Context(), nil)
 			require.ErrorIs(t, err, selector.ErrNoCandidates)

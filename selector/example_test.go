@@ -115,8 +115,8 @@ func ExampleLeastRecentTokens() {
 
 func ExampleTiers() {
 	next := selector.Tiers(func(a *account) int { return a.tier }, selector.RoundRobin[*account]())
-	reserve := &account{name: "reserve", tier: 2}
-	first, second := &account{name: "first", tier: 1}, &account{name: "second", tier: 1}
+	reserve := &account{name: "reserve", tier: 1}
+	first, second := &account{name: "first", tier: 2}, &account{name: "second", tier: 2}
 	for _, list := range [][]*account{{reserve, first, second}, {reserve, first, second}, {reserve}} {
 		auth, _ := next.Select(context.Background(), list)
 		fmt.Println(auth.name)

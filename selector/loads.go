@@ -56,9 +56,14 @@ const (
 
 const maxCells = 1 << 13
 
-// cell is the Load of one auth at the time at.
+// aliasFor is how long the old name of a renamed auth leads to its new name.
+const aliasFor = 5 * time.Minute
+
+// cell is the Load of one auth at the time at, or an old name of the cell into.
 type cell struct {
+	until  int64 // by clock: when an old name ends; 0 for a Load
 	mu     sync.Mutex
+	into   *cell // that this one was added to, nil if it counts itself
 	at     int64 // by clock
 	flying float64
 	near   float64
@@ -70,6 +75,35 @@ type cell struct {
 
 // mostTokens is more than any auth is sent.
 const mostTokens = 1e15
+
+// Sent is a request that Begin has counted. It counts for its auth under whatever name the auth
+// has by now. The methods of the zero Sent do nothing.
+type Sent struct {
+	cell *cell
+	key  uint64
+}
+
+// lock locks a cell, or the one that it was added to, and brings it to the time now.
+func (c *cell) lock(now int64) *cell {
+	for {
+		c.mu.Lock()
+		into := c.into
+		if into == nil {
+			c.fade(now)
+			return c
+		}
+		c.mu.Unlock()
+		c = into
+	}
+}
+
+// live returns a cell, nil if it is an old name whose time is over.
+func (c *cell) live() *cell {
+	if c == nil || c.until == 0 || clock() < c.until {
+		return c
+	}
+	return nil
+}
 
 // fade brings a cell to the time now. It does nothing if another goroutine has brought the
 // cell to a later time.
@@ -88,38 +122,52 @@ func (c *cell) fade(now int64) {
 }
 
 // Begin counts a request that is sent to an auth. tokens is the length of its prompt, 0 if
-// that is not known. key is the key of its session, 0 for none.
-func (l *Loads) Begin(auth string, tokens float64, key uint64) {
-	c := l.cell(auth)
-	now := clock()
-	c.mu.Lock()
+// that is not known. key is the key of its session, 0 for none. A host whose auths are renamed
+// keeps what Begin returns, and ends the request with that. All other hosts may use the name of
+// the auth.
+func (l *Loads) Begin(auth string, tokens float64, key uint64) Sent {
+	c := l.cell(auth).lock(clock())
 	defer c.mu.Unlock()
-	c.fade(now)
 	c.flying++
 	c.add(tokens, key)
+	return Sent{c, key}
 }
 
-// End says that a request that Begin has counted has ended.
-func (l *Loads) End(auth string) {
-	c := l.known(auth)
-	if c == nil {
+// End says that the request has ended.
+func (s Sent) End() {
+	if s.cell != nil {
+		s.cell.end()
+	}
+}
+
+// Add corrects the tokens of the request, see [Loads.Add].
+func (s Sent) Add(tokens float64) {
+	if s.cell == nil {
 		return
 	}
-	now := clock()
-	c.mu.Lock()
+	c := s.cell.lock(clock())
 	defer c.mu.Unlock()
-	c.fade(now)
+	c.add(tokens, s.key)
+}
+
+// End says that a request that Begin has counted for the auth has ended.
+func (l *Loads) End(auth string) {
+	if c := l.known(auth); c != nil {
+		c.end()
+	}
+}
+
+func (c *cell) end() {
+	c = c.lock(clock())
+	defer c.mu.Unlock()
 	c.flying = max(0, c.flying-1)
 }
 
 // Add corrects the tokens of a request that Begin has counted: if it was longer, if it was
 // shorter, or if it was not served. tokens may be negative.
 func (l *Loads) Add(auth string, tokens float64, key uint64) {
-	c := l.cell(auth)
-	now := clock()
-	c.mu.Lock()
+	c := l.cell(auth).lock(clock())
 	defer c.mu.Unlock()
-	c.fade(now)
 	c.add(tokens, key)
 }
 
@@ -159,23 +207,88 @@ func (c *cell) sub(tokens float64, key uint64) {
 	c.recent = max(c.own, c.recent-tokens) // the others lose no more than they have
 }
 
-// Rename gives an auth another name. Requests that were begun under the old name may be ended
-// under the old name.
+// Rename gives an auth another name. If an auth has that name already, the two become one, and
+// its Load is the sum.
+//
+// For 5 minutes the old name is an alias of the new one: a list of auths can have both names
+// for a while, and requests that were begun under the old name can be ended under it. After
+// that time the old name is free, and an auth with that name is a new one that was sent
+// nothing. A second call begins the 5 minutes anew. DropAlias frees it at once, and so does a Rename that gives the name to an auth. A
+// Sent counts for the renamed auth however late it is ended.
 func (l *Loads) Rename(from, to string) {
-	if from == to || l.known(from) == nil {
+	if from == to {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := l.find(from)
-	if c == nil {
+	now := clock()
+	if len(l.settled())+len(l.fresh)+2 > maxCells {
+		l.makeRoom(now)
+	}
+	named := l.all(now)
+	c, is := named[from], named[to]
+	if c == nil || c.until != 0 { // what was sent under an old name is another auth's now
+		c = &cell{at: now}
+	}
+	if is != nil && is.until == 0 {
+		is.merge(c, now)
+		c = is
+	}
+	named[strings.Clone(to)] = c
+	named[strings.Clone(from)] = &cell{until: now + int64(aliasFor), into: c}
+	l.settle(named)
+}
+
+// DropAlias frees the old name of a renamed auth before its time is over, see Rename. It does
+// nothing to a name that is not such an alias.
+func (l *Loads) DropAlias(name string) {
+	if c := l.settled()[name]; c == nil || c.until == 0 {
 		return
 	}
-	grown := make(map[string]*cell, len(l.settled())+len(l.fresh)+1)
-	maps.Copy(grown, l.settled())
-	maps.Copy(grown, l.fresh)
-	grown[strings.Clone(to)] = c
-	l.settle(grown)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	named := l.all(clock())
+	if c := named[name]; c != nil && c.until != 0 {
+		delete(named, name)
+	}
+	l.settle(named)
+}
+
+// all returns all cells by name, without the old names whose time is over.
+func (l *Loads) all(now int64) map[string]*cell {
+	named := make(map[string]*cell, len(l.settled())+len(l.fresh)+2)
+	for name, c := range l.settled() {
+		if c.until == 0 || now < c.until {
+			named[name] = c
+		}
+	}
+	maps.Copy(named, l.fresh)
+	return named
+}
+
+// merge adds what another cell has counted, and all that it will be told. The lock of the
+// Loads is held, so no other merge locks two cells.
+func (c *cell) merge(other *cell, now int64) {
+	other.mu.Lock()
+	defer other.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fade(now)
+	other.fade(now)
+	c.flying += other.flying
+	c.near = min(c.near+other.near, mostTokens)
+	c.recent = min(c.recent+other.recent, mostTokens)
+	switch {
+	case c.main == other.main:
+		c.ahead += other.ahead
+		c.own += other.own
+	case c.ahead >= other.ahead:
+		c.ahead -= other.ahead
+	default:
+		c.main, c.ahead, c.own = other.main, other.ahead-c.ahead, other.own
+	}
+	c.own = min(c.own, c.recent)
+	other.into = c
 }
 
 // Of returns the Load of an auth.
@@ -184,10 +297,8 @@ func (l *Loads) Of(auth string) (load Load) {
 	if c == nil {
 		return load
 	}
-	now := clock()
-	c.mu.Lock()
+	c = c.lock(clock())
 	defer c.mu.Unlock()
-	c.fade(now)
 	load = Load{InFlight: c.flying, Near: c.near, Recent: c.recent}
 	if c.own > c.recent/2 {
 		load.Main, load.MainShare = c.main, c.own/c.recent
@@ -201,19 +312,18 @@ func (l *Loads) sent(auth string, now int64) (near, recent float64) {
 	if c == nil {
 		return 0, 0
 	}
-	c.mu.Lock()
+	c = c.lock(now)
 	defer c.mu.Unlock()
-	c.fade(now)
 	return c.near, c.recent
 }
 
 // known returns the cell of an auth, nil if there is none.
 func (l *Loads) known(auth string) *cell {
 	if c := l.settled()[auth]; c != nil {
-		return c
+		return c.live()
 	}
 	if !l.newer.Load() {
-		return l.settled()[auth] // it may have been put there just now
+		return l.settled()[auth].live() // it may have been put there just now
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -233,14 +343,11 @@ func (l *Loads) find(auth string) *cell {
 	cells := l.settled()
 	l.asked++
 	if l.asked > len(cells)+len(l.fresh) {
-		grown := make(map[string]*cell, len(cells)+len(l.fresh))
-		maps.Copy(grown, cells)
-		maps.Copy(grown, l.fresh)
-		l.settle(grown)
-		cells = grown
+		cells = l.all(clock())
+		l.settle(cells)
 	}
 	if c := cells[auth]; c != nil {
-		return c
+		return c.live()
 	}
 	return l.fresh[auth]
 }
@@ -254,7 +361,7 @@ func (l *Loads) settle(cells map[string]*cell) {
 
 // cell returns the cell of an auth, a new one if there is none.
 func (l *Loads) cell(auth string) *cell {
-	if c := l.settled()[auth]; c != nil {
+	if c := l.settled()[auth].live(); c != nil {
 		return c
 	}
 	l.mu.Lock()
@@ -263,6 +370,9 @@ func (l *Loads) cell(auth string) *cell {
 		return c
 	}
 	now := clock()
+	if l.settled()[auth] != nil { // an old name, which must not hide the new cell
+		l.settle(l.all(now))
+	}
 	if len(l.settled())+len(l.fresh) >= maxCells {
 		l.makeRoom(now)
 	}
@@ -293,10 +403,13 @@ func (l *Loads) makeRoom(now int64) {
 	l.settle(busy)
 }
 
-// idle reports whether the auth of a cell was sent nothing lately.
+// idle reports whether the auth of a cell was sent nothing lately. An old name is idle when its
+// time is over, and when its auth is.
 func (c *cell) idle(now int64) bool {
-	c.mu.Lock()
+	if c.until != 0 && now >= c.until {
+		return true
+	}
+	c = c.lock(now)
 	defer c.mu.Unlock()
-	c.fade(now)
 	return c.flying < 0.5 && c.recent < 1
 }

@@ -280,3 +280,227 @@ func TestAHintStaysWithItsContext(t *testing.T) {
 	_, ok = selector.KeyOf(selector.WithHint(again, selector.Hint{}))
 	require.False(t, ok)
 }
+
+// fiveMinutes is how long the old name of a renamed auth leads to the new one.
+const fiveMinutes = 5 * time.Minute
+
+func TestTheOldNameOfARenamedAuthLeadsToItForAWhile(t *testing.T) {
+	ends := map[string]func(l *selector.Loads){
+		"its time is over":      func(*selector.Loads) { time.Sleep(fiveMinutes) },
+		"DropAlias":             func(l *selector.Loads) { l.DropAlias("old") },
+		"an auth gets the name": func(l *selector.Loads) { l.Rename("another", "old") },
+	}
+	for why, end := range ends {
+		synctest.Test(t, func(t *testing.T) {
+			var l selector.Loads
+			l.Begin("old", 1000, 1)
+			late := l.Begin("old", 1000, 1)
+			l.Rename("old", "new")
+			time.Sleep(time.Minute)
+			l.Rename("old", "new") // again, as after an error
+			l.DropAlias("new")     // which is no alias
+			time.Sleep(fiveMinutes - 1)
+			flying := l.Of("new").InFlight
+			require.Greater(t, flying, 1.5, "two, a little less as they were begun long ago")
+			l.End("old")
+			require.InDelta(t, flying-1, l.Of("new").InFlight, 1e-6, why)
+			require.Equal(t, l.Of("new"), l.Of("old"))
+			l.Begin("old", 500, 1)
+			require.Equal(t, l.Of("new"), l.Of("old"))
+
+			end(&l)
+			time.Sleep(time.Nanosecond)
+			require.Zero(t, l.Of("old"), why)
+			require.Greater(t, l.Of("new").Recent, 1500.0)
+			l.Begin("old", 300, 2)
+			require.InDelta(t, 300, l.Of("old").Recent, 1e-6, why)
+			before := l.Of("new")
+			require.Greater(t, before.InFlight, 1.0)
+			late.End()
+			late.Add(-1000)
+			require.InDelta(t, before.InFlight-1, l.Of("new").InFlight, 1e-6, why)
+			require.InDelta(t, before.Recent-1000, l.Of("new").Recent, 1e-6, why)
+			require.InDelta(t, 1, l.Of("old").InFlight, 1e-6, "the request of the other auth is under way")
+			l.End("old")
+			require.Zero(t, l.Of("old").InFlight)
+		})
+	}
+}
+
+func TestAnAuthWithAnOldNameThatWasReadOftenIsNew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l selector.Loads
+		l.Rename("never sent anything", "new")
+		l.Begin("never sent anything", 100, 0)
+		require.InDelta(t, 100, l.Of("new").Recent, 1e-6)
+		time.Sleep(fiveMinutes)
+		for range 10 {
+			require.Zero(t, l.Of("never sent anything"))
+			l.End("never sent anything")
+		}
+		l.Add("never sent anything", 7, 0)
+		for range 10 {
+			require.InDelta(t, 7, l.Of("never sent anything").Recent, 1e-6)
+			require.Zero(t, l.Of("unknown"))
+		}
+	})
+}
+
+func TestARenameToTheNameOfAnAuthAddsTheirLoads(t *testing.T) {
+	var l selector.Loads
+	a, b := l.Begin("a", 1000, 1), l.Begin("b", 500, 2)
+	l.Begin("b", 500, 2)
+	l.Rename("a", "b")
+	got := l.Of("b")
+	require.InDelta(t, 3, got.InFlight, 1e-3)
+	require.InDelta(t, 2000, got.Recent, 1)
+	require.InDelta(t, 2000, got.Near, 1)
+	a.End()
+	b.End()
+	require.InDelta(t, 1, l.Of("b").InFlight, 1e-3)
+	l.DropAlias("a")
+	a.Add(700)
+	require.InDelta(t, 2700, l.Of("b").Recent, 1)
+	require.Zero(t, l.Of("a"))
+	selector.Sent{}.End()
+	selector.Sent{}.Add(1)
+}
+
+// Two auths exchange their names, by way of a third name.
+func TestAuthsExchangeTheirNames(t *testing.T) {
+	var l selector.Loads
+	x, y := l.Begin("x", 100, 1), l.Begin("y", 10, 2)
+	l.Rename("x", "meanwhile")
+	l.Rename("y", "x")
+	l.Rename("meanwhile", "y")
+	require.InDelta(t, 100, l.Of("y").Recent, 0.1)
+	require.InDelta(t, 10, l.Of("x").Recent, 0.1)
+	x.End()
+	require.InDelta(t, 0, l.Of("y").InFlight, 1e-3)
+	require.InDelta(t, 1, l.Of("x").InFlight, 1e-3)
+	y.End()
+	require.Zero(t, l.Of("x").InFlight)
+	l.Rename("meanwhile", "a new auth")
+	require.Zero(t, l.Of("a new auth"), "what was sent under the old name is y's")
+	l.Begin("meanwhile", 7, 3)
+	require.InDelta(t, 7, l.Of("a new auth").Recent, 0.1)
+	require.InDelta(t, 100, l.Of("y").Recent, 0.1)
+	l.Rename("x", "x")
+	require.InDelta(t, 10, l.Of("x").Recent, 0.1)
+}
+
+// Whatever is renamed to whatever, each request counts for one auth, and MainShare is never
+// more than the true share.
+func TestRenamesLoseNothing(t *testing.T) {
+	type request struct {
+		sent selector.Sent
+		at   int // the auth
+	}
+	synctest.Test(t, func(t *testing.T) {
+		merged, sure := 0, 0
+		for seed := range uint64(200) {
+			r := rand.New(rand.NewPCG(seed, 4))
+			var l selector.Loads
+			at := map[string]int{"0": 0, "1": 1, "2": 2, "3": 3} // the auths by name
+			tokens := [4]map[uint64]float64{{}, {}, {}, {}}
+			var flying []request
+			for range 100 {
+				name := strconv.Itoa(r.IntN(4))
+				auth, used := at[name]
+				switch r.IntN(8) {
+				case 0:
+					to := strconv.Itoa(r.IntN(6))
+					other, is := at[to]
+					if !used || name == to {
+						continue
+					}
+					delete(at, name)
+					if at[to] = auth; is {
+						merged++
+						at[to] = other
+						for k, n := range tokens[auth] {
+							tokens[other][k] += n
+						}
+						for i := range flying {
+							if flying[i].at == auth {
+								flying[i].at = other
+							}
+						}
+					}
+					l.Rename(name, to)
+				case 1, 2:
+					if n := len(flying); n > 0 {
+						i := r.IntN(n)
+						flying[i].sent.End()
+						flying = append(flying[:i], flying[i+1:]...)
+					}
+				default:
+					if used {
+						n, key := math.Exp(8*r.Float64()), r.Uint64N(4)
+						flying = append(flying, request{l.Begin(name, n, key), auth})
+						tokens[auth][key] += n
+					}
+				}
+				for name, auth := range at {
+					got, open, sum := l.Of(name), 0.0, 0.0
+					for _, f := range flying {
+						if f.at == auth {
+							open++
+						}
+					}
+					for _, n := range tokens[auth] {
+						sum += n
+					}
+					require.Equal(t, open, got.InFlight)
+					require.InDelta(t, sum, got.Recent, 1e-6*(1+sum))
+					if got.MainShare > 0 {
+						sure++
+						own := tokens[auth][got.Main]
+						require.LessOrEqual(t, got.MainShare*sum, own-(sum-own)+1e-6*(1+sum))
+					}
+				}
+			}
+		}
+		require.Greater(t, merged, 100)
+		require.Greater(t, sure, 1000)
+	})
+}
+
+func TestRenamesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l selector.Loads
+		l.Begin("busy", 1e6, 1)
+		for i := range 9000 {
+			l.Rename(fmt.Sprint("from-", i), fmt.Sprint("to-", i%100))
+		}
+		require.Greater(t, l.Of("busy").Recent, 1e5)
+		require.LessOrEqual(t, l.Cells(), 8192)
+	})
+}
+
+func TestLoadsAreRenamedWhileTheyAreUsed(t *testing.T) {
+	var (
+		l  selector.Loads
+		wg sync.WaitGroup
+	)
+	for range 4 {
+		wg.Go(func() {
+			for i := range 500 {
+				sent := l.Begin(strconv.Itoa(i%3), 1, 1)
+				l.Of("1")
+				sent.Add(1)
+				sent.End()
+			}
+		})
+	}
+	wg.Go(func() {
+		for i := range 100 {
+			l.Rename(strconv.Itoa(i%3), strconv.Itoa((i+1)%3))
+			l.DropAlias(strconv.Itoa(i % 3))
+		}
+	})
+	wg.Wait()
+	for i := range 3 {
+		require.Zero(t, l.Of(strconv.Itoa(i)).InFlight)
+	}
+}

@@ -14,10 +14,10 @@ import (
 // its own keys move. If an auth is added, it gets its share of the keys, and no other keys
 // move.
 //
-// name returns the lasting name of an auth. weight returns its share relative to the others, a
-// finite number; nil is 1 for all. An auth with a weight of 0 or less is taken only if there
-// is no other. Without a key in the context Rendezvous uses a random one, so that the weights
-// still count.
+// name returns the lasting name of an auth. weight returns its share relative to the others;
+// nil is 1 for all. An auth whose weight is 0, negative or NaN is taken only if there is no
+// other. A weight above 1e12 counts as 1e12, and one below 1e-12 as 1e-12. Without a key in
+// the context Rendezvous uses a random one, so that the weights still count.
 func Rendezvous[T any](name func(T) string, weight func(T) float64) Selector[T] {
 	need(name != nil, "Rendezvous: name is nil")
 	return Func[T](func(ctx context.Context, candidates []T) (T, error) {
@@ -42,6 +42,10 @@ func Rendezvous[T any](name func(T) string, weight func(T) float64) Selector[T] 
 	})
 }
 
+// The bounds of a weight. With others a number of draw could be infinite or 0, and equal to
+// those of other auths.
+const leastWeight, mostWeight = 1e-12, 1e12
+
 // draw returns the number of an auth for a key. An auth with more weight is likely to get a
 // larger number.
 func draw(key uint64, name string, weight float64) float64 {
@@ -53,5 +57,5 @@ func draw(key uint64, name string, weight float64) float64 {
 	if !(weight > 0) {
 		return u - 2 // below all others, and never the same
 	}
-	return -weight / math.Log(u)
+	return -min(max(weight, leastWeight), mostWeight) / math.Log(u)
 }

@@ -216,7 +216,7 @@ func total(all []entrant) (sum float64) {
 		if !(*w > 0) {
 			*w = 0
 		}
-		*w = min(*w, 1e12)
+		*w = min(*w, mostWeight)
 		sum += *w
 	}
 	return sum

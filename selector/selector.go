@@ -17,8 +17,8 @@
 //   - [TwoChoices]: you have such a number, and it is old, or there are very many auths.
 //   - [Rendezvous]: replicas that share nothing have to agree on the auth of a session.
 //
-// They can be combined: [Tiers] keeps some auths in reserve for when the others are away, and
-// [Filter] and [Prefer] restrict the candidates.
+// They can be combined: [Tiers] uses the auths of the highest tier, and keeps the others in
+// reserve for when those are away. [Filter] and [Prefer] restrict the candidates.
 //
 //	next := selector.Tiers(tier, selector.WeightedRoundRobin(name, weight))
 //	account, err := next.Select(ctx, candidates)

@@ -143,6 +143,22 @@ func TestRendezvousKeepsToTheWeights(t *testing.T) {
 	require.Equal(t, "none", a, "an auth of weight 0 is chosen if there is no other")
 }
 
+// Auths with equal weights get equally many keys, whatever the weight is.
+func TestRendezvousKeepsToWeightsOfAnySize(t *testing.T) {
+	for _, w := range []float64{math.SmallestNonzeroFloat64, 1e-300, 1e300, 1e308, math.MaxFloat64, math.Inf(1)} {
+		s := selector.Rendezvous(func(s string) string { return s }, func(string) float64 { return w })
+		got := map[string]int{}
+		for i := range 3000 {
+			a, err := s.Select(selector.WithKey(t.Context(), uint64(i)), []string{"A", "B", "C"})
+			require.NoError(t, err)
+			got[a]++
+		}
+		for _, a := range []string{"A", "B", "C"} {
+			require.InDelta(t, 1000, got[a], 130, "%v: %v", w, got)
+		}
+	}
+}
+
 func TestTheKeyIsThereAndTheRestOfTheContextToo(t *testing.T) {
 	type other struct{}
 	ctx := selector.WithKey(context.WithValue(context.Background(), other{}, "v"), 7)

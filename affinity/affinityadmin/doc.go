@@ -28,7 +28,7 @@
 //	session?name=     one session, by its stable name
 //	explain           POST request=: which auth would serve a request, given as headers, an empty line, and the body
 //	drain             POST auth=, on=1 or 0
-//	invalidate-auth   POST auth=: its sessions move
+//	invalidate-auth   POST auth=: its sessions move; the auth may be one that was removed
 //	send-away         POST name=: the session moves
 //
 // With "Accept: application/json" each of them answers in JSON. The last three exist only

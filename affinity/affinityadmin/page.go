@@ -125,11 +125,11 @@ func (p *Page[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "explain":
 		serve, method = p.explain, http.MethodPost
 	case "drain":
-		serve, method = p.writing(p.drain), http.MethodPost
+		serve, method = p.writing(p.drain, "auth"), http.MethodPost
 	case "invalidate-auth":
-		serve, method = p.writing(p.invalidateAuth), http.MethodPost
+		serve, method = p.writing(p.invalidateAuth, "auth"), http.MethodPost
 	case "send-away":
-		serve, method = p.writing(p.sendAway), http.MethodPost
+		serve, method = p.writing(p.sendAway, "name"), http.MethodPost
 	default:
 		p.fail(w, r, http.StatusNotFound, "there is no such page")
 		return
@@ -269,14 +269,17 @@ func parse(ctx context.Context, text string) (*http.Request, error) {
 	return r, nil
 }
 
-// writing serves only requests that are allowed to change something.
-func (p *Page[T]) writing(serve func(http.ResponseWriter, *http.Request)) func(http.ResponseWriter, *http.Request) {
+// writing serves only requests that are allowed to change something, and that name in field
+// what is to be changed.
+func (p *Page[T]) writing(serve func(http.ResponseWriter, *http.Request), field string) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case !p.o.Write:
 			p.fail(w, r, http.StatusForbidden, "this page is read-only: affinityadmin.Options.Write is not set")
 		case r.ParseForm() != nil:
 			p.fail(w, r, http.StatusBadRequest, "the form cannot be read, or is too large")
+		case r.PostForm.Get(field) == "":
+			p.fail(w, r, http.StatusBadRequest, "the form has no "+field)
 		default:
 			serve(w, r)
 		}

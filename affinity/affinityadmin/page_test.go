@@ -249,6 +249,38 @@ func TestAuthsAreDrainedAndInvalidated(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, s.ask("POST", "drain", url.Values{"auth": {d.Auth}}).Code, "a form without the field on is refused")
 }
 
+// A form that lacks what an action is about is refused, and so is one that names it in another
+// field. An auth that is not in the list can be invalidated: it was removed before.
+func TestAnActionSaysWhatItLacks(t *testing.T) {
+	s := open(t, affinityadmin.Options[string]{Write: true})
+	d := s.serve(session("one"), affinity.Usage{})
+	for _, c := range []struct {
+		action string
+		form   url.Values
+		status int
+		says   string
+	}{
+		{"invalidate-auth", nil, http.StatusBadRequest, "the form has no auth"},
+		{"invalidate-auth", url.Values{"auth": {""}}, http.StatusBadRequest, "the form has no auth"},
+		{"invalidate-auth", url.Values{"name": {d.Auth}}, http.StatusBadRequest, "the form has no auth"},
+		{"drain", url.Values{"on": {"1"}}, http.StatusBadRequest, "the form has no auth"},
+		{"drain", url.Values{"auth": {d.Auth}}, http.StatusBadRequest, "on must be 1 or 0"},
+		{"drain", url.Values{"auth": {"nobody"}, "on": {"1"}}, http.StatusNotFound, "there is no such auth"},
+		{"send-away", nil, http.StatusBadRequest, "the form has no name"},
+		{"send-away", url.Values{"auth": {d.Auth}}, http.StatusBadRequest, "the form has no name"},
+		{"send-away", url.Values{"name": {"nobody"}}, http.StatusNotFound, "this process has no recent event of the session"},
+		{"explain", nil, http.StatusBadRequest, "there is no request in the form"},
+	} {
+		w := s.ask("POST", c.action, c.form, asJSON)
+		require.Equal(t, c.status, w.Code, "%s %v", c.action, c.form)
+		var got struct{ Error string }
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &got))
+		require.Equal(t, c.says, got.Error, "%s %v", c.action, c.form)
+	}
+	require.Equal(t, affinity.OutcomeHit, s.serve(session("one"), affinity.Usage{}).Outcome, "nothing was changed")
+	require.Equal(t, map[string]any{"sessions": 0.0}, fields(t, s.ask("POST", "invalidate-auth", url.Values{"auth": {"removed"}}, asJSON)))
+}
+
 // Nothing is changed by a GET, by a request of another origin or for another host, or without
 // Write.
 func TestNobodyElseWrites(t *testing.T) {

@@ -14,6 +14,7 @@ package affinitytest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -29,7 +30,8 @@ type Host interface {
 	// gateway. It returns the auth's name and a function that reports the result. It is called
 	// from many goroutines at once.
 	Pick(ctx context.Context, r affinity.Request) (auth string, report func(affinity.Result), err error)
-	// Down takes an auth out of service, as a cooldown does, or puts it back into service.
+	// Down takes an auth out of service for a moment, as a cooldown does, or puts it back into
+	// service. The sessions of an auth that is back must come back, too.
 	Down(auth string, down bool)
 }
 
@@ -39,7 +41,7 @@ type Check struct {
 	run  func(*run)
 }
 
-// Checks returns all checks.
+// Checks returns all checks. A host for which one of them cannot hold runs the others with Run.
 func Checks() []Check {
 	return []Check{
 		{"a-session-stays", stays},
@@ -52,6 +54,7 @@ func Checks() []Check {
 		{"an-auth-that-is-down-gets-nothing", down},
 		{"when-all-are-down-nobody-is-chosen", allDown},
 		{"failover-is-sticky", failover},
+		{"a-session-comes-back", back},
 		{"a-terminal-result-unbinds", terminal},
 		{"a-late-result-changes-nothing", late},
 	}
@@ -112,10 +115,23 @@ func (r *run) serve(q affinity.Request) string {
 }
 
 func (r *run) pick(q affinity.Request) (string, func(affinity.Result)) {
-	auth, report, err := r.Pick(context.Background(), q)
-	r.check(err == nil, "Pick failed: %v", err)
-	r.check(slices.Contains(auths, auth), "Pick returned %q, which is not one of the auths", auth)
+	auth, report, err := r.try(q)
+	r.check(err == nil, "%v", err)
 	return auth, report
+}
+
+// try is pick for goroutines other than the check's, in which no check may fail.
+func (r *run) try(q affinity.Request) (auth string, report func(affinity.Result), err error) {
+	auth, report, err = r.Pick(context.Background(), q)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("Pick failed: %w", err)
+	case !slices.Contains(auths, auth):
+		err = fmt.Errorf("Pick returned %q, which is not one of the auths", auth)
+	case report == nil:
+		err = errors.New("Pick returned nil as the function that reports the result")
+	}
+	return auth, report, err
 }
 
 func stays(r *run) {
@@ -141,7 +157,7 @@ func burst(r *run) {
 			wg.Go(func() {
 				<-start
 				var report func(affinity.Result)
-				if got[j], report, errs[j] = r.Pick(context.Background(), q); errs[j] == nil {
+				if got[j], report, errs[j] = r.try(q); errs[j] == nil {
 					report(affinity.Served)
 				}
 			})
@@ -149,7 +165,7 @@ func burst(r *run) {
 		close(start)
 		wg.Wait()
 		for j := range got {
-			r.check(errs[j] == nil, "Pick failed: %v", errs[j])
+			r.check(errs[j] == nil, "%v", errs[j])
 			r.check(got[j] == got[0], "32 concurrent first requests of one session went to different auths: %s and %s", got[0], got[j])
 		}
 	}
@@ -279,6 +295,29 @@ func failover(r *run) {
 		r.Down(first, false)
 		home := r.serve(q)
 		r.check(home == first || home == second, "after its auth is back, a session was sent to %s, which is neither its auth nor the auth of its detour", home)
+	}
+}
+
+func back(r *run) {
+	const n = 12
+	var home [n]string
+	for i := range n {
+		home[i] = r.serve(session(fmt.Sprint("s", i)))
+	}
+	away := home[0]
+	r.Down(away, true)
+	for range 2 {
+		for i := range n {
+			auth := r.serve(session(fmt.Sprint("s", i)))
+			r.check(auth != away, "a session that is bound to %s was sent there, although that is down", away)
+		}
+	}
+	r.Down(away, false)
+	for i := range n {
+		auth := r.serve(session(fmt.Sprint("s", i)))
+		r.check(auth == home[i], "%s was down for a moment and is back, but a session that is bound to %s was sent to %s. "+
+			"The list that is given to Pick must have the auths that only rest, too: leave them in, and let Options.State return "+
+			"affinity.Away for them", away, home[i], auth)
 	}
 }
 

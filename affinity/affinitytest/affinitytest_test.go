@@ -2,6 +2,7 @@ package affinitytest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -54,10 +55,8 @@ func TestAWrappedBalancerPasses(t *testing.T) {
 	affinitytest.Test(t, func(auths []string) (affinitytest.Host, error) { return newHost(auths) })
 }
 
-// The same host, whose candidates are only the auths that are up.
-type filtering struct{ *host }
-
-func (h filtering) Pick(ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
+// leavesOut picks among the auths that are up.
+func leavesOut(h *host, ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
 	var up []string
 	for _, a := range h.auths {
 		if _, down := h.down.Load(a); !down {
@@ -68,11 +67,34 @@ func (h filtering) Pick(ctx context.Context, r affinity.Request) (string, func(a
 	return p.Auth, p.Report, err
 }
 
-func TestAHostThatFiltersByItselfPasses(t *testing.T) {
-	affinitytest.Test(t, func(auths []string) (affinitytest.Host, error) {
-		h, err := newHost(auths)
-		return filtering{h}, err
-	})
+// A host that leaves the auths that rest out of its list hears what is wrong with that.
+func TestAHostWhoseListLacksWhatRestsIsTold(t *testing.T) {
+	failed := failures(leavesOut)
+	require.Len(t, failed, 1)
+	require.ErrorContains(t, failed["a-session-comes-back"], "must have the auths that only rest")
+	require.ErrorContains(t, failed["a-session-comes-back"], "affinity.Away")
+}
+
+// No check panics or passes when a host returns what it must not. The checks of bursts call Pick
+// from goroutines of their own.
+func TestWhatNoHostMayReturnFailsEveryCheck(t *testing.T) {
+	nothing := func(affinity.Result) {}
+	for want, pick := range map[string]pickFunc{
+		"Pick returned \"alien\", which is not one of the auths": func(*host, context.Context, affinity.Request) (string, func(affinity.Result), error) {
+			return "alien", nothing, nil
+		},
+		"Pick returned nil as the function that reports the result": func(h *host, _ context.Context, _ affinity.Request) (string, func(affinity.Result), error) {
+			return h.auths[0], nil, nil
+		},
+		"Pick failed: broken": func(*host, context.Context, affinity.Request) (string, func(affinity.Result), error) {
+			return "", nil, errors.New("broken")
+		},
+	} {
+		failed := failures(pick)
+		for _, check := range affinitytest.Checks() {
+			require.ErrorContains(t, failed[check.Name], want, check.Name)
+		}
+	}
 }
 
 type pickFunc func(*host, context.Context, affinity.Request) (string, func(affinity.Result), error)
@@ -84,6 +106,20 @@ type wrong struct {
 
 func (w wrong) Pick(ctx context.Context, r affinity.Request) (string, func(affinity.Result), error) {
 	return w.pick(w.host, ctx, r)
+}
+
+// failures runs all checks on a host that picks in its own way, and returns their errors.
+func failures(pick pickFunc) map[string]error {
+	failed := map[string]error{}
+	for _, check := range affinitytest.Checks() {
+		if err := check.Run(func(auths []string) (affinitytest.Host, error) {
+			h, err := newHost(auths)
+			return wrong{h, pick}, err
+		}); err != nil {
+			failed[check.Name] = err
+		}
+	}
+	return failed
 }
 
 // Hosts with one fault each, and the check that finds the fault.
@@ -167,15 +203,7 @@ func TestWrongHostsAreNamed(t *testing.T) {
 			}, err
 		}},
 	} {
-		failed := map[string]error{}
-		for _, check := range affinitytest.Checks() {
-			if err := check.Run(func(auths []string) (affinitytest.Host, error) {
-				h, err := newHost(auths)
-				return wrong{h, c.pick}, err
-			}); err != nil {
-				failed[check.Name] = err
-			}
-		}
+		failed := failures(c.pick)
 		require.Contains(t, failed, c.by, "%s: named by %v only", name, failed)
 	}
 }

@@ -70,12 +70,17 @@ type started struct {
 	stop    func()
 }
 
-func startBackend(t *testing.T, address, provider, key string) started {
+func listen(t *testing.T, address string) net.Listener {
 	l, err := net.Listen("tcp", address)
 	for errors.Is(err, syscall.EADDRINUSE) { // a client that tries to connect may use the port for a moment
 		l, err = net.Listen("tcp", address)
 	}
 	require.NoError(t, err)
+	return l
+}
+
+func startBackend(t *testing.T, address, provider, key string) started {
+	l := listen(t, address)
 	base, err := url.Parse(provider)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -313,6 +318,7 @@ type host struct {
 	address map[string]string
 	down    map[string]bool
 	waiting map[string]chan arrival
+	server  map[string]*grpc.Server
 }
 
 type arrival struct {
@@ -364,17 +370,9 @@ func newHost(t *testing.T, names []string) *host {
 	h := &host{t: t, names: names, address: map[string]string{}, down: map[string]bool{}, waiting: map[string]chan arrival{}}
 	over, end := context.WithCancel(context.Background())
 	h.over = over
+	h.server = map[string]*grpc.Server{}
 	for _, name := range names {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		h.address[name] = l.Addr().String()
-		s := newServer(named{h, name})
-		served := make(chan error, 1)
-		go func() { served <- s.Serve(l) }()
-		t.Cleanup(func() {
-			s.Stop()
-			require.NoError(t, <-served)
-		})
+		h.begin(name, "127.0.0.1:0")
 	}
 	h.resolver = manual.NewBuilderWithScheme("host" + strconv.FormatInt(hosts.Add(1), 10)) // each host has a pool of its own
 	h.resolver.InitialState(h.up())
@@ -382,13 +380,45 @@ func newHost(t *testing.T, names []string) *host {
 	h.client, err = dial(h.resolver, soon)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, h.client.Close()) })
-	t.Cleanup(end)                                             // ends the calls that were never reported, before the client is closed
-	for found := map[string]bool{}; len(found) < len(names); { // until all backends have connections
+	t.Cleanup(end) // ends the calls that were never reported, before the client is closed
+	h.connected()
+	return h
+}
+
+// begin starts a backend.
+func (h *host) begin(name, address string) {
+	l := listen(h.t, address)
+	h.address[name] = l.Addr().String()
+	s := newServer(named{h, name})
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	h.server[name] = s
+	h.t.Cleanup(func() {
+		s.Stop()
+		require.NoError(h.t, <-served)
+	})
+}
+
+// connected waits until all backends have connections.
+func (h *host) connected() {
+	for found := map[string]bool{}; len(found) < len(h.names); {
 		var name []byte
-		require.NoError(t, h.client.Invoke(t.Context(), method, []byte{}, &name))
+		require.NoError(h.t, h.client.Invoke(h.t.Context(), method, []byte{}, &name))
 		found[string(name)] = true
 	}
-	return h
+}
+
+// restarting is a host in which a backend that is down was stopped. The resolver has it all the
+// time.
+type restarting struct{ *host }
+
+func (h restarting) Down(name string, down bool) {
+	if down {
+		h.server[name].GracefulStop()
+		return
+	}
+	h.begin(name, h.address[name])
+	h.connected()
 }
 
 // up returns the backends that are not down.
@@ -452,7 +482,17 @@ func (h *host) Pick(ctx context.Context, q affinity.Request) (string, func(affin
 }
 
 func TestItKeepsSessions(t *testing.T) {
-	affinitytest.Test(t, func(auths []string) (affinitytest.Host, error) { return newHost(t, auths), nil })
+	for _, check := range affinitytest.Checks() {
+		t.Run(check.Name, func(t *testing.T) {
+			require.NoError(t, check.Run(func(auths []string) (affinitytest.Host, error) {
+				h := newHost(t, auths)
+				if check.Name == "a-session-comes-back" { // not to a backend that the resolver has removed
+					return restarting{h}, nil
+				}
+				return h, nil
+			}))
+		})
+	}
 }
 
 // When a gateway or a backend is told to stop, it first ends what is under way.
