@@ -456,7 +456,7 @@ func TestRenamesLoseNothing(t *testing.T) {
 					if got.MainShare > 0 {
 						sure++
 						own := tokens[auth][got.Main]
-						require.LessOrEqual(t, got.MainShare*sum, own-(sum-own)+1e-6*(1+sum))
+						require.LessOrEqual(t, got.MainShare*sum, own+1e-6*(1+sum))
 					}
 				}
 			}
