@@ -35,8 +35,14 @@ const (
 	OutcomeForced
 	// OutcomeOwner: the request names state that this auth has.
 	OutcomeOwner
-	// OutcomeInherited: the session of a subagent or a fork is new. It is bound to the auth of
-	// the session that it came from.
+	// OutcomeInherited: the session is new, and the request shows which session it came from.
+	// It is bound to the auth of that session. It is a fork, or a subagent with a session id
+	// of its own, such as OpenCode's.
+	//
+	// A subagent that sends the id of its session, such as Claude Code's, is part of that
+	// session, and its requests have the session's outcomes. With sessionid.Options.LanesApart
+	// it is a session of its own. The balancer places it, and the outcome is OutcomeNew, unless
+	// its messages begin with those of another session, as a fork's do.
 	OutcomeInherited
 	// OutcomeRefused: Pick returned an error, and no auth serves the request.
 	OutcomeRefused

@@ -54,8 +54,10 @@ type State struct {
 	// asked for it. If no other auth can serve, Pick chooses this one all the same.
 	Guess bool
 	// Tier says how much the auth is preferred, the highest first. New sessions go to the
-	// highest tier that has a fit auth. A subagent goes to the auth of its parent, whatever
-	// the tier.
+	// highest tier that has a fit auth. If the client gives a new session the id of a parent,
+	// as for OpenCode's subagents and Codex's forks, it goes to the auth of its parent, whatever
+	// the tier. A subagent that sends the id of its session goes where the session goes. With
+	// sessionid.Options.LanesApart it is placed by the tiers, as any new session.
 	Tier int
 	// Load is the current load of the auth, in any unit that is the same for all candidates,
 	// such as requests in flight or tokens a minute. It must be finite and not negative; other

@@ -43,6 +43,25 @@ func TestSubagentsInheritOrAreSpread(t *testing.T) {
 	for a, auth := range of {
 		require.Equal(t, auth, served(t, apart, agent(a), abc), "each stays where it is")
 	}
+	require.Equal(t, affinity.OutcomeNew, pick(t, apart, agent("another"), abc).Decision.Outcome, "the balancer places it, though its parent is bound")
+	require.Equal(t, affinity.OutcomeHit, pick(t, inherit, agent("another"), abc).Decision.Outcome, "it is part of its session")
+	for _, s := range []*affinity.Selector[string]{inherit, apart} { // a subagent with a session id of its own
+		parent := served(t, s, session("ses_1"), abc)
+		for i := range 6 {
+			child := session(fmt.Sprint("ses_child_", i))
+			child.Header.Set("X-Parent-Session-Id", "ses_1")
+			p := pick(t, s, child, abc)
+			require.Equal(t, []any{affinity.OutcomeInherited, parent}, []any{p.Decision.Outcome, p.Auth})
+		}
+	}
+	first, next := agent(""), agent("fork")
+	first.Header.Set("X-Claude-Code-Session-Id", "another session")
+	next.Header.Set("X-Claude-Code-Session-Id", "another session")
+	first.Body = []byte(`{"messages":[{"role":"user","content":"a question"}]}`)
+	next.Body = []byte(`{"messages":[{"role":"user","content":"a question"},{"role":"assistant","content":"an answer"},{"role":"user","content":"more"}]}`)
+	begun := served(t, apart, first, abc)
+	d := pick(t, apart, next, abc).Decision
+	require.Equal(t, []any{affinity.OutcomeInherited, begun}, []any{d.Outcome, d.Auth}, "a subagent with the messages of its session is a fork")
 	p := pick(t, apart, agent("a0"), abc)
 	p.Report(affinity.Terminal)
 	require.Equal(t, home, served(t, apart, agent(""), abc), "an agent's failure does not move its parent")

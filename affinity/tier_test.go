@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net/http"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/cache"
 	"github.com/llmaffinity/llmaffinity/selector"
+	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
 // tiers: A is in tier 1, B in 2, C in 3.
@@ -32,6 +34,24 @@ func TestTheTiersOfABalancerAreThoseOfState(t *testing.T) {
 		auth, err := under.Select(t.Context(), list)
 		require.NoError(t, err)
 		require.Equal(t, p.Auth, auth)
+	}
+}
+
+// Which subagents go to the auth of their session in a lower tier.
+func TestTiersOfSubagents(t *testing.T) {
+	e, err := sessionid.NewExtractor(&sessionid.Options{LanesApart: true})
+	require.NoError(t, err)
+	for lanes, extract := range map[string]func(http.Header, []byte) sessionid.ID{"A": nil, "C": e.Extract} {
+		h := newHost(t, affinity.Options[string]{Extract: extract})
+		h.tier = tiers
+		h.fitness["B"], h.fitness["C"] = affinity.Away, affinity.Away
+		require.Equal(t, "A", h.serve(session("ses_1")).Auth)
+		require.Equal(t, "A", h.serve(agent("")).Auth)
+		clear(h.fitness)
+		child := session("ses_2")
+		child.Header.Set("X-Parent-Session-Id", "ses_1")
+		require.Equal(t, "A", h.serve(child).Auth, "a subagent with a session id of its own")
+		require.Equal(t, lanes, h.serve(agent("a")).Auth, "a subagent that sends the id of its session")
 	}
 }
 

@@ -66,8 +66,9 @@
 //
 // [ID.Lane] is the subagent that sent the request, and [ID.Parent] is the subagent or
 // the session that it came from. Claude Code, Codex and OpenCode send such ids. By
-// default a subagent is part of its session. With Options.LanesApart it is a session of
-// its own. For a fork of Codex, Parent is the session that it was forked from. [ID.Side]
+// default a subagent with a Lane is part of its session. With Options.LanesApart it is a
+// session of its own. OpenCode's subagents have no Lane: they always are sessions of
+// their own, and Parent is the session that they came from. For a fork of Codex, Parent is the session that it was forked from. [ID.Side]
 // says that Codex compacts its conversation with this request.
 //
 // An auth is what the gateway chooses among: a credential, an account, a replica.

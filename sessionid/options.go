@@ -25,9 +25,12 @@ type Options struct {
 	// does not take for a session. The default is none.
 	Deny []string
 
-	// LanesApart makes each subagent a session of its own. Its only name is its
-	// [ID.Lane], so it is bound alone; [ID.Parent] says what it came from. By
-	// default a subagent is part of its session and has the names of that session.
+	// LanesApart makes each subagent that has an [ID.Lane] a session of its own. The
+	// Lane is its only name, so it is bound alone, and not to the auth of its session;
+	// [ID.Parent] says what it came from. By default such a subagent is part of its
+	// session and has the names of that session. A subagent that the client gives a
+	// session id of its own, as OpenCode does, has no Lane, and LanesApart does not
+	// change it.
 	LanesApart bool
 
 	// OwnersEverywhere looks for [ID.Owners] in the header and in the whole body
