@@ -19,6 +19,10 @@ func (k *core) admin() (cache.Admin, error) {
 
 // Look returns the auth that a request's session is bound to. It calls no balancer, renews no
 // binding and changes nothing else.
+//
+// Explain looks further, as Pick does, and so may find another session or none: it also
+// searches for the session by a summary of the history, and it does not use ids inside the
+// messages where several conversations have the same ones.
 func (a *Affinity[T]) Look(ctx context.Context, r Request) (auth string, bound bool, err error) {
 	o := a.conf.Load()
 	var id sessionid.ID
@@ -51,6 +55,22 @@ func (a *Affinity[T]) InvalidateSession(ctx context.Context, r Request) (bool, e
 	var at where
 	o.locate(&r, &at)
 	return store.InvalidateSession(ctx, at.scope, keysOf(&id))
+}
+
+// InvalidateTenant forgets a tenant: all of its sessions, in all pools and models, and what Owns
+// and Answered have recorded for it. It returns how many sessions there were. tenant is the
+// Request.Tenant of its requests. An empty one stands for the requests that have none.
+//
+// If the tenant is to be gone, refuse its requests first, and wait for those under way. Later
+// requests begin new sessions. Reports on earlier ones change nothing, but Owns and Answered
+// still record.
+func (k *core) InvalidateTenant(ctx context.Context, tenant string) (removed int, err error) {
+	store, err := k.admin()
+	if err != nil {
+		return 0, err
+	}
+	k.doubts.drop(tenant)
+	return store.InvalidateTenant(ctx, tenant, "")
 }
 
 // InvalidateAuth unbinds all sessions from an auth that was removed or has lost its
@@ -94,17 +114,15 @@ func (k *core) Bound(ctx context.Context, name string) (int, error) {
 }
 
 // Sessions returns how many sessions are bound to each auth that has any. Expired ones that
-// were not freed yet count. Options.Store must be a *cache.Memory or have its method Counts,
-// or else the error is errors.ErrUnsupported. After Close it is [cache.ErrClosed], unless the
-// bindings are in Options.Store.
-func (k *core) Sessions() (map[string]int, error) {
-	if k.memory != nil && k.closed.Load() {
-		return nil, cache.ErrClosed
+// were not freed yet may count. With Options.Store these are the sessions of all processes
+// that share it. If the store is no [cache.Admin], the error is errors.ErrUnsupported. After
+// Close it is [cache.ErrClosed], unless the bindings are in Options.Store.
+func (k *core) Sessions(ctx context.Context) (map[string]int, error) {
+	store, err := k.admin()
+	if err != nil {
+		return nil, err
 	}
-	if s, ok := k.store.(interface{ Counts() map[string]int }); ok {
-		return s.Counts(), nil
-	}
-	return nil, fmt.Errorf("affinity: Options.Store does not count its sessions: %w", errors.ErrUnsupported)
+	return store.CountAuths(ctx)
 }
 
 // Back says that an auth can serve again before the time is over for which it was to be

@@ -81,9 +81,9 @@ func (a *Affinity[T]) use(s *settings[T]) {
 //
 // It is an error if next chooses an auth without a name, or a candidate that has the same name
 // as another one. After an error the Pick is zero, and Options.OnEvent is told why: the Reason
-// is that of the [NoAuthError], ReasonBalancer or ReasonName. A panic of next passes on, and is
-// an error in every other way. If [WithRequest] or [WithPick] made ctx, [PickFrom] returns the
-// pick afterwards.
+// is that of the [NoAuthError], ReasonBalancer or ReasonName. If next panics, nothing is bound,
+// the event is that of an error, and the panic goes on. If [WithRequest] or [WithPick] made ctx,
+// [PickFrom] returns the pick afterwards.
 func (a *Affinity[T]) Pick(ctx context.Context, r Request, candidates []T, next selector.Func[T]) (p Pick[T], err error) {
 	err = a.pick(ctx, &r, candidates, next, &p)
 	return p, err
@@ -126,7 +126,7 @@ func (a *Affinity[T]) pick(ctx context.Context, r *Request, candidates []T, next
 				p.visitor.asked = &asked{id: id, session: f.session, end: id.End(), opening: f.session.Opening}
 			}
 			a.sent(&o.policy, r, &p.visitor, &p.Decision)
-			a.decided(&o.policy, &p.Decision, &p.visitor)
+			a.decided(ctx, &o.policy, &p.Decision, &p.visitor)
 			made(ctx, p, nil)
 			return nil
 		}
@@ -223,7 +223,7 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 		if !decided { // a function of the host has panicked
 			v.refuse(nil)
 			made(ctx, p, errPanic)
-			a.decided(&o.policy, &p.Decision, &p.visitor)
+			a.decided(ctx, &o.policy, &p.Decision, &p.visitor)
 		}
 	}()
 	err := v.decide(f)
@@ -235,7 +235,7 @@ func (a *Affinity[T]) longer(ctx context.Context, o *settings[T], r *Request, at
 		a.sent(&o.policy, r, &p.visitor, &p.Decision)
 		v.noteBegin()
 	}
-	a.decided(&o.policy, &p.Decision, &p.visitor)
+	a.decided(ctx, &o.policy, &p.Decision, &p.visitor)
 	var made Pick[T]
 	if err == nil {
 		made = *p

@@ -426,7 +426,7 @@ func TestSelectTakesItsRequestFromTheContext(t *testing.T) {
 
 func TestEveryDecisionIsTold(t *testing.T) {
 	var got []affinity.Decision
-	s := wrap(t, &affinity.Options[string]{OnEvent: func(e affinity.Event) {
+	s := wrap(t, &affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) {
 		if !e.Reported {
 			got = append(got, e.Decision)
 		}
@@ -452,7 +452,6 @@ func TestBadConfigurationIsAConstructorError(t *testing.T) {
 	for name, o := range map[string]options{
 		"Memory.*TTL":                  {Memory: cache.Options{TTL: -1}},
 		"Memory.*MaxSess":              {Memory: cache.Options{MaxSessions: -1}},
-		"Memory.*MaxPer":               {Memory: cache.Options{MaxPerTenant: -1}},
 		"Memory must be empty":         {Memory: cache.Options{TTL: time.Hour}, Store: &cache.Memory{}},
 		"Store is a nil .cache.Memory": {Store: (*cache.Memory)(nil)},
 		"Warm is":                      {Warm: -1},
@@ -506,7 +505,7 @@ func TestAfterCloseTheBalancerServesAndNothingIsBound(t *testing.T) {
 	served(t, s, session("x"), abc)
 	bound := look(t, s, session("x")) != ""
 	require.False(t, bound)
-	_, err := s.Sessions()
+	_, err := s.Sessions(t.Context())
 	require.ErrorIs(t, err, cache.ErrClosed)
 }
 

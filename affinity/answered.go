@@ -58,8 +58,12 @@ func byContent(id *sessionid.ID) bool {
 
 // Answered records the upstream's answer, as [sessionid.ReadAnswer] or a
 // [sessionid.AnswerWriter] has read it. Call it when the answer has ended, before or after
-// Report, from any goroutine, with a context that outlives the request. Call it for every
-// answer or for none. A second answer of one pick belongs to the session of the first.
+// Report, from any goroutine. Call it for every answer or for none. A second answer of one pick
+// belongs to the session of the first.
+//
+// ctx may be the context of the request: the answer is recorded even if that is done, because
+// the client has left. Only its values are used. Answered waits for Options.Store for at most
+// one second.
 //
 // Two conversations that begin with the same words have equal first requests, but their
 // answers differ. With Answered each of them continues in a session of its own, which the
@@ -78,6 +82,8 @@ func (p Pick[T]) Answered(ctx context.Context, a sessionid.Answer) error {
 	if v.core == nil || p.Decision.Auth == "" {
 		return nil
 	}
+	ctx, cancel := v.core.beyond(ctx)
+	defer cancel()
 	var failed error
 	for _, o := range a.Owners() {
 		if err := v.core.store.Remember(ctx, ownerScope(v.scope), o.Key, p.Decision.Auth); !v.core.check(err) {
@@ -119,14 +125,14 @@ func (k *core) answered(ctx context.Context, v *visitor, auth string, keys, ids,
 	if side {
 		end = cache.Key{}
 	}
-	extended, shared, err := k.store.Extend(ctx, b, end, keys, marks)
-	if shared&ofIDs != 0 {
+	done, err := k.store.BindAnswer(ctx, b, cache.Answer{End: end, Keys: keys, Marks: marks})
+	if done.Shared&ofIDs != 0 {
 		k.doubts.shared(v.scope)
 	}
-	if extended {
+	if done.Accepted {
 		q.opening = false
 	}
-	if !k.check(err) || extended || !q.opening || len(keys) == 0 {
+	if !k.check(err) || done.Accepted || !q.opening || len(keys) == 0 {
 		return err
 	}
 	of := cache.Keys{End: keys[0], Ongoing: true}
@@ -152,7 +158,7 @@ func (k *core) answered(ctx context.Context, v *visitor, auth string, keys, ids,
 // response that came back. The record expires as an idle session does. It does not count
 // against the limit of sessions. An invalid id is ignored, and a name that no request uses has
 // no effect. State that represents the messages before it, as a response does, also identifies
-// the session. A host that calls Answered need not call Owns.
+// the session. A host that calls Answered need not call Owns. ctx is that of Answered.
 func (p Pick[T]) Owns(ctx context.Context, name, id string) error {
 	return p.Answered(ctx, sessionid.StateAnswer(name, id))
 }

@@ -1,11 +1,14 @@
 package affinity_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -530,4 +533,97 @@ func TestSessionsThatShareAPromptAreNoForks(t *testing.T) {
 		on[served(t, s, named(i+1, task, fmt.Sprintf(`{"role":"assistant","content":"answer %d"}`, i), said("go on")), eight)]++
 	}
 	require.LessOrEqual(t, uneven(on), 1.4, "one of them may be a fork")
+}
+
+// obedient is a store that does nothing when the caller's context is done, as one that is
+// reached over a network.
+type obedient struct {
+	cache.Store
+	hang bool  // it waits until the caller gives up
+	saw  []any // the traces of the contexts that it was given
+}
+
+func (s *obedient) ask(ctx context.Context) error {
+	s.saw = append(s.saw, ctx.Value(traceKey{}))
+	if s.hang {
+		<-ctx.Done()
+	}
+	return ctx.Err()
+}
+
+func (s *obedient) BindAnswer(ctx context.Context, b cache.Binding, a cache.Answer) (cache.Answered, error) {
+	if err := s.ask(ctx); err != nil {
+		return cache.Answered{}, err
+	}
+	return s.Store.BindAnswer(ctx, b, a)
+}
+
+func (s *obedient) Bind(ctx context.Context, scope cache.Scope, keys cache.Keys, auth string) (cache.Binding, bool, error) {
+	if err := s.ask(ctx); err != nil {
+		return cache.Binding{}, false, err
+	}
+	return s.Store.Bind(ctx, scope, keys, auth)
+}
+
+func (s *obedient) Remember(ctx context.Context, scope cache.Scope, key cache.Key, auth string) error {
+	if err := s.ask(ctx); err != nil {
+		return err
+	}
+	return s.Store.Remember(ctx, scope, key, auth)
+}
+
+// A client often closes its connection as soon as it has the last word of the answer. What the
+// answer says is recorded all the same.
+func TestAnAnswerIsRecordedAfterItsClientHasLeft(t *testing.T) {
+	m, err := cache.New(nil)
+	require.NoError(t, err)
+	defer m.Close()
+	store := &obedient{Store: m}
+	s := wrap(t, &affinity.Options[string]{Store: store, RequireOwner: true})
+	ctx, leave := context.WithCancel(context.WithValue(t.Context(), traceKey{}, "a trace"))
+	var one, two talk
+	p, err := s.Pick(ctx, one.say("hi"), abc)
+	require.NoError(t, err)
+	q, err := s.Pick(ctx, two.say("hi"), abc)
+	require.NoError(t, err)
+	leave()
+	store.saw = nil
+	require.NoError(t, p.Answered(ctx, one.hear("Hello!")))
+	require.NoError(t, q.Answered(ctx, two.hear("Good morning.")))
+	require.NoError(t, q.Owns(ctx, "previous_response_id", "resp_1"))
+	require.Len(t, store.saw, 5, "BindAnswer for each answer and for the state, Bind for the second session, Remember")
+	for _, trace := range store.saw {
+		require.Equal(t, "a trace", trace)
+	}
+	p.Report(affinity.Served)
+	q.Report(affinity.Served)
+
+	again := pick(t, s, one.say("why?"), abc)
+	require.Equal(t, p.Decision.Session, again.Decision.Session)
+	require.NotEqual(t, p.Decision.Session, pick(t, s, two.say("how?"), abc).Decision.Session, "the second answer has begun a session of its own")
+	r := content(`{"previous_response_id":"resp_1","input":"go on"}`)
+	require.Equal(t, []any{affinity.OutcomeOwner, q.Auth}, func() []any {
+		p := pick(t, s, r, abc)
+		return []any{p.Decision.Outcome, p.Auth}
+	}())
+}
+
+// A store that hangs holds an answer no longer than a report.
+func TestAStoreThatHangsHangsNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := cache.New(nil)
+		require.NoError(t, err)
+		defer m.Close()
+		store := &obedient{Store: m}
+		s := wrap(t, &affinity.Options[string]{Store: store})
+		var c talk
+		p := pick(t, s, c.say("hi"), abc)
+		store.hang = true
+		begin := time.Now()
+		require.ErrorIs(t, p.Answered(t.Context(), c.hear("Hello!")), context.DeadlineExceeded)
+		require.Equal(t, time.Second, time.Since(begin))
+		require.ErrorIs(t, p.Owns(t.Context(), "previous_response_id", "resp_1"), context.DeadlineExceeded)
+		require.Equal(t, 2*time.Second, time.Since(begin))
+		require.NotZero(t, s.Stats().StoreFailed)
+	})
 }

@@ -239,7 +239,7 @@ func (v *visit[T]) draw(f *found) {
 	if v.o.balance == BalanceOff {
 		return
 	}
-	v.spread = !v.lookedUp.Away && f.err == nil // otherwise replicas must agree, but each knows only what it has sent itself
+	v.spread = !v.lookedUp.Local && f.err == nil // otherwise replicas must agree, but each knows only what it has sent itself
 	switch {
 	case v.id.IsZero() || v.r.Off:
 		v.tie = uint64(v.now)

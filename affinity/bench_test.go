@@ -73,7 +73,7 @@ func BenchmarkPick(b *testing.B) {
 		})
 		// The cost of a hook for picks and reports.
 		require.NoError(b, s.Reconfigure(plain, &affinity.Options[*benchAccount]{
-			Memory: cache.Options{MaxSessions: 1 << 20}, OnEvent: func(affinity.Event) {},
+			Memory: cache.Options{MaxSessions: 1 << 20}, OnEvent: func(context.Context, affinity.Event) {},
 		}))
 		run("bound-and-reported-to-a-hook", func(i int) {
 			p, err := s.Pick(ctx, requests[i%sessions], accounts)

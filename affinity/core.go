@@ -36,13 +36,18 @@ type core struct {
 const storeTimeout = time.Second
 
 // background returns the context of a report's operations. It does not depend on the request's
-// context, which may be done, because the result is still valid. Memory never waits and needs
-// no deadline.
+// context, which may be done, because the result is still valid.
 func (k *core) background() (context.Context, context.CancelFunc) {
+	return k.beyond(context.Background())
+}
+
+// beyond returns a context with the values of ctx for operations that are to be done even if
+// ctx is done. Memory never waits: it needs no deadline, and no values.
+func (k *core) beyond(ctx context.Context) (context.Context, context.CancelFunc) {
 	if k.memory != nil {
 		return context.Background(), func() {}
 	}
-	return context.WithTimeout(context.Background(), storeTimeout)
+	return context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 }
 
 // check counts an operation of the store that has failed.

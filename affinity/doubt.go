@@ -79,6 +79,19 @@ func (d *doubts) forget(now time.Time) {
 	}
 }
 
+// drop forgets the scopes of a tenant.
+func (d *doubts) drop(tenant string) {
+	digest := cache.Scope{Tenant: tenant}.Short().Tenant // of a long name, see short
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for s := range d.of {
+		if s.Tenant == tenant || s.Tenant == digest {
+			delete(d.of, s)
+		}
+	}
+	d.n.Store(int64(len(d.of)))
+}
+
 // has reports whether ids are ignored in a scope.
 func (d *doubts) has(scope cache.Scope) bool {
 	if d.n.Load() == 0 {

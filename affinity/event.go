@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/llmaffinity/llmaffinity/cache"
 )
@@ -29,6 +31,8 @@ func (u Usage) IsZero() bool { return u == Usage{} }
 
 // Report says how a request went.
 type Report struct {
+	// Result must be set: the zero Result is Unlisted, and Options.Unlisted of those in a row
+	// move the session.
 	Result Result
 	// Away is for how long the auth has asked to be avoided, see Classify. 0 means that it has
 	// not asked, and Options.Away is used. A time that the auth has asked for is always kept.
@@ -46,9 +50,8 @@ type Report struct {
 // safe to log.
 type Event struct {
 	Decision Decision
-	// Pool and Model are those of the request, as Options.Scope and Request say. If a name is
-	// long, or has characters that such names do not have, it is "sha256:" and a digest,
-	// because clients can send any text.
+	// Pool and Model are those of the request, as Options.Scope and Request say, and as LogName
+	// returns them.
 	Pool, Model string
 	// Reported says that the event is a report, which is in Report. Otherwise it is a pick.
 	Reported bool
@@ -73,8 +76,9 @@ func (e Event) Clone() Event {
 }
 
 // LogName returns the name of a pool or a model as an [Event] has it, so that it is safe to log:
-// a client can send any text as a model. A name that is long, or has characters that such names
-// do not have, becomes "sha256:" and a digest.
+// a client can send any text as a model. A name of more than 128 bytes becomes "sha256:" and a
+// digest. So does a name with characters other than letters and digits of any script, spaces
+// (U+0020) and -._:/@+()[]#~*,.
 func LogName(name string) string {
 	if len(name) > longModel {
 		name = cache.Scope{Model: name}.Short().Model
@@ -84,9 +88,10 @@ func LogName(name string) string {
 
 // plain is LogName for names that are not long.
 func plain(name string) string {
-	for i := range len(name) {
-		switch c := name[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-._:/@+ ", c) >= 0:
+	for _, c := range name {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c < utf8.RuneSelf && strings.IndexByte("-._:/@+ ()[]#~*,", byte(c)) >= 0:
+		case c >= utf8.RuneSelf && c != utf8.RuneError && (unicode.IsLetter(c) || unicode.IsDigit(c) || unicode.IsMark(c)):
 		default:
 			sum := sha256.Sum256([]byte(name))
 			return "sha256:" + hex.EncodeToString(sum[:])

@@ -2,6 +2,7 @@ package affinity_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -172,7 +173,7 @@ func TestASessionIsKnownByItsEvents(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var last affinity.Event
-			h := newHost(t, affinity.Options[string]{OnEvent: func(e affinity.Event) { last = e }})
+			h := newHost(t, affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) { last = e }})
 			d := h.serve(how)
 			e := last
 			h.asked = nil
@@ -214,10 +215,10 @@ func TestASessionIsKnownByItsEvents(t *testing.T) {
 func TestASessionIsExplainedForTheModelOfItsEvent(t *testing.T) {
 	for _, all := range []bool{false, true} {
 		events := map[string]affinity.Event{}
-		h := newHost(t, affinity.Options[string]{AllModels: all, OnEvent: func(e affinity.Event) { events[e.Decision.Auth] = e }})
-		h.serves = map[string]string{"A": "opus[1m]", "B": "small(high)", "C": ""}
+		h := newHost(t, affinity.Options[string]{AllModels: all, OnEvent: func(_ context.Context, e affinity.Event) { events[e.Decision.Auth] = e }})
+		h.serves = map[string]string{"A": "opus{1m}", "B": "small(high)", "C": ""}
 		r := session("s")
-		r.Pool, r.Model = "p", "opus[1m]"
+		r.Pool, r.Model = "p", "opus{1m}"
 		require.Equal(t, "A", h.serve(r).Auth)
 		require.Equal(t, "p", events["A"].Pool)
 		require.Regexp(t, "^sha256:", events["A"].Model)

@@ -444,7 +444,7 @@ func TestOneRequestCanBeWithoutASessionOrWithItsAuth(t *testing.T) {
 func TestASecretSentAsASessionIsNowhere(t *testing.T) {
 	const secret = "sk-ant-api03-0123456789"
 	var told []string
-	s := wrap(t, &affinity.Options[string]{OnEvent: func(e affinity.Event) {
+	s := wrap(t, &affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) {
 		d := e.Decision
 		told = append(told, fmt.Sprintf("%v %+v %#v %v %+v %v", d, d, d, d.LogValue(), e, e.LogValue()))
 	}})

@@ -628,7 +628,7 @@ func TestARefusedPickIsSeen(t *testing.T) {
 	var told []affinity.Decision
 	boom := errors.New("boom")
 	s, err := affinity.Wrap(selector.Func[string](func(context.Context, []string) (string, error) { return "", boom }), same,
-		&affinity.Options[string]{OnEvent: func(e affinity.Event) { told = append(told, e.Decision) }})
+		&affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) { told = append(told, e.Decision) }})
 	require.NoError(t, err)
 	_, err = s.Pick(t.Context(), session("x"), abc)
 	require.ErrorIs(t, err, boom)
@@ -694,7 +694,8 @@ func TestAStoreWithoutAdminServes(t *testing.T) {
 	require.Equal(t, served(t, s, session("x"), abc), served(t, s, session("x"), abc))
 	for _, err := range []error{
 		second(s.InvalidateSession(t.Context(), session("x"))), second(s.InvalidateAuth(t.Context(), "A")),
-		second(s.Bound(t.Context(), "A")), second(s.RenameAuth(t.Context(), "A", "B")), s.Back(t.Context(), "A"),
+		second(s.InvalidateTenant(t.Context(), "t")),
+		second(s.Bound(t.Context(), "A")), second(s.Sessions(t.Context())), second(s.RenameAuth(t.Context(), "A", "B")), s.Back(t.Context(), "A"),
 	} {
 		require.ErrorIs(t, err, errors.ErrUnsupported)
 	}

@@ -43,7 +43,7 @@ func (v *visit[T]) origin() int {
 	if len(past) == 0 {
 		return -1
 	}
-	b, ok, err := v.store.Peek(v.ctx, v.scope, cache.Keys{End: v.keys.Marks[0], Past: past})
+	b, ok, err := v.store.Peek(v.ctx, v.scope, cache.Keys{End: v.keys.Marks[0], Fallbacks: past})
 	if !v.check(err) || !ok || !b.Bound() {
 		return -1
 	}

@@ -3,6 +3,7 @@ package affinity
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,6 +64,30 @@ func TestWhatAnAffinityKnowsSurvivesItsSnapshot(t *testing.T) {
 		require.False(t, later.absences.unsteady("B", time.Hour))
 		require.False(t, later.doubts.has(cache.Scope{Tenant: "t", Model: "m"}))
 	})
+}
+
+// What is known of a tenant goes with its sessions, and what is known of others stays.
+func TestATenantThatIsForgottenLeavesNoDoubts(t *testing.T) {
+	a := newCore(t)
+	long := strings.Repeat("long", 100)
+	for _, tenant := range []string{"left", long, "stays"} {
+		for _, model := range []string{"m", "n"} {
+			a.doubts.shared(cache.Scope{Tenant: tenant, Model: model})
+			a.doubts.shared(cache.Scope{Tenant: tenant, Model: model})
+		}
+	}
+	for _, tenant := range []string{"left", long} {
+		_, err := a.InvalidateTenant(t.Context(), tenant)
+		require.NoError(t, err)
+		require.False(t, a.doubts.has(cache.Scope{Tenant: tenant, Model: "m"}))
+		require.False(t, a.doubts.has(cache.Scope{Tenant: tenant, Model: "n"}))
+	}
+	require.True(t, a.doubts.has(cache.Scope{Tenant: "stays", Model: "m"}))
+	require.Len(t, a.doubts.of, 2)
+	_, err := a.InvalidateTenant(t.Context(), "stays")
+	require.NoError(t, err)
+	require.Empty(t, a.doubts.of)
+	require.Zero(t, a.doubts.n.Load(), "picks look no further")
 }
 
 // Each bubble begins at the same moment, so that the snapshot is from the future.

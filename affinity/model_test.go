@@ -82,7 +82,7 @@ func modelHistory(t *testing.T, seed uint64, seen map[string]int) {
 	var told affinity.Decision
 	options := func() *affinity.Options[string] {
 		o := modelOptions(rng, shares, m)
-		o.OnEvent = func(e affinity.Event) {
+		o.OnEvent = func(_ context.Context, e affinity.Event) {
 			if !e.Reported {
 				told = e.Decision
 			}

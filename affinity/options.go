@@ -1,6 +1,7 @@
 package affinity
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -22,8 +23,8 @@ type Options[T any] struct {
 	Memory cache.Options
 	// Store, if not nil, keeps the bindings instead, and Memory must be zero. The caller
 	// closes the Store. While the Store fails, the balancer chooses and nothing is bound. A
-	// pick waits for the Store as long as the pick's context allows, a report for at most one
-	// second.
+	// pick waits for the Store as long as the pick's context allows; a report, Pick.Answered
+	// and Pick.Owns wait for at most one second.
 	Store cache.Store
 
 	// Which session a request is part of.
@@ -93,8 +94,10 @@ type Options[T any] struct {
 	Unlisted int
 
 	// OnEvent, if not nil, is called for each pick, even if it was refused, and for each
-	// report.
-	OnEvent func(Event)
+	// report. ctx has the values of the context that Pick was given, also for a report, which
+	// may come much later. ctx is never done. If there was no OnEvent when the pick was made,
+	// its reports have context.Background.
+	OnEvent func(ctx context.Context, e Event)
 }
 
 // Failback says when a session goes back to a higher tier, after it was bound in a lower one
@@ -141,7 +144,7 @@ type policy struct {
 	classify     func(*http.Response, error) (Result, time.Duration)
 	away         time.Duration
 	unlisted     int
-	onEvent      func(Event)
+	onEvent      func(context.Context, Event)
 	warmOf       func(auth string) (time.Duration, bool)
 	// restless says that a session may leave an auth that could serve.
 	restless bool

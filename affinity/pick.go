@@ -29,8 +29,9 @@ type visitor struct {
 	warm    bool          // its prompt cache can be warm at this auth
 	stripe  uint32        // of the counters
 	ticket  *ticket
-	sent    *sent  // nil if it is not counted in Options.Loads
-	asked   *asked // nil unless the content names the session
+	sent    *sent           // nil if it is not counted in Options.Loads
+	asked   *asked          // nil unless the content names the session
+	ctx     context.Context // of the pick's events, nil without Options.OnEvent
 }
 
 // Report tells the Affinity the result of the request. The result applies to the binding that

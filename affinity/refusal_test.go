@@ -57,7 +57,7 @@ func TestEveryRefusalHasAReason(t *testing.T) {
 			t.Run(c.name+", "+kind, func(t *testing.T) {
 				var told []affinity.Event
 				a, err := affinity.New(same, &affinity.Options[string]{
-					OnEvent: func(e affinity.Event) { told = append(told, e) },
+					OnEvent: func(_ context.Context, e affinity.Event) { told = append(told, e) },
 					State:   func(auth string, _ affinity.Request) affinity.State { return affinity.State{Fitness: c.fitness[auth]} },
 				})
 				require.NoError(t, err)
@@ -94,7 +94,7 @@ func TestEveryRefusalHasAReason(t *testing.T) {
 // A missing balancer is told like one that fails, and any other name is as good as a short one.
 func TestOddNamesAndNoBalancer(t *testing.T) {
 	var told []affinity.Event
-	a, err := affinity.New(same, &affinity.Options[string]{OnEvent: func(e affinity.Event) { told = append(told, e) }})
+	a, err := affinity.New(same, &affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) { told = append(told, e) }})
 	require.NoError(t, err)
 	defer a.Close()
 	_, err = a.Pick(t.Context(), session("x"), abc, nil)

@@ -90,7 +90,7 @@ func keysOf(id *sessionid.ID) (k cache.Keys) {
 	case weak != sessionid.Key{}:
 		k.Also[also] = weak
 	}
-	k.End, k.Past = id.End(), id.Fallbacks()
+	k.End, k.Fallbacks = id.End(), id.Fallbacks()
 	if tail := id.Tail(); tail != (sessionid.Key{}) {
 		k.Also[0] = tail
 	}

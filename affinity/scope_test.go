@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
+	"github.com/llmaffinity/llmaffinity/cache"
 )
 
 // models is a host whose auths serve some models only.
@@ -118,4 +119,66 @@ func TestPickedUnderThePoolsNameReportedWithTheProviders(t *testing.T) {
 	h.serve(other)
 	other.Tenant = "another"
 	require.Empty(t, look(t, h.Selector, other), "the scope function cannot change the tenant")
+}
+
+// A customer has left: nothing of it is left in the store, and nobody else notices.
+func TestATenantIsForgotten(t *testing.T) {
+	for name, open := range map[string]func(*testing.T, *affinity.Options[string]){
+		"in memory": func(*testing.T, *affinity.Options[string]) {},
+		"in a store": func(t *testing.T, o *affinity.Options[string]) {
+			m, err := cache.New(nil)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, m.Close()) })
+			o.Store = m
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := affinity.Options[string]{RequireOwner: true}
+			open(t, &o)
+			s := wrap(t, &o)
+			as := func(tenant, model, id string) affinity.Request {
+				r := session(id)
+				r.Tenant, r.Model = tenant, model
+				return r
+			}
+			state := func(tenant string) affinity.Request {
+				return affinity.Request{Tenant: tenant, Pool: "p", Model: "m", Body: []byte(`{"previous_response_id":"resp_1","input":"go on"}`)}
+			}
+			long := strings.Repeat("long", 100)
+			for _, tenant := range []string{"left", "stays", "", long} {
+				served(t, s, as(tenant, "m", "x"), abc)
+				served(t, s, as(tenant, "n", "x"), abc)
+				p := pick(t, s, as(tenant, "m", "y"), abc)
+				p.Report(affinity.Served)
+				require.NoError(t, p.Owns(t.Context(), "previous_response_id", "resp_1"))
+				require.Equal(t, affinity.OutcomeOwner, pick(t, s, state(tenant), abc).Decision.Outcome)
+			}
+			late := pick(t, s, as("left", "m", "late"), abc)
+			for _, tenant := range []string{"left", "", long} {
+				n, err := s.InvalidateTenant(t.Context(), tenant)
+				require.NoError(t, err)
+				want := 4
+				if tenant == "left" {
+					want = 5
+				}
+				require.Equal(t, want, n)
+				again, err := s.InvalidateTenant(t.Context(), tenant)
+				require.NoError(t, err)
+				require.Zero(t, again)
+				require.Empty(t, look(t, s, as(tenant, "m", "x")))
+				require.Empty(t, look(t, s, as(tenant, "n", "x")))
+				require.NotEqual(t, affinity.OutcomeOwner, pick(t, s, state(tenant), abc).Decision.Outcome, "which auth has its state is forgotten")
+			}
+			late.Report(affinity.Served)
+			require.Empty(t, look(t, s, as("left", "m", "late")), "a result of a request under way binds nothing")
+			require.NotEmpty(t, look(t, s, as("stays", "m", "x")))
+			require.Equal(t, affinity.OutcomeOwner, pick(t, s, state("stays"), abc).Decision.Outcome)
+			if o.Store == nil {
+				require.EqualValues(t, 13, s.Stats().Removed[cache.Invalidated])
+				require.NoError(t, s.Close())
+				_, err := s.InvalidateTenant(t.Context(), "stays")
+				require.ErrorIs(t, err, cache.ErrClosed)
+			}
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package affinity
 
 import (
+	"context"
 	"sync/atomic"
 
 	"github.com/llmaffinity/llmaffinity/cache"
@@ -104,7 +105,7 @@ type stripe struct {
 }
 
 // decided counts a decision and calls Options.OnEvent.
-func (k *core) decided(p *policy, d *Decision, v *visitor) {
+func (k *core) decided(ctx context.Context, p *policy, d *Decision, v *visitor) {
 	kind := int(d.Signal.Kind)
 	if kind >= kinds { // of a host's own Extract
 		kind = int(sessionid.KindOwn)
@@ -117,7 +118,8 @@ func (k *core) decided(p *policy, d *Decision, v *visitor) {
 		k.counts.lost[d.Past].Add(1)
 	}
 	if p.onEvent != nil {
-		p.onEvent(v.event(d))
+		v.ctx = context.WithoutCancel(ctx)
+		p.onEvent(v.ctx, v.event(d))
 	}
 }
 
@@ -137,9 +139,13 @@ func (k *core) reported(v *visitor, d *Decision, r *Report) {
 		}
 	}
 	if p := k.policy.Load(); p.onEvent != nil {
+		ctx := v.ctx
+		if ctx == nil { // there was no OnEvent when the pick was made
+			ctx = context.Background()
+		}
 		e := v.event(d)
 		e.Reported, e.Report, e.Again = true, *r, again
-		p.onEvent(e)
+		p.onEvent(ctx, e)
 	}
 }
 

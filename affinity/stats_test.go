@@ -1,6 +1,7 @@
 package affinity_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -22,7 +23,7 @@ func TestCountersAddUp(t *testing.T) {
 	var mu sync.Mutex
 	var picked, reported, again uint64
 	var byOutcome, bySignal [32]uint64
-	o := affinity.Options[string]{Memory: cache.Options{MaxSessions: 40}, OnEvent: func(e affinity.Event) {
+	o := affinity.Options[string]{Memory: cache.Options{MaxSessions: 40}, OnEvent: func(_ context.Context, e affinity.Event) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
@@ -112,10 +113,17 @@ func TestCountersAddUp(t *testing.T) {
 func TestAnEventHasNoTextOfAClient(t *testing.T) {
 	for model, plain := range map[string]bool{
 		"claude-opus-4.1": true, "models/gemini-3:latest": true, "": true, "meta/llama 4@x+y": true,
-		"<script>": false, "a\nb": false, "ünder": false, "100%": false, strings.Repeat("m", 200): false,
+		"gpt-5(high)": true, "opus[1m]": true, "Büro": true, "通义": true,
+		"<script>": false, "a\nb": false, "100%": false, "a\"b": false, "a\u200bb": false, "a\u00a0b": false, "\u202e": false, "a\xff": false,
+		strings.Repeat("m", 200): false,
 	} {
+		if plain {
+			require.Equal(t, model, affinity.LogName(model))
+		} else {
+			require.Regexp(t, "^sha256:[0-9a-f]{64}$", affinity.LogName(model))
+		}
 		var events []affinity.Event
-		s := wrap(t, &affinity.Options[string]{OnEvent: func(e affinity.Event) { events = append(events, e) }})
+		s := wrap(t, &affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) { events = append(events, e) }})
 		r := session("x")
 		r.Model = model
 		pick(t, s, r, abc).Report(affinity.Served)
@@ -167,7 +175,7 @@ func TestASessionThatIsPlacedAgainHasMoved(t *testing.T) {
 func TestAnEventHasBothHalves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var events []affinity.Event
-		s := wrap(t, &affinity.Options[string]{OnEvent: func(e affinity.Event) { events = append(events, e) }})
+		s := wrap(t, &affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) { events = append(events, e) }})
 		r := session("x")
 		r.Model = "m"
 		pick(t, s, r, abc).Report(affinity.Served)
@@ -235,7 +243,7 @@ func TestAnAnswerThatHasBegunServesTheSession(t *testing.T) {
 // A refused request belongs to its session, so that an operator finds it there.
 func TestARefusedPickIsItsSessions(t *testing.T) {
 	var last affinity.Event
-	h := newHost(t, affinity.Options[string]{OnEvent: func(e affinity.Event) { last = e }})
+	h := newHost(t, affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) { last = e }})
 	r := h.bound("s")
 	want := last
 	require.True(t, want.Locates())

@@ -23,8 +23,8 @@ func bySummary(r *Request, id *sessionid.ID) bool {
 // the session.
 func summaryKeys(r *Request, id *sessionid.ID) cache.Keys {
 	k := keysOf(id)
-	k.Past = sessionid.Passages(r.Body)
-	k.Marks = [cache.MaxMarks]cache.Key{} // MarksFrom is about another Past
+	k.Fallbacks = sessionid.Passages(r.Body)
+	k.Marks = [cache.MaxMarks]cache.Key{} // MarksFrom is about other Fallbacks
 	return k
 }
 
@@ -32,7 +32,7 @@ func summaryKeys(r *Request, id *sessionid.ID) cache.Keys {
 func (a *Affinity[T]) findBySummary(ctx context.Context, r *Request, scope *cache.Scope, id *sessionid.ID, b *cache.Binding) (known bool, err error) {
 	keys := summaryKeys(r, id)
 	switch {
-	case len(keys.Past) == 0:
+	case len(keys.Fallbacks) == 0:
 		return false, nil
 	case r.Side || r.Force != "":
 		*b, known, err = a.store.Peek(ctx, *scope, keys)

@@ -49,7 +49,7 @@ const (
 	moveEvery  = 25   // requests of a pool and model between two moves
 	moveBudget = 0.02 // of all tokens: what moves may cost
 	moveSaved  = 5    // mean prompts that may be saved for a move
-	moveAlone  = 0.9  // a session that leads all others by so much of its auth's load is alone there
+	moveAlone  = 0.95 // a session that has more of its auth's load than this is alone there
 
 	seenFor = time.Second // how long a look at all auths is used
 )

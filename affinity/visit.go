@@ -97,7 +97,7 @@ func (v *visit[T]) choose(from []T) (c chosen[T], err error) {
 	}
 	ctx := selector.WithHint(v.ctx, hint)
 	next := v.next
-	if v.lookedUp.Away && !(v.dry && v.id.IsZero()) { // without its id the session's number is not known
+	if v.lookedUp.Local && !(v.dry && v.id.IsZero()) { // without its id the session's number is not known
 		// Each replica has a balancer of its own, and they would not choose the same auth.
 		next = selector.Rendezvous(v.name, nil).Select
 	}

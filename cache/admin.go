@@ -76,6 +76,27 @@ func (m *Memory) CountAuth(_ context.Context, auth string) (bound int, err error
 	return bound, nil
 }
 
+// CountAuths implements [Admin]. It counts expired sessions that were not freed yet. Cost: the
+// auths, in each shard.
+func (m *Memory) CountAuths(context.Context) (bound map[string]int, err error) {
+	t := &m.sessions
+	if t.closed.Load() {
+		return nil, ErrClosed
+	}
+	bound = map[string]int{}
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.RLock()
+		for id, l := range s.auths {
+			if l.n > 0 {
+				bound[t.auths.name(uint32(id))] += int(l.n)
+			}
+		}
+		s.mu.RUnlock()
+	}
+	return bound, nil
+}
+
 // EditMemos implements [Admin]. edit runs with no lock held, and runs again for a memo that
 // has changed meanwhile. Cost: all sessions.
 func (m *Memory) EditMemos(_ context.Context, edit func(b Binding) (memo string)) error {

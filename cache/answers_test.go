@@ -88,7 +88,7 @@ func TestTwinsWhoseAnswersWereRewrittenGoOnInTheirOrder(t *testing.T) {
 			b, existed := s.Bind(scope, ends("hi"), auth)
 			require.False(t, existed)
 			require.True(t, s.Confirm(b))
-			require.True(t, s.Extend(b, key("hi"), []cache.Key{key("answer of " + auth)}))
+			require.True(t, s.BindAnswer(b, key("hi"), []cache.Key{key("answer of " + auth)}))
 		}
 		for _, auth := range []string{"A", "B", "C", "C"} {
 			b, ok := s.Get(scope, ends(auth+"2", "hi"))
@@ -103,7 +103,7 @@ func TestATwinThatIsFoundByItsAnswerHasGoneOn(t *testing.T) {
 	s := newCache(t, cache.Options{})
 	for _, auth := range []string{"A", "B"} {
 		b, _ := s.Bind(scope, ends("hi"), auth)
-		require.True(t, s.Extend(b, key("hi"), []cache.Key{key("answer of " + auth)}))
+		require.True(t, s.BindAnswer(b, key("hi"), []cache.Key{key("answer of " + auth)}))
 	}
 	b, _ := s.Get(scope, ends("a2", "answer of A", "hi"))
 	require.Equal(t, "A", b.Auth)

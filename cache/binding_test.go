@@ -81,7 +81,7 @@ func TestASessionThatLosesItsAuthKeepsItsNameKeysAndMemo(t *testing.T) {
 				c.Amend(first, "memo")
 				require.True(t, lose(c, first))
 				require.Zero(t, c.CountAuth(auth))
-				require.Empty(t, c.Counts())
+				require.Empty(t, c.CountAuths())
 				require.Equal(t, 1, c.Len())
 
 				b, ok := c.Get(scope, named("alias"))
@@ -131,7 +131,7 @@ func TestMoveBindsASessionThatHasLostItsAuth(t *testing.T) {
 	require.True(t, moved)
 	require.True(t, now.Bound())
 	require.Equal(t, first.Session, now.Session)
-	require.Equal(t, map[string]int{"B": 1}, c.Counts())
+	require.Equal(t, map[string]int{"B": 1}, c.CountAuths())
 	require.True(t, c.Release(now, true), "Release of the one use of Move takes the auth")
 }
 
@@ -337,7 +337,7 @@ func TestInvalidateAuthTakesOnlyItsOwn(t *testing.T) {
 	c.Move(b, "C")
 	require.Equal(t, 15, c.InvalidateAuth("B"), "a session that moved away is not counted")
 	require.Equal(t, 1, c.InvalidateAuth("C"))
-	require.Empty(t, c.Counts())
+	require.Empty(t, c.CountAuths())
 }
 
 func TestARenamedAuthKeepsItsSessions(t *testing.T) {
@@ -354,7 +354,7 @@ func TestARenamedAuthKeepsItsSessions(t *testing.T) {
 	require.Equal(t, "new", at(c, named("s")))
 	require.Equal(t, "new", c.Recall(scope, key("n")))
 	require.True(t, c.Confirm(b), "the generation stays: a result under way is about this auth")
-	require.Equal(t, map[string]int{"new": 2}, c.Counts())
+	require.Equal(t, map[string]int{"new": 2}, c.CountAuths())
 	require.Zero(t, rename("new", "new"))
 	require.Zero(t, rename("new", ""))
 	require.Zero(t, rename("old", "new"))

@@ -41,7 +41,7 @@ func TestAUsedSessionSurvivesAFloodOfForgedIDs(t *testing.T) {
 			}
 		}
 		require.Equal(t, size, c.Len(), "the bound is for all parts of the store together")
-		require.Equal(t, map[string]int{"A": 1, "B": size - 1}, c.Counts())
+		require.Equal(t, map[string]int{"A": 1, "B": size - 1}, c.CountAuths())
 		require.Equal(t, size-1, c.InvalidateAuth("B"), "the evicted sessions have no keys left")
 	}
 }
@@ -293,11 +293,31 @@ func TestTheBoundsCanBeChanged(t *testing.T) {
 	}
 }
 
+// 0 and a negative MaxPerTenant leave one tenant the whole store.
+func TestATenantWithoutABoundMayHaveAllSessions(t *testing.T) {
+	for _, size := range []int{100, 5000} {
+		for _, none := range []int{0, -1, -size} {
+			c := newCache(t, cache.Options{MaxSessions: size, MaxPerTenant: none})
+			for i := range size {
+				c.Bind(scope, named(fmt.Sprint(i)), "A")
+			}
+			require.Equal(t, size, c.Len(), none)
+			require.NoError(t, c.SetOptions(&cache.Options{MaxSessions: size, MaxPerTenant: size / 2}))
+			require.Equal(t, size/2, c.Len())
+			require.NoError(t, c.SetOptions(&cache.Options{MaxSessions: size, MaxPerTenant: none}))
+			for i := range size {
+				c.Bind(scope, named(fmt.Sprint(i)), "A")
+			}
+			require.Equal(t, size, c.Len(), none)
+		}
+	}
+}
+
 func TestOptionsThatCannotWorkAreErrorsAndChangeNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, cache.Options{TTL: time.Minute, MaxSessions: 10})
 		for field, o := range map[string]cache.Options{
-			"TTL": {TTL: -1, MaxSessions: 1}, "MaxSessions": {TTL: time.Hour, MaxSessions: -1}, "MaxPerTenant": {TTL: time.Hour, MaxPerTenant: -1},
+			"TTL": {TTL: -1, MaxSessions: 1}, "MaxSessions": {TTL: time.Hour, MaxSessions: -1},
 		} {
 			_, err := cache.New(&o)
 			require.ErrorContains(t, err, "cache: Options."+field+" is -1")

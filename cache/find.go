@@ -3,18 +3,18 @@ package cache
 // op is one operation on a session by its keys. It locks the shards of all keys that it may
 // write, in ascending order. So it is atomic, and no two operations wait for each other.
 type op struct {
-	t     *table
-	scope Scope
-	keys  Keys
-	mix   uint64
-	names [MaxNames]digest      // of keys.Names
-	other [1 + MaxAnswer]digest // of End and Also, or the keys of an answer
-	marks [MaxMarks]digest      // of keys.Marks
-	past  alias                 // the session that Past finds
-	by    digest                // the key of Past that finds it
-	at    int                   // the index of that key
-	born  uint64                // birth number of a new session, if it is needed before the locks
-	now   moment
+	t        *table
+	scope    Scope
+	keys     Keys
+	mix      uint64
+	names    [MaxNames]digest      // of keys.Names
+	other    [1 + MaxAnswer]digest // of End and Also, or the keys of an answer
+	marks    [MaxMarks]digest      // of keys.Marks
+	fallback alias                 // the session that Fallbacks find
+	by       digest                // the one of the Fallbacks that finds it
+	at       int                   // the index of that key
+	born     uint64                // birth number of a new session, if it is needed before the locks
+	now      moment
 
 	opening bool // the result is Opening
 
@@ -65,22 +65,22 @@ func (o *op) hold(at *digest, k *Key) bool {
 	return true
 }
 
-// foresee looks the session up by the keys of Past, one after another, each under the read
-// locks that it needs.
+// foresee looks the session up by the Fallbacks, one after another, each under the read locks
+// that it needs.
 func (o *op) foresee() {
 	if o.names[0] != 0 {
 		return
 	}
-	for i := range o.keys.Past {
-		if d := o.t.digest(o.mix, &o.keys.Past[i]); d != 0 && o.leads(d) {
+	for i := range o.keys.Fallbacks {
+		if d := o.t.digest(o.mix, &o.keys.Fallbacks[i]); d != 0 && o.leads(d) {
 			o.at = i
 			return
 		}
 	}
 }
 
-// leads looks for a live session that has the key d, and notes it. Most keys of Past find
-// nothing, and that takes no lock.
+// leads looks for a live session that has the key d, and notes it. Most Fallbacks find nothing,
+// and that takes no lock.
 func (o *op) leads(d digest) bool {
 	s := o.t.shard(d)
 	if to, sure := s.keys.glimpse(d.bits()); to == 0 && sure {
@@ -96,17 +96,17 @@ func (o *op) leads(d digest) bool {
 		h, elder := o.t.to(to), alias{}
 		h.s.mu.RLock()
 		if h = o.has(h, d); h.ok() {
-			o.past, elder = h.alias(), h.elder(d)
+			o.fallback, elder = h.alias(), h.elder(d)
 		}
 		h.s.mu.RUnlock()
 		if !h.ok() {
 			continue
 		}
 		if eldest := o.eldest(elder, d); eldest.born != 0 {
-			o.past = eldest
+			o.fallback = eldest
 		}
 		o.by = d
-		o.set.add(o.t.at(o.past.home))
+		o.set.add(o.t.at(o.fallback.home))
 		return true
 	}
 }
@@ -176,12 +176,12 @@ func (o *op) find() held {
 		return held{}
 	}
 	var h held
-	if o.past.born != 0 {
-		if h = o.t.shard(o.past.home).home(o.past.home); !o.valid(h, o.past.born) {
+	if o.fallback.born != 0 {
+		if h = o.t.shard(o.fallback.home).home(o.fallback.home); !o.valid(h, o.fallback.born) {
 			h = held{}
 		}
 	}
-	// A retry of a request in the session that Past finds is no opening.
+	// A retry of a request in the session that Fallbacks find is no opening.
 	if has := o.owner(o.end()); has.ok() && has.r != h.r {
 		if e := has.extras(); e.latest() == o.end() && !e.answered() {
 			return has

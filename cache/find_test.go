@@ -41,7 +41,7 @@ func TestTwoKeysThatAnIndexCannotTellApartDoNotMeet(t *testing.T) {
 			return b.Auth
 		}
 		name := func(k Key) Keys { return Keys{Names: [MaxNames]Key{k}} }
-		past := func(k Key) Keys { return Keys{End: testKey("none", 0), Past: []Key{k}} }
+		past := func(k Key) Keys { return Keys{End: testKey("none", 0), Fallbacks: []Key{k}} }
 		for _, pair := range alike(t, m, &scope, 3) {
 			one, two := pair[0], pair[1]
 			// As homes.
@@ -98,8 +98,8 @@ func TestScopesAreComparedNotOnlyHashed(t *testing.T) {
 			{Names: [MaxNames]Key{testKey("s", 1)}},
 			{Names: [MaxNames]Key{testKey("other", 1), testKey("s", 1)}},
 			{End: testKey("e", 1)},
-			{End: testKey("x", 1), Past: []Key{testKey("e", 1)}},
-			{End: testKey("x", 1), Past: []Key{testKey("s", 1)}},
+			{End: testKey("x", 1), Fallbacks: []Key{testKey("e", 1)}},
+			{End: testKey("x", 1), Fallbacks: []Key{testKey("s", 1)}},
 		} {
 			_, ok, err := m.Get(ctx, two, k)
 			require.NoError(t, err)

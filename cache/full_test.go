@@ -22,7 +22,7 @@ func TestASessionWithAllKeysGoesOn(t *testing.T) {
 	for round := range 30 {
 		k := cache.Keys{Names: [cache.MaxNames]cache.Key{key("home")}, End: next(), Ongoing: true}
 		if round%3 == 2 { // without its id, twice at once: the two are twins
-			k.Names[0], k.Past = cache.Key{}, ended[len(ended)-1:]
+			k.Names[0], k.Fallbacks = cache.Key{}, ended[len(ended)-1:]
 		} else {
 			for i := 1; i < cache.MaxNames; i++ {
 				k.Names[i] = next()
@@ -44,7 +44,7 @@ func TestASessionWithAllKeysGoesOn(t *testing.T) {
 		for range cache.MaxAnswer {
 			answer = append(answer, next())
 		}
-		require.True(t, c.Extend(b, k.End, answer, next(), next()))
+		require.True(t, c.BindAnswer(b, k.End, answer, next(), next()))
 		ended = append(ended, k.End)
 		most = max(most, c.NumKeys(b))
 	}

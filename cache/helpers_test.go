@@ -26,7 +26,7 @@ func named(names ...string) *cache.Keys {
 func ends(own string, past ...string) *cache.Keys {
 	k := &cache.Keys{End: key(own)}
 	for _, e := range past {
-		k.Past = append(k.Past, key(e))
+		k.Fallbacks = append(k.Fallbacks, key(e))
 	}
 	return k
 }
@@ -87,10 +87,10 @@ func (s store) Release(b cache.Binding, failed bool) bool {
 	return s.is(s.Memory.Release(s.t.Context(), b, failed))
 }
 
-func (s store) Extend(b cache.Binding, end cache.Key, keys []cache.Key, marks ...cache.Key) bool {
-	extended, _, err := s.Memory.Extend(s.t.Context(), b, end, keys, marks)
+func (s store) BindAnswer(b cache.Binding, end cache.Key, keys []cache.Key, marks ...cache.Key) bool {
+	done, err := s.Memory.BindAnswer(s.t.Context(), b, cache.Answer{End: end, Keys: keys, Marks: marks})
 	require.NoError(s.t, err)
-	return extended
+	return done.Accepted
 }
 
 func (s store) Remember(scope cache.Scope, k cache.Key, auth string) {
@@ -108,6 +108,12 @@ func (s store) CountAuth(auth string) int {
 	n, err := s.Memory.CountAuth(s.t.Context(), auth)
 	require.NoError(s.t, err)
 	return n
+}
+
+func (s store) CountAuths() map[string]int {
+	bound, err := s.Memory.CountAuths(s.t.Context())
+	require.NoError(s.t, err)
+	return bound
 }
 
 func (s store) InvalidateSession(scope cache.Scope, k *cache.Keys) bool {

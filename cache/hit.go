@@ -1,9 +1,13 @@
 package cache
 
-// Hit is Get for keys that are one name and nothing else. It copies nothing and takes no lock.
-// It finds a session only if the name was its first, its auth has served it, and it has no memo,
-// as with most hits. Then it fills b, which must be zero. If it returns false, b stays zero, and
-// the caller uses Get to learn more.
+// Hit is for package affinity, and may change in any minor version before v1: use Get. It is
+// Get for keys that are one name and nothing else, without copies and mostly without a lock. It
+// finds a session only if the name was its first, its auth has served it, and it has no memo.
+// Most hits are such.
+//
+// b must point to a zero Binding. If Hit returns true, b is what Get would have returned. If it
+// returns false, b is zero and nothing was used: the session may exist, and Get says so. Hit
+// only reads scope and name.
 func (m *Memory) Hit(scope *Scope, name *Key, b *Binding) bool {
 	t := &m.sessions
 	if t.closed.Load() || *name == (Key{}) || !scope.fits() {
@@ -13,8 +17,12 @@ func (m *Memory) Hit(scope *Scope, name *Key, b *Binding) bool {
 	return t.shard(d).glimpse(b, d, scope, t.now(), true)
 }
 
-// Renew is Confirm for a session that Hit can find, and that has no End. If it returns false,
-// nothing has happened, and the caller uses Confirm to learn more.
+// Renew is for package affinity, and may change in any minor version before v1: use Confirm.
+// It is Confirm for a session that Hit can find and that has no End, without a copy and mostly
+// without a lock.
+//
+// It only reads b. If it returns false, nothing has happened: b may still be current, and
+// Confirm says so.
 func (m *Memory) Renew(b *Binding) bool {
 	t := &m.sessions
 	if t.closed.Load() {

@@ -50,24 +50,6 @@ func (t *table) list(each func(s *shard, do func(held))) iter.Seq2[Scope, Bindin
 	}
 }
 
-// Counts returns how many sessions are bound to each auth that has any. Expired sessions that
-// were not freed yet are counted. Cost: the auths, in each shard.
-func (m *Memory) Counts() map[string]int {
-	counts := map[string]int{}
-	t := &m.sessions
-	for i := range t.shards {
-		s := &t.shards[i]
-		s.mu.RLock()
-		for id, l := range s.auths {
-			if l.n > 0 {
-				counts[t.auths.name(uint32(id))] += int(l.n)
-			}
-		}
-		s.mu.RUnlock()
-	}
-	return counts
-}
-
 // Len returns how many sessions the store holds, those without an auth included. Expired
 // sessions that were not freed yet are counted. Notes are not.
 func (m *Memory) Len() (n int) {

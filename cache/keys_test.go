@@ -74,17 +74,17 @@ func TestAKeyOfAlsoBecomesANameOfTheSessionThatIsFoundByIt(t *testing.T) {
 	require.Equal(t, "A", at(c, named("app")))
 }
 
-func TestPastFindsAndIsNotBound(t *testing.T) {
+func TestFallbacksFindAndAreNotBound(t *testing.T) {
 	c := newCache(t, cache.Options{})
 	c.Bind(scope, with(ends("e1"), "t1"), "A")
 	for _, k := range []string{"e1", "t1"} {
-		require.Equal(t, "A", at(c, past("none", k)), "a key that was bound as End or Also is found as Past")
+		require.Equal(t, "A", at(c, past("none", k)), "a key that was bound as End or Also is found as one of the Fallbacks")
 	}
 	b, ok := c.Get(scope, ends("e2", "stranger", "e1", "another stranger"))
 	require.True(t, ok)
 	require.Equal(t, "A", b.Auth)
 	c.Get(scope, ends("e3", "stranger", "e2"))
-	require.Empty(t, at(c, past("stranger")), "a key of Past that was not bound before stays unbound")
+	require.Empty(t, at(c, past("stranger")), "one of the Fallbacks that was not bound before stays unbound")
 	require.Empty(t, at(c, past("another stranger")))
 	b, existed := c.Bind(scope, ends("other", "stranger"), "B")
 	require.False(t, existed)
@@ -92,7 +92,7 @@ func TestPastFindsAndIsNotBound(t *testing.T) {
 	require.Equal(t, "B", b.Auth)
 }
 
-func TestPastIsLookedUpInItsOrderAndBehindTheEnd(t *testing.T) {
+func TestFallbacksAreLookedUpInTheirOrderAndBehindTheEnd(t *testing.T) {
 	c := newCache(t, cache.Options{})
 	c.Bind(scope, ends("a"), "A")
 	c.Bind(scope, ends("b"), "B")
@@ -100,7 +100,7 @@ func TestPastIsLookedUpInItsOrderAndBehindTheEnd(t *testing.T) {
 	require.Equal(t, "B", at(c, past("b", "a")))
 	require.Equal(t, "A", at(c, ends("a", "b")))
 	k := named("unknown name")
-	k.Past = []cache.Key{key("a")}
+	k.Fallbacks = []cache.Key{key("a")}
 	require.Empty(t, at(c, k), "with a name, only names find")
 	k.End = key("a")
 	require.Empty(t, at(c, k), "with a name, only names find")

@@ -23,7 +23,7 @@ func (s *shardSet) empty() bool    { return *s == shardSet{} }
 type ledger struct {
 	mu        sync.Mutex
 	max       int    // of all tenants
-	perTenant int    // 0 for no bound
+	perTenant int    // 0 or less for no bound
 	total     int    // records, without those that were claimed
 	clock     uint64 // number of records that were ever added
 	accounts  map[string]*account

@@ -9,7 +9,7 @@ import (
 // what has expired, and frees it when something new is written, or in Sweep. Its operations
 // wait only for each other, so it ignores their contexts.
 //
-// Operations are atomic as Store demands, with two limits. Past is looked up before the
+// Operations are atomic as Store demands, with two limits. Fallbacks are looked up before the
 // operation, not in it. So if two requests of one conversation run at once, and one can only
 // be found by a key that the other is just binding, each may begin a session. And a session
 // that is evicted because the store is full may be evicted just after the operation that
@@ -132,9 +132,9 @@ func (m *Memory) Release(_ context.Context, b Binding, failed bool) (unbound boo
 	return m.sessions.release(&b, failed)
 }
 
-// Extend implements [Store].
-func (m *Memory) Extend(_ context.Context, b Binding, end Key, keys, marks []Key) (extended bool, shared uint8, err error) {
-	return m.sessions.extend(&b, end, keys, marks)
+// BindAnswer implements [Store].
+func (m *Memory) BindAnswer(_ context.Context, b Binding, a Answer) (Answered, error) {
+	return m.sessions.answer(&b, &a)
 }
 
 // Remember implements [Store].

@@ -26,7 +26,7 @@ type model struct {
 	grown     map[string]int // tenant -> the clock when a session was added last
 	notes     map[modelNote]*modelNoted
 	ended     map[cause]int
-	by        cache.Key // the key of Past that has found a session
+	by        cache.Key // the one of the Fallbacks that has found a session
 	at        int       // its index
 }
 
@@ -128,7 +128,7 @@ func (m *model) seek(scope cache.Scope, k *cache.Keys) (s *modelSession, opening
 		return nil, false
 	}
 	m.at = 0
-	for i, e := range k.Past {
+	for i, e := range k.Fallbacks {
 		if s = m.owner(scope, e); s != nil {
 			m.at = i
 			of := s
@@ -246,18 +246,18 @@ func (m *model) mark(s *modelSession, marks [cache.MaxMarks]cache.Key) (shared u
 	return shared
 }
 
-// extend binds the keys of an answer.
-func (m *model) extend(s *modelSession, opening bool, end cache.Key, keys []cache.Key, marks [cache.MaxMarks]cache.Key) (extended bool, shared uint8) {
+// answer binds the keys of an answer.
+func (m *model) answer(s *modelSession, opening bool, end cache.Key, keys []cache.Key, marks [cache.MaxMarks]cache.Key) cache.Answered {
 	latest := end != (cache.Key{}) && s.latest() == end
 	if opening && (!latest || s.known) {
-		return false, 0
+		return cache.Answered{}
 	}
 	s.more = true
 	s.known = s.known || latest
 	for _, k := range keys[:min(len(keys), cache.MaxAnswer)] {
 		m.other(s, &s.answer, 8, k)
 	}
-	return true, m.mark(s, marks)
+	return cache.Answered{Accepted: true, Shared: m.mark(s, marks)}
 }
 
 // take takes a key from the session that has it, unless the key is one of its names.
@@ -448,7 +448,7 @@ func (h *history) request() *cache.Keys {
 			k.End = h.key("end", 16)
 		}
 		if h.rng.IntN(5) == 0 {
-			k.Past = append(k.Past, h.key("end", 16))
+			k.Fallbacks = append(k.Fallbacks, h.key("end", 16))
 		}
 	case 1:
 		k.Names[0] = h.key("name", 14)
@@ -457,11 +457,11 @@ func (h *history) request() *cache.Keys {
 	default:
 		k.End = h.key("end", 16)
 		for range h.rng.IntN(4) {
-			k.Past = append(k.Past, h.key("end", 16))
+			k.Fallbacks = append(k.Fallbacks, h.key("end", 16))
 		}
 		if h.rng.IntN(2) == 0 {
 			k.Also[0] = h.key("also", 8)
-			k.Past = append(k.Past, h.key("also", 8))
+			k.Fallbacks = append(k.Fallbacks, h.key("also", 8))
 		}
 		if h.rng.IntN(8) == 0 { // keys of another kind
 			k.Also[1] = h.key([]string{"end", "name"}[h.rng.IntN(2)], 14)
@@ -471,11 +471,11 @@ func (h *history) request() *cache.Keys {
 		}
 		for i := range h.rng.IntN(3) {
 			k.Marks[i], k.MarksFrom[i] = h.key("mark", 10), uint16(h.rng.IntN(3))
-			k.Past = append(k.Past, h.key("mark", 10))
+			k.Fallbacks = append(k.Fallbacks, h.key("mark", 10))
 		}
 		k.Ongoing = h.rng.IntN(2) == 0
 		if h.rng.IntN(3) == 0 {
-			k.Past = append([]cache.Key{h.key("answer", 12)}, k.Past...)
+			k.Fallbacks = append([]cache.Key{h.key("answer", 12)}, k.Fallbacks...)
 		}
 	}
 	return k
@@ -526,7 +526,7 @@ func (h *history) step() {
 	if h.long() {
 		scope = modelScopes[0]
 		if live := m.live(); len(live) > 0 && len(live[0].ends) > 0 && k.End != (cache.Key{}) {
-			k.Past = append(k.Past, live[0].ends[len(live[0].ends)-1])
+			k.Fallbacks = append(k.Fallbacks, live[0].ends[len(live[0].ends)-1])
 		}
 	}
 	var b cache.Binding
@@ -561,14 +561,13 @@ func (h *history) step() {
 			marks[i] = h.key("mark", 10)
 		}
 		b.Opening = rng.IntN(2) == 0
-		want, shared := false, uint8(0)
+		want := cache.Answered{}
 		if s != nil {
-			want, shared = m.extend(s, b.Opening, end, keys, marks)
+			want = m.answer(s, b.Opening, end, keys, marks)
 		}
-		got, gotShared, err := c.Memory.Extend(h.Context(), b, end, keys, marks[:])
+		got, err := c.Memory.BindAnswer(h.Context(), b, cache.Answer{End: end, Keys: keys, Marks: marks[:]})
 		require.NoError(h, err)
 		require.Equal(h, want, got, h.what)
-		require.Equal(h, shared, gotShared, h.what)
 	case 0, 1, 2, 3:
 		was := idle(m.find(scope, k))
 		want, existed, opening, shared := m.bind(scope, k, auth)
@@ -823,7 +822,7 @@ func (h *history) whole() {
 	}
 	if h.full() { // nothing expires
 		require.Equal(h, len(h.m.sessions), h.c.Len(), h.what)
-		require.Equal(h, bound, h.c.Counts(), h.what)
+		require.Equal(h, bound, h.c.CountAuths(), h.what)
 		require.Equal(h, h.m.ended, h.ended, h.what)
 	}
 }

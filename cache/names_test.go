@@ -86,14 +86,14 @@ func TestNamesOfAuthsAreKeptAsTheyAre(t *testing.T) {
 	b, moved := c.Move(b, names[1])
 	require.True(t, moved)
 	require.Equal(t, names[1], b.Auth)
-	require.Equal(t, map[string]int{names[1]: 2, names[2]: 1}, c.Counts())
+	require.Equal(t, map[string]int{names[1]: 2, names[2]: 1}, c.CountAuths())
 	n, err := c.RenameAuth(t.Context(), names[1], names[3])
 	require.NoError(t, err)
 	require.Equal(t, 2, n)
 	require.Equal(t, 2, c.CountAuth(names[3]))
 	require.Equal(t, 1, c.InvalidateTenant(scope.Tenant, names[2]))
 	require.Equal(t, 2, c.InvalidateAuth(names[3]))
-	require.Empty(t, c.Counts())
+	require.Empty(t, c.CountAuths())
 }
 
 // body is a large string and a pointer that sees whether it is still there.

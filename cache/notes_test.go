@@ -41,7 +41,7 @@ func TestNotesAreNoSessions(t *testing.T) {
 	}
 	require.Zero(t, c.Len())
 	require.Zero(t, c.CountAuth("A"))
-	require.Empty(t, c.Counts())
+	require.Empty(t, c.CountAuths())
 	for range c.All() {
 		t.Fatal("All returns a note as a session")
 	}

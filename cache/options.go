@@ -27,8 +27,9 @@ type Options struct {
 	// sessions, not always the very oldest.
 	MaxSessions int
 	// MaxPerTenant is how many sessions one tenant may have, and how many notes. A tenant with
-	// more loses its least recently used session. 0 means no bound but the share. It must not
-	// be negative.
+	// more loses its least recently used session. 0 means the default: no bound but the share,
+	// because MaxSessions bounds all tenants together. A negative number means the same, as in
+	// every store that has this option.
 	MaxPerTenant int
 	// OnRemove is called for each binding that ends: its session lost the auth, or was removed
 	// while it was bound. The Binding is what it was before. OnRemove is not called for a
@@ -49,8 +50,6 @@ func (o *Options) withDefaults() (Options, error) {
 		return all, fmt.Errorf("cache: Options.TTL is %v, want at least 0", all.TTL)
 	case all.MaxSessions < 0:
 		return all, fmt.Errorf("cache: Options.MaxSessions is %d, want at least 0", all.MaxSessions)
-	case all.MaxPerTenant < 0:
-		return all, fmt.Errorf("cache: Options.MaxPerTenant is %d, want at least 0", all.MaxPerTenant)
 	}
 	if all.TTL == 0 {
 		all.TTL = DefaultTTL

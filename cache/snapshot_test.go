@@ -41,7 +41,7 @@ func furnished(t testing.TB) store {
 	c.Amend(b, "memo")
 	b, _ = c.Bind(scope, ends("e1"), "B")
 	require.True(t, c.Confirm(b))
-	require.True(t, c.Extend(b, key("e1"), []cache.Key{key("answer")}, key("mark")))
+	require.True(t, c.BindAnswer(b, key("e1"), []cache.Key{key("answer")}, key("mark")))
 	b, _ = c.Bind(scope, ends("e2", "e1"), "B")
 	require.True(t, c.Confirm(b))
 	c.Bind(scope, ends("e1"), "C") // the second takes the end of the first
@@ -413,14 +413,14 @@ func TestSavedWhileItIsUsed(t *testing.T) {
 					turn, who := i%20, fmt.Sprint(w/2, i/20%40) // two goroutines share each
 					k := cache.Keys{End: key(fmt.Sprint("e", who, turn))}
 					for n := range turn {
-						k.Past = append(k.Past, key(fmt.Sprint("e", who, turn-1-n)))
+						k.Fallbacks = append(k.Fallbacks, key(fmt.Sprint("e", who, turn-1-n)))
 					}
 					if i%3 == 0 {
 						k = cache.Keys{}
 						k.Names[0], k.Names[1] = key("n"+who), key("m"+who)
 					}
 					b, _, _ := c.Memory.Bind(ctx, scope, k, "auth"+who)
-					_, _, _ = c.Memory.Extend(ctx, b, k.End, []cache.Key{key(fmt.Sprint("a", who, turn))}, nil)
+					_, _ = c.Memory.BindAnswer(ctx, b, cache.Answer{End: k.End, Keys: []cache.Key{key(fmt.Sprint("a", who, turn))}})
 					switch i % 11 {
 					case 1:
 						_, _, _ = c.Memory.Move(ctx, b, "B")

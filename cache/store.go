@@ -42,27 +42,29 @@ type Scope struct {
 	Model  string // the model or model family; a prompt cache belongs to one
 }
 
-// Keys name one session in one request. A store reads them and does not keep the slice Past.
+// Keys name one session in one request. A store reads them and does not keep the slice of
+// Fallbacks.
 //
 // A store looks the session up by Names, in their order. Without Names it tries End, and then
-// Past, in their order. The first key that finds a session decides.
+// Fallbacks, in their order. The first key that finds a session decides.
 type Keys struct {
 	// Names are explicit ids, the strongest first; zero Keys follow the last one. All of them
 	// are bound to the session, except those that another session has.
 	Names [MaxNames]Key
 	// End stands for the end of this request's conversation. It finds a session only if it is
-	// the latest End of that session, and no answer to it is known (see Extend). The request
-	// is then a retry. Otherwise another conversation has come to the same words, unless Past
-	// finds the session. End is bound to the session of this request. It is taken from any
-	// other session, unless that session has it as one of its Names.
+	// the latest End of that session, and no answer to it is known (see BindAnswer). The
+	// request is then a retry. Otherwise another conversation has come to the same words,
+	// unless one of the Fallbacks finds the session. End is bound to the session of this
+	// request. It is taken from any other session, unless that session has it as one of its
+	// Names.
 	//
 	// Two conversations that begin with the same words share a session until one of them
 	// continues. A third conversation may then take their common End. For a few minutes more,
 	// that End still finds the shared session for the conversation that has not continued.
 	End Key
-	// Past are keys that earlier requests of this session, or the answers to them, may have
-	// bound. They find the session and are not bound. They are ignored if there are Names.
-	Past []Key
+	// Fallbacks are keys that earlier requests of this session, or the answers to them, may
+	// have bound. They find the session and are not bound. They are ignored if there are Names.
+	Fallbacks []Key
 	// Also are bound to the session of this request. They are taken from any other session,
 	// unless that session has them as Names. They do not find the session of this request.
 	// Zero Keys are ignored.
@@ -72,9 +74,9 @@ type Keys struct {
 	// second session comes with a mark, the mark finds neither session from then on, for as
 	// long as the first one has it. Zero Keys are ignored.
 	Marks [MaxMarks]Key
-	// MarksFrom says which Marks are new in this request. Marks[i] is bound only if the key of
-	// Past that found the session has the index MarksFrom[i] or a higher one. Otherwise the
-	// mark may belong to an opening that many conversations share.
+	// MarksFrom says which Marks are new in this request. Marks[i] is bound only if the one of
+	// the Fallbacks that found the session has the index MarksFrom[i] or a higher one.
+	// Otherwise the mark may belong to an opening that many conversations share.
 	MarksFrom [MaxMarks]uint16
 	// Ongoing says that this request does not open a conversation. All Marks are then bound,
 	// to a new session, too.
@@ -119,15 +121,15 @@ type Binding struct {
 	// Ref helps the store that made the Binding to find the session again. Callers do not use
 	// it.
 	Ref Key
-	// Opening says that Past did not find the session: it is new, or only the End of this
+	// Opening says that no Fallbacks found the session: it is new, or only the End of this
 	// request found it. So the request may belong to another conversation that began with the
 	// same words. Get, Peek and Bind set it, and only without Names.
 	Opening bool
-	// Away says that a shared store could not be reached, so this is what this process alone
+	// Local says that a shared store could not be reached, so this is what this process alone
 	// knows. It is set, too, if no session was found. Replicas then cannot agree through the
 	// store, so a caller that binds a new session should choose an auth in a way that gives
 	// each replica the same one.
-	Away bool
+	Local bool
 	// Asked is how many requests have come with the End of this one since that became the
 	// session's latest End, this one included. Get and Bind set it. It is 0 for a request
 	// without an End.
@@ -139,6 +141,28 @@ type Binding struct {
 
 // Bound reports whether the session has an auth.
 func (b *Binding) Bound() bool { return b.Gen != 0 && b.Lost == 0 }
+
+// Answer is what an answer adds to the session of its request. A store reads it and does not
+// keep the slices.
+type Answer struct {
+	// End is the End of the request that was answered.
+	End Key
+	// Keys are those that the next request will have as Fallbacks because of the answer. At
+	// most MaxAnswer of them are used, and zero Keys are ignored.
+	Keys []Key
+	// Marks are ids that the answer contains. They are bound as Keys.Marks are, at most
+	// MaxMarks of them.
+	Marks []Key
+}
+
+// Answered is what a store has done with an Answer. The zero Answered says that nothing was
+// bound.
+type Answered struct {
+	// Accepted says that the answer belongs to the session.
+	Accepted bool
+	// Shared says which Marks of the answer another session had, as Binding.Shared does.
+	Shared uint8
+}
 
 // ErrClosed is returned by the operations of a store that was closed.
 var ErrClosed = errors.New("cache: the store is closed")
@@ -170,6 +194,12 @@ const (
 // latest 6 Ends, the latest 4 Also, the latest 8 Marks, and the latest 8 keys of answers. If
 // an Also, a Mark or a key of an answer comes again, it becomes the latest. A store copies the
 // names of auths, however long they are.
+//
+// Store gets no more methods, so a store that implements it goes on to compile. New operations
+// get interfaces of their own, as [Admin] is, and callers do without where a store lacks them.
+// Scope, Keys, Binding and Answer, and what a method returns in a struct, may get fields. A
+// store that does not know a field still keeps this contract: the zero value of a new field
+// means what is so today. So write these structs with the names of their fields.
 type Store interface {
 	// Get finds the session that keys name and uses it: the session's TTL starts again, and
 	// keys are bound to it as Keys says. ok is true for a session that has lost its auth, too.
@@ -216,20 +246,15 @@ type Store interface {
 	// that still wait for their answer.
 	Release(ctx context.Context, b Binding, failed bool) (unbound bool, err error)
 
-	// Extend says that a request was answered: the one that got b, and whose End was end. keys
-	// are those that the next request will have in Past because of that answer. At most
-	// MaxAnswer of them are used, and zero Keys are ignored. They are bound to the session of
-	// b, whatever its generation. They are taken from any other session, unless that session
-	// has them as Names.
-	//
-	// marks are ids that the answer contains. They are bound as Keys.Marks are, at most
-	// MaxMarks of them. shared says which of them another session had, as Binding.Shared does.
+	// BindAnswer says that a request was answered: the one that got b. The keys of the answer
+	// are bound to the session of b, whatever its generation. They are taken from any other
+	// session, unless that session has them as Names.
 	//
 	// If b is Opening, the answer may belong to another conversation that began with the same
-	// words. So nothing is bound, and extended is false, if end was answered before or is no
-	// longer the session's latest End. extended is also false if the session is gone. Without
-	// keys and marks nothing is bound, but the request counts as answered.
-	Extend(ctx context.Context, b Binding, end Key, keys, marks []Key) (extended bool, shared uint8, err error)
+	// words. So it is not accepted, and nothing is bound, if a.End was answered before or is
+	// no longer the session's latest End. No answer is accepted if the session is gone.
+	// Without Keys and Marks nothing is bound, but the request counts as answered.
+	BindAnswer(ctx context.Context, b Binding, a Answer) (Answered, error)
 
 	// Remember notes an auth under a key: for example, which auth holds an earlier response.
 	// Notes live as long as sessions, have a bound of their own, and are never sessions. The
@@ -265,6 +290,12 @@ type Admin interface {
 	// CountAuth returns how many sessions are bound to auth. Expired sessions that were not
 	// freed yet may be counted.
 	CountAuth(ctx context.Context, auth string) (bound int, err error)
+
+	// CountAuths returns how many sessions are bound to each auth that has any. It is CountAuth
+	// for all auths at once, and may count expired sessions in the same way. It costs a look at
+	// the auths, not at the sessions. A store that can only walk over its sessions does so in
+	// steps, and others can use it between them.
+	CountAuths(ctx context.Context) (bound map[string]int, err error)
 
 	// EditMemos calls edit with each session that has a memo, and replaces the memo by what
 	// edit returns. It calls edit again for a session that has changed meanwhile. No lock is

@@ -149,7 +149,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			case 2:
 				k.End, k.Also[1] = testKey("end", rng.IntN(300)), testKey("also", rng.IntN(300))
 				for range 3 {
-					k.Past = append(k.Past, testKey("end", rng.IntN(300)))
+					k.Fallbacks = append(k.Fallbacks, testKey("end", rng.IntN(300)))
 				}
 			}
 			b, _, err := m.Bind(ctx, scope, k, fmt.Sprint("auth", rng.IntN(10)))
@@ -208,7 +208,7 @@ func TestOperationsAtOnceLeaveTheTableConsistent(t *testing.T) {
 					scope := Scope{Tenant: fmt.Sprint("t", rng.IntN(5))}
 					k := Keys{Names: [MaxNames]Key{testKey("name", rng.IntN(2*size)), testKey("name", rng.IntN(2*size))}}
 					if rng.IntN(2) == 0 {
-						k = Keys{End: testKey("end", rng.IntN(size)), Past: []Key{testKey("end", rng.IntN(size))}}
+						k = Keys{End: testKey("end", rng.IntN(size)), Fallbacks: []Key{testKey("end", rng.IntN(size))}}
 					}
 					k.Also[0] = testKey("also", rng.IntN(50))
 					b, _, err := m.Bind(ctx, scope, k, fmt.Sprint("auth", rng.IntN(10)))
@@ -234,7 +234,7 @@ func TestOperationsAtOnceLeaveTheTableConsistent(t *testing.T) {
 						m.Hit(&scope, &k.Names[0], &Binding{})
 						m.Renew(&b)
 					case 8:
-						_, _, err = m.Extend(ctx, b, k.End, []Key{testKey("answer", rng.IntN(size))}, []Key{testKey("mark", rng.IntN(50))})
+						_, err = m.BindAnswer(ctx, b, Answer{End: k.End, Keys: []Key{testKey("answer", rng.IntN(size))}, Marks: []Key{testKey("mark", rng.IntN(50))}})
 					case 9:
 						err = m.Save(io.Discard)
 					case 10:

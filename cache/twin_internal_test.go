@@ -31,7 +31,7 @@ func TestATwinIsRememberedWhateverElseTheSessionHas(t *testing.T) {
 			case i < recentAlso+recentMarks:
 				k.Marks[0] = next("mark")
 			default:
-				_, _, err = m.Extend(ctx, b, Key{}, []Key{next("answer")}, nil)
+				_, err = m.BindAnswer(ctx, b, Answer{Keys: []Key{next("answer")}})
 				require.NoError(t, err)
 				continue
 			}
@@ -44,7 +44,7 @@ func TestATwinIsRememberedWhateverElseTheSessionHas(t *testing.T) {
 			require.NoError(t, err)
 			require.True(t, current)
 		}
-		on, ok, err := m.Get(ctx, scope, Keys{End: next("end"), Past: []Key{end}})
+		on, ok, err := m.Get(ctx, scope, Keys{End: next("end"), Fallbacks: []Key{end}})
 		require.NoError(t, err)
 		require.True(t, ok)
 		home, i := referred(&on)

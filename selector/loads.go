@@ -31,15 +31,18 @@ type Load struct {
 	// InFlight is how many requests are under way. It halves every RecentHalf, so that
 	// requests that are never ended are forgotten.
 	InFlight float64
-	// Near and Recent are prompt tokens. Tokens that were sent NearHalf ago count half in
-	// Near, and tokens that were sent RecentHalf ago count half in Recent.
-	Near, Recent float64
-	// Main is the key of the session that is known to have more than half of Recent. MainShare
-	// is a lower bound of the difference between its share and that of all others together:
-	// above 0.9 the session has more than 95 % of Recent, and 1 means that there are no
-	// others. Both are 0 if no session is known to have more than half. After a session has
-	// become the largest, it takes a while until that is known.
-	Main      uint64
+	// Near is the prompt tokens of the last seconds: tokens that were sent NearHalf ago count
+	// half.
+	Near float64
+	// Recent is the prompt tokens of the last hour: tokens that were sent RecentHalf ago count
+	// half.
+	Recent float64
+	// Main is the key of the session that is known to have more than half of Recent, 0 if
+	// there is none. After a session has become the largest, it takes a while until that is
+	// known.
+	Main uint64
+	// MainShare is the share of Main in Recent, or less: the session has at least so much. It is
+	// above 0.5, and 1 if there are no others; without a Main it is 0.
 	MainShare float64
 }
 
@@ -297,8 +300,8 @@ func (l *Loads) Of(auth string) (load Load) {
 	c = c.lock(clock())
 	defer c.mu.Unlock()
 	load = Load{InFlight: c.flying, Near: c.near, Recent: c.recent}
-	if lead := 2*c.own - c.recent; lead > 0 {
-		load.Main, load.MainShare = c.main, lead/c.recent
+	if c.own > c.recent/2 {
+		load.Main, load.MainShare = c.main, c.own/c.recent
 	}
 	return load
 }

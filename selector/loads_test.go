@@ -134,15 +134,15 @@ func TestMainShareNeverSaysTooMuch(t *testing.T) {
 				require.InDelta(t, sum, got.Recent, 1e-6*(1+sum))
 				if got.MainShare > 0 {
 					own := of[got.Main]
-					require.LessOrEqual(t, got.MainShare*sum, own-(sum-own)+1e-6*(1+sum))
+					require.Greater(t, got.MainShare, 0.5)
+					require.LessOrEqual(t, got.MainShare*sum, own+1e-6*(1+sum))
 				}
-				if got.MainShare > 0.9 {
+				if got.MainShare > 0.95 {
 					sure++
-					require.Greater(t, of[got.Main], 0.95*sum-1e-6*(1+sum))
 				}
 			}
 		}
-		require.Greater(t, sure, 1000, "MainShare is often above 0")
+		require.Greater(t, sure, 1000, "MainShare is often close to 1")
 	})
 }
 
@@ -169,7 +169,7 @@ func TestANewMainIsFound(t *testing.T) {
 			l.Begin("a", 1000, 77)
 		}
 		require.EqualValues(t, 77, l.Of("a").Main)
-		require.Greater(t, l.Of("a").MainShare, 0.9)
+		require.Greater(t, l.Of("a").MainShare, 0.95)
 	})
 }
 
@@ -456,7 +456,7 @@ func TestRenamesLoseNothing(t *testing.T) {
 					if got.MainShare > 0 {
 						sure++
 						own := tokens[auth][got.Main]
-						require.LessOrEqual(t, got.MainShare*sum, own-(sum-own)+1e-6*(1+sum))
+						require.LessOrEqual(t, got.MainShare*sum, own+1e-6*(1+sum))
 					}
 				}
 			}

@@ -226,6 +226,9 @@
 //	SDKs                                                                   Responses, Interactions,
 //	                                                                       Gemini, completions
 //
+// The prompt of a completion is one message. So the same prompt is the same conversation,
+// but one that has grown is another one.
+//
 // "captured" means requests of the running client (examples/internal/field). The
 // other tests send what the client's source or documentation says
 // (extract_test.go, lane_test.go, testdata).

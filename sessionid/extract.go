@@ -24,8 +24,9 @@ func Extract(header http.Header, body []byte) ID { return standard.Extract(heade
 // is [Extractor.ExtractLeading] with the zero [Options].
 func ExtractLeading(header http.Header, body []byte) ID { return standard.ExtractLeading(header, body) }
 
-// ReadLeading is [ExtractLeading] into id, which must be the zero ID. An ID is large: where each
-// nanosecond counts, this saves two copies of it.
+// ReadLeading is for package affinity, and may change in any minor version before v1: use
+// [ExtractLeading]. It does the same without two copies of the ID, which is large. id must
+// point to a zero ID, and is then what ExtractLeading returns.
 func ReadLeading(id *ID, header http.Header, body []byte) { standard.leading(id, header, body) }
 
 // Conversation names the session that a body belongs to by its content alone, and ignores

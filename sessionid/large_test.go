@@ -67,6 +67,7 @@ func TestTheShapesOfInteractionsAndCompletionsDoNotCount(t *testing.T) {
 	follows(t, `{"input":[{"type":"user_input","content":"q"},{"type":"function_call","id":"c1","name":"f","arguments":{}},{"type":"function_result","call_id":"c1","result":"r"}]}`,
 		`{"input":[{"type":"user_input","content":"q"},{"type":"function_call","id":"c1","name":"f","arguments":{}},{"type":"function_result","call_id":"c1","result":"r"},{"type":"thought","signature":"s"},{"type":"model_output","content":[{"type":"text","text":"a"}]},{"type":"user_input","content":"q2"}]}`, "steps")
 	different(t, `{"prompt":"one"}`, `{"prompt":"two"}`, "legacy completions")
+	different(t, `{"prompt":"one"}`, `{"prompt":"one and more"}`, "a prompt that has grown")
 	follows(t, `{"prompt":["one"]}`, `{"prompt":["one","two"]}`, "a list of prompts")
 	same(t, `{"request":{"contents":[{"role":"user","parts":[{"text":"q"}]}]}}`, `{"contents":[{"role":"user","parts":[{"text":"q"}]}]}`, "Code Assist wraps Gemini")
 	same(t, `{"input":"q","messages":[]}`, `{"input":"q"}`, "an empty stronger member hides nothing")

@@ -110,7 +110,7 @@ func TestFaultsOfFragmentsAreFound(t *testing.T) {
 		{"```go\nid := sessionid.Extract(header, body)\n```\nand\n```go\nid.IsNought()\n```\n", []string{"README.md:6: id.IsNought undefined"}},
 		{"```go\nimport (\n\tpost \"net/http\"\n)\n\nfunc two() string { return post.MethodPost }\n```\n", nil},
 		{"```go\nimport \"net/url\"\n\nu, err := url.Pars(state)\n```\n", []string{"README.md:4: undefined: url.Pars"}},
-		{"```go\nlb, err := affinity.New(func(a *Account) string { return a.ID }, nil)\n```\n```go\nprometheus.MustRegister(affinityprom.NewCollector(lb, nil))\n```\n", nil},
+		{"```go\nlb, err := affinity.New(func(a *Account) string { return a.ID }, nil)\n```\n```go\nc, err := affinityprom.NewCollector(lb, nil)\nprometheus.MustRegister(c)\n```\n", nil},
 		{"```go\nif x {\n```\n", []string{"neither statements nor declarations"}},
 		{"```go\nif err := send(ctx, nil, request); err != nil { ... }\n```\n", []string{"README.md:2"}},
 	} {

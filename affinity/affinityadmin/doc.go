@@ -7,7 +7,7 @@
 //	meter, err := savings.New(nil)
 //	if err != nil { ... }
 //	lb, err := affinity.Wrap(balancer, name, &affinity.Options[*Account]{
-//		OnEvent: func(e affinity.Event) { log.Observe(e); meter.Observe(e) },
+//		OnEvent: func(ctx context.Context, e affinity.Event) { log.Observe(ctx, e); meter.Observe(ctx, e) },
 //	})
 //	if err != nil { ... }
 //	page, err := affinityadmin.New(lb, &affinityadmin.Options[*Account]{Auths: pool.All, Log: log, Savings: meter})

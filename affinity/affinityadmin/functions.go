@@ -11,11 +11,16 @@ import (
 var functions = template.FuncMap{
 	"percent": func(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) },
 	"money":   func(cost float64) string { return fmt.Sprintf("%.2f", cost) },
-	"number":  func(n any) string { return grouped(fmt.Sprint(n)) },
-	"tokens":  func(n float64) string { return grouped(strconv.FormatFloat(n, 'f', 0, 64)) },
-	"load":    func(l float64) string { return strconv.FormatFloat(l, 'g', 4, 64) },
-	"clock":   func(t time.Time) string { return t.UTC().Format("15:04:05") },
-	"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"number": func(n any) string {
+		if p, ok := n.(*int); ok {
+			n = *p
+		}
+		return grouped(fmt.Sprint(n))
+	},
+	"tokens": func(n float64) string { return grouped(strconv.FormatFloat(n, 'f', 0, 64)) },
+	"load":   func(l float64) string { return strconv.FormatFloat(l, 'g', 4, 64) },
+	"clock":  func(t time.Time) string { return t.UTC().Format("15:04:05") },
+	"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"pair": func(title string, list []count) any {
 		return struct {
 			Title string

@@ -1,6 +1,7 @@
 package affinityadmin
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -61,7 +62,7 @@ func NewLog(sessions int) *Log {
 }
 
 // Observe adds an event, for affinity.Options.OnEvent.
-func (l *Log) Observe(e affinity.Event) {
+func (l *Log) Observe(_ context.Context, e affinity.Event) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()

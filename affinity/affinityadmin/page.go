@@ -26,8 +26,7 @@ import (
 // which a Page can show.
 type Affinity[T any] interface {
 	Stats() affinity.Stats
-	Sessions() (map[string]int, error)
-	Bound(ctx context.Context, auth string) (int, error)
+	Sessions(ctx context.Context) (map[string]int, error)
 	Explain(ctx context.Context, r affinity.Request, auths []T) affinity.Explanation
 	ExplainSession(ctx context.Context, e affinity.Event, auths []T) affinity.Explanation
 	SendAway(ctx context.Context, e affinity.Event) (bool, error)

@@ -1,6 +1,7 @@
 package affinityadmin_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -42,7 +43,7 @@ func open(t *testing.T, o affinityadmin.Options[string]) *site {
 	require.NoError(t, err)
 	s.Selector, err = affinity.Wrap(selector.RoundRobin[string](), func(a string) string { return a }, &affinity.Options[string]{
 		State:   func(a string, _ affinity.Request) affinity.State { return s.state[a] },
-		OnEvent: func(e affinity.Event) { s.log.Observe(e); s.meter.Observe(e) },
+		OnEvent: func(ctx context.Context, e affinity.Event) { s.log.Observe(ctx, e); s.meter.Observe(ctx, e) },
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
@@ -382,6 +383,32 @@ func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 	w := httptest.NewRecorder()
 	page.ServeHTTP(w, httptest.NewRequest("GET", "http://127.0.0.1/", nil))
 	require.Equal(t, http.StatusOK, w.Code, "without a Log and Savings")
+}
+
+// hanging is an Affinity over a store that does not answer.
+type hanging struct{ *affinity.Selector[string] }
+
+func (hanging) Sessions(ctx context.Context) (map[string]int, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// While the store does not answer, the page shows all but the number of sessions.
+func TestThePageDoesNotWaitForASlowStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, affinityadmin.Options[string]{})
+		s.serve(session("one"), affinity.Usage{})
+		var err error
+		s.page, err = affinityadmin.New(hanging{s.Selector}, &affinityadmin.Options[string]{Auths: func() []string { return auths }})
+		require.NoError(t, err)
+		began := time.Now()
+		all := fields(t, s.ask("GET", "", nil, asJSON))
+		require.Equal(t, time.Second, time.Since(began))
+		require.EqualValues(t, 1, all["picks"])
+		require.NotContains(t, all, "sessions")
+		require.NotContains(t, all["auths"].([]any)[0], "sessions")
+		require.Contains(t, s.ask("GET", "", nil).Body.String(), `<dd id="sessions">–</dd>`)
+	})
 }
 
 // The Log keeps as many sessions as NewLog was told.

@@ -22,8 +22,8 @@ type overviewView struct {
 	Write  bool   `json:"write"`
 
 	Picks      uint64  `json:"picks"`
-	Sessions   int     `json:"sessions"`
-	HitShare   float64 `json:"hit_share"` // of the picks that have a session
+	Sessions   *int    `json:"sessions,omitempty"` // nil if they cannot be counted
+	HitShare   float64 `json:"hit_share"`          // of the picks that have a session
 	Unnamed    uint64  `json:"without_session"`
 	Unreported uint64  `json:"unreported"`
 	Failed     uint64  `json:"store_failures"`
@@ -62,7 +62,7 @@ func counts[N ~uint8](all []uint64, name func(N) string) (some []count) {
 
 type authView struct {
 	candidateView
-	Sessions int  `json:"sessions"`
+	Sessions *int `json:"sessions,omitempty"` // nil if they cannot be counted
 	InFlight *int `json:"in_flight,omitempty"`
 
 	Prompt   uint64  `json:"prompt_tokens"`
@@ -228,8 +228,12 @@ func (p *Page[T]) view(ctx context.Context, notice string) overviewView {
 		v.Savings = savingsOf(&saved)
 	}
 	v.Auths, v.Flying = p.auths(ctx, &saved), p.o.InFlight != nil
+	sum := 0
 	for _, a := range v.Auths {
-		v.Sessions += a.Sessions
+		if a.Sessions != nil {
+			sum += *a.Sessions
+			v.Sessions = &sum
+		}
 	}
 	if p.o.Log != nil {
 		hour := p.o.Log.lately()
@@ -244,23 +248,30 @@ func (p *Page[T]) view(ctx context.Context, notice string) overviewView {
 	return v
 }
 
+// patience is how long the page waits for a store that counts its sessions.
+const patience = time.Second
+
 // auths returns all auths of the host, and other auths that still have sessions.
 func (p *Page[T]) auths(ctx context.Context, saved *savings.Snapshot) (all []authView) {
-	bound, err := p.from.Sessions()
+	soon, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	bound, err := p.from.Sessions(soon)
 	x := p.from.Explain(ctx, affinity.Request{}, p.o.Auths())
 	seen := map[string]bool{}
 	for _, c := range x.Candidates {
 		seen[c.Name] = true
-		n := bound[c.Name]
-		if err != nil { // a store that does not count the sessions of all auths at once
-			n, _ = p.from.Bound(ctx, c.Name)
+		v := p.authOf(candidateOf(c), saved)
+		if n := bound[c.Name]; err == nil {
+			v.Sessions = &n
 		}
-		all = append(all, p.authOf(candidateOf(c), n, saved))
+		all = append(all, v)
 	}
 	gone := len(all)
 	for name, n := range bound {
 		if !seen[name] {
-			all = append(all, p.authOf(candidateView{Name: name, State: "gone"}, n, saved))
+			v := p.authOf(candidateView{Name: name, State: "gone"}, saved)
+			v.Sessions = &n
+			all = append(all, v)
 		}
 	}
 	slices.SortFunc(all[gone:], func(a, b authView) int { return cmp.Compare(a.Name, b.Name) })
@@ -270,8 +281,8 @@ func (p *Page[T]) auths(ctx context.Context, saved *savings.Snapshot) (all []aut
 // leastExpected is how many requests are needed to say that a cache is not there.
 const leastExpected = 20
 
-func (p *Page[T]) authOf(c candidateView, sessions int, saved *savings.Snapshot) authView {
-	v := authView{candidateView: c, Sessions: sessions}
+func (p *Page[T]) authOf(c candidateView, saved *savings.Snapshot) authView {
+	v := authView{candidateView: c}
 	if p.o.InFlight != nil {
 		n := p.o.InFlight(c.Name)
 		v.InFlight = &n

@@ -17,8 +17,13 @@ func credentialOf(r *http.Request) string {
 	for _, h := range credentialHeaders {
 		if v := r.Header.Get(h); v != "" {
 			// The same key is the same tenant, in whatever header it comes.
-			if scheme, key, ok := strings.Cut(v, " "); ok && strings.EqualFold(scheme, "bearer") {
+			switch scheme, key, _ := strings.Cut(v, " "); {
+			case strings.EqualFold(scheme, "bearer"):
 				return strings.TrimSpace(key)
+			case scheme == "AWS4-HMAC-SHA256": // each request has another signature
+				_, key, _ = strings.Cut(key, "Credential=")
+				key, _, _ = strings.Cut(key, "/")
+				return scheme + " " + key
 			}
 			return v
 		}
@@ -34,6 +39,7 @@ func dropCredential(r *http.Request) {
 	for _, h := range credentialHeaders {
 		r.Header.Del(h)
 	}
+	r.Header.Del("X-Amz-Security-Token")
 	if strings.Contains(r.URL.RawQuery, "key=") {
 		if q := r.URL.Query(); q.Has("key") {
 			q.Del("key")

@@ -16,12 +16,13 @@
 // The host, which is the gateway's own code, says which auths there are, what their names are,
 // and how a request is prepared for one of them. Everything else has a default:
 //
-//   - A request's API is taken from its path, its model from the body or the path, and its
+//   - A request's API is taken from its path, its model from the path or the body, and its
 //     tenant from the credential that it came with, in one of the headers that are named below.
 //     [Options].Describe changes that. Callers without such a credential are one tenant, and
 //     share their sessions: so if callers are known by another header, set the tenant there, and
 //     remove that header in prepare. A caller whose credential changes, as an access token does,
-//     is another tenant then, and its sessions are new: set the tenant to what stays.
+//     is another tenant then, and its sessions are new: set the tenant to what stays. Of a request
+//     that is signed for AWS, the id of the key counts.
 //   - Another auth is tried as long as nothing of an answer was passed on, and only if
 //     another one can help. An error that is the client's fault is passed on as the provider
 //     has sent it. If all auths fail, the client gets the last answer, with its status, its

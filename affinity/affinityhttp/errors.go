@@ -88,6 +88,8 @@ func errorOf(api string, status int, message string) []byte {
 		v = object{"type": "error", "error": object{"type": errorType(status), "message": message}}
 	case Gemini:
 		v = object{"error": object{"code": status, "message": message, "status": googleStatus(status)}}
+	case Bedrock:
+		v = object{"message": message}
 	default:
 		v = object{"error": object{"message": message, "type": errorType(status), "param": nil, "code": nil}}
 	}

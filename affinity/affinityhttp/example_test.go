@@ -79,7 +79,7 @@ func ExampleNew() {
 // A gateway with a loop of its own sends a request, and passes the answer on.
 func ExampleSend() {
 	sticky, err := affinity.Wrap(selector.RoundRobin[string](), func(key string) string { return "account-of-" + key },
-		&affinity.Options[string]{OnEvent: func(e affinity.Event) {
+		&affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) {
 			if e.Reported {
 				fmt.Println(e.Decision.Auth, e.Report.Result, "prompt:", e.Report.Usage.Prompt, "cached:", e.Report.Usage.Cached)
 			}

@@ -51,7 +51,7 @@ type Options[T any] struct {
 	Base http.RoundTripper
 	// MaxBody is the largest body of a request, in bytes, that is held, to read it and to send
 	// it again. A larger body is streamed: its session is found by its header alone, and it is
-	// sent once. 0 is 64 MiB.
+	// sent once. 0 is 64 MiB; a negative number is an error.
 	MaxBody int64
 	// ReuseBodies lets the body of a request use the memory of an earlier one. That spares a
 	// gateway of long prompts most of its garbage. Set it only if none of your functions keeps

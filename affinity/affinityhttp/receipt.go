@@ -176,9 +176,7 @@ func (r *receipt[T]) usage() affinity.Usage {
 // ownsTurn records which auth has the state of a turn of Codex.
 func (r *receipt[T]) ownsTurn() {
 	if v := r.resp.Header.Get("X-Codex-Turn-State"); v != "" {
-		ctx, end := r.afterwards()
-		_ = r.pick.Owns(ctx, "X-Codex-Turn-State", v) // Stats counts failures of the store
-		end()
+		_ = r.pick.Owns(r.ctx, "X-Codex-Turn-State", v) // Stats counts failures of the store
 	}
 }
 
@@ -233,14 +231,12 @@ func (r *receipt[T]) tellAnswer() {
 		return
 	}
 	r.answered = true
-	ctx, end := r.afterwards()
-	defer end()
 	// Stats counts failures of the store.
 	if answer := r.watch.answer.Answer(); !answer.IsZero() {
-		_ = r.pick.Answered(ctx, answer)
+		_ = r.pick.Answered(r.ctx, answer)
 	}
 	if r.watch.id != "" && r.hasThread() {
-		_ = r.pick.Owns(ctx, "thread.previous_message_id", r.watch.id)
+		_ = r.pick.Owns(r.ctx, "thread.previous_message_id", r.watch.id)
 	}
 }
 
@@ -254,14 +250,6 @@ func (r *receipt[T]) hasThread() bool {
 	}
 	return false
 }
-
-// afterwards returns a context for reports after the request may have ended.
-func (r *receipt[T]) afterwards() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(r.ctx), storeTimeout)
-}
-
-// storeTimeout is how long a store may take to record an answer.
-const storeTimeout = time.Second
 
 // shut ends the decompression.
 func (r *receipt[T]) shut() {

@@ -59,7 +59,7 @@ func TestWhatIsToldIfNoAuthWasChosen(t *testing.T) {
 				func(*http.Request, affinity.Request) []string { return c.auths },
 				func(*http.Request, string) error { tried++; return nil },
 				&affinityhttp.Options[string]{
-					Affinity:  affinity.Options[string]{State: c.state, OnEvent: func(e affinity.Event) { told = append(told, e) }},
+					Affinity:  affinity.Options[string]{State: c.state, OnEvent: func(_ context.Context, e affinity.Event) { told = append(told, e) }},
 					OnAttempt: func(context.Context, affinityhttp.Attempt) { tried++ },
 				})
 			require.NoError(t, err)

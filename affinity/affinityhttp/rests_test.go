@@ -47,3 +47,19 @@ func TestARequestThatFailsEverywhereStopsNoAuth(t *testing.T) {
 		}
 	}
 }
+
+// Requests without a session that fail are different ones if their bodies are, so that an auth
+// that fails all of them rests.
+func TestRequestsWithoutASessionCountEach(t *testing.T) {
+	var f failing
+	for _, auth := range names {
+		f.set(auth, 500, "")
+	}
+	p := start(t, f.serve, nil)
+	for i := range 20 {
+		require.Equal(t, 500, p.send(t, http.MethodPost, "/v1/rerank", fmt.Sprintf(`{"model":"m","query":"%d"}`, i)).StatusCode)
+	}
+	for _, auth := range names {
+		require.NotZero(t, p.RestsUntil(auth, "m"))
+	}
+}

@@ -33,7 +33,7 @@ type loop struct {
 func newLoop(t *testing.T) *loop {
 	l := &loop{t: t}
 	sticky, err := affinity.Wrap(selector.RoundRobin[string](), itself, &affinity.Options[string]{
-		OnEvent: func(e affinity.Event) {
+		OnEvent: func(_ context.Context, e affinity.Event) {
 			if e.Reported {
 				l.told = append(l.told, e)
 			}

@@ -11,6 +11,7 @@ const (
 	Anthropic = "anthropic" // Anthropic's messages
 	OpenAI    = "openai"    // chat completions, responses, and OpenAI's other calls
 	Gemini    = "gemini"    // Google's generateContent and interactions
+	Bedrock   = "bedrock"   // Amazon Bedrock's Converse and InvokeModel
 )
 
 // kind is how a call relates to a session.
@@ -60,6 +61,38 @@ var calls = map[string]target{
 	"files":          {kind: kindApart},
 }
 
+// bedrockCalls are the calls of Amazon Bedrock's runtime, POST /model/{modelId}/{call}, from its
+// API reference.
+var bedrockCalls = map[string]kind{
+	"converse": kindTurn, "converse-stream": kindTurn,
+	"invoke": kindTurn, "invoke-with-response-stream": kindTurn,
+	"count-tokens": kindSide,
+}
+
+// bedrockTarget returns the target of a call of Bedrock. before is the path without its last
+// segment.
+func bedrockTarget(before, last string) (t target, ok bool) {
+	call, ok := bedrockCalls[last]
+	if !ok {
+		return t, false
+	}
+	_, model, ok := strings.Cut(before, "/model/") // an ARN has slashes
+	if strings.Contains(model, "embed") {
+		call = kindApart // embeddings are invoked like any model
+	}
+	return target{Bedrock, model, call}, ok && model != ""
+}
+
+// deploymentOf returns the deployment that a path of Azure OpenAI names in place of a model.
+func deploymentOf(path string) string {
+	_, rest, _ := strings.Cut(path, "/openai/deployments/")
+	name, _, ok := strings.Cut(rest, "/")
+	if !ok {
+		return ""
+	}
+	return name
+}
+
 // targetOf reads the URL and the method of a request.
 func targetOf(r *http.Request) target {
 	t := target{kind: kindUnknown}
@@ -85,6 +118,9 @@ func targetOf(r *http.Request) target {
 		}
 		return t
 	}
+	if t, ok := bedrockTarget(path[:max(len(path)-len(last)-1, 0)], last); ok {
+		return t
+	}
 	depth := 0 // how many segments follow that of the call
 	for segment := range strings.SplitSeq(path, "/") {
 		c, ok := calls[segment]
@@ -97,8 +133,11 @@ func targetOf(r *http.Request) target {
 			t, depth = c, 0
 		}
 	}
-	if t.api == "" {
+	switch t.api {
+	case "":
 		t.api = apiOfHeader(r)
+	case OpenAI:
+		t.model = deploymentOf(path)
 	}
 	switch read := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodDelete; {
 	case read && t.kind == kindUnknown:

@@ -23,7 +23,16 @@ func TestWhatAPathSays(t *testing.T) {
 		{"POST", "/v1/messages/batches", target{Anthropic, "", kindState}},
 		{"GET", "/v1/messages/batches/b1", target{Anthropic, "", kindSide}},
 		{"POST", "/v1/chat/completions", target{OpenAI, "", kindTurn}},
-		{"POST", "/openai/deployments/d/chat/completions", target{OpenAI, "", kindTurn}},
+		{"POST", "/openai/deployments/d/chat/completions", target{OpenAI, "d", kindTurn}},
+		{"POST", "/azure/openai/deployments/gpt-5/embeddings?api-version=1", target{OpenAI, "gpt-5", kindApart}},
+		{"GET", "/openai/deployments/d", target{"", "", kindApart}},
+		{"POST", "/model/anthropic.claude-v2:0/converse", target{Bedrock, "anthropic.claude-v2:0", kindTurn}},
+		{"POST", "/bedrock/model/arn:aws:bedrock:us-east-1:1:inference-profile%2Fus.x/converse-stream", target{Bedrock, "arn:aws:bedrock:us-east-1:1:inference-profile/us.x", kindTurn}},
+		{"POST", "/model/us.anthropic.claude/invoke-with-response-stream", target{Bedrock, "us.anthropic.claude", kindTurn}},
+		{"POST", "/model/us.anthropic.claude/count-tokens", target{Bedrock, "us.anthropic.claude", kindSide}},
+		{"POST", "/model/amazon.titan-embed-text-v2:0/invoke", target{Bedrock, "amazon.titan-embed-text-v2:0", kindApart}},
+		{"POST", "/model//invoke", target{"", "", kindUnknown}},
+		{"POST", "/invoke", target{"", "", kindUnknown}},
 		{"POST", "/v1/responses", target{OpenAI, "", kindTurn}},
 		{"GET", "/v1/responses/resp_1", target{OpenAI, "", kindSide}},
 		{"DELETE", "/v1/responses/resp_1", target{OpenAI, "", kindSide}},
@@ -64,6 +73,31 @@ func TestWhatAPathSays(t *testing.T) {
 		r.Header.Set(header, "x")
 		require.Equal(t, want, targetOf(r).api, header)
 	}
+}
+
+func TestAnErrorOfBedrock(t *testing.T) {
+	require.JSONEq(t, `{"message":"busy"}`, string(errorOf(Bedrock, http.StatusServiceUnavailable, "busy")))
+}
+
+// A request for AWS is signed, and each has another signature. The key that signs it is the
+// tenant, and nothing of it goes to an auth.
+func TestTheTenantOfASignedRequest(t *testing.T) {
+	conf, err := check(&Options[string]{}, nil)
+	require.NoError(t, err)
+	signed := func(key, signature string) *http.Request {
+		r := httptest.NewRequest(http.MethodPost, "/model/m/converse", nil)
+		r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+key+"/20261129/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature="+signature)
+		r.Header.Set("X-Amz-Security-Token", "token")
+		return r
+	}
+	one := conf.tenant(signed("AKID1", "a"))
+	require.Equal(t, one, conf.tenant(signed("AKID1", "b")))
+	require.NotEqual(t, one, conf.tenant(signed("AKID2", "a")))
+	require.NotEmpty(t, one)
+	odd := httptest.NewRequest(http.MethodPost, "/", nil)
+	odd.Header.Set("Authorization", "AWS4-HMAC-SHA256")
+	require.NotEqual(t, one, conf.tenant(odd))
+	require.Empty(t, outgoing(t.Context(), signed("AKID1", "a"), &conf.http).Header)
 }
 
 // Nothing that a client sends causes a panic. A request that is no turn of a conversation is

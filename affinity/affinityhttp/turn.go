@@ -130,9 +130,7 @@ func (t *Turn[T]) Owns(name, id string) {
 	if t.a == nil {
 		return
 	}
-	ctx, end := t.a.afterwards()
-	defer end()
-	_ = t.a.pick.Owns(ctx, name, id) // Stats counts failures of the store
+	_ = t.a.pick.Owns(t.a.ctx, name, id) // Stats counts failures of the store
 }
 
 // Event processes an event of the answer, a JSON value as it came. It returns whether this was

@@ -38,7 +38,7 @@ func newTalk(t testing.TB) *talk {
 			return nil
 		},
 		&affinityhttp.Options[string]{
-			Affinity: affinity.Options[string]{OnEvent: func(e affinity.Event) {
+			Affinity: affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) {
 				if e.Reported {
 					k.reports = append(k.reports, e)
 				}

@@ -6,9 +6,13 @@
 //	if err != nil { ... }
 //	lb, err := affinity.Wrap(balancer, name, &affinity.Options[*Account]{OnEvent: m.Observe})
 //
-// If the gateway makes spans of its own, add [Attributes] to them:
+// The context of an event has the span of its request, so measurements get exemplars. If the
+// gateway makes spans of its own, [Attributes] are for them:
 //
-//	span.SetAttributes(affinityotel.Attributes(event)...)
+//	OnEvent: func(ctx context.Context, e affinity.Event) {
+//		m.Observe(ctx, e)
+//		trace.SpanFromContext(ctx).SetAttributes(affinityotel.Attributes(e)...)
+//	},
 //
 // # Metrics
 //
@@ -110,9 +114,8 @@ func New(from metric.MeterProvider, o *Options) (*Metrics, error) {
 	return m, nil
 }
 
-// Observe records an event, for affinity.Options.OnEvent.
-func (m *Metrics) Observe(e affinity.Event) {
-	ctx := context.Background() // the event has none
+// Observe records an event, for affinity.Options.OnEvent. It annotates no span.
+func (m *Metrics) Observe(ctx context.Context, e affinity.Event) {
 	d, r := &e.Decision, &e.Report
 	if !e.Reported {
 		m.picks.Add(ctx, 1, metric.WithAttributes(

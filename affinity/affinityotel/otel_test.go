@@ -1,6 +1,8 @@
 package affinityotel_test
 
 import (
+	"bytes"
+	"context"
 	"net/http"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/semconv/v1.41.0/genaiconv"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/llmaffinity/llmaffinity/affinity"
 	"github.com/llmaffinity/llmaffinity/affinity/affinityotel"
@@ -130,7 +133,7 @@ func equal(a, b map[string]string) bool {
 func TestAttributesOfASpan(t *testing.T) {
 	var events []affinity.Event
 	lb, err := affinity.Wrap(selector.RoundRobin[string](), func(a string) string { return a }, &affinity.Options[string]{
-		OnEvent: func(e affinity.Event) { events = append(events, e) }})
+		OnEvent: func(_ context.Context, e affinity.Event) { events = append(events, e) }})
 	require.NoError(t, err)
 	defer lb.Close()
 	r := affinity.Request{Model: "m", Header: http.Header{"X-Session-Id": {secret}}}
@@ -155,6 +158,61 @@ func TestAttributesOfASpan(t *testing.T) {
 	require.Equal(t, pick, attributes(attribute.NewSet(affinityotel.Attributes(events[1])...)))
 	moved := attributes(attribute.NewSet(affinityotel.Attributes(events[2])...))
 	require.Equal(t, []string{"moved", "gone", "a", "b"}, []string{moved["llmaffinity.outcome"], moved["llmaffinity.reason"], moved["llmaffinity.before"], moved["llmaffinity.auth"]})
+}
+
+// Each measurement has the trace of its request as an exemplar, also that of a report which
+// comes when the request's context is done.
+func TestMeasurementsHaveTheTraceOfTheirRequest(t *testing.T) {
+	reader := sdk.NewManualReader()
+	provider := sdk.NewMeterProvider(sdk.WithReader(reader))
+	defer func() { require.NoError(t, provider.Shutdown(t.Context())) }()
+	m, err := affinityotel.New(provider, nil)
+	require.NoError(t, err)
+	lb, err := affinity.Wrap(selector.RoundRobin[string](), func(a string) string { return a }, &affinity.Options[string]{OnEvent: m.Observe})
+	require.NoError(t, err)
+	defer lb.Close()
+	id := trace.TraceID{1, 2, 3}
+	ctx, cancel := context.WithCancel(trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: id, SpanID: trace.SpanID{4}, TraceFlags: trace.FlagsSampled,
+	})))
+	p, err := lb.Pick(ctx, affinity.Request{Header: http.Header{"X-Session-Id": {secret}}}, []string{"a"})
+	require.NoError(t, err)
+	cancel()
+	p.Done(affinity.Report{Result: affinity.Served, FirstToken: time.Second, Usage: affinity.Usage{Prompt: 10, Cached: 5, Output: 3}})
+
+	var out metricdata.ResourceMetrics
+	require.NoError(t, reader.Collect(t.Context(), &out))
+	got := map[string]int{}
+	for _, one := range out.ScopeMetrics[0].Metrics {
+		switch data := one.Data.(type) {
+		case metricdata.Histogram[int64]:
+			for _, p := range data.DataPoints {
+				got[one.Name] += traced(p.Exemplars, id)
+			}
+		case metricdata.Histogram[float64]:
+			for _, p := range data.DataPoints {
+				got[one.Name] += traced(p.Exemplars, id)
+			}
+		case metricdata.Sum[int64]:
+			for _, p := range data.DataPoints {
+				got[one.Name] += traced(p.Exemplars, id)
+			}
+		}
+	}
+	require.Equal(t, map[string]int{
+		"gen_ai.client.token.usage": 2, "gen_ai.client.operation.time_to_first_chunk": 1,
+		"llmaffinity.cached_tokens": 1, "llmaffinity.picks": 1,
+	}, got)
+}
+
+// traced returns how many exemplars are of a trace.
+func traced[N int64 | float64](all []metricdata.Exemplar[N], id trace.TraceID) (n int) {
+	for _, e := range all {
+		if bytes.Equal(e.TraceID, id[:]) {
+			n++
+		}
+	}
+	return n
 }
 
 // refusing is a MeterProvider that cannot make instruments.

@@ -5,7 +5,9 @@
 //	if err != nil { ... }
 //	lb, err := affinity.Wrap(balancer, name, &affinity.Options[*Account]{OnEvent: m.Observe})
 //	if err != nil { ... }
-//	prometheus.MustRegister(affinityprom.NewCollector(lb, m))
+//	c, err := affinityprom.NewCollector(lb, &affinityprom.Options{Savings: m})
+//	if err != nil { ... }
+//	prometheus.MustRegister(c)
 //
 // Everything is read when Prometheus scrapes. A pick costs nothing more.
 //
@@ -21,7 +23,7 @@
 //	llmaffinity_store_failures_total               store operations that have failed
 //	llmaffinity_sessions{auth}                     bound sessions
 //
-// With a savings.Meter:
+// With [Options].Savings:
 //
 //	llmaffinity_tokens_total{outcome,kind}         kind is prompt, cached, cache_written or output
 //	llmaffinity_requests_total{outcome}            served requests whose answers have reported their usage
@@ -32,20 +34,29 @@
 //	llmaffinity_cached_tokens_without_total        prompt tokens that would have been cached without affinity, estimated
 //	llmaffinity_cost_total, llmaffinity_cost_without_total   at the prices of the meter's Options
 //
+// The store counts the sessions. If it cannot do so within a second, or is no cache.Admin,
+// llmaffinity_sessions is left out of the scrape. If several processes share a store, each of
+// them exports the number of all sessions there: take their maximum, not their sum.
+//
 // The directory of this package has a dashboard for Grafana, dashboard.json, and alert rules
 // to begin with, alerts.yml.
 //
 // # Labels
 //
 // Outcomes, reasons, results, signals and causes are enumerations. The names of auths are
-// those of the host. If there are more than MaxAuths, those with the fewest sessions or tokens
-// are counted together as "other". Nothing that a client sends is a label: no session, no
+// those of the host. If there are more than Options.MaxAuths, those with the fewest sessions or
+// tokens are counted together as "other". Nothing that a client sends is a label: no session, no
 // tenant, no model.
 package affinityprom
 
 import (
 	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -55,23 +66,56 @@ import (
 	"github.com/llmaffinity/llmaffinity/sessionid"
 )
 
-// MaxAuths is how many auths have a label value of their own.
-const MaxAuths = 200
+// Options of a Collector. The zero value works.
+type Options struct {
+	// Savings has the numbers of tokens. nil leaves out their metrics.
+	Savings *savings.Meter
+	// MaxAuths is how many values the label auth has, "other" included. 0 means 200. It must
+	// not be negative.
+	MaxAuths int
+}
 
-// Source is implemented by affinity.Affinity, affinity.Selector and affinityhttp.Transport.
+const defaultMaxAuths = 200
+
+// patience is how long a scrape waits for a store that counts its sessions.
+const patience = time.Second
+
+// Source is implemented by affinity.Affinity, affinity.Selector and affinityhttp.Transport. It
+// may get methods: a type of yours that embeds one of these keeps implementing it.
 type Source interface {
 	Stats() affinity.Stats
-	Sessions() (map[string]int, error)
+	Sessions(ctx context.Context) (map[string]int, error)
 }
 
 // Collector is a prometheus.Collector. Any number of goroutines may use it.
 type Collector struct {
-	from  Source
-	meter *savings.Meter
+	from Source
+	o    Options
 }
 
-// NewCollector makes a Collector. meter may be nil.
-func NewCollector(from Source, meter *savings.Meter) *Collector { return &Collector{from, meter} }
+// NewCollector makes a Collector. nil options mean the zero Options. An error says what cannot
+// work.
+func NewCollector(from Source, o *Options) (*Collector, error) {
+	c := &Collector{from: from}
+	if o != nil {
+		c.o = *o
+	}
+	switch {
+	case isNil(from):
+		return nil, errors.New("affinityprom: the Source is nil")
+	case c.o.MaxAuths < 0:
+		return nil, fmt.Errorf("affinityprom: Options.MaxAuths is %d, want at least 0", c.o.MaxAuths)
+	case c.o.MaxAuths == 0:
+		c.o.MaxAuths = defaultMaxAuths
+	}
+	return c, nil
+}
+
+// isNil reports whether an interface is nil or holds a nil pointer.
+func isNil(v any) bool {
+	p := reflect.ValueOf(v)
+	return v == nil || p.Kind() == reflect.Pointer && p.IsNil()
+}
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("llmaffinity_"+name, help, labels, nil)
@@ -104,7 +148,7 @@ func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{picks, reasons, results, again, unreported, lost, removed, failed, sessions} {
 		to <- d
 	}
-	if c.meter == nil {
+	if c.o.Savings == nil {
 		return
 	}
 	for _, d := range []*prometheus.Desc{tokens, requests, authTokens, expected, missed, warm, without, cost, costOther} {
@@ -149,18 +193,20 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	count(again, float64(s.Again))
 	gauge(unreported, float64(s.Unreported()))
 	count(failed, float64(s.StoreFailed))
-	if bound, err := c.from.Sessions(); err == nil { // an error: the store cannot count its sessions
-		for auth, n := range atMost(bound, func(n int) float64 { return float64(n) }, func(a, b int) int { return a + b }) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if bound, err := c.from.Sessions(ctx); err == nil {
+		for auth, n := range atMost(c.o.MaxAuths, bound, func(n int) float64 { return float64(n) }, func(a, b int) int { return a + b }) {
 			gauge(sessions, float64(n), auth)
 		}
 	}
-	if c.meter != nil {
+	if c.o.Savings != nil {
 		c.collectSavings(count, gauge)
 	}
 }
 
 func (c *Collector) collectSavings(count, gauge func(d *prometheus.Desc, n float64, labels ...string)) {
-	s := c.meter.Snapshot()
+	s := c.o.Savings.Snapshot()
 	for o, t := range s.Outcomes {
 		if t.Requests == 0 {
 			continue
@@ -171,7 +217,7 @@ func (c *Collector) collectSavings(count, gauge func(d *prometheus.Desc, n float
 			count(tokens, float64(n), outcome, kind)
 		}
 	}
-	for auth, a := range atMost(s.Auths, func(a savings.Auth) float64 { return float64(a.Prompt) }, savings.Auth.Plus) {
+	for auth, a := range atMost(c.o.MaxAuths, s.Auths, func(a savings.Auth) float64 { return float64(a.Prompt) }, savings.Auth.Plus) {
 		count(authTokens, float64(a.Prompt), auth, "prompt")
 		count(authTokens, float64(a.Cached), auth, "cached")
 		count(expected, float64(a.Expected), auth)
@@ -185,9 +231,9 @@ func (c *Collector) collectSavings(count, gauge func(d *prometheus.Desc, n float
 	count(costOther, s.CostWithout)
 }
 
-// atMost counts the auths beyond MaxAuths together, as "other".
-func atMost[V any](all map[string]V, size func(V) float64, add func(a, b V) V) map[string]V {
-	if len(all) <= MaxAuths {
+// atMost counts the smallest auths together, as "other", so that most are left.
+func atMost[V any](most int, all map[string]V, size func(V) float64, add func(a, b V) V) map[string]V {
+	if len(all) <= most {
 		return all
 	}
 	names := make([]string, 0, len(all))
@@ -197,12 +243,12 @@ func atMost[V any](all map[string]V, size func(V) float64, add func(a, b V) V) m
 	slices.SortFunc(names, func(a, b string) int {
 		return cmp.Or(cmp.Compare(size(all[b]), size(all[a])), cmp.Compare(a, b))
 	})
-	few := make(map[string]V, MaxAuths)
-	for _, name := range names[:MaxAuths-1] {
+	few := make(map[string]V, most)
+	for _, name := range names[:most-1] {
 		few[name] = all[name]
 	}
 	other := few["other"] // an auth may have this name
-	for _, name := range names[MaxAuths-1:] {
+	for _, name := range names[most-1:] {
 		other = add(other, all[name])
 	}
 	few["other"] = other

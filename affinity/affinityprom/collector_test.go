@@ -1,11 +1,14 @@
 package affinityprom_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -28,7 +31,14 @@ type gateway struct {
 	reg   *prometheus.Registry
 }
 
-func start(t *testing.T, auths int, o affinity.Options[string]) *gateway {
+func register(t *testing.T, with *prometheus.Registry, from affinityprom.Source, o *affinityprom.Options) {
+	t.Helper()
+	c, err := affinityprom.NewCollector(from, o)
+	require.NoError(t, err)
+	require.NoError(t, with.Register(c))
+}
+
+func start(t *testing.T, auths, most int, o affinity.Options[string]) *gateway {
 	t.Helper()
 	m, err := savings.New(&savings.Options{Prices: func(string, string) savings.Prices { return savings.Prices{Prompt: 3, Cached: 0.3} }})
 	require.NoError(t, err)
@@ -40,7 +50,7 @@ func start(t *testing.T, auths int, o affinity.Options[string]) *gateway {
 	g.Selector, err = affinity.Wrap(selector.RoundRobin[string](), func(a string) string { return a }, &o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, g.Close()) })
-	require.NoError(t, g.reg.Register(affinityprom.NewCollector(g, m)))
+	register(t, g.reg, g, &affinityprom.Options{Savings: m, MaxAuths: most})
 	return g
 }
 
@@ -79,7 +89,7 @@ func value(m *dto.Metric) float64 {
 }
 
 func TestAScrapeSaysWhatHasHappened(t *testing.T) {
-	g := start(t, 3, affinity.Options[string]{})
+	g := start(t, 3, 0, affinity.Options[string]{})
 	for turn := range 10 {
 		u := affinity.Usage{Prompt: 5000 + 1000*turn, Output: 10}
 		if turn > 0 {
@@ -147,7 +157,7 @@ func TestAScrapeSaysWhatHasHappened(t *testing.T) {
 // Sessions, tenants and models that a client makes up are in no label. The number of auths in
 // labels is bounded.
 func TestLabelsAreBounded(t *testing.T) {
-	g := start(t, 300, affinity.Options[string]{Memory: cache.Options{MaxSessions: 5000}})
+	g := start(t, 300, 0, affinity.Options[string]{Memory: cache.Options{MaxSessions: 5000}})
 	for i := range forged {
 		secret := fmt.Sprint("forged-", i)
 		g.send(t, secret, secret, secret, affinity.Usage{Prompt: 10})
@@ -160,9 +170,9 @@ func TestLabelsAreBounded(t *testing.T) {
 				series[l.GetName()]++
 			}
 		}
-		require.LessOrEqual(t, len(f.Metric), 2*affinityprom.MaxAuths, name)
+		require.LessOrEqual(t, len(f.Metric), 2*200, name)
 		if name == "llmaffinity_sessions" {
-			require.Len(t, f.Metric, affinityprom.MaxAuths)
+			require.Len(t, f.Metric, 200)
 			sum := 0.0
 			for _, m := range f.Metric {
 				sum += value(m)
@@ -179,7 +189,40 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 }
 
-// If the store cannot count its sessions, there is no metric of sessions. Without a meter there
+// Of more auths than MaxAuths the largest keep their names.
+func TestTheSmallestAuthsAreOthers(t *testing.T) {
+	for most, want := range map[int]map[string]float64{
+		1: {"other": 15},
+		3: {"auth-4": 5, "auth-3": 4, "other": 6},
+		5: {"auth-4": 5, "auth-3": 4, "auth-2": 3, "auth-1": 2, "auth-0": 1},
+	} {
+		g := start(t, 5, most, affinity.Options[string]{})
+		for i, auth := range g.auths {
+			for range i + 1 {
+				p, err := g.Pick(t.Context(), affinity.Request{Header: http.Header{"X-Session-Id": {fmt.Sprint(most, auth, g.Stats().Outcome(affinity.OutcomeNew))}}}, []string{auth})
+				require.NoError(t, err)
+				p.Report(affinity.Served)
+			}
+		}
+		got := map[string]float64{}
+		for _, m := range g.scrape(t)["llmaffinity_sessions"].Metric {
+			got[m.Label[0].GetValue()] = value(m)
+		}
+		require.Equal(t, want, got, most)
+	}
+}
+
+func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
+	for _, from := range []affinityprom.Source{nil, (*affinity.Affinity[string])(nil)} {
+		_, err := affinityprom.NewCollector(from, nil)
+		require.ErrorContains(t, err, "the Source is nil")
+	}
+	g := start(t, 1, 0, affinity.Options[string]{})
+	_, err := affinityprom.NewCollector(g, &affinityprom.Options{MaxAuths: -1})
+	require.ErrorContains(t, err, "affinityprom: Options.MaxAuths is -1")
+}
+
+// If the store is no cache.Admin, there is no metric of sessions. Without a meter there
 // are no metrics of tokens.
 func TestWhatIsNotKnownIsNoMetric(t *testing.T) {
 	store, err := cache.New(nil)
@@ -188,10 +231,39 @@ func TestWhatIsNotKnownIsNoMetric(t *testing.T) {
 	lb, err := affinity.Wrap(selector.RoundRobin[string](), func(a string) string { return a }, &affinity.Options[string]{Store: struct{ cache.Store }{store}})
 	require.NoError(t, err)
 	g := &gateway{Selector: lb, auths: []string{"a"}, reg: prometheus.NewPedanticRegistry()}
-	require.NoError(t, g.reg.Register(affinityprom.NewCollector(lb, nil)))
+	register(t, g.reg, lb, nil)
 	g.send(t, "x", "", "", affinity.Usage{})
 	all := g.scrape(t)
 	require.Contains(t, all, "llmaffinity_picks_total")
 	require.NotContains(t, all, "llmaffinity_sessions")
 	require.NotContains(t, all, "llmaffinity_tokens_total")
+}
+
+// hanging is a Source over a store that does not answer.
+type hanging struct{ *affinity.Selector[string] }
+
+func (hanging) Sessions(ctx context.Context) (map[string]int, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// A store that does not answer delays a scrape by a second, and costs it the sessions only.
+func TestAScrapeDoesNotWaitForASlowStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lb, err := affinity.Wrap(selector.RoundRobin[string](), func(a string) string { return a }, nil)
+		require.NoError(t, err)
+		defer lb.Close()
+		reg := prometheus.NewPedanticRegistry()
+		register(t, reg, hanging{lb}, nil)
+		began := time.Now()
+		all, err := reg.Gather()
+		require.NoError(t, err)
+		require.Equal(t, time.Second, time.Since(began))
+		var names []string
+		for _, f := range all {
+			names = append(names, f.GetName())
+		}
+		require.Contains(t, names, "llmaffinity_store_failures_total")
+		require.NotContains(t, names, "llmaffinity_sessions")
+	})
 }

@@ -21,8 +21,12 @@ func Example() {
 		panic(err)
 	}
 	defer lb.Close()
+	collector, err := affinityprom.NewCollector(lb, nil)
+	if err != nil {
+		panic(err)
+	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(affinityprom.NewCollector(lb, nil))
+	registry.MustRegister(collector)
 
 	request := affinity.Request{Header: http.Header{"X-Session-Id": {"a conversation"}}}
 	for range 3 {

@@ -149,7 +149,7 @@ func newBusy(t *testing.T) *busy {
 	require.NoError(t, err)
 	t.Cleanup(func() { memory.Close() })
 	b := &busy{store: &fragile{Memory: memory}}
-	b.gateway = start(t, 4, affinity.Options[string]{Store: b.store})
+	b.gateway = start(t, 4, 0, affinity.Options[string]{Store: b.store})
 	return b
 }
 
@@ -719,7 +719,7 @@ func TestMetricsAndLabelsExist(t *testing.T) {
 	}
 	for name := range known {
 		if auths := known[name]["auth"]; auths != nil {
-			auths["other"] = true // for the auths beyond MaxAuths
+			auths["other"] = true // for those beyond Options.MaxAuths
 		}
 	}
 

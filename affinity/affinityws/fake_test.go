@@ -194,7 +194,7 @@ func start(t *testing.T, o affinityws.Options, names ...string) *gateway {
 	}
 	g.Transport, err = affinityhttp.New(selector.RoundRobin[string](), func(s string) string { return s },
 		func(*http.Request, affinity.Request) []string { return names }, prepare, &affinityhttp.Options[string]{
-			Affinity: affinity.Options[string]{OnEvent: func(e affinity.Event) {
+			Affinity: affinity.Options[string]{OnEvent: func(_ context.Context, e affinity.Event) {
 				g.mu.Lock()
 				defer g.mu.Unlock()
 				g.events = append(g.events, e)

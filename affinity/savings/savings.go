@@ -34,6 +34,7 @@
 package savings
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -178,7 +179,7 @@ func New(o *Options) (*Meter, error) {
 
 // Observe counts an event, for affinity.Options.OnEvent. Only the first report of a pick
 // counts.
-func (m *Meter) Observe(e affinity.Event) {
+func (m *Meter) Observe(_ context.Context, e affinity.Event) {
 	if !e.Reported || e.Again || e.Report.Result != affinity.Served {
 		return
 	}

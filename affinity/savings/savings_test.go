@@ -96,7 +96,7 @@ func TestTheEstimateIsWhatSpreadingFinds(t *testing.T) {
 						shared := c.shared
 						spread += without.cached(fmt.Sprint("auth", rng.IntN(auths)), i, prompt, shared)
 						total += prompt
-						m.Observe(served(byte(i+1), home, affinity.Usage{Prompt: prompt, Cached: with.cached(home, i, prompt, shared)}))
+						m.Observe(t.Context(), served(byte(i+1), home, affinity.Usage{Prompt: prompt, Cached: with.cached(home, i, prompt, shared)}))
 					}
 				}
 				s := m.Snapshot()
@@ -126,7 +126,7 @@ func TestCachesThatAreNotThereAreFound(t *testing.T) {
 					}
 					e := served(session, auth, u)
 					e.Decision.Session[1] = auth[0]
-					m.Observe(e)
+					m.Observe(t.Context(), e)
 				}
 				time.Sleep(time.Duration(i%4) * 25 * time.Second)
 			}
@@ -156,16 +156,16 @@ func TestMoney(t *testing.T) {
 		}
 		return savings.Prices{Prompt: 3, Cached: 0.3, CacheWritten: 3.75, Output: 15}
 	}})
-	m.Observe(served(1, "A", affinity.Usage{Prompt: 1_000_000, CacheWritten: 1_000_000, Output: 100_000}))
+	m.Observe(t.Context(), served(1, "A", affinity.Usage{Prompt: 1_000_000, CacheWritten: 1_000_000, Output: 100_000}))
 	s := m.Snapshot()
 	require.InDelta(t, 3.75+1.5, s.Cost, 1e-9)
 	require.InDelta(t, s.Cost, s.CostWithout, 1e-9, "the first request of a conversation costs the same without affinity")
-	m.Observe(served(1, "A", affinity.Usage{Prompt: 1_100_000, Cached: 1_000_000}))
+	m.Observe(t.Context(), served(1, "A", affinity.Usage{Prompt: 1_100_000, Cached: 1_000_000}))
 	s = m.Snapshot()
 	require.InDelta(t, 5.25+0.3+0.3, s.Cost, 1e-9)
 	require.InDelta(t, 5.25+0.3+0.3+500_000*2.7/1e6, s.CostWithout, 1e-9, "without affinity every second request goes to the other auth")
 	require.Equal(t, "prompt cache: 47.6 % of 2100000 prompt tokens, about 23.8 % without affinity; cost 5.85 instead of about 7.20", s.String())
-	m.Observe(served(2, "B", affinity.Usage{Prompt: 5}))
+	m.Observe(t.Context(), served(2, "B", affinity.Usage{Prompt: 5}))
 	require.InDelta(t, 5.85, m.Snapshot().Cost, 1e-9)
 }
 
@@ -180,19 +180,19 @@ func TestWhatCounts(t *testing.T) {
 	} {
 		other := e
 		change(&other)
-		m.Observe(other)
+		m.Observe(t.Context(), other)
 	}
 	require.Equal(t, savings.Snapshot{Warm: 5 * time.Minute, Auths: map[string]savings.Auth{}}, m.Snapshot())
 	require.Contains(t, m.Snapshot().String(), "no answer")
-	m.Observe(served(1, "A", affinity.Usage{Output: 3}))
+	m.Observe(t.Context(), served(1, "A", affinity.Usage{Output: 3}))
 	require.EqualValues(t, 1, m.Snapshot().Unknown)
-	m.Observe(served(0, "A", affinity.Usage{Prompt: 10, Cached: 20, CacheWritten: -5, Output: -1}))
+	m.Observe(t.Context(), served(0, "A", affinity.Usage{Prompt: 10, Cached: 20, CacheWritten: -5, Output: -1}))
 	e.Decision.Outcome, e.Decision.Candidates = 99, 0
-	m.Observe(e)
+	m.Observe(t.Context(), e)
 	s := m.Snapshot()
 	require.Equal(t, savings.Tokens{Requests: 2, Prompt: 20, Cached: 10}, s.Total())
 	for range 3 {
-		m.Observe(e)
+		m.Observe(t.Context(), e)
 	}
 
 	for want, o := range map[string]savings.Options{"Auths": {Auths: -1}, "Warm": {Warm: -1}, "MaxSessions": {MaxSessions: -1}} {
@@ -210,7 +210,7 @@ func TestTheMeterIsBounded(t *testing.T) {
 			for i := range 5000 {
 				e := served(byte(i), fmt.Sprint("auth", g, i), affinity.Usage{Prompt: 10})
 				e.Model = fmt.Sprint("model", i)
-				m.Observe(e)
+				m.Observe(t.Context(), e)
 			}
 		})
 	}
@@ -227,7 +227,7 @@ func TestTheMeasuredTimeIsForOptions(t *testing.T) {
 		p := provider{warm: time.Minute}
 		asks := func(auth string, pause time.Duration, n int) {
 			for range n {
-				m.Observe(served(1, auth, affinity.Usage{Prompt: 10_000, Cached: p.cached(auth, 1, 10_000, 0)}))
+				m.Observe(t.Context(), served(1, auth, affinity.Usage{Prompt: 10_000, Cached: p.cached(auth, 1, 10_000, 0)}))
 				time.Sleep(pause)
 			}
 		}
@@ -258,7 +258,7 @@ func TestWhatLiesBetweenTwoPausesIsNotCold(t *testing.T) {
 		p := provider{warm: 5 * time.Minute}
 		for range 30 {
 			for _, pause := range []time.Duration{3 * time.Second, 20 * time.Minute} {
-				m.Observe(served(1, "A", affinity.Usage{Prompt: 10_000, Cached: p.cached("A", 1, 10_000, 0)}))
+				m.Observe(t.Context(), served(1, "A", affinity.Usage{Prompt: 10_000, Cached: p.cached("A", 1, 10_000, 0)}))
 				time.Sleep(pause)
 			}
 		}
@@ -276,7 +276,7 @@ func TestMeasuredTimesAreForgottenWithTheirAuths(t *testing.T) {
 		m := meter(t, nil)
 		for i := range 1100 {
 			for range 22 {
-				m.Observe(served(byte(1+i%200), fmt.Sprint("auth-", i), affinity.Usage{Prompt: 10_000}))
+				m.Observe(t.Context(), served(byte(1+i%200), fmt.Sprint("auth-", i), affinity.Usage{Prompt: 10_000}))
 				time.Sleep(time.Second)
 			}
 		}
@@ -293,8 +293,8 @@ func TestUsageBelowZeroCountsAsNone(t *testing.T) {
 		return savings.Prices{Prompt: 3, Cached: 0.3, CacheWritten: 3.75, Output: 15}
 	}})
 	for range 3 {
-		m.Observe(served(1, "A", affinity.Usage{Prompt: 1_000_000, Cached: -5, CacheWritten: -7, Output: -1}))
-		m.Observe(served(1, "B", affinity.Usage{Prompt: 1_000_000, CacheWritten: 1}))
+		m.Observe(t.Context(), served(1, "A", affinity.Usage{Prompt: 1_000_000, Cached: -5, CacheWritten: -7, Output: -1}))
+		m.Observe(t.Context(), served(1, "B", affinity.Usage{Prompt: 1_000_000, CacheWritten: 1}))
 	}
 	s := m.Snapshot()
 	total := s.Total()

@@ -158,6 +158,57 @@ func countAuth(r *run) {
 	is("B", 2, "one was bound again")
 }
 
+func countAuths(r *run) {
+	if r.admin == nil {
+		return
+	}
+	is := func(want map[string]int, why string) {
+		got, err := r.admin.CountAuths(r.ctx)
+		r.noError("CountAuths", err)
+		r.check(maps.Equal(got, want), "%s: CountAuths returned %v, want %v", why, got, want)
+	}
+	is(map[string]int{}, "nothing is bound")
+	var all []cache.Binding
+	for i := range 6 {
+		all = append(all, r.bound(named(fmt.Sprint("s", i)), "A"))
+	}
+	for i := range 20 { // wherever a store keeps a tenant
+		r.bind(cache.Scope{Tenant: fmt.Sprint("tenant", i)}, named("s"), "C")
+	}
+	r.remember(scope, "n", "noted")
+	is(map[string]int{"A": 6, "C": 20}, "of all tenants")
+	r.move(all[0], "B")
+	r.unbind(all[1], true, "current")
+	r.release(all[2], true, true, "the only use")
+	is(map[string]int{"A": 3, "B": 1, "C": 20}, "one has moved, two have lost their auth")
+	r.bound(named("s1"), "B")
+	r.move(all[3], "A")
+	is(map[string]int{"A": 3, "B": 2, "C": 20}, "one was bound again, one was bound anew to the same auth")
+	_, err := r.admin.RenameAuth(r.ctx, "B", "D")
+	r.noError("RenameAuth", err)
+	_, err = r.admin.InvalidateAuth(r.ctx, "C")
+	r.noError("InvalidateAuth", err)
+	is(map[string]int{"A": 3, "D": 2}, "B is D now, and C was invalidated")
+	_, err = r.admin.InvalidateSession(r.ctx, scope, named("s5"))
+	r.noError("InvalidateSession", err)
+	is(map[string]int{"A": 2, "D": 2}, "a session was removed")
+	_, err = r.admin.InvalidateTenant(r.ctx, scope.Tenant, "")
+	r.noError("InvalidateTenant", err)
+	is(map[string]int{}, "their tenant was invalidated")
+
+	// Sessions that are used stay in the number. Expired ones may.
+	used, idle := r.bound(named("used"), "E"), r.bound(named("idle"), "E")
+	r.confirm(used, true, "current")
+	r.confirm(idle, true, "current")
+	for range 4 {
+		r.Sleep(TTL * 8 / 10)
+		r.touch(used, true, "used within the TTL")
+	}
+	got, err := r.admin.CountAuths(r.ctx)
+	r.noError("CountAuths", err)
+	r.check(len(got) == 1 && got["E"] >= 1 && got["E"] <= 2, "after one of two sessions has expired CountAuths returned %v, want 1, or 2 if the other was not freed yet", got)
+}
+
 func editMemos(r *run) {
 	if r.admin == nil {
 		return

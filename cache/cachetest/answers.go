@@ -16,14 +16,14 @@ func marked(k cache.Keys, marks ...string) cache.Keys {
 	return k
 }
 
-func (r *run) extend(b cache.Binding, end string, want bool, why string, keys ...string) {
+func (r *run) answer(b cache.Binding, end string, want bool, why string, keys ...string) {
 	var all []cache.Key
 	for _, k := range keys {
 		all = append(all, key(k))
 	}
-	extended, _, err := r.s.Extend(r.ctx, b, key(end), all, nil)
-	r.noError("Extend", err)
-	r.check(extended == want, "%s: Extend returned %v, want %v", why, extended, want)
+	done, err := r.s.BindAnswer(r.ctx, b, cache.Answer{End: key(end), Keys: all})
+	r.noError("BindAnswer", err)
+	r.check(done.Accepted == want, "%s: BindAnswer returned Accepted %v, want %v", why, done.Accepted, want)
 }
 
 func marks(r *run) {
@@ -35,7 +35,7 @@ func marks(r *run) {
 	old.MarksFrom = [cache.MaxMarks]uint16{0, 1, 2, 1}
 	r.get(scope, old)
 	for m, auth := range map[string]string{"m1": "A", "m2": "A", "m3": "", "m4": "A"} {
-		r.at(scope, content("x", m), auth, "the mark "+m+" of a request that goes on from the second key of Past")
+		r.at(scope, content("x", m), auth, "the mark "+m+" of a request that goes on from the second of its Fallbacks")
 	}
 	r.at(scope, marked(content("x"), "m1"), "", "a mark does not find the session of its own request")
 	ongoing := marked(content("b1"), "m5")
@@ -70,7 +70,7 @@ func sharedMarks(r *run) {
 func answers(r *run) {
 	a := r.bound(content("hi"), "A")
 	r.check(a.Opening, "a new session of content is not Opening")
-	r.extend(a, "hi", true, "the first answer", "answer", "id", "")
+	r.answer(a, "hi", true, "the first answer", "answer", "id", "")
 	for _, k := range []string{"answer", "id"} {
 		r.at(scope, content("x", k), "A", "a key of the answer")
 	}
@@ -78,40 +78,40 @@ func answers(r *run) {
 	b := r.bound(content("hi"), "B")
 	r.check(b.Session != a.Session, "two conversations have the same session name")
 	r.at(scope, content("a2", "answer", "hi"), "A", "the first conversation continues")
-	r.extend(b, "hi", true, "the answer to the second", "other")
+	r.answer(b, "hi", true, "the answer to the second", "other")
 	r.at(scope, content("b2", "other", "hi"), "B", "the second conversation continues")
 	got, _ := r.get(scope, content("a2", "answer", "hi"))
-	r.check(!got.Opening, "a session that Past leads to is Opening")
-	r.extend(got, "a2", true, "an answer later on", "answer2")
+	r.check(!got.Opening, "a session that Fallbacks lead to is Opening")
+	r.answer(got, "a2", true, "an answer later on", "answer2")
 	got, ok := r.get(scope, content("a2", "answer", "hi"))
 	r.check(ok && got.Session == a.Session && !got.Opening, "a later request that is sent again after its answer does not find its session")
-	r.extend(got, "a2", true, "another answer to it", "answer3")
+	r.answer(got, "a2", true, "another answer to it", "answer3")
 	r.at(scope, content("a3", "answer3"), "A", "that answer")
 	for i := range 12 {
-		r.extend(got, "none", true, "an answer to a request of before", fmt.Sprint("k", i))
+		r.answer(got, "none", true, "an answer to a request of before", fmt.Sprint("k", i))
 	}
 	for i := 4; i < 12; i++ {
 		r.at(scope, content("x", fmt.Sprint("k", i)), "A", "one of the latest eight keys of answers")
 	}
-	r.extend(got, "none", true, "an answer of eight keys", "e1", "e2", "e3", "e4", "e5", "e6", "e7", "e8", "e9")
+	r.answer(got, "none", true, "an answer of eight keys", "e1", "e2", "e3", "e4", "e5", "e6", "e7", "e8", "e9")
 	r.at(scope, content("x", "e8"), "A", "the eighth key of an answer")
 	r.at(scope, content("x", "e9"), "", "the ninth key of an answer")
 	c := r.bound(content("c1"), "C")
 	peeked, ok := r.peek(content("c1"))
 	r.check(ok && peeked.Session == c.Session && peeked.Opening, "Peek of an opening, found by its end alone: Opening is false")
-	marked, shared, err := r.s.Extend(r.ctx, c, key("c1"), nil, []cache.Key{key("i1")})
-	r.noError("Extend", err)
-	r.check(marked && shared == 0, "an answer's id that no session has: Extend returned %v, shared %b, want true, 0", marked, shared)
+	done, err := r.s.BindAnswer(r.ctx, c, cache.Answer{End: key("c1"), Marks: []cache.Key{key("i1")}})
+	r.noError("BindAnswer", err)
+	r.check(done == cache.Answered{Accepted: true}, "an answer's id that no session has: BindAnswer returned %+v, want Accepted and nothing Shared", done)
 	r.at(scope, content("x", "i1"), "C", "an id of an answer")
-	_, shared, err = r.s.Extend(r.ctx, got, key("none"), nil, []cache.Key{key("i2"), key("i1")})
-	r.noError("Extend", err)
-	r.check(shared == 1<<1, "the second of two ids belongs to another session: shared is %b, want 10", shared)
+	done, err = r.s.BindAnswer(r.ctx, got, cache.Answer{End: key("none"), Marks: []cache.Key{key("i2"), key("i1")}})
+	r.noError("BindAnswer", err)
+	r.check(done.Shared == 1<<1, "the second of two ids belongs to another session: Shared is %b, want 10", done.Shared)
 	r.at(scope, content("x", "i1"), "", "an id that two answers have given")
-	r.extend(cache.Binding{}, "hi", false, "the zero Binding", "k")
+	r.answer(cache.Binding{}, "hi", false, "the zero Binding", "k")
 	moved, _ := r.move(b, "D")
-	r.extend(b, "none", false, "an opening that is not the latest end", "k")
+	r.answer(b, "none", false, "an opening that is not the latest end", "k")
 	b.Opening = false
-	r.extend(b, "none", true, "a binding of an older generation", "late")
+	r.answer(b, "none", true, "a binding of an older generation", "late")
 	r.at(scope, content("x", "late"), "D", "an answer that comes after a move")
 	r.unbind(moved, true, "the current binding")
 }
@@ -121,15 +121,15 @@ func twinAnswers(r *run) {
 	b, ok := r.get(scope, content("hi"))
 	r.check(ok && b.Session == a.Session && b.Opening, "the same first request, before its answer, is not taken for a retry")
 	r.check(a.Asked == 1 && b.Asked == 2, "the first two requests with the same end: Asked is %d and %d, want 1 and 2", a.Asked, b.Asked)
-	r.extend(a, "hi", true, "the first answer", "one")
-	r.extend(b, "hi", false, "a second answer to an opening", "two")
+	r.answer(a, "hi", true, "the first answer", "one")
+	r.answer(b, "hi", false, "a second answer to an opening", "two")
 	r.at(scope, content("x", "two"), "", "the second answer")
 	r.at(scope, content("x", "one"), "A", "the first answer")
 	c := r.bound(content("ho"), "C")
 	d, _ := r.get(scope, content("ho"))
 	r.get(scope, content("c2", "ho"))
-	r.extend(d, "ho", false, "an answer to an opening after the session has gone on", "three")
-	r.extend(c, "ho", false, "the other one", "four")
+	r.answer(d, "ho", false, "an answer to an opening after the session has gone on", "three")
+	r.answer(c, "ho", false, "the other one", "four")
 }
 
 func third(r *run) {
@@ -146,7 +146,7 @@ func third(r *run) {
 
 	// Answers are known, but the clients write them in other words.
 	d := r.bound(content("ho"), "D")
-	r.extend(d, "ho", true, "the answer to the fourth", "answer")
+	r.answer(d, "ho", true, "the answer to the fourth", "answer")
 	r.bound(content("ho"), "E")
 	got, ok = r.get(scope, content("d2", "ho"))
 	r.check(ok && got.Auth == "D", "the conversation that has waited longest continues at %q, want D", got.Auth)

@@ -17,55 +17,56 @@ var broken = map[string]struct {
 	by  string
 	bad func(*cache.Memory, time.Duration) cache.Store
 }{
-	"last writer wins":           {"first-wins", func(m *cache.Memory, _ time.Duration) cache.Store { return &lastWriterWins{m} }},
-	"racy bind":                  {"a-burst-ends-on-one-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &racyBind{Memory: m} }},
-	"admission filter":           {"read-your-write", func(m *cache.Memory, _ time.Duration) cache.Store { return &choosy{Memory: m} }},
-	"binds zero keys":            {"nothing-names-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &bindsZero{m} }},
-	"leaking tenant":             {"scopes-never-meet", func(m *cache.Memory, _ time.Duration) cache.Store { return &leakingTenant{m} }},
-	"joined scope":               {"scopes-never-meet", func(m *cache.Memory, _ time.Duration) cache.Store { return &joinedScope{m} }},
-	"cut names":                  {"long-names-are-told-apart", func(m *cache.Memory, _ time.Duration) cache.Store { return &cutNames{m} }},
-	"short auths":                {"long-names-are-told-apart", func(m *cache.Memory, _ time.Duration) cache.Store { return &shortAuths{m} }},
-	"lost alias":                 {"aliases-lead-to-one-binding", func(m *cache.Memory, _ time.Duration) cache.Store { return &lostAlias{m} }},
-	"deaf to new names":          {"aliases-are-learned", func(m *cache.Memory, _ time.Duration) cache.Store { return &deaf{m} }},
-	"also as names":              {"also-merges-nobody", func(m *cache.Memory, _ time.Duration) cache.Store { return &alsoAsNames{m} }},
-	"also steals names":          {"names-are-not-taken", func(m *cache.Memory, _ time.Duration) cache.Store { return &thief{m} }},
-	"no past":                    {"content-is-found-by-its-earlier-ends", func(m *cache.Memory, _ time.Duration) cache.Store { return &noPast{m} }},
-	"ends as names":              {"content-tells-a-retry-from-a-twin", func(m *cache.Memory, _ time.Duration) cache.Store { return &endsAsNames{m} }},
-	"no also":                    {"content-is-found-by-also", func(m *cache.Memory, _ time.Duration) cache.Store { return &noAlso{m} }},
-	"binds past":                 {"past-is-not-bound", func(m *cache.Memory, _ time.Duration) cache.Store { return &bindsPast{m} }},
-	"forgets the first ends":     {"keys-are-bounded-and-enough", func(m *cache.Memory, _ time.Duration) cache.Store { return &latestOnly{Memory: m} }},
-	"marks of openings":          {"marks-find-the-session", func(m *cache.Memory, _ time.Duration) cache.Store { return &marksOfOpenings{m} }},
-	"marks are taken":            {"a-shared-mark-is-none", func(m *cache.Memory, _ time.Duration) cache.Store { return &takesMarks{m} }},
-	"forgets what was answered":  {"answers-lead-to-their-session", func(m *cache.Memory, _ time.Duration) cache.Store { return &forgetsAnswered{m} }},
-	"all answers are one's":      {"a-second-answer-is-a-twins", func(m *cache.Memory, _ time.Duration) cache.Store { return &oneAnswers{m} }},
-	"never served":               {"no-third-takes-a-twin-along", func(m *cache.Memory, _ time.Duration) cache.Store { return &servesOnce{Memory: m} }},
-	"move keeps the generation":  {"generations-are-new", func(m *cache.Memory, _ time.Duration) cache.Store { return &oneGeneration{m} }},
-	"name by generation":         {"a-stable-name", func(m *cache.Memory, _ time.Duration) cache.Store { return &nameByGeneration{m} }},
-	"any generation unbinds":     {"late-results-change-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &anyGeneration{m} }},
-	"every move wins":            {"one-move-wins", func(m *cache.Memory, _ time.Duration) cache.Store { return &everyMoveWins{m} }},
-	"release forgets served":     {"provisional-until-served", func(m *cache.Memory, _ time.Duration) cache.Store { return &releaseAll{m} }},
-	"any failed use unbinds":     {"one-failed-use-does-not-unbind", func(m *cache.Memory, _ time.Duration) cache.Store { return &oneFailure{m} }},
-	"unbind removes":             {"a-session-outlives-its-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &unbindRemoves{remembering{Memory: m}} }},
-	"confirms without an auth":   {"a-lost-auth-does-not-serve", func(m *cache.Memory, _ time.Duration) cache.Store { return &confirmsLost{m} }},
-	"last memo wins":             {"memo-is-compare-and-set", func(m *cache.Memory, _ time.Duration) cache.Store { return &lastMemo{m} }},
-	"move drops the memo":        {"memo-survives-moves", func(m *cache.Memory, _ time.Duration) cache.Store { return &dropsMemo{m} }},
-	"served is used":             {"knows-when-it-was-served", func(m *cache.Memory, _ time.Duration) cache.Store { return &servedIsUsed{m} }},
-	"idle after the use":         {"knows-how-long-it-was-idle", func(m *cache.Memory, _ time.Duration) cache.Store { return &neverIdle{m} }},
-	"a use makes young":          {"knows-how-old-a-binding-is", func(m *cache.Memory, _ time.Duration) cache.Store { return &everYoung{m} }},
-	"fixed expiry":               {"idle-expires-not-age", func(m *cache.Memory, ttl time.Duration) cache.Store { return &fixedExpiry{m, ttl, sync.Map{}} }},
-	"aliases expire alone":       {"aliases-live-and-die-together", func(m *cache.Memory, ttl time.Duration) cache.Store { return &aliasesExpire{m, ttl, sync.Map{}} }},
-	"peek touches":               {"peek-changes-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &peekTouches{m} }},
-	"resurrecting touch":         {"touch-does-not-resurrect", func(m *cache.Memory, _ time.Duration) cache.Store { return &resurrecting{remembering{Memory: m}} }},
-	"first note wins":            {"notes-are-recalled", func(m *cache.Memory, _ time.Duration) cache.Store { return &firstNote{m} }},
-	"notes as sessions":          {"notes-are-no-sessions", func(m *cache.Memory, _ time.Duration) cache.Store { return &notesAsSessions{m, "\x00owner"} }},
-	"recall is no use":           {"notes-expire-when-idle", func(m *cache.Memory, ttl time.Duration) cache.Store { return &fixedNotes{m, ttl, sync.Map{}} }},
-	"invalidates nothing":        {"invalidate-session", func(m *cache.Memory, _ time.Duration) cache.Store { return &invalidatesNothing{m} }},
-	"invalidate removes":         {"invalidate-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &invalidateRemoves{m} }},
-	"auth of all tenants":        {"invalidate-tenant", func(m *cache.Memory, _ time.Duration) cache.Store { return &allTenants{m} }},
-	"rename is a move":           {"rename-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &renameMoves{m} }},
-	"counts who has lost it":     {"count-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &countsLost{m} }},
-	"edits those that are bound": {"edit-memos", func(m *cache.Memory, _ time.Duration) cache.Store { return &editsBound{m} }},
-	"open after close":           {"closed", func(m *cache.Memory, _ time.Duration) cache.Store { return &neverCloses{m} }},
+	"last writer wins":            {"first-wins", func(m *cache.Memory, _ time.Duration) cache.Store { return &lastWriterWins{m} }},
+	"racy bind":                   {"a-burst-ends-on-one-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &racyBind{Memory: m} }},
+	"admission filter":            {"read-your-write", func(m *cache.Memory, _ time.Duration) cache.Store { return &choosy{Memory: m} }},
+	"binds zero keys":             {"nothing-names-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &bindsZero{m} }},
+	"leaking tenant":              {"scopes-never-meet", func(m *cache.Memory, _ time.Duration) cache.Store { return &leakingTenant{m} }},
+	"joined scope":                {"scopes-never-meet", func(m *cache.Memory, _ time.Duration) cache.Store { return &joinedScope{m} }},
+	"cut names":                   {"long-names-are-told-apart", func(m *cache.Memory, _ time.Duration) cache.Store { return &cutNames{m} }},
+	"short auths":                 {"long-names-are-told-apart", func(m *cache.Memory, _ time.Duration) cache.Store { return &shortAuths{m} }},
+	"lost alias":                  {"aliases-lead-to-one-binding", func(m *cache.Memory, _ time.Duration) cache.Store { return &lostAlias{m} }},
+	"deaf to new names":           {"aliases-are-learned", func(m *cache.Memory, _ time.Duration) cache.Store { return &deaf{m} }},
+	"also as names":               {"also-merges-nobody", func(m *cache.Memory, _ time.Duration) cache.Store { return &alsoAsNames{m} }},
+	"also steals names":           {"names-are-not-taken", func(m *cache.Memory, _ time.Duration) cache.Store { return &thief{m} }},
+	"no fallbacks":                {"content-is-found-by-its-earlier-ends", func(m *cache.Memory, _ time.Duration) cache.Store { return &noFallbacks{m} }},
+	"ends as names":               {"content-tells-a-retry-from-a-twin", func(m *cache.Memory, _ time.Duration) cache.Store { return &endsAsNames{m} }},
+	"no also":                     {"content-is-found-by-also", func(m *cache.Memory, _ time.Duration) cache.Store { return &noAlso{m} }},
+	"binds fallbacks":             {"fallbacks-are-not-bound", func(m *cache.Memory, _ time.Duration) cache.Store { return &bindsFallbacks{m} }},
+	"forgets the first ends":      {"keys-are-bounded-and-enough", func(m *cache.Memory, _ time.Duration) cache.Store { return &latestOnly{Memory: m} }},
+	"marks of openings":           {"marks-find-the-session", func(m *cache.Memory, _ time.Duration) cache.Store { return &marksOfOpenings{m} }},
+	"marks are taken":             {"a-shared-mark-is-none", func(m *cache.Memory, _ time.Duration) cache.Store { return &takesMarks{m} }},
+	"forgets what was answered":   {"answers-lead-to-their-session", func(m *cache.Memory, _ time.Duration) cache.Store { return &forgetsAnswered{m} }},
+	"all answers are one's":       {"a-second-answer-is-a-twins", func(m *cache.Memory, _ time.Duration) cache.Store { return &oneAnswers{m} }},
+	"never served":                {"no-third-takes-a-twin-along", func(m *cache.Memory, _ time.Duration) cache.Store { return &servesOnce{Memory: m} }},
+	"move keeps the generation":   {"generations-are-new", func(m *cache.Memory, _ time.Duration) cache.Store { return &oneGeneration{m} }},
+	"name by generation":          {"a-stable-name", func(m *cache.Memory, _ time.Duration) cache.Store { return &nameByGeneration{m} }},
+	"any generation unbinds":      {"late-results-change-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &anyGeneration{m} }},
+	"every move wins":             {"one-move-wins", func(m *cache.Memory, _ time.Duration) cache.Store { return &everyMoveWins{m} }},
+	"release forgets served":      {"provisional-until-served", func(m *cache.Memory, _ time.Duration) cache.Store { return &releaseAll{m} }},
+	"any failed use unbinds":      {"one-failed-use-does-not-unbind", func(m *cache.Memory, _ time.Duration) cache.Store { return &oneFailure{m} }},
+	"unbind removes":              {"a-session-outlives-its-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &unbindRemoves{remembering{Memory: m}} }},
+	"confirms without an auth":    {"a-lost-auth-does-not-serve", func(m *cache.Memory, _ time.Duration) cache.Store { return &confirmsLost{m} }},
+	"last memo wins":              {"memo-is-compare-and-set", func(m *cache.Memory, _ time.Duration) cache.Store { return &lastMemo{m} }},
+	"move drops the memo":         {"memo-survives-moves", func(m *cache.Memory, _ time.Duration) cache.Store { return &dropsMemo{m} }},
+	"served is used":              {"knows-when-it-was-served", func(m *cache.Memory, _ time.Duration) cache.Store { return &servedIsUsed{m} }},
+	"idle after the use":          {"knows-how-long-it-was-idle", func(m *cache.Memory, _ time.Duration) cache.Store { return &neverIdle{m} }},
+	"a use makes young":           {"knows-how-old-a-binding-is", func(m *cache.Memory, _ time.Duration) cache.Store { return &everYoung{m} }},
+	"fixed expiry":                {"idle-expires-not-age", func(m *cache.Memory, ttl time.Duration) cache.Store { return &fixedExpiry{m, ttl, sync.Map{}} }},
+	"aliases expire alone":        {"aliases-live-and-die-together", func(m *cache.Memory, ttl time.Duration) cache.Store { return &aliasesExpire{m, ttl, sync.Map{}} }},
+	"peek touches":                {"peek-changes-nothing", func(m *cache.Memory, _ time.Duration) cache.Store { return &peekTouches{m} }},
+	"resurrecting touch":          {"touch-does-not-resurrect", func(m *cache.Memory, _ time.Duration) cache.Store { return &resurrecting{remembering{Memory: m}} }},
+	"first note wins":             {"notes-are-recalled", func(m *cache.Memory, _ time.Duration) cache.Store { return &firstNote{m} }},
+	"notes as sessions":           {"notes-are-no-sessions", func(m *cache.Memory, _ time.Duration) cache.Store { return &notesAsSessions{m, "\x00owner"} }},
+	"recall is no use":            {"notes-expire-when-idle", func(m *cache.Memory, ttl time.Duration) cache.Store { return &fixedNotes{m, ttl, sync.Map{}} }},
+	"invalidates nothing":         {"invalidate-session", func(m *cache.Memory, _ time.Duration) cache.Store { return &invalidatesNothing{m} }},
+	"invalidate removes":          {"invalidate-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &invalidateRemoves{m} }},
+	"auth of all tenants":         {"invalidate-tenant", func(m *cache.Memory, _ time.Duration) cache.Store { return &allTenants{m} }},
+	"rename is a move":            {"rename-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &renameMoves{m} }},
+	"counts who has lost it":      {"count-auth", func(m *cache.Memory, _ time.Duration) cache.Store { return &countsLost{m} }},
+	"counts all who have lost it": {"count-auths", func(m *cache.Memory, _ time.Duration) cache.Store { return &countsAllLost{m} }},
+	"edits those that are bound":  {"edit-memos", func(m *cache.Memory, _ time.Duration) cache.Store { return &editsBound{m} }},
+	"open after close":            {"closed", func(m *cache.Memory, _ time.Duration) cache.Store { return &neverCloses{m} }},
 }
 
 type lastWriterWins struct{ *cache.Memory }
@@ -210,10 +211,10 @@ func (s *thief) Bind(c ctx, sc cache.Scope, k cache.Keys, auth string) (cache.Bi
 	return s.Memory.Bind(c, sc, k, auth)
 }
 
-type noPast struct{ *cache.Memory }
+type noFallbacks struct{ *cache.Memory }
 
-func (s *noPast) Get(c ctx, sc cache.Scope, k cache.Keys) (cache.Binding, bool, error) {
-	k.Past = nil
+func (s *noFallbacks) Get(c ctx, sc cache.Scope, k cache.Keys) (cache.Binding, bool, error) {
+	k.Fallbacks = nil
 	return s.Memory.Get(c, sc, k)
 }
 
@@ -222,7 +223,7 @@ type endsAsNames struct{ *cache.Memory }
 func byEnd(k cache.Keys) cache.Keys {
 	if k.End != (cache.Key{}) {
 		k.Names[0] = k.End
-		for i, e := range k.Past {
+		for i, e := range k.Fallbacks {
 			if i+1 < len(k.Names) {
 				k.Names[i+1] = e
 			}
@@ -250,11 +251,11 @@ func (s *noAlso) Bind(c ctx, sc cache.Scope, k cache.Keys, auth string) (cache.B
 	return s.Memory.Bind(c, sc, k, auth)
 }
 
-type bindsPast struct{ *cache.Memory }
+type bindsFallbacks struct{ *cache.Memory }
 
-func (s *bindsPast) Bind(c ctx, sc cache.Scope, k cache.Keys, auth string) (cache.Binding, bool, error) {
-	if len(k.Past) > 0 {
-		k.Also[1] = k.Past[0]
+func (s *bindsFallbacks) Bind(c ctx, sc cache.Scope, k cache.Keys, auth string) (cache.Binding, bool, error) {
+	if len(k.Fallbacks) > 0 {
+		k.Also[1] = k.Fallbacks[0]
 	}
 	return s.Memory.Bind(c, sc, k, auth)
 }
@@ -279,17 +280,17 @@ func (s *takesMarks) Get(c ctx, sc cache.Scope, k cache.Keys) (cache.Binding, bo
 // forgetsAnswered does not know which ends were answered.
 type forgetsAnswered struct{ *cache.Memory }
 
-func (s *forgetsAnswered) Extend(c ctx, b cache.Binding, _ cache.Key, keys, marks []cache.Key) (bool, uint8, error) {
-	b.Opening = false
-	return s.Memory.Extend(c, b, cache.Key{}, keys, marks)
+func (s *forgetsAnswered) BindAnswer(c ctx, b cache.Binding, a cache.Answer) (cache.Answered, error) {
+	b.Opening, a.End = false, cache.Key{}
+	return s.Memory.BindAnswer(c, b, a)
 }
 
 // oneAnswers gives all answers to the session of the first.
 type oneAnswers struct{ *cache.Memory }
 
-func (s *oneAnswers) Extend(c ctx, b cache.Binding, end cache.Key, keys, marks []cache.Key) (bool, uint8, error) {
+func (s *oneAnswers) BindAnswer(c ctx, b cache.Binding, a cache.Answer) (cache.Answered, error) {
 	b.Opening = false
-	return s.Memory.Extend(c, b, end, keys, marks)
+	return s.Memory.BindAnswer(c, b, a)
 }
 
 // servesOnce does not count how often a session was served.
@@ -612,6 +613,16 @@ func (s *countsLost) CountAuth(_ ctx, auth string) (n int, err error) {
 		}
 	}
 	return n, nil
+}
+
+type countsAllLost struct{ *cache.Memory }
+
+func (s *countsAllLost) CountAuths(ctx) (map[string]int, error) {
+	bound := map[string]int{}
+	for _, b := range s.All() {
+		bound[b.Auth]++
+	}
+	return bound, nil
 }
 
 type editsBound struct{ *cache.Memory }

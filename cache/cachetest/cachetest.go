@@ -45,7 +45,7 @@ func Checks() []Check {
 		{"content-is-found-by-its-earlier-ends", earlierEnds},
 		{"content-tells-a-retry-from-a-twin", twins},
 		{"content-is-found-by-also", byAlso},
-		{"past-is-not-bound", pastIsNotBound},
+		{"fallbacks-are-not-bound", fallbacksAreNotBound},
 		{"keys-are-bounded-and-enough", bounded},
 
 		{"marks-find-the-session", marks},
@@ -82,6 +82,7 @@ func Checks() []Check {
 		{"invalidate-tenant", invalidateTenant},
 		{"rename-auth", renameAuth},
 		{"count-auth", countAuth},
+		{"count-auths", countAuths},
 		{"edit-memos", editMemos},
 		{"closed", closed},
 	}

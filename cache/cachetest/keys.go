@@ -102,17 +102,17 @@ func byAlso(r *run) {
 	r.check(ok && got.Session == b.Session, "a history that lost its head is not found by the Also of an earlier request")
 	r.at(scope, content("y", "t2"), "A", "the Also of that request")
 	r.bound(content("other"), "B")
-	r.at(scope, content("z", "other", "t2"), "B", "the first key of Past that finds a session counts")
+	r.at(scope, content("z", "other", "t2"), "B", "the first of the Fallbacks that finds a session counts")
 	k := with(named("unknown"), "t2")
-	k.Past = []cache.Key{key("t2")}
+	k.Fallbacks = []cache.Key{key("t2")}
 	r.at(scope, k, "", "a request with Names is found by nothing else")
 }
 
-func pastIsNotBound(r *run) {
+func fallbacksAreNotBound(r *run) {
 	r.bound(content("e1", "stranger"), "A")
-	r.at(scope, content("x", "stranger"), "", "a key of Past, after Bind")
+	r.at(scope, content("x", "stranger"), "", "one of the Fallbacks, after Bind")
 	r.get(scope, content("e2", "stranger", "e1"))
-	r.at(scope, content("x", "stranger"), "", "a key of Past, after Get")
+	r.at(scope, content("x", "stranger"), "", "one of the Fallbacks, after Get")
 }
 
 func bounded(r *run) {

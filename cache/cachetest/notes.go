@@ -48,7 +48,7 @@ func notesApart(r *run) {
 		_, ok := r.get(sc, named("k"))
 		r.check(!ok, "scope %d: a request whose name is the key of a note has found a session", i)
 		_, ok = r.get(sc, content("e", "k"))
-		r.check(!ok, "scope %d: a request whose Past has the key of a note has found a session", i)
+		r.check(!ok, "scope %d: a request that has the key of a note among its Fallbacks has found a session", i)
 		r.bind(sc, with(named("s"), "also"), "A")
 		r.noted(sc, "s", "", "the key of a session has found a note")
 		r.noted(sc, "also", "", "the key of a session has found a note")

@@ -93,7 +93,7 @@ func named(names ...string) (k cache.Keys) {
 func content(end string, past ...string) cache.Keys {
 	k := cache.Keys{End: key(end)}
 	for _, p := range past {
-		k.Past = append(k.Past, key(p))
+		k.Fallbacks = append(k.Fallbacks, key(p))
 	}
 	return k
 }

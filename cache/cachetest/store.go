@@ -56,7 +56,7 @@ func readYourWrite(r *run) {
 }
 
 func zero(r *run) {
-	none := []cache.Keys{{}, {Past: []cache.Key{key("p")}}, {Also: [cache.MaxAlso]cache.Key{key("a")}}}
+	none := []cache.Keys{{}, {Fallbacks: []cache.Key{key("p")}}, {Also: [cache.MaxAlso]cache.Key{key("a")}}}
 	for _, k := range none {
 		b, existed := r.bind(scope, k, "A")
 		r.check(!existed && b == cache.Binding{}, "keys without Names and End were bound")
@@ -147,6 +147,9 @@ func longNames(r *run) {
 			n, err := r.admin.CountAuth(r.ctx, auths[(i+1)%3])
 			r.noError("CountAuth", err)
 			r.check(n == 1, "CountAuth of a name of a megabyte returned %d, want 1", n)
+			all, err := r.admin.CountAuths(r.ctx)
+			r.noError("CountAuths", err)
+			r.check(all[auths[(i+1)%3]] == 1, "CountAuths returned %d for a name of a megabyte, want 1", all[auths[(i+1)%3]])
 		}
 	}
 }
@@ -191,5 +194,7 @@ func closed(r *run) {
 		r.check(n == 0, "InvalidateAuth after Close returned %d, want 0", n)
 		_, err = r.admin.CountAuth(r.ctx, "A")
 		is("CountAuth", err)
+		_, err = r.admin.CountAuths(r.ctx)
+		is("CountAuths", err)
 	}
 }

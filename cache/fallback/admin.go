@@ -79,7 +79,7 @@ func (s *Store) alive() error {
 
 // InvalidateSession implements [cache.Admin].
 func (s *Store) InvalidateSession(ctx context.Context, scope cache.Scope, k cache.Keys) (removed bool, err error) {
-	k.Past = slices.Clone(k.Past) // it may be kept
+	k.Fallbacks = slices.Clone(k.Fallbacks) // it may be kept
 	n, err := s.change(ctx, func() {
 		if known := s.t.find(scope.Short(), &k); known != nil {
 			s.t.remove(known)
@@ -172,6 +172,21 @@ func (s *Store) CountAuth(ctx context.Context, auth string) (bound int, err erro
 		return 0, ErrAway
 	}
 	return s.admit(ctx, func(ctx context.Context) (int, error) { return s.admin.CountAuth(ctx, auth) })
+}
+
+// CountAuths implements [cache.Admin].
+func (s *Store) CountAuths(ctx context.Context) (bound map[string]int, err error) {
+	switch err := s.able(); {
+	case err != nil:
+		return nil, err
+	case s.State() == Away:
+		return nil, ErrAway
+	}
+	_, err = s.admit(ctx, func(ctx context.Context) (_ int, err error) {
+		bound, err = s.admin.CountAuths(ctx)
+		return 0, err
+	})
+	return bound, err
 }
 
 // EditMemos implements [cache.Admin]. Both this process and remote may call edit for a

@@ -20,12 +20,12 @@
 // The first operation that fails or is late begins an outage. From then on the table answers,
 // and no operation waits. A session in the table keeps its auth, its stable name, its
 // generation and its memo. A session that is not in the table is bound in this process. Its
-// Binding is Away, and package affinity then chooses its auth by rendezvous hashing of the
+// Binding is Local, and package affinity then chooses its auth by rendezvous hashing of the
 // session's id, or of the words before its first answer. So replicas choose the same auth
 // without talking to each other. The contracts of cache.Store hold within one process: the
 // first Bind wins, generations, provisional uses, memos.
 //
-// The content of a conversation is found by its End, by Past and Also, and by the keys of
+// The content of a conversation is found by its End, by Fallbacks and Also, and by the keys of
 // answers. Two conversations that begin with the same words are one session during an outage,
 // and Marks are ignored.
 //

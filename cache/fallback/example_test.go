@@ -34,7 +34,7 @@ func Example() {
 	fmt.Println(ok, err, store.State())
 	b, _, _ := store.Bind(ctx, cache.Scope{}, session, "account-3")
 	_, current, _ := store.Confirm(ctx, b)
-	fmt.Println(b.Auth, b.Away, current)
+	fmt.Println(b.Auth, b.Local, current)
 	// Output:
 	// false <nil> away
 	// account-3 true true

@@ -143,11 +143,11 @@ func (l *link) Release(ctx context.Context, b cache.Binding, failed bool) (ok bo
 	return l.Memory.Release(ctx, b, failed)
 }
 
-func (l *link) Extend(ctx context.Context, b cache.Binding, end cache.Key, keys, marks []cache.Key) (ok bool, shared uint8, err error) {
+func (l *link) BindAnswer(ctx context.Context, b cache.Binding, a cache.Answer) (cache.Answered, error) {
 	if err := l.pass(ctx); err != nil {
-		return false, 0, err
+		return cache.Answered{}, err
 	}
-	return l.Memory.Extend(ctx, b, end, keys, marks)
+	return l.Memory.BindAnswer(ctx, b, a)
 }
 
 func (l *link) Remember(ctx context.Context, s cache.Scope, k cache.Key, auth string) error {
@@ -323,7 +323,7 @@ func TestAnOutageChangesNoSession(t *testing.T) {
 				got, ok := get(t, s, named(fmt.Sprint("s", i)))
 				require.LessOrEqual(t, time.Since(begin), 5*time.Millisecond)
 				require.True(t, ok)
-				require.True(t, got.Away)
+				require.True(t, got.Local)
 				require.Equal(t, []any{b.Session, b.Auth, b.Gen, "memo", true}, []any{got.Session, got.Auth, got.Gen, got.Memo, got.Served})
 				confirm(t, s, got)
 			}
@@ -333,7 +333,7 @@ func TestAnOutageChangesNoSession(t *testing.T) {
 			for i, b := range all {
 				got, ok := get(t, s, named(fmt.Sprint("s", i)))
 				require.True(t, ok)
-				require.False(t, got.Away)
+				require.False(t, got.Local)
 				require.Equal(t, []any{b.Session, b.Auth, b.Gen, "memo", true}, []any{got.Session, got.Auth, got.Gen, got.Memo, got.Served})
 			}
 		}
@@ -356,7 +356,7 @@ func TestWhatWasBoundMeanwhileIsOffered(t *testing.T) {
 		l.broken.Store(true)
 		unknown, ok := get(t, one, named("new"))
 		require.False(t, ok)
-		require.Equal(t, cache.Binding{Away: true}, unknown, "the Binding of an unknown session says that remote is away")
+		require.Equal(t, cache.Binding{Local: true}, unknown, "the Binding of an unknown session says that remote is away")
 		a := bind(t, one, named("new"), "A")
 		confirm(t, one, a)
 		require.NotZero(t, a.Gen>>63, "a generation of an outage is not one of a store")
@@ -365,7 +365,7 @@ func TestWhatWasBoundMeanwhileIsOffered(t *testing.T) {
 		late := bind(t, two, named("late"), "C") // not reported before remote is back
 		content := cache.Keys{End: key("e1")}
 		c := bind(t, one, content, "C")
-		_, _, err := one.Extend(t.Context(), c, key("e1"), []cache.Key{key("answer")}, nil)
+		_, err := one.BindAnswer(t.Context(), c, cache.Answer{End: key("e1"), Keys: []cache.Key{key("answer")}})
 		require.NoError(t, err)
 		require.NoError(t, one.Remember(t.Context(), scope, key("n"), "D"))
 		got, _ := get(t, one, named("known"))
@@ -387,7 +387,7 @@ func TestWhatWasBoundMeanwhileIsOffered(t *testing.T) {
 			got, ok = get(t, s, named("known"))
 			require.True(t, ok)
 			require.Equal(t, []any{"E", known.Session}, []any{got.Auth, got.Session})
-			got, ok = get(t, s, cache.Keys{End: key("e2"), Past: []cache.Key{key("answer")}})
+			got, ok = get(t, s, cache.Keys{End: key("e2"), Fallbacks: []cache.Key{key("answer")}})
 			require.True(t, ok)
 			require.Equal(t, "C", got.Auth)
 			auth, ok, err := s.Recall(t.Context(), scope, key("n"))
@@ -418,6 +418,8 @@ func TestAnInvalidationMeanwhile(t *testing.T) {
 		require.ErrorIs(t, err, fallback.ErrAway)
 		_, err = s.CountAuth(t.Context(), "auth1")
 		require.ErrorIs(t, err, fallback.ErrAway)
+		_, err = s.CountAuths(t.Context())
+		require.ErrorIs(t, err, fallback.ErrAway, "not the number of those that this process knows")
 		check := func() {
 			t.Helper()
 			_, ok := get(t, s, named("s0"))
@@ -440,6 +442,9 @@ func TestAnInvalidationMeanwhile(t *testing.T) {
 		n, err := s.CountAuth(t.Context(), "auth1")
 		require.NoError(t, err)
 		require.Zero(t, n)
+		all, err := s.CountAuths(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, map[string]int{"new": 1, "auth2": 1, "auth3": 1}, all)
 	})
 }
 

@@ -153,7 +153,7 @@ func (s *Store) refresh(ctx context.Context, o *offer) (there cache.Binding, err
 // look returns the session's binding at remote.
 func (s *Store) look(ctx context.Context, o *offer) (there cache.Binding, err error) {
 	k := o.keys
-	k.Past = o.more
+	k.Fallbacks = o.more
 	there, _, err = s.remote.Peek(ctx, o.was.given, k)
 	if there.Session != o.was.remote.Session {
 		there = cache.Binding{}
@@ -252,14 +252,14 @@ func (s *Store) complete(o *offer, there *cache.Binding) error {
 	}
 	of := *there
 	of.Opening = false
-	_, _, err := s.remote.Extend(ctx, of, cache.Key{}, o.more, nil)
+	_, err := s.remote.BindAnswer(ctx, of, cache.Answer{Keys: o.more})
 	return err
 }
 
 // name binds the session's new keys to it at remote.
 func (s *Store) name(ctx context.Context, o *offer, there *cache.Binding) error {
 	k := o.keys
-	k.Past = o.more
+	k.Fallbacks = o.more
 	b, ok, err := s.remote.Get(ctx, o.was.given, k)
 	if err == nil && ok && b.Session == there.Session && b.Gen == there.Gen {
 		o.known += opened(&b)

@@ -267,7 +267,7 @@ func (s *Store) Get(ctx context.Context, scope cache.Scope, k cache.Keys) (b cac
 		}
 		return err
 	}, func() {
-		b, ok = cache.Binding{Away: true}, false
+		b, ok = cache.Binding{Local: true}, false
 		if known := s.t.find(scope.Short(), &k); known != nil {
 			b, ok = s.used(known, &k), true
 		}
@@ -299,7 +299,7 @@ func (s *Store) Peek(ctx context.Context, scope cache.Scope, k cache.Keys) (b ca
 		}
 		return err
 	}, func() {
-		b, ok = cache.Binding{Away: true}, false
+		b, ok = cache.Binding{Local: true}, false
 		if known := s.t.find(scope.Short(), &k); known != nil {
 			b, ok = s.t.view(known), true
 		}
@@ -535,33 +535,32 @@ func (s *Store) Release(ctx context.Context, b cache.Binding, failed bool) (unbo
 	return unbound, err
 }
 
-// Extend implements [cache.Store].
-func (s *Store) Extend(ctx context.Context, b cache.Binding, end cache.Key, keys, marks []cache.Key) (extended bool, shared uint8, err error) {
-	keys = keys[:min(len(keys), cache.MaxAnswer)]
+// BindAnswer implements [cache.Store].
+func (s *Store) BindAnswer(ctx context.Context, b cache.Binding, a cache.Answer) (done cache.Answered, err error) {
 	take := func(known *session) {
-		for _, k := range keys {
+		for _, k := range a.Keys[:min(len(a.Keys), cache.MaxAnswer)] {
 			s.t.other(known, k)
 		}
 	}
 	err = s.on(ctx, b, func(ctx context.Context, b cache.Binding) (err error) {
-		extended, shared, err = s.remote.Extend(ctx, b, end, keys, marks)
-		if err == nil && !extended && !b.Opening {
+		done, err = s.remote.BindAnswer(ctx, b, a)
+		if err == nil && !done.Accepted && !b.Opening {
 			err = s.gone(ctx, &b, true)
 		}
 		return err
 	}, func(known *session, _ cache.Binding) {
-		if extended {
+		if done.Accepted {
 			take(known)
 		}
 	}, func(known *session, b cache.Binding) {
-		if b.Opening && known.end != end {
+		if b.Opening && known.end != a.End {
 			return
 		}
-		extended = true
+		done = cache.Answered{Accepted: true}
 		take(known)
 		s.t.tell(known)
 	})
-	return extended, shared, err
+	return done, err
 }
 
 // Remember implements [cache.Store].

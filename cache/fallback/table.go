@@ -132,7 +132,7 @@ func (t *table) find(scope cache.Scope, k *cache.Keys) *session {
 	if s := at(k.End); s != nil && s.end == k.End {
 		return s
 	}
-	for _, p := range k.Past {
+	for _, p := range k.Fallbacks {
 		if s := at(p); s != nil {
 			return s
 		}
@@ -309,7 +309,7 @@ func (t *table) view(s *session) cache.Binding {
 		t.tell(s) // so that the generation is known when the caller comes back with it
 	}
 	b := s.b
-	b.Away, b.Age, b.Idle, b.SinceServed = true, time.Since(s.made), time.Since(s.used), 0
+	b.Local, b.Age, b.Idle, b.SinceServed = true, time.Since(s.made), time.Since(s.used), 0
 	b.Opening, b.Asked, b.Shared = false, 0, 0
 	if b.Served {
 		b.SinceServed = time.Since(s.served)

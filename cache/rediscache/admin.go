@@ -150,13 +150,60 @@ func (s *Store) CountAuth(ctx context.Context, auth string) (bound int, err erro
 	return bound, err
 }
 
-// EditMemos implements [cache.Admin]. It asks each of the 256 buckets once for each 256 memos
-// there, and then once for each memo that changes.
-func (s *Store) EditMemos(ctx context.Context, edit func(b cache.Binding) (memo string)) error {
+// CountAuths implements [cache.Admin]. It asks each of the 256 buckets once, all at once, and a
+// bucket again for each 256 auths there. It does not count expired sessions.
+func (s *Store) CountAuths(ctx context.Context) (bound map[string]int, err error) {
+	cursors := start()
+	parts := make([]map[string]int, buckets) // the server may name an auth twice
+	err = s.each(ctx, "counts", func(b int) []string { return []string{cursors[b], strconv.Itoa(chunk)} }, func(bucket int, reply []rueidis.RedisMessage) (bool, error) {
+		if len(reply)%2 == 0 {
+			return false, errReply
+		}
+		var err error
+		if cursors[bucket], err = reply[0].ToString(); err != nil {
+			return false, err
+		}
+		if parts[bucket] == nil {
+			parts[bucket] = make(map[string]int, len(reply)/2)
+		}
+		for i := 1; i < len(reply); i += 2 {
+			auth, err := reply[i].ToString()
+			if err != nil {
+				return false, err
+			}
+			n, err := reply[i+1].AsInt64()
+			if err != nil {
+				return false, err
+			}
+			parts[bucket][auth] = int(n)
+		}
+		return cursors[bucket] != "", nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	bound = map[string]int{}
+	for _, part := range parts {
+		for auth, n := range part {
+			bound[auth] += n
+		}
+	}
+	return bound, nil
+}
+
+// start returns the cursors of all buckets before the first step of a walk.
+func start() []string {
 	cursors := make([]string, buckets)
 	for i := range cursors {
 		cursors[i] = "0"
 	}
+	return cursors
+}
+
+// EditMemos implements [cache.Admin]. It asks each of the 256 buckets once for each 256 memos
+// there, and then once for each memo that changes.
+func (s *Store) EditMemos(ctx context.Context, edit func(b cache.Binding) (memo string)) error {
+	cursors := start()
 	var all []cache.Binding
 	err := s.each(ctx, "memos", func(b int) []string { return []string{cursors[b], strconv.Itoa(chunk)} }, func(bucket int, reply []rueidis.RedisMessage) (bool, error) {
 		if len(reply) == 0 {

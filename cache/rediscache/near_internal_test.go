@@ -125,3 +125,12 @@ func TestTheNearCacheIsBounded(t *testing.T) {
 	}
 	require.Equal(t, []int{8, 8, 8}, []int{n.lru.Len(), len(n.bySession), len(n.byAlias)})
 }
+
+// 0 is the default bound, and a negative number is none: the script takes it as it is.
+func TestTheBoundOfATenant(t *testing.T) {
+	for given, want := range map[int]int{0: 100_000, 7: 7, -1: -1} {
+		o, err := (&Options{MaxPerTenant: given}).withDefaults()
+		require.NoError(t, err)
+		require.Equal(t, want, o.MaxPerTenant)
+	}
+}

@@ -199,7 +199,7 @@ func TestTheServerIsAskedOnceALag(t *testing.T) {
 	}
 }
 
-// Extend of another session takes an Also key from a session that the near-cache holds. The
+// The answer of another session takes an Also key from a session that the near-cache holds. The
 // session's next request takes the key back, as it does without a near-cache.
 func TestAKeyThatAnAnswerHasTakenIsTakenBack(t *testing.T) {
 	for _, lag := range []time.Duration{0, -1} {
@@ -209,12 +209,12 @@ func TestAKeyThatAnAnswerHasTakenIsTakenBack(t *testing.T) {
 		settled(t, s, k, "A")
 		other, _, err := s.Bind(t.Context(), scope, cache.Keys{End: key("end")}, "B")
 		require.NoError(t, err)
-		leads := cache.Keys{End: key("next"), Past: []cache.Key{key("also")}}
+		leads := cache.Keys{End: key("next"), Fallbacks: []cache.Key{key("also")}}
 		for _, auth := range []string{"B", "A"} {
 			if auth == "B" {
-				extended, _, err := s.Extend(t.Context(), other, key("end"), []cache.Key{key("also")}, nil)
+				done, err := s.BindAnswer(t.Context(), other, cache.Answer{End: key("end"), Keys: []cache.Key{key("also")}})
 				require.NoError(t, err)
-				require.True(t, extended)
+				require.True(t, done.Accepted)
 			} else {
 				_, _, err = s.Get(t.Context(), scope, k)
 				require.NoError(t, err)

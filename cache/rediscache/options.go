@@ -25,9 +25,9 @@ type Options struct {
 	// A negative Lag means none: each operation asks the server, and there is no near-cache.
 	Lag time.Duration
 	// MaxPerTenant is how many sessions one tenant may have, and how many notes. A tenant with
-	// more loses its least recently used session. 0 means cache.DefaultMaxSessions, and a
-	// negative number means no bound. All tenants together are bounded only by the server's
-	// memory.
+	// more loses its least recently used session. 0 means the default: 100,000, because the
+	// store does not bound all tenants together. A negative number means no bound but the
+	// server's memory.
 	MaxPerTenant int
 	// Timeout is how long an operation of cache.Store waits for the server, if its context
 	// does not end sooner. An operation that fails in this way may have been done. 0 means a
@@ -42,6 +42,8 @@ const (
 	defaultPrefix = "llmaffinity"
 	defaultNear   = 10_000
 	defaultLag    = 10 * time.Second
+
+	defaultMaxPerTenant = 100_000
 
 	defaultTimeout = time.Second
 )
@@ -64,7 +66,7 @@ func (o *Options) withDefaults() (Options, error) {
 		all.Lag = 0
 	}
 	if all.MaxPerTenant == 0 {
-		all.MaxPerTenant = cache.DefaultMaxSessions
+		all.MaxPerTenant = defaultMaxPerTenant
 	}
 	if all.Timeout == 0 {
 		all.Timeout = defaultTimeout

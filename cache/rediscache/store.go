@@ -119,9 +119,9 @@ func (s *Store) request(scope *cache.Scope, k *cache.Keys) (place, []string) {
 	for names < len(k.Names) && k.Names[names] != (cache.Key{}) {
 		names++
 	}
-	past := k.Past
+	fallbacks := k.Fallbacks
 	if names > 0 {
-		past = nil
+		fallbacks = nil
 	}
 	from := make([]byte, 0, 32)
 	for _, n := range k.MarksFrom {
@@ -132,7 +132,7 @@ func (s *Store) request(scope *cache.Scope, k *cache.Keys) (place, []string) {
 		end = string(k.End[:])
 	}
 	args := make([]string, 0, 16) // room for the longest operation
-	return p, append(args, string(p.scope[:]), joined(k.Names[:names]), end, joined(past), joined(k.Also[:]), joined(k.Marks[:]), string(from), flag(k.Ongoing))
+	return p, append(args, string(p.scope[:]), joined(k.Names[:names]), end, joined(fallbacks), joined(k.Also[:]), joined(k.Marks[:]), string(from), flag(k.Ongoing))
 }
 
 // joined returns keys as one string. Zero keys in between keep their place.
@@ -327,30 +327,34 @@ func (s *Store) Release(ctx context.Context, b cache.Binding, failed bool) (unbo
 	return yes(s.on(ctx, &b, "release", anyGen(), flag(failed)))
 }
 
-// Extend implements [cache.Store].
-func (s *Store) Extend(ctx context.Context, b cache.Binding, end cache.Key, keys, marks []cache.Key) (extended bool, shared uint8, err error) {
+// BindAnswer implements [cache.Store].
+func (s *Store) BindAnswer(ctx context.Context, b cache.Binding, a cache.Answer) (done cache.Answered, err error) {
 	if b.Gen == 0 || s.closed.Load() {
-		return false, 0, s.alive()
+		return done, s.alive()
 	}
 	ending := ""
-	if end != (cache.Key{}) {
-		ending = string(end[:])
+	if a.End != (cache.Key{}) {
+		ending = string(a.End[:])
 	}
-	keys, marks = keys[:min(len(keys), cache.MaxAnswer)], marks[:min(len(marks), cache.MaxMarks)]
-	reply, err := s.call(ctx, s.in(b.Ref[0]), "extend", string(b.Session[:]), flag(b.Opening), ending, joined(keys), joined(marks))
+	keys, marks := a.Keys[:min(len(a.Keys), cache.MaxAnswer)], a.Marks[:min(len(a.Marks), cache.MaxMarks)]
+	reply, err := s.call(ctx, s.in(b.Ref[0]), "answer", string(b.Session[:]), flag(b.Opening), ending, joined(keys), joined(marks))
 	if err != nil || len(reply) != 3 {
 		s.near.taken("", keys) // the operation may have been done
-		return false, 0, err
+		return done, err
 	}
-	if extended, err = yes(reply, nil); err != nil {
-		return false, 0, s.explain(err)
+	accepted, err := yes(reply, nil)
+	if err != nil {
+		return done, s.explain(err)
 	}
-	if extended {
+	if accepted {
 		place, _ := reply[2].ToString()
 		s.near.taken(place, keys)
 	}
 	n, err := reply[1].AsInt64()
-	return extended, uint8(n), s.explain(err)
+	if err != nil {
+		return done, s.explain(err)
+	}
+	return cache.Answered{Accepted: accepted, Shared: uint8(n)}, nil
 }
 
 // Remember implements [cache.Store].

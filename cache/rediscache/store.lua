@@ -16,6 +16,8 @@
 --   M                 the sessions that have a memo, likewise
 --   N<tenant>         the tenant's notes, likewise
 --   B<auth>           the notes of an auth, likewise
+--   L                 the names of the auths that have an index of sessions, by the time when
+--                     that index expires
 --
 -- Redis expires each of them by itself. Entries of expired sessions in an index are removed
 -- when other sessions are bound.
@@ -215,14 +217,14 @@ local function eldest(from, k)
 end
 
 -- The request.
-local names, endKey, past, also, marks, marksFrom, ongoing = {}, none, {}, {}, {}, {}, false
+local names, endKey, fallbacks, also, marks, marksFrom, ongoing = {}, none, {}, {}, {}, {}, false
 local by, byAt, opening = none, 0, false
 
 local function readKeys()
   scope = arg()
   names = keys(arg())
   endKey = arg()
-  past = keys(arg())
+  fallbacks = keys(arg())
   also = keys(arg())
   marks = keys(arg())
   for n in string.gmatch(arg(), '%d+') do marksFrom[#marksFrom + 1] = tonumber(n) end
@@ -230,7 +232,7 @@ local function readKeys()
 end
 
 local function foresee()
-  for i, k in ipairs(past) do
+  for i, k in ipairs(fallbacks) do
     byAt = i - 1
     local r = owner(k)
     if r then
@@ -254,7 +256,7 @@ local function search()
   opening = #names == 0
   if not opening then return nil end
   local r = foresee()
-  -- A retry of a request in the session that Past finds is no opening.
+  -- A retry of a request in the session that Fallbacks find is no opening.
   local same = owner(endKey)
   if same and same ~= r and latest(same) == endKey and not same.r then return same end
   opening = r == nil
@@ -368,6 +370,14 @@ local function use(r)
   r.touched = true
 end
 
+-- Sets the expiry of the index of a session's auth, and keeps the auth's name for as long.
+local function keepIndex(r)
+  local name = base .. 'L'
+  call('ZADD', name, now + 3 * life, r.a)
+  call('PEXPIRE', name, 3 * life)
+  call('PEXPIRE', base .. 'A' .. index(r.a), 3 * life)
+end
+
 -- Writes what has changed.
 local function flush()
   for id, r in pairs(records) do
@@ -385,7 +395,7 @@ local function flush()
       if all then
         r.w = now
         call('PEXPIRE', base .. 'T' .. r.t, 3 * life)
-        if r.l == nil then call('PEXPIRE', base .. 'A' .. index(r.a), 3 * life) end
+        if r.l == nil then keepIndex(r) end
         if r.m then call('PEXPIRE', base .. 'M', 3 * life) end
         for _, name in ipairs({ 'n', 'e', 'o', 'k', 'x' }) do
           for _, k in ipairs(keys(list(r, name))) do
@@ -393,7 +403,7 @@ local function flush()
           end
         end
       elseif r.linked then
-        call('PEXPIRE', base .. 'A' .. index(r.a), 3 * life)
+        keepIndex(r)
       end
       r.i, r.dirty, r.touched, r.fresh, r.linked = nil, nil, nil, nil, nil
       local v = cmsgpack.pack(r)
@@ -436,6 +446,7 @@ local function bound(r, max)
   free(name)
   free(base .. 'A' .. index(r.a))
   free(base .. 'M')
+  free(base .. 'L')
   if max > 0 then
     local over = call('ZCARD', name) - max
     if over > 0 then
@@ -604,7 +615,7 @@ function ops.release()
 end
 
 -- session opening end keys marks
-function ops.extend()
+function ops.answer()
   local r = load(arg())
   local wasOpening, ending = arg() == '1', arg()
   local answers, given_ = keys(arg()), keys(arg())
@@ -789,6 +800,20 @@ end
 
 -- auth
 function ops.count() return { call('ZCOUNT', base .. 'A' .. arg(), '(' .. now, '+inf') } end
+
+-- cursor max: auths, each with the number of its sessions
+function ops.counts()
+  local part = call('ZSCAN', base .. 'L', arg(), 'COUNT', arg())
+  local all = { part[1] ~= '0' and part[1] or none }
+  for i = 1, #part[2], 2 do
+    local n = call('ZCOUNT', base .. 'A' .. index(part[2][i]), '(' .. now, '+inf')
+    if n > 0 then
+      all[#all + 1] = part[2][i]
+      all[#all + 1] = n
+    end
+  end
+  return all
+end
 
 -- cursor max
 function ops.memos()

@@ -203,10 +203,10 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		require.NoError(t, err)
 		_, _, err = s.Amend(t.Context(), b, "memo")
 		require.NoError(t, err)
-		content := cache.Keys{End: key(fmt.Sprint("e", i)), Past: []cache.Key{key(fmt.Sprint("e", i-7))}}
+		content := cache.Keys{End: key(fmt.Sprint("e", i)), Fallbacks: []cache.Key{key(fmt.Sprint("e", i-7))}}
 		b, _, err = s.Bind(t.Context(), sc, content, "A")
 		require.NoError(t, err)
-		_, _, err = s.Extend(t.Context(), b, content.End, []cache.Key{key(fmt.Sprint("x", i))}, []cache.Key{key(fmt.Sprint("m", i))})
+		_, err = s.BindAnswer(t.Context(), b, cache.Answer{End: content.End, Keys: []cache.Key{key(fmt.Sprint("x", i))}, Marks: []cache.Key{key(fmt.Sprint("m", i))}})
 		require.NoError(t, err)
 		require.NoError(t, s.Remember(t.Context(), sc, key(fmt.Sprint("n", i)), "A"))
 	}
@@ -223,6 +223,56 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		}
 		return len(all) == 7
 	}, 15*time.Second, 100*time.Millisecond)
+}
+
+// With a negative MaxPerTenant a tenant keeps all of its sessions and notes.
+func TestATenantWithoutABound(t *testing.T) {
+	s := open(t, servers.Redis(t).URL(), &rediscache.Options{MaxPerTenant: -1})
+	for i := range 50 {
+		_, _, err := s.Bind(t.Context(), scope, named(fmt.Sprint("s", i)), "A")
+		require.NoError(t, err)
+		require.NoError(t, s.Remember(t.Context(), scope, key(fmt.Sprint("n", i)), "B"))
+	}
+	n, err := s.CountAuth(t.Context(), "A")
+	require.NoError(t, err)
+	require.Equal(t, 50, n)
+	_, ok, err := s.Recall(t.Context(), scope, key("n0"))
+	require.NoError(t, err)
+	require.True(t, ok)
+}
+
+// The sessions of many auths are counted, in one bucket and over many.
+func TestTheSessionsOfManyAuthsAreCounted(t *testing.T) {
+	server := servers.Redis(t)
+	s := open(t, server.URL(), nil)
+	want := map[string]int{}
+	for i := range 2500 {
+		sc, auth := scope, fmt.Sprint("auth", i%1000)
+		if i%2 == 0 {
+			sc.Tenant = fmt.Sprint("tenant", i%700)
+		}
+		_, _, err := s.Bind(t.Context(), sc, named(fmt.Sprint("s", i)), auth)
+		require.NoError(t, err)
+		want[auth]++
+	}
+	got, err := s.CountAuths(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	n, err := s.InvalidateAuth(t.Context(), "auth7")
+	require.NoError(t, err)
+	require.Equal(t, want["auth7"], n)
+	delete(want, "auth7")
+	got, err = s.CountAuths(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+
+	server.Stop()
+	defer server.Continue()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	got, err = s.CountAuths(ctx)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Nil(t, got)
 }
 
 // A tenant with more than MaxPerTenant sessions or notes loses its own least recently used ones,

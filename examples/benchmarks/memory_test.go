@@ -90,7 +90,7 @@ func BenchmarkSessions(b *testing.B) {
 						g.serve(b, &affinity.Request{Tenant: tenant, Pool: pool, Model: model, Body: body.Bytes})
 					}
 				}
-				bound, err := g.aff.Sessions()
+				bound, err := g.aff.Sessions(b.Context())
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -30,7 +30,7 @@ func BenchmarkWhileItIsSaved(b *testing.B) {
 		}
 		k.End = keyOf(i)
 		for n := range 4 {
-			k.Past = append(k.Past, keyOf(i+(n+1)*sessions*2))
+			k.Fallbacks = append(k.Fallbacks, keyOf(i+(n+1)*sessions*2))
 		}
 		return k
 	}

@@ -126,7 +126,7 @@ func TestOptionsHoldFromWhenTheyAreLoaded(t *testing.T) {
 		for _, name := range []string{"a", "b", "c", "d"} {
 			f.ask(t, name)
 		}
-		bound, err := sessionsOf(t, "").transport.Sessions()
+		bound, err := sessionsOf(t, "").transport.Sessions(t.Context())
 		require.NoError(t, err)
 		for _, sessions := range bound {
 			n += sessions

@@ -147,6 +147,3 @@ func (x *exchange) report(r affinity.Result, away time.Duration) {
 		x.current.ReportAway(r, away)
 	}
 }
-
-// afterwards returns a context for work after the client may have left.
-func (x *exchange) afterwards() context.Context { return context.WithoutCancel(x.from.Context()) }

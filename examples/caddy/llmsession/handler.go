@@ -230,7 +230,7 @@ func (o *watcher) tellAnswer() (broken bool) {
 	if answer.IsZero() {
 		return false
 	}
-	_ = o.x.current.Answered(o.x.afterwards(), answer) // the store is in memory, and does not fail
+	_ = o.x.current.Answered(o.x.from.Context(), answer) // the store is in memory, and does not fail
 	return !answer.IsWhole()
 }
 

@@ -54,8 +54,12 @@ var stores = gateway.Stores{"redis": open, "rediss": open, "valkey": open, "valk
 
 // metrics serves the numbers of a gateway to Prometheus.
 func metrics(from gateway.Numbers, saved *savings.Meter) (http.Handler, error) {
+	c, err := affinityprom.NewCollector(from, &affinityprom.Options{Savings: saved})
+	if err != nil {
+		return nil, err
+	}
 	reg := prometheus.NewRegistry()
-	if err := reg.Register(affinityprom.NewCollector(from, saved)); err != nil {
+	if err := reg.Register(c); err != nil {
 		return nil, err
 	}
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), nil

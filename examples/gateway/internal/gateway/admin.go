@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"net"
 	"net/http"
 
@@ -28,7 +29,7 @@ func (a *admin) check() error {
 // Numbers are what a gateway counts.
 type Numbers interface {
 	Stats() affinity.Stats
-	Sessions() (map[string]int, error)
+	Sessions(ctx context.Context) (map[string]int, error)
 }
 
 // serve serves the page, and the metrics if there are any. Without an address it does nothing,

@@ -117,7 +117,7 @@ func (g *Gateway) options(ttl time.Duration) *affinityhttp.Options[*Auth] {
 			Failback: affinity.FailbackCold, ColdAnew: true, Slow: g.opts.Slow, Balance: g.opts.Balance,
 			OnEvent: g.observe,
 		},
-		TenantKey: g.opts.TenantKey,
+		TenantKey: g.opts.TenantKey, ReuseBodies: true,
 		Describe:  func(_ *http.Request, r *affinity.Request) { r.Off = r.Off || !g.applied.on.Load() },
 		MaxBody:   g.opts.MaxBody,
 		Attempts:  g.opts.Attempts,
@@ -135,9 +135,9 @@ func (g *Gateway) options(ttl time.Duration) *affinityhttp.Options[*Auth] {
 }
 
 // observe is called with each pick and each report.
-func (g *Gateway) observe(e affinity.Event) {
-	g.savings.Observe(e)
-	g.log.Observe(e)
+func (g *Gateway) observe(ctx context.Context, e affinity.Event) {
+	g.savings.Observe(ctx, e)
+	g.log.Observe(ctx, e)
 	if g.recording != nil {
 		g.recording.observe(e)
 	}

@@ -1,27 +1,28 @@
 package cache
 
-// extend binds the keys and marks of an answer to the session of b.
-func (t *table) extend(b *Binding, end Key, keys, marks []Key) (extended bool, shared uint8, err error) {
+// answer binds the keys and marks of an answer to the session of b.
+func (t *table) answer(b *Binding, a *Answer) (done Answered, err error) {
 	if t.closed.Load() {
-		return false, 0, ErrClosed
+		return Answered{}, ErrClosed
 	}
 	o := op{t: t, write: true, now: t.now()}
 	if !o.target(b) {
-		return false, 0, nil
+		return Answered{}, nil
 	}
 	o.mix = t.mix(&o.scope)
-	for i := range keys[:min(len(keys), MaxAnswer)] {
-		o.hold(&o.other[1+i], &keys[i])
+	for i := range a.Keys[:min(len(a.Keys), MaxAnswer)] {
+		o.hold(&o.other[1+i], &a.Keys[i])
 	}
-	for i := range marks[:min(len(marks), MaxMarks)] {
-		o.hold(&o.marks[i], &marks[i])
+	for i := range a.Marks[:min(len(a.Marks), MaxMarks)] {
+		o.hold(&o.marks[i], &a.Marks[i])
 	}
-	extended, shared = o.extend(b.Opening, t.digest(o.mix, &end))
+	done = o.answer(b.Opening, t.digest(o.mix, &a.End))
 	t.clean(&o.gone)
-	return extended, shared, nil
+	return done, nil
 }
 
-// target makes the session of b the one that the operation is about, as if Past had found it.
+// target makes the session of b the one that the operation is about, as if Fallbacks had found
+// it.
 func (o *op) target(b *Binding) bool {
 	home, i := referred(b)
 	s := o.t.shard(home)
@@ -31,21 +32,21 @@ func (o *op) target(b *Binding) bool {
 	if !h.ok() || !h.r.live(o.now) || !o.t.named(h.r, &b.Session) {
 		return false
 	}
-	o.scope, o.past = s.scopeOf(h.r), h.alias()
+	o.scope, o.fallback = s.scopeOf(h.r), h.alias()
 	o.set.add(s.number)
 	return true
 }
 
-func (o *op) extend(opening bool, end digest) (extended bool, shared uint8) {
+func (o *op) answer(opening bool, end digest) (done Answered) {
 	h := o.acquire()
 	defer o.release()
 	if !h.ok() || o.t.closed.Load() {
-		return false, 0
+		return done
 	}
 	e := h.extras()
 	latest := end != 0 && e.latest() == end
 	if opening && (!latest || e.answered()) {
-		return false, 0
+		return done
 	}
 	if latest {
 		e.set(true, e.asked(), e.served())
@@ -57,8 +58,9 @@ func (o *op) extend(opening bool, end digest) (extended bool, shared uint8) {
 	}
 	for i, d := range o.marks {
 		if o.bindMark(h, d) {
-			shared |= 1 << i
+			done.Shared |= 1 << i
 		}
 	}
-	return true, shared
+	done.Accepted = true
+	return done
 }
