@@ -213,8 +213,9 @@ func (c *cell) sub(tokens float64, key uint64) {
 // For 5 minutes the old name is an alias of the new one: a list of auths can have both names
 // for a while, and requests that were begun under the old name can be ended under it. After
 // that time the old name is free, and an auth with that name is a new one that was sent
-// nothing. A second call begins the 5 minutes anew. DropAlias frees it at once, and so does a Rename that gives the name to an auth. A
-// Sent counts for the renamed auth however late it is ended.
+// nothing. A second call begins the 5 minutes anew. DropAlias frees the name at once, and so
+// does a Rename that gives the name to an auth. A Sent counts for the renamed auth however late
+// it is ended.
 func (l *Loads) Rename(from, to string) {
 	if from == to {
 		return
