@@ -72,7 +72,8 @@
 // is streamed: its session is found by its header alone, and it is sent once. Its model is unknown
 // then, unless Options.Describe says it: so a conversation that outgrows the bound continues in
 // another scope, as a new session. A compressed body is read if it decompresses to at most 32
-// times its size and a MiB. Of an answer at most 4 MiB are held. If one JSON value, or one event, is longer, its strings of more than 64 KiB, such as
-// pictures, are left out. The number of attempts, their time in total, and waiting are bounded. A
-// Transport starts a goroutine only for a compressed answer, until that ends.
+// times its size and a MiB. Of an answer at most 4 MiB are held. If one JSON value, or one event,
+// is longer, its strings of more than 64 KiB, such as pictures, are left out. The number of
+// attempts, their time in total, and waiting are bounded. A Transport starts a goroutine only for a
+// compressed answer, until that ends.
 package affinityhttp
