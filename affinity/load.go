@@ -80,25 +80,66 @@ const leastShare = 1e-6
 //
 // The zero value is ready. Any number of goroutines may use it.
 type InFlight struct {
-	of sync.Map // name -> *atomic.Int64
+	mu sync.Mutex // held by Rename
+	of sync.Map   // name -> *count
+}
+
+// count is how many requests of an auth are under way. Those that it had under other names have
+// counts of their own.
+type count struct {
+	n       atomic.Int64
+	earlier atomic.Pointer[count]
 }
 
 // Begin adds a request to those of an auth. It returns the function that removes the request:
 // once, however often it is called.
 func (f *InFlight) Begin(auth string) (end func()) {
-	n, ok := f.of.Load(auth)
-	if !ok {
-		n, _ = f.of.LoadOrStore(auth, new(atomic.Int64))
+	c := f.count(auth)
+	if c == nil {
+		made, _ := f.of.LoadOrStore(auth, new(count))
+		c = made.(*count)
 	}
-	n.(*atomic.Int64).Add(1)
-	return sync.OnceFunc(func() { n.(*atomic.Int64).Add(-1) })
+	c.n.Add(1)
+	return sync.OnceFunc(func() { c.n.Add(-1) })
+}
+
+func (f *InFlight) count(auth string) *count {
+	c, _ := f.of.Load(auth)
+	all, _ := c.(*count)
+	return all
+}
+
+// Rename gives an auth another name. Its requests that are under way then count for that name,
+// beside those of an auth that has it already. Requests that begin under the old name later count
+// for the old name.
+func (f *InFlight) Rename(from, to string) {
+	if from == to {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	moved := f.count(from)
+	if moved == nil {
+		return
+	}
+	f.of.Delete(from)
+	made, _ := f.of.LoadOrStore(to, new(count))
+	last := made.(*count)
+	for next := last.earlier.Load(); next != nil; next = last.earlier.Load() {
+		if next.n.Load() == 0 { // its requests have ended
+			last.earlier.Store(next.earlier.Load())
+			continue
+		}
+		last = next
+	}
+	last.earlier.Store(moved)
 }
 
 // Load returns how many requests are under way at an auth, for State.Load.
 func (f *InFlight) Load(auth string) float64 {
-	n, ok := f.of.Load(auth)
-	if !ok {
-		return 0
+	n := int64(0)
+	for c := f.count(auth); c != nil; c = c.earlier.Load() {
+		n += c.n.Load()
 	}
-	return float64(n.(*atomic.Int64).Load())
+	return float64(n)
 }

@@ -90,6 +90,9 @@ func (a *attempt[T]) send(ctx context.Context) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := a.conf.Base.RoundTrip(out)
+	if err == nil && resp == nil {
+		err = errNothing
+	}
 	a.idle = isNoConnection(err)
 	return resp, err
 }
@@ -123,7 +126,21 @@ func (a *attempt[T]) another(asked int) bool {
 	if a.body.rest != nil || asked >= a.conf.Attempts || a.left() == 0 || a.in.Context().Err() != nil {
 		return false
 	}
-	return a.idle || a.resp != nil && a.refused() || a.conf.Repeat(a.in, a.r)
+	return a.idle || a.resp != nil && a.refused() || a.repeatable()
+}
+
+// repeatable calls Options.Repeat.
+func (a *attempt[T]) repeatable() (ok bool) {
+	known := false
+	defer func() {
+		if !known { // it has panicked
+			a.pick.Report(affinity.Cancelled)
+			a.close()
+		}
+	}()
+	ok = a.conf.Repeat(a.in, a.r)
+	known = true
+	return ok
 }
 
 // isRefused reports whether the auth's own credential was refused.

@@ -20,10 +20,10 @@ func credentialOf(r *http.Request) string {
 			switch scheme, key, _ := strings.Cut(v, " "); {
 			case strings.EqualFold(scheme, "bearer"):
 				return strings.TrimSpace(key)
-			case scheme == "AWS4-HMAC-SHA256": // each request has another signature
+			case strings.HasPrefix(scheme, "AWS4-"): // each request has another signature
 				_, key, _ = strings.Cut(key, "Credential=")
 				key, _, _ = strings.Cut(key, "/")
-				return scheme + " " + key
+				return "AWS4 " + key
 			}
 			return v
 		}

@@ -55,10 +55,10 @@
 //
 // The request keeps its header and body, except for what the host's prepare sets and for two
 // things. The client's own credential is removed before prepare is called: Authorization,
-// X-Api-Key, X-Goog-Api-Key, Api-Key, Proxy-Authorization, and the query's key. And
-// Accept-Encoding is reduced to encodings that the Transport can read: identity, gzip,
-// deflate, and zstd if there is a decoder. It has to read answers to know the state that they
-// create. Headers of the client's connection (Connection, Upgrade, Host …) are not passed on.
+// X-Api-Key, X-Goog-Api-Key, Api-Key, Proxy-Authorization, X-Amz-Security-Token, and the query's
+// key. (A prepare that signs for AWS sets the other X-Amz headers anew.) And Accept-Encoding is
+// reduced to encodings that the Transport can read: identity, gzip, deflate, and zstd if there is a
+// decoder. It has to read answers to know the state that they create. Headers of the client's connection (Connection, Upgrade, Host …) are not passed on.
 // The answer is passed on byte for byte.
 //
 // A request for a WebSocket is answered with 426. Codex opens its API with such a request, and

@@ -2,6 +2,7 @@ package affinityhttp_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,14 +17,19 @@ import (
 	"github.com/llmaffinity/llmaffinity/selector"
 )
 
-// Two resources have the same model as deployments of different names, which are in the path, as
-// with Azure. Clients use one name.
+// Two resources of Azure have the same model as deployments of different names, which are in the
+// path. Clients use one name.
 func ExampleOutboundFrom() {
 	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Println(r.URL.Path, gjson.GetBytes(body, "model"))
 	}))
 	defer provider.Close()
+	base, err := url.Parse(provider.URL)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 
 	type resource struct {
 		name        string
@@ -39,17 +45,19 @@ func ExampleOutboundFrom() {
 		if !ok || name == "" {
 			return fmt.Errorf("%s does not have the model", to.name)
 		}
-		base, err := url.Parse(provider.URL + "/deployments/" + name)
-		if err != nil {
-			return err
-		}
 		affinityhttp.SetURL(out, base)
+		out.URL.Path = "/openai/deployments/" + name + "/chat/completions"
+		out.URL.RawQuery = "api-version=v1"
 
-		body, err := io.ReadAll(out.Body)
+		var members map[string]json.RawMessage
+		if err := json.NewDecoder(out.Body).Decode(&members); err != nil {
+			return err
+		}
+		members["model"], _ = json.Marshal(name)
+		body, err := json.Marshal(members)
 		if err != nil {
 			return err
 		}
-		body = bytes.Replace(body, []byte(`"chat"`), []byte(`"`+name+`"`), 1)
 		out.ContentLength = int64(len(body))
 		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 		out.Body, err = out.GetBody()
@@ -82,7 +90,7 @@ func ExampleOutboundFrom() {
 	}
 
 	// Output:
-	// /deployments/chat-large-east/v1/chat/completions chat-large-east
-	// /deployments/chat-large-west/v1/chat/completions chat-large-west
-	// /deployments/chat-large-east/v1/chat/completions chat-large-east
+	// /openai/deployments/chat-large-east/chat/completions chat-large-east
+	// /openai/deployments/chat-large-west/chat/completions chat-large-west
+	// /openai/deployments/chat-large-east/chat/completions chat-large-east
 }

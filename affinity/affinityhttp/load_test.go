@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -139,4 +140,33 @@ func TestTheHostsLoadsAreItsOwn(t *testing.T) {
 			load["d"] = 0
 		})
 	}
+}
+
+// A renamed auth keeps what is in flight there, so that new sessions go elsewhere.
+func TestRequestsInFlightOfARenamedAuth(t *testing.T) {
+	release := make(chan struct{})
+	p := start(t, func(_ string, w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, event("message_start", `{"type":"message_start","message":{"id":"msg_1"}}`))
+		w.(http.Flusher).Flush()
+		<-release
+	}, nil)
+	resp, err := p.client.Post(p.url+"/v1/messages", "application/json", strings.NewReader(`{"messages":[]}`))
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	auth := ""
+	for _, name := range names {
+		if p.InFlight(name) == 1 {
+			auth = name
+		}
+	}
+	require.NotEmpty(t, auth)
+	_, err = p.RenameAuth(t.Context(), auth, "renamed")
+	require.NoError(t, err)
+	require.Zero(t, p.InFlight(auth))
+	require.Equal(t, 1, p.InFlight("renamed"))
+	close(release)
+	_, _ = io.Copy(io.Discard, resp.Body)
+	require.Eventually(t, func() bool { return p.InFlight("renamed") == 0 }, 10*time.Second, time.Millisecond)
 }

@@ -55,9 +55,9 @@ type Options[T any] struct {
 	MaxBody int64
 	// ReuseBodies lets the body of a request use the memory of an earlier one. That spares a
 	// gateway of long prompts most of its garbage. Set it only if none of your functions keeps
-	// the Body of an affinity.Request, or a part of it, after it has returned: that would become
-	// the body of another client. Base need not care: a request's Body reads nothing after it was
-	// closed.
+	// the Body of an affinity.Request, or a slice of it, after it has returned: that would become
+	// the body of another client. All strings of a Request are copies. Base need not care: a body
+	// whose memory is reused reads nothing after it was closed.
 	ReuseBodies bool
 	// Zstd decompresses bodies with Content-Encoding zstd. This module has no decoder of its
 	// own. With nil such bodies are not read.
@@ -113,7 +113,8 @@ type Attempt struct {
 	// FirstToken is how long the first token of the answer took. It is 0 unless the answer was
 	// streamed.
 	FirstToken time.Duration
-	// Usage is what the answer has cost, as it says.
+	// Usage is what the answer has cost, as it says. It is zero if the answer does not say, or is
+	// not read, see Bedrock.
 	Usage affinity.Usage
 }
 

@@ -3,13 +3,17 @@ package affinityhttp_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -139,6 +143,59 @@ func TestRefused(t *testing.T) {
 		affinityhttp.SetURL(out, to)
 		return http.DefaultTransport.RoundTrip(out)
 	}), "there was no connection")
+}
+
+// Without a connection nothing was sent, so another auth is tried even for a request that must not
+// be sent twice.
+func TestNothingWasSent(t *testing.T) {
+	untrusted := httptest.NewUnstartedServer(nil)
+	untrusted.Config.ErrorLog = log.New(io.Discard, "", 0)
+	untrusted.StartTLS()
+	t.Cleanup(untrusted.Close)
+	plain := httptest.NewServer(nil)
+	t.Cleanup(plain.Close)
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	good := serving(t, func(_ string, w http.ResponseWriter, r *http.Request) { ok("good", w, r) })
+	parsed := func(text string) *url.URL {
+		u, err := url.Parse(text)
+		require.NoError(t, err)
+		return u
+	}
+	for name, base := range map[string]*http.Transport{
+		"https://" + untrusted.Listener.Addr().String(): {},
+		"https://" + plain.Listener.Addr().String():     {},
+		closed.URL:                     {},
+		"http://no-such-host.invalid/": {},
+		"https://provider.example":     {Proxy: http.ProxyURL(parsed(closed.URL))},
+	} {
+		base.TLSHandshakeTimeout = 30 * time.Second
+		t.Cleanup(base.CloseIdleConnections)
+		tr, err := affinityhttp.New(selector.FillFirst[string](), itself,
+			func(*http.Request, affinity.Request) []string { return []string{"bad", "good"} },
+			func(out *http.Request, auth string) error {
+				if auth == "good" {
+					affinityhttp.SetURL(out, good)
+				} else {
+					affinityhttp.SetURL(out, parsed(name))
+				}
+				return nil
+			}, &affinityhttp.Options[string]{Base: roundTripper(func(out *http.Request) (*http.Response, error) {
+				if out.URL.Host == good.Host {
+					return http.DefaultTransport.RoundTrip(out)
+				}
+				return base.RoundTrip(out)
+			})})
+		require.NoError(t, err)
+		t.Cleanup(func() { tr.Close() })
+		resp, err := tr.RoundTrip(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/responses", strings.NewReader(`{"input":"q","background":true}`)))
+		require.NoError(t, err, name)
+		require.Equal(t, 200, resp.StatusCode, name)
+		require.NoError(t, resp.Body.Close())
+	}
+	require.True(t, affinityhttp.Refused(nil, syscall.ECONNREFUSED))
+	require.True(t, affinityhttp.Refused(nil, errors.New("net/http: TLS handshake timeout")))
+	require.False(t, affinityhttp.Refused(nil, context.DeadlineExceeded))
 }
 
 // What only the host can know of a request does not change how its session is found.

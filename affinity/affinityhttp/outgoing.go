@@ -21,6 +21,11 @@ func SetURL(out *http.Request, base *url.URL) {
 		u.RawPath = strings.TrimSuffix(base.EscapedPath(), "/") + u.EscapedPath()
 	}
 	u.Path = strings.TrimSuffix(base.Path, "/") + u.Path
+	if !strings.HasPrefix(u.Path, "/") && u.Path != "" { // as of url.URL.JoinPath for a base without a path
+		if u.Path = "/" + u.Path; u.RawPath != "" {
+			u.RawPath = "/" + u.RawPath
+		}
+	}
 	out.URL = &u
 }
 
@@ -36,7 +41,8 @@ func Outgoing(ctx context.Context, in *http.Request, body []byte) *http.Request 
 
 // Outbound is what a [Transport] knows of a request that it sends to an auth.
 type Outbound struct {
-	// Request is the client's request as Options.Describe has left it, without the Body.
+	// Request is the client's request as Options.Describe has left it, without the Body. Header is
+	// the client's, with its credential: only read it.
 	Request  affinity.Request
 	Decision affinity.Decision
 	// Number counts the attempts of one client's request from 1.

@@ -1,10 +1,12 @@
 package affinityhttp
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 
 	"github.com/tidwall/gjson"
 
@@ -49,7 +51,8 @@ func Repeatable(in *http.Request, r affinity.Request) bool {
 
 // Refused reports whether the request has had no effect, so that it may be sent to another auth
 // whatever it asks for: the auth has refused it, perhaps in a stream with status 200, or there was
-// no connection to it. answer and err are what [Send] has returned.
+// no connection (the name is unknown, the connection was refused, the TLS handshake has failed
+// before anything was sent). answer and err are what [Send] has returned.
 func Refused(answer *http.Response, err error) bool {
 	if answer == nil {
 		return isNoConnection(err)
@@ -60,10 +63,21 @@ func Refused(answer *http.Response, err error) bool {
 	return isRefusal(answer.StatusCode)
 }
 
-// isNoConnection reports whether an error of a RoundTripper says that nothing was sent.
+// isNoConnection reports whether an error of a RoundTripper says that nothing was sent: there was
+// no connection to the auth, nor to a proxy before it, or no agreement on TLS.
 func isNoConnection(err error) bool {
-	var dial *net.OpError
-	return errors.As(err, &dial) && dial.Op == "dial"
+	var op *net.OpError
+	var name *net.DNSError
+	var untrusted *tls.CertificateVerificationError
+	var noTLS tls.RecordHeaderError
+	switch {
+	case errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect"),
+		errors.As(err, &name), errors.As(err, &untrusted), errors.As(err, &noTLS),
+		errors.Is(err, syscall.ECONNREFUSED):
+		return true
+	}
+	// The type of this error of net/http is not exported.
+	return err != nil && strings.HasSuffix(err.Error(), "net/http: TLS handshake timeout")
 }
 
 func isRefusal(status int) bool {

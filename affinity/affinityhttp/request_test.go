@@ -72,6 +72,7 @@ func TestSetURL(t *testing.T) {
 		{"https://api.example", "/v1/messages?beta=true", "https://api.example/v1/messages?beta=true"},
 		{"https://api.example/anthropic/", "/v1/messages", "https://api.example/anthropic/v1/messages"},
 		{"http://u:p@h:1/a%2Fb", "/v1/x%2Fy", "http://u:p@h:1/a%2Fb/v1/x%2Fy"},
+		{"https://api.example", "/", "https://api.example/"},
 	} {
 		base, err := url.Parse(c.base)
 		require.NoError(t, err)
@@ -80,6 +81,16 @@ func TestSetURL(t *testing.T) {
 		affinityhttp.SetURL(r, base)
 		require.Equal(t, c.want, r.URL.String())
 		require.Empty(t, before.Host, "SetURL does not change the caller's URL")
+	}
+}
+
+// url.URL.JoinPath returns a path without a slash for a base that has none.
+func TestSetURLOfAJoinedPath(t *testing.T) {
+	for name, want := range map[string]string{"d": "/d/v1/messages", "a/b": "/a/b/v1/messages", "a%2Fb": "/a%2Fb/v1/messages"} {
+		base := (&url.URL{Scheme: "https", Host: "h"}).JoinPath(name)
+		r := httptest.NewRequest(http.MethodPost, "/v1/messages", nil)
+		affinityhttp.SetURL(r, base)
+		require.Equal(t, want, r.URL.RequestURI())
 	}
 }
 

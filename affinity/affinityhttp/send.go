@@ -46,7 +46,7 @@ func Send[T any](ctx context.Context, pick affinity.Pick[T], send func(context.C
 	r.resp, r.err = send(out)
 	switch {
 	case r.err == nil && r.resp == nil:
-		r.err = errors.New("affinityhttp: there is neither an answer nor an error")
+		r.err = errNothing
 	case r.err == nil:
 		if r.resp.Body == nil {
 			r.resp.Body = http.NoBody
@@ -95,6 +95,9 @@ func Send[T any](ctx context.Context, pick affinity.Pick[T], send func(context.C
 	}}
 	return r.resp, report(), nil
 }
+
+// errNothing is the error of a function of the host that has returned nothing.
+var errNothing = errors.New("affinityhttp: there is neither an answer nor an error")
 
 // readable are the encodings of answers that Send reads.
 var readable = sessionid.HTTPOptions{Decompress: true}

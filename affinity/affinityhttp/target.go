@@ -11,7 +11,9 @@ const (
 	Anthropic = "anthropic" // Anthropic's messages
 	OpenAI    = "openai"    // chat completions, responses, and OpenAI's other calls
 	Gemini    = "gemini"    // Google's generateContent and interactions
-	Bedrock   = "bedrock"   // Amazon Bedrock's Converse and InvokeModel
+	// Bedrock is Amazon Bedrock's Converse and InvokeModel. The answers of Converse, and streams of
+	// both, are passed on but not read: their cost is unknown, and they tell no conversations apart.
+	Bedrock = "bedrock"
 )
 
 // kind is how a call relates to a session.

@@ -144,8 +144,10 @@ func (t *Transport[T]) InvalidateAuth(ctx context.Context, name string) (int, er
 	return t.Selector.InvalidateAuth(ctx, name)
 }
 
-// RenameAuth gives an auth another name, see [affinity.Affinity.RenameAuth]. Its rests stay.
+// RenameAuth gives an auth another name, see [affinity.Affinity.RenameAuth]. Its rests stay,
+// and its requests in flight count for the new name.
 func (t *Transport[T]) RenameAuth(ctx context.Context, from, to string) (int, error) {
+	t.flying.Rename(from, to)
 	t.rests.rename(from, to)
 	return t.Selector.RenameAuth(ctx, from, to)
 }

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -438,6 +439,35 @@ func TestAPanicLeavesNothingBehind(t *testing.T) {
 		require.Zero(t, tr.InFlight("a"))
 		require.EqualValues(t, 1, tr.Stats().Results[affinity.Cancelled])
 	}
+}
+
+// Nor does one that is asked whether a request may be repeated, nor a Base that returns nothing.
+func TestHostsThatAreWrong(t *testing.T) {
+	var repeats atomic.Bool
+	tr, err := affinityhttp.New(selector.FillFirst[string](), itself,
+		func(*http.Request, affinity.Request) []string { return names }, func(*http.Request, string) error { return nil },
+		&affinityhttp.Options[string]{
+			Base: roundTripper(func(*http.Request) (*http.Response, error) { return nil, nil }),
+			Repeat: func(*http.Request, affinity.Request) bool {
+				if repeats.Load() {
+					return false
+				}
+				panic("the host's")
+			},
+		})
+	require.NoError(t, err)
+	defer tr.Close()
+	send := func() {
+		_, err = tr.RoundTrip(httptest.NewRequest(http.MethodPost, "/v1/messages", strings.NewReader("{}")))
+	}
+	require.Panics(t, send)
+	require.Zero(t, tr.InFlight("a"))
+	require.Zero(t, tr.Stats().Unreported())
+	repeats.Store(true)
+	send()
+	require.ErrorContains(t, err, "neither an answer nor an error")
+	require.Zero(t, tr.InFlight("a"))
+	require.Zero(t, tr.Stats().Unreported())
 }
 
 // deadline is a context whose deadline ends when the auth has the request.
