@@ -29,7 +29,7 @@ type attempt[T any] struct {
 
 // attempt sends the request to the auth of a pick, and reads the answer up to its first byte.
 func (c *call[T]) attempt(pick affinity.Pick[T], number int) *attempt[T] {
-	ctx, cancel := context.WithCancelCause(&outboundContext{c.in.Context(), outboundOf(&c.r, &pick.Decision, number)})
+	ctx, cancel := context.WithCancelCause(withOutbound(c.in.Context(), Outbound{c.r, pick.Decision, number}))
 	a := &attempt[T]{call: c, receipt: receiptOf(c.in.Context(), cancel, pick, c.in.Header, &c.conf.http), number: number}
 	if pick.Decision.Session == (sessionid.Key{}) && c.sum == 0 {
 		c.sum = maphash.Bytes(seed, c.r.Body)

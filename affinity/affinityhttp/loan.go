@@ -61,15 +61,13 @@ func (l *loan) open() (io.ReadCloser, error) {
 	return &lent{of: l}, nil
 }
 
-// lent reads a body that is lent. Once it is closed it reads nothing more. Close does not wait for
-// a Read or WriteTo that is under way: the memory is kept until that has returned.
+// lent reads a body that is lent. Once it is closed it reads nothing more.
 type lent struct {
 	of *loan
 
-	mu      sync.Mutex
-	at      int // what was read
-	writing int // calls of WriteTo under way
-	closed  bool
+	mu     sync.Mutex
+	at     int // what was read
+	closed bool
 }
 
 func (b *lent) Read(p []byte) (int, error) {
@@ -87,42 +85,11 @@ func (b *lent) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo makes io.Copy write the body without another buffer.
-func (b *lent) WriteTo(w io.Writer) (int64, error) {
-	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
-		return 0, errReturned
-	}
-	rest := b.of.text[b.at:]
-	b.at = len(b.of.text)
-	b.writing++
-	b.mu.Unlock()
-	defer func() { // w may panic
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if b.writing--; b.closed && b.writing == 0 {
-			b.of.release()
-		}
-	}()
-	if len(rest) == 0 {
-		return 0, nil
-	}
-	n, err := w.Write(rest)
-	if err == nil && n < len(rest) {
-		err = io.ErrShortWrite
-	}
-	return int64(n), err
-}
-
 func (b *lent) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed {
-		return nil
-	}
-	b.closed = true
-	if b.writing == 0 {
+	if !b.closed {
+		b.closed = true
 		b.of.release()
 	}
 	return nil

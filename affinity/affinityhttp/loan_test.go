@@ -2,7 +2,6 @@ package affinityhttp
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net/http/httptest"
 	"strings"
@@ -33,16 +32,13 @@ func TestALentBodyIsReadLikeAnyOther(t *testing.T) {
 	}
 	r, err := b.loan.open()
 	require.NoError(t, err)
-	_, err = io.CopyN(io.Discard, struct{ io.Reader }{r}, 10)
+	_, err = io.CopyN(io.Discard, r, 10)
 	require.NoError(t, err)
 	var rest bytes.Buffer
 	n, err := io.Copy(&rest, r)
 	require.NoError(t, err)
 	require.EqualValues(t, len(text)-10, n)
 	require.Equal(t, text[10:], rest.String())
-	n, err = r.(io.WriterTo).WriteTo(&rest)
-	require.NoError(t, err)
-	require.Zero(t, n, "it is read to its end")
 }
 
 // The memory is let go by the last one that has it, whoever that is, and only once.
@@ -77,65 +73,9 @@ func TestAMemoryIsLetGoOnce(t *testing.T) {
 		for _, r := range []io.ReadCloser{one, two} {
 			_, err = r.Read(make([]byte, 1))
 			require.ErrorIs(t, err, errReturned)
-			_, err = r.(io.WriterTo).WriteTo(io.Discard)
-			require.ErrorIs(t, err, errReturned)
 		}
 	}
 }
-
-// A writer that hangs has the memory until it returns, although its reader was closed.
-func TestAWriterKeepsTheMemory(t *testing.T) {
-	text := strings.Repeat("x", minLoan)
-	b := lend(t, text, nil)
-	loan := b.loan
-	r, err := loan.open()
-	require.NoError(t, err)
-	b.letGo()
-	from, to := io.Pipe()
-	done := make(chan error)
-	go func() {
-		_, err := r.(io.WriterTo).WriteTo(to)
-		done <- err
-	}()
-	got := make([]byte, len(text))
-	_, err = io.ReadFull(from, got[:1])
-	require.NoError(t, err)
-	require.NoError(t, r.Close())
-	require.EqualValues(t, 1, loan.holders.Load())
-	_, err = io.ReadFull(from, got[1:])
-	require.NoError(t, err)
-	require.NoError(t, <-done)
-	require.Equal(t, text, string(got))
-	require.Zero(t, loan.holders.Load())
-	require.Nil(t, loan.text)
-}
-
-func TestWriteToPassesErrorsOn(t *testing.T) {
-	b := lend(t, strings.Repeat("x", minLoan), nil)
-	failed := errors.New("broken pipe")
-	for _, c := range []struct {
-		n         int
-		err, want error
-	}{{10, failed, failed}, {10, nil, io.ErrShortWrite}} {
-		r, err := b.loan.open()
-		require.NoError(t, err)
-		n, err := r.(io.WriterTo).WriteTo(writer(func(p []byte) (int, error) { return c.n, c.err }))
-		require.EqualValues(t, c.n, n)
-		require.ErrorIs(t, err, c.want)
-		require.NoError(t, r.Close())
-	}
-	r, err := b.loan.open()
-	require.NoError(t, err)
-	require.Panics(t, func() {
-		_, _ = r.(io.WriterTo).WriteTo(writer(func([]byte) (int, error) { panic("a writer") }))
-	})
-	require.NoError(t, r.Close())
-	require.EqualValues(t, 1, b.loan.holders.Load(), "only the call still has it")
-}
-
-type writer func([]byte) (int, error)
-
-func (w writer) Write(p []byte) (int, error) { return w(p) }
 
 // Only with a pool is memory used again, and not if it is very large: one long body would hold it
 // for all short ones.

@@ -53,31 +53,15 @@ type Outbound struct {
 // function and for Options.Base: which model the client asks for, whose request it is, and why
 // this auth was chosen. ctx is the context of that request, or one that is made from it.
 func OutboundFrom(ctx context.Context) (o Outbound, ok bool) {
-	if p, ok := ctx.Value(outboundKey{}).(*Outbound); ok {
-		return *p, true
-	}
-	return o, false
-}
-
-func outboundOf(r *affinity.Request, d *affinity.Decision, number int) Outbound {
-	o := Outbound{*r, *d, number}
-	o.Request.Body = nil // it is not held as long as the context
-	return o
+	o, ok = ctx.Value(outboundKey{}).(Outbound)
+	return o, ok
 }
 
 type outboundKey struct{}
 
-// outboundContext is a context with an Outbound.
-type outboundContext struct {
-	context.Context
-	outbound Outbound
-}
-
-func (c *outboundContext) Value(key any) any {
-	if key == (outboundKey{}) {
-		return &c.outbound
-	}
-	return c.Context.Value(key)
+func withOutbound(ctx context.Context, o Outbound) context.Context {
+	o.Request.Body = nil // it is not held as long as the context
+	return context.WithValue(ctx, outboundKey{}, o)
 }
 
 // setBody gives a request a body that is held in memory.
