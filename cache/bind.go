@@ -19,7 +19,7 @@ func (t *table) getOrBind(scope *Scope, keys *Keys, auth string) (b Binding, bou
 // table now has too many.
 func (o *op) locked(b *Binding, auth string) (found bool, over *account, err error) {
 	if auth != "" && o.names[0] == 0 {
-		o.born = o.t.next()
+		o.born = o.t.next(o.now)
 		o.set.add(o.t.at(o.t.own(o.born)))
 	}
 	h, many := o.acquire(), false
@@ -32,7 +32,7 @@ func (o *op) locked(b *Binding, auth string) (found bool, over *account, err err
 	case !h.ok():
 		h, many = o.create(auth)
 	case auth != "" && h.r.load().cause() != 0:
-		h.s.rebind(h, auth)
+		h.s.rebind(h, auth, o.now)
 	default:
 		found = true
 	}
@@ -60,7 +60,7 @@ func (o *op) create(auth string) (h held, over bool) {
 	if home == 0 {
 		home = o.t.own(born)
 	} else {
-		born = o.t.next()
+		born = o.t.next(o.now)
 	}
 	o.vacate(home)
 	return o.t.shard(home).insert(&o.scope, home, born, auth, o.now, &o.gone)

@@ -7,7 +7,7 @@ import "strings"
 func (t *table) move(b *Binding, auth string) (now Binding, moved bool, err error) {
 	err = t.on(b, func(h held, at moment, _ *leavings) {
 		if h.r.gen.Load() == b.Gen {
-			h.s.rebind(h, auth)
+			h.s.rebind(h, auth, at)
 			moved = true
 		}
 		now = h.binding(h.r.open(), at)

@@ -44,18 +44,20 @@ func (c *core) now() moment {
 // maxCount bounds births and generations.
 const maxCount = 1 << 62
 
-// next returns a number for a birth or a generation that was never given before. It is the
-// present moment in nanoseconds of the wall clock, or one more than the last number if that is
-// greater.
-func (c *core) next() uint64 {
-	now := min(uint64(max(c.epoch+int64(time.Since(c.base)), 0)), maxCount/2)
+// next returns a number for a birth or a generation that was never given before. It is now in
+// nanoseconds of the wall clock, or one more than the last number if that is greater.
+func (c *core) next(now moment) uint64 {
+	wall := min(uint64(max(c.epoch+now.at, 0)), maxCount/2)
 	for {
 		last := c.count.Load()
-		if n := max(last+1, now); c.count.CompareAndSwap(last, n) {
+		if n := max(last+1, wall); c.count.CompareAndSwap(last, n) {
 			return n
 		}
 	}
 }
+
+// boundSince reports whether a session may have been bound since a time.
+func (c *core) boundSince(at int64) bool { return int64(c.count.Load()) > c.epoch+at }
 
 // join makes an index entry of a shard's number and a record's number in that shard.
 func (c *core) join(shard int, i uint32) uint32 { return uint32(shard)<<c.low | i }

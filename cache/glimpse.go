@@ -5,9 +5,13 @@ package cache
 // other, not even for one session. If a session is of another kind, or changes meanwhile,
 // glimpse returns false and its caller takes the lock.
 
-// renewEvery is how often a use is written to the record, in nanoseconds: more writes to
-// memory that cores share would slow all of them down.
-const renewEvery = 1000
+// Writes to memory that cores share slow all of them down. So a use is written to the record
+// only if the last one that was written is some nanoseconds old, or a part of the TTL.
+const (
+	renewAlways = 10_000_000
+	renewPart   = 1000
+	renewBound  = 1000 // if a session was bound since: it must not seem to be used later
+)
 
 // glimpse fills b for the session with a home. With use, the session's TTL starts again.
 func (s *shard) glimpse(b *Binding, home digest, scope *Scope, now moment, use bool) bool {
@@ -63,7 +67,8 @@ func (s *shard) renew(home digest, i uint32, gen uint64, now moment, served bool
 // used notes a use. If the record has become another session's meanwhile, that session was
 // made just now, so the note is true of it as well.
 func (s *shard) used(r *record, home digest, now moment) {
-	if now.at-r.used.Load() >= renewEvery {
+	last := r.used.Load()
+	if ago := now.at - last; ago >= renewBound && (ago >= min(renewAlways, (now.at-now.alive)/renewPart) || s.core.boundSince(last)) {
 		r.used.Store(now.at)
 	}
 	if s.renewed(r) {

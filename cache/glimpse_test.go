@@ -172,7 +172,7 @@ func TestAGlimpseComparesScopes(t *testing.T) {
 	table := &m.sessions
 	home := table.digest(table.mix(&two), &name)
 	var gone leavings
-	h, _ := table.shard(home).insert(&one, home, table.next(), "A", table.now(), &gone)
+	h, _ := table.shard(home).insert(&one, home, table.next(table.now()), "A", table.now(), &gone)
 	h.r.serve(table.now())
 	require.False(t, m.Hit(&two, &name, &Binding{}))
 }
@@ -198,6 +198,53 @@ func TestAHitWithoutALockCountsAsAUse(t *testing.T) {
 	require.True(t, m.Hit(&scope, &oldest, &Binding{}))
 	gone := testKey("s", 1)
 	require.False(t, m.Hit(&scope, &gone, &Binding{}))
+}
+
+// A session that is used all the time is not written each time, because cores would wait for each
+// other. A use that decides who is evicted is written, and none is missed for long.
+func TestAUseIsWrittenOnceInAWhile(t *testing.T) {
+	for _, c := range []struct {
+		ttl, pause time.Duration
+		bind       bool // another session is bound in the pause
+		written    bool
+	}{
+		{time.Hour, 500 * time.Microsecond, false, false},
+		{time.Hour, 5 * time.Millisecond, false, false},
+		{time.Hour, 20 * time.Millisecond, false, true},
+		{time.Hour, 500 * time.Microsecond, true, true},
+		{time.Hour, 500 * time.Nanosecond, true, false},
+		{10 * time.Millisecond, 5 * time.Microsecond, false, false},
+		{10 * time.Millisecond, 20 * time.Microsecond, false, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m, err := New(&Options{TTL: c.ttl})
+			require.NoError(t, err)
+			bind := func(i int) Binding {
+				b, _, err := m.Bind(t.Context(), Scope{}, Keys{Names: [MaxNames]Key{testKey("s", i)}}, "A")
+				require.NoError(t, err)
+				_, _, err = m.Confirm(t.Context(), b)
+				require.NoError(t, err)
+				return b
+			}
+			time.Sleep(time.Second)
+			b := bind(1)
+			home, i := referred(&b)
+			name := testKey("s", 1)
+			require.True(t, m.Hit(&Scope{}, &name, &Binding{}))
+			r := m.sessions.shard(home).slab.at(i)
+			before := r.used.Load()
+			time.Sleep(c.pause)
+			if c.bind {
+				bind(2)
+			}
+			require.True(t, m.Hit(&Scope{}, &name, &Binding{}))
+			if c.written {
+				require.Equal(t, before+int64(c.pause), r.used.Load(), "%+v", c)
+			} else {
+				require.Equal(t, before, r.used.Load(), "%+v", c)
+			}
+		})
+	}
 }
 
 // However many sessions come and go in the same records meanwhile, no lookup returns the auth

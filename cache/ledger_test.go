@@ -137,3 +137,41 @@ func TestTheOldestAtHandGoesAtOnce(t *testing.T) {
 	}
 	consistent(t, m)
 }
+
+// Each session at the end of the order of use was used again since. The one that was used first is
+// found, unless it is behind several that were used later than another one.
+func TestTheOldestOfManyUsedSessionsIsFound(t *testing.T) {
+	m, err := New(&Options{MaxSessions: 100_000})
+	require.NoError(t, err)
+	s, now := &m.sessions.shards[0], m.sessions.now()
+	var gone leavings
+	for i := range 20 {
+		s.insert(&Scope{}, digest(i+1), m.sessions.next(now), "A", now, &gone)
+	}
+	tenant := s.tenants.at(0)
+	for _, c := range []struct {
+		used []int64 // from the end on; the others were used later
+		want int
+	}{
+		{[]int64{5, 4, 3, 2, 1}, 4},
+		{[]int64{3, 4, 4, 1, 5, 5, 2}, 3},
+		{[]int64{1, 9, 9, 9, 0}, 4},
+		{[]int64{1, 9, 9, 9, 9, 0}, 0},
+		{[]int64{19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3}, 15},
+	} {
+		i, want := tenant.list.tail, uint32(0)
+		for n := range 20 {
+			r := s.slab.at(i)
+			if r.stamp.Or(usedSince); n < len(c.used) {
+				r.used.Store(c.used[n])
+			} else {
+				r.used.Store(100)
+			}
+			if n == c.want {
+				want = i
+			}
+			i = r.byUse.prev
+		}
+		require.Equal(t, want, s.oldest(tenant, 0).i, "%v", c.used)
+	}
+}

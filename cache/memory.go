@@ -15,8 +15,9 @@ import (
 // that is evicted because the store is full may be evicted just after the operation that
 // filled it.
 //
-// The time of a use is exact to a microsecond: a second use within that time does not change
-// it.
+// A second use of a session within ten milliseconds, or within a thousandth of the TTL if that is
+// less, may not start the TTL again. So the time of a use is exact to that. But whatever was
+// bound before a use does not seem to be used later.
 type Memory struct {
 	sessions table
 	notes    table

@@ -32,7 +32,7 @@ func (t *table) noteLocked(scope *Scope, home digest, auth string, gone *leaving
 		}
 		s.remove(h, Expired, now, gone)
 	}
-	h, many := s.insert(scope, home, t.next(), auth, now, gone)
+	h, many := s.insert(scope, home, t.next(now), auth, now, gone)
 	if many {
 		over = s.exchange(h, now, gone)
 	}

@@ -103,19 +103,23 @@ func (s *shard) tenantOf(r *record) *entry[string] {
 	return s.tenants.at(s.scopes.at(r.scope.Load()).tenant)
 }
 
-// few is how many records oldest looks at.
-const few = 16
+// few is how many records oldest looks at. It stops before if the last ones, as many as enough
+// says, were all used later than one before them.
+const (
+	few    = 16
+	enough = 4
+)
 
 // oldest returns the tenant's least recently used record in the shard, except for the one
 // whose home is keep. It walks from the end of the order of use. A record that was not used
 // since it was moved is older than all records before it. A record that was used since may not
 // be, so oldest compares the times of a few.
 func (s *shard) oldest(tenant *entry[string], keep digest) (found held) {
-	for i, seen := tenant.list.tail, 0; i != 0 && seen < few; seen++ {
+	for i, seen, later := tenant.list.tail, 0, 0; i != 0 && seen < few && later < enough; seen++ {
 		r := s.slab.at(i)
 		if r.home.Load() != uint64(keep) {
-			if !found.ok() || r.used.Load() < found.r.used.Load() {
-				found = held{s, i, r}
+			if later++; !found.ok() || r.used.Load() < found.r.used.Load() {
+				found, later = held{s, i, r}, 0
 			}
 			if r.stamp.Load()&usedSince == 0 {
 				break
@@ -262,7 +266,7 @@ func (s *shard) take(h held, why Cause, now moment, claimed bool, gone *leavings
 func (s *shard) lose(h held, why Cause, now moment, gone *leavings) {
 	s.tell(h, why, now, gone)
 	s.unlinkAuth(h.i, h.r)
-	gen := s.core.next()
+	gen := s.core.next(now)
 	h.r.change(func() {
 		h.r.gen.Store(gen)
 		h.r.state.Store(uint32(lost | state(why)))
@@ -280,12 +284,12 @@ func (s *shard) tell(h held, why Cause, now moment, gone *leavings) {
 func (s *shard) scopeOf(r *record) Scope { return s.scopes.at(r.scope.Load()).name }
 
 // rebind binds a session to an auth anew, whether it is bound or not.
-func (s *shard) rebind(h held, auth string) {
+func (s *shard) rebind(h held, auth string, now moment) {
 	to := s.core.auths.use(auth) // before the old one is dropped: it may be the same
 	if h.r.load().cause() == 0 {
 		s.unlinkAuth(h.i, h.r)
 	}
-	old, gen := h.r.auth.Load(), s.core.next()
+	old, gen := h.r.auth.Load(), s.core.next(now)
 	h.r.change(func() {
 		h.r.auth.Store(to)
 		h.r.gen.Store(gen)

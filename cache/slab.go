@@ -1,6 +1,9 @@
 package cache
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"unsafe"
+)
 
 // slab holds records in blocks and numbers them from 1. So a record has no allocation of its
 // own, and the garbage collector has no pointer to follow. A record never moves: any goroutine
@@ -12,14 +15,20 @@ type slab struct {
 	n      int    // records that are in use
 }
 
-// block fills 4 KiB, a size class of the allocator, so that each record is in one line of the
+// block fills 8 KiB, a size class of the allocator, so that each record is in one line of the
 // processor's cache.
 type block struct {
 	records [slabBlock]record
 	byAuth  [slabBlock]links
 }
 
-const slabBlock = 56
+const slabBlock = 113
+
+// record returns &b.records[i]. That expression would also read the first line of the block, to
+// see whether b is nil.
+func (b *block) record(i uint32) *record {
+	return (*record)(unsafe.Add(unsafe.Pointer(b), uintptr(i)*unsafe.Sizeof(record{})))
+}
 
 func (s *slab) clear() {
 	s.blocks.Store(&[]*block{})
@@ -27,7 +36,7 @@ func (s *slab) clear() {
 }
 
 func (s *slab) at(i uint32) *record {
-	return &(*s.blocks.Load())[(i-1)/slabBlock].records[(i-1)%slabBlock]
+	return (*s.blocks.Load())[(i-1)/slabBlock].record((i - 1) % slabBlock)
 }
 
 // look is at for any number: it returns nil if the number was never given. It may be called at
@@ -35,7 +44,7 @@ func (s *slab) at(i uint32) *record {
 func (s *slab) look(i uint32) *record {
 	blocks := *s.blocks.Load()
 	if n := (i - 1) / slabBlock; n < uint32(len(blocks)) {
-		return &blocks[n].records[(i-1)%slabBlock]
+		return blocks[n].record((i - 1) % slabBlock)
 	}
 	return nil
 }
@@ -72,10 +81,11 @@ type links struct{ prev, next uint32 }
 
 func (s *slab) links(i uint32, by linked) *links {
 	b := (*s.blocks.Load())[(i-1)/slabBlock]
+	i = (i - 1) % slabBlock
 	if by == byAuth {
-		return &b.byAuth[(i-1)%slabBlock]
+		return (*links)(unsafe.Add(unsafe.Pointer(b), unsafe.Offsetof(b.byAuth)+uintptr(i)*unsafe.Sizeof(links{})))
 	}
-	return &b.records[(i-1)%slabBlock].byUse
+	return &b.record(i).byUse
 }
 
 // list is a list of linked records: its head, tail and length.
