@@ -16,6 +16,7 @@ type index struct {
 	moved   atomic.Uint32          // entries below this place of old have moved
 	version atomic.Uint32          // odd while places change
 	n       int                    // entries
+	full    int                    // the span for as many entries as are expected at most
 }
 
 // places is an array of entries. An entry holds a key's bits in its upper half, and in its
@@ -149,7 +150,7 @@ func (x *index) put(bits, to uint32) {
 	if x.old.Load() == nil && uint64(x.n)*5 >= p.span*4 { // four fifths full
 		x.moved.Store(0)
 		x.old.Store(p)
-		p = newPlaces(int(p.span)*5/4+minSpan/2, 4*minSpan)
+		p = newPlaces(x.larger(int(p.span)), 4*minSpan)
 		x.now.Store(p)
 	}
 	for e := uint64(bits)<<32 | uint64(to); !p.put(e); p = x.now.Load() {
@@ -157,6 +158,18 @@ func (x *index) put(bits, to uint32) {
 	}
 	x.n++
 	x.version.Add(1)
+}
+
+// larger returns the next larger span. The spans are such that one of them is full.
+func (x *index) larger(span int) int {
+	if span >= x.full {
+		return span*5/4 + minSpan/2
+	}
+	to := x.full
+	for to*4/5 >= span+minSpan/2 {
+		to = to * 4 / 5
+	}
+	return to
 }
 
 // cut removes one entry of a key that maps to the given record.

@@ -185,7 +185,7 @@ func FuzzExtras(f *testing.F) {
 		c := &core{}
 		c.init(&Options{}, newOrigin())
 		s := &shard{}
-		s.init(c, 0, true)
+		s.init(c, 0, true, 100)
 		const some = 3
 		var records [some]record
 		var want [some]lists
@@ -248,4 +248,24 @@ func FuzzExtras(f *testing.F) {
 			require.Equal(t, shelf.used, free)
 		}
 	})
+}
+
+// The index of a full store does not grow once more for its last sessions.
+func TestTheIndexOfAFullStoreIsNearlyFull(t *testing.T) {
+	const size = 64 * 1320
+	m, err := New(&Options{MaxSessions: size})
+	require.NoError(t, err)
+	for i := range size {
+		_, _, err := m.Bind(t.Context(), Scope{}, Keys{Names: [MaxNames]Key{testKey("s", i)}}, "A")
+		require.NoError(t, err)
+	}
+	places := 0
+	for i := range m.sessions.shards {
+		x := &m.sessions.shards[i].keys
+		places += len(x.now.Load().at)
+		if old := x.old.Load(); old != nil {
+			places += len(old.at)
+		}
+	}
+	require.Less(t, float64(places)/size, 1.5)
 }

@@ -8,14 +8,24 @@ type shelf struct {
 	free   uint32 // the first item that was given back; each holds the number of the next
 }
 
-// shelfBlock is how many numbers a block holds: 4 KiB.
-const shelfBlock = 512
+// shelfBlock is how many numbers a block holds: 4 KiB. The first block is smaller. On some
+// shelves sessions stay for one turn only, so these never need more.
+const (
+	shelfBlock = 512
+	firstShelf = 64
+)
 
 // item returns the i-th item, counted from 1.
 func (s *shelf) item(i uint32, size int) []digest {
-	some := uint32(shelfBlock / size)
-	at := int((i-1)%some) * size
-	return s.blocks[(i-1)/some][at : at+size : at+size]
+	i--
+	block, first, some := uint32(0), uint32(firstShelf/size), uint32(shelfBlock/size)
+	if i >= first {
+		i -= first
+		block = 1 + i/some
+		i %= some
+	}
+	at := int(i) * size
+	return s.blocks[block][at : at+size : at+size]
 }
 
 // take returns the number of an item that is all zeros.
@@ -26,7 +36,10 @@ func (s *shelf) take(size int) uint32 {
 		it[0] = 0
 		return i
 	}
-	if s.used == uint32(len(s.blocks)*(shelfBlock/size)) {
+	switch n := len(s.blocks); {
+	case n == 0:
+		s.blocks = append(s.blocks, make([]digest, firstShelf))
+	case int(s.used) == firstShelf/size+(n-1)*(shelfBlock/size):
 		s.blocks = append(s.blocks, make([]digest, shelfBlock))
 	}
 	s.used++

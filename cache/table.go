@@ -22,7 +22,7 @@ func (t *table) init(o *Options, from origin) {
 	t.low = t.shift - 32
 	t.shards = make([]shard, n)
 	for i := range t.shards {
-		t.shards[i].init(&t.core, i, n == 1)
+		t.shards[i].init(&t.core, i, n == 1, o.MaxSessions/n)
 	}
 	t.tenants.limit(o)
 }
