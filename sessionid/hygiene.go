@@ -1,7 +1,6 @@
 package sessionid
 
 import (
-	"encoding/binary"
 	"strings"
 	"unicode/utf8"
 )
@@ -42,23 +41,23 @@ func clean(v string, limit int) (string, bool) {
 // isPlain reports whether all bytes of v are ASCII from the blank to 'z', as in nearly all
 // ids. v is not empty.
 func isPlain(v string) bool {
-	var other uint64 // the high bit of a byte that is not
-	add := func(w uint64) { other |= w | (w - 0x20*ones) | (w + (0x80-'{')*ones) }
-	b := bytesOf(v)
-	if len(b) < 8 {
-		w := uint64(' ') * ones
-		for _, c := range b {
-			w = w<<8 | uint64(c)
+	last := uint64(' ') * ones
+	if len(v) < 8 {
+		for i := range len(v) {
+			last = last<<8 | uint64(v[i])
 		}
-		add(w)
 	} else {
-		for i := 0; i+8 < len(b); i += 8 {
-			add(binary.LittleEndian.Uint64(b[i:]))
-		}
-		add(binary.LittleEndian.Uint64(b[len(b)-8:])) // it may overlap the word before it
+		last = word(v[len(v)-8:]) // it may overlap the word before it
 	}
-	return other&highs == 0
+	other := notPlain(last)
+	for ; len(v) > 8; v = v[8:] {
+		other |= notPlain(word(v))
+	}
+	return other == 0
 }
+
+// notPlain returns a word with the high bit of each byte of w that is not plain.
+func notPlain(w uint64) uint64 { return (w | (w - 0x20*ones) | (w + (0x80-'{')*ones)) & highs }
 
 // isBlank reports whether c may stand around an id.
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }

@@ -34,22 +34,27 @@ func (s *space) key(id string) (k Key) {
 // multiplications over the id's words.
 func (s *space) digest(k *Key, id string) {
 	hi := s.hi ^ uint64(len(id))
-	b := bytesOf(id)
-	for ; len(b) >= 8; b = b[8:] {
-		hi = content.Fold(hi, binary.LittleEndian.Uint64(b))
+	for left := id; len(left) >= 8; left = left[8:] {
+		hi = content.Fold(hi, word(left))
 	}
 	binary.LittleEndian.PutUint64(k[:8], content.Fold(s.lo, xxhash.Sum64String(id)))
-	binary.LittleEndian.PutUint64(k[8:], content.Fold(hi, rest(bytesOf(id))))
+	binary.LittleEndian.PutUint64(k[8:], content.Fold(hi, rest(id)))
 }
 
-// rest returns the bytes of b behind its last whole word, as a word.
-func rest(b []byte) (w uint64) {
-	n := len(b) % 8
-	if n > 0 && len(b) >= 8 {
-		return binary.LittleEndian.Uint64(b[len(b)-8:]) >> (64 - 8*n)
+// word returns the first eight bytes of v.
+func word(v string) uint64 {
+	return uint64(v[0]) | uint64(v[1])<<8 | uint64(v[2])<<16 | uint64(v[3])<<24 |
+		uint64(v[4])<<32 | uint64(v[5])<<40 | uint64(v[6])<<48 | uint64(v[7])<<56
+}
+
+// rest returns the bytes of v behind its last whole word, as a word.
+func rest(v string) (w uint64) {
+	n := len(v) % 8
+	if n > 0 && len(v) >= 8 {
+		return word(v[len(v)-8:]) >> (64 - 8*n)
 	}
 	for i := range n {
-		w |= uint64(b[i]) << (8 * i)
+		w |= uint64(v[i]) << (8 * i)
 	}
 	return w
 }
