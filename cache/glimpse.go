@@ -6,11 +6,13 @@ package cache
 // glimpse returns false and its caller takes the lock.
 
 // Writes to memory that cores share slow all of them down. So a use is written to the record
-// only if the last one that was written is some nanoseconds old, or a part of the TTL.
+// only if the last one that was written is renewAlways nanoseconds old, or a part of the TTL if
+// that is less. If a session was bound since, renewBound is enough: that session must not seem
+// to be used later.
 const (
 	renewAlways = 10_000_000
 	renewPart   = 1000
-	renewBound  = 1000 // if a session was bound since: it must not seem to be used later
+	renewBound  = 1000
 )
 
 // glimpse fills b for the session with a home. With use, the session's TTL starts again.

@@ -16,8 +16,9 @@ import (
 // filled it.
 //
 // A second use of a session within ten milliseconds, or within a thousandth of the TTL if that is
-// less, may not start the TTL again. So the time of a use is exact to that. But whatever was
-// bound before a use does not seem to be used later.
+// less, may not start the TTL again. So the time of a use is exact to that. If a session was bound
+// between the two, it is exact to a microsecond, so that the session that was used later stays
+// longer in a full store.
 type Memory struct {
 	sessions table
 	notes    table

@@ -25,9 +25,14 @@ type block struct {
 const slabBlock = 113
 
 // record returns &b.records[i]. That expression would also read the first line of the block, to
-// see whether b is nil.
+// see whether b is nil. b is not nil, and i is less than slabBlock.
 func (b *block) record(i uint32) *record {
 	return (*record)(unsafe.Add(unsafe.Pointer(b), uintptr(i)*unsafe.Sizeof(record{})))
+}
+
+// auth returns &b.byAuth[i] in the same way.
+func (b *block) auth(i uint32) *links {
+	return (*links)(unsafe.Add(unsafe.Pointer(b), unsafe.Offsetof(b.byAuth)+uintptr(i)*unsafe.Sizeof(links{})))
 }
 
 func (s *slab) clear() {
@@ -83,7 +88,7 @@ func (s *slab) links(i uint32, by linked) *links {
 	b := (*s.blocks.Load())[(i-1)/slabBlock]
 	i = (i - 1) % slabBlock
 	if by == byAuth {
-		return (*links)(unsafe.Add(unsafe.Pointer(b), unsafe.Offsetof(b.byAuth)+uintptr(i)*unsafe.Sizeof(links{})))
+		return b.auth(i)
 	}
 	return &b.record(i).byUse
 }
