@@ -253,12 +253,13 @@ func (s *shard) take(h held, why Cause, now moment, claimed bool, gone *leavings
 	t := s.tenants.at(tenant)
 	account := t.account
 	s.slab.cut(&t.list, i, byUse)
-	s.dropExtras(i, r)
 	r.change(func() {
 		r.home.Store(0)
 		r.born.Store(0)
 	})
-	// After the change: a glimpse of the record must not read a number's next name.
+	// After the change: a glimpse of the record must neither miss its memo nor read a number's
+	// next name.
+	s.dropExtras(i, r)
 	s.core.auths.drop(r.auth.Load())
 	s.scopes.drop(scope)
 	last := s.tenants.drop(tenant)

@@ -3,6 +3,7 @@
 # (apt-get install valgrind). Unlike times, they are the same on a busy machine. The clock is a
 # system call under valgrind, so what the kernel does for it is not counted.
 #
+#	bash instructions.sh BENCHMARK [SESSIONS [ROUNDS]]
 #	bash instructions.sh 'Pick/^candidates=8$/^sessions=1$/./^body=2KB$/^report=no$/^who=llmaffinity$'
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -11,12 +12,12 @@ trap 'rm -r "$dir"' EXIT
 go test -c -o "$dir/benchmarks.test" .
 # count ROUNDS FILE
 count() {
-  GODEBUG=cpu.avx512f=off,asyncpreemptoff=1 GOGC=off valgrind --tool=callgrind --callgrind-out-file="$2" \
+  GODEBUG=cpu.avx512f=off,cpu.rdtscp=off,asyncpreemptoff=1 GOGC=off valgrind --tool=callgrind --callgrind-out-file="$2" \
     "$dir/benchmarks.test" -test.run '^$' -test.cpu 1 -test.benchtime "$1x" -test.bench "^Benchmark$bench" -sessions "$sessions" >"$dir/out" 2>&1 ||
     { cat "$dir/out" >&2; exit 1; }
   grep -q ns/op "$dir/out" || { echo "no benchmark has this name" >&2; exit 1; }
 }
-bench=$1 sessions=${2:-1} few=1000 more=20000
+bench=$1 sessions=${2:-1} more=${3:-20000} few=1000
 count $few "$dir/few"
 count $((few + more)) "$dir/many"
 # Lines that begin with a number are costs of the last function named by fn=, but for the line
