@@ -17,6 +17,7 @@ type core struct {
 	tenants ledger
 	low     uint          // how many bits of an index entry are the record's number; the others are the shard's
 	count   atomic.Uint64 // the latest birth or generation
+	bound   atomic.Int64  // when it was given
 	closed  atomic.Bool
 }
 
@@ -47,6 +48,8 @@ const maxCount = 1 << 62
 // next returns a number for a birth or a generation that was never given before. It is now in
 // nanoseconds of the wall clock, or one more than the last number if that is greater.
 func (c *core) next(now moment) uint64 {
+	for last := c.bound.Load(); last < now.at && !c.bound.CompareAndSwap(last, now.at); last = c.bound.Load() {
+	}
 	wall := min(uint64(max(c.epoch+now.at, 0)), maxCount/2)
 	for {
 		last := c.count.Load()
@@ -56,8 +59,8 @@ func (c *core) next(now moment) uint64 {
 	}
 }
 
-// boundSince reports whether a session may have been bound since a time.
-func (c *core) boundSince(at int64) bool { return int64(c.count.Load()) > c.epoch+at }
+// boundSince reports whether a session was bound since a time.
+func (c *core) boundSince(at int64) bool { return c.bound.Load() > at }
 
 // join makes an index entry of a shard's number and a record's number in that shard.
 func (c *core) join(shard int, i uint32) uint32 { return uint32(shard)<<c.low | i }

@@ -134,11 +134,11 @@ func (s *shard) memo(i uint32, r *record) string {
 func (s *shard) setMemo(i uint32, r *record, memo string) {
 	if memo == "" {
 		delete(s.memos, i)
-		r.more.Store(r.more.Load() &^ hasMemo)
+		r.change(func() { r.more.Store(r.more.Load() &^ hasMemo) })
 		return
 	}
 	s.memos[i] = memo
-	r.more.Store(r.more.Load() | hasMemo)
+	r.change(func() { r.more.Store(r.more.Load() | hasMemo) })
 }
 
 func (e extras) count(k kind) int {

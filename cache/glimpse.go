@@ -66,12 +66,11 @@ func (s *shard) renew(home digest, i uint32, gen uint64, now moment, served bool
 	return true
 }
 
-// used notes a use. If the record has become another session's meanwhile, that session was
-// made just now, so the note is true of it as well.
+// used notes a use. If the record has become another session's meanwhile, it notes none.
 func (s *shard) used(r *record, home digest, now moment) {
 	last := r.used.Load()
 	if ago := now.at - last; ago >= renewBound && (ago >= min(renewAlways, (now.at-now.alive)/renewPart) || s.core.boundSince(last)) {
-		r.used.Store(now.at)
+		r.used.CompareAndSwap(last, now.at) // it fails if another use was faster
 	}
 	if s.renewed(r) {
 		s.move(home)

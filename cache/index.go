@@ -16,7 +16,7 @@ type index struct {
 	moved   atomic.Uint32          // entries below this place of old have moved
 	version atomic.Uint32          // odd while places change
 	n       int                    // entries
-	full    int                    // the span for as many entries as are expected at most
+	full    int                    // the span for a full store of sessions with one key each
 }
 
 // places is an array of entries. An entry holds a key's bits in its upper half, and in its
@@ -160,9 +160,9 @@ func (x *index) put(bits, to uint32) {
 	x.version.Add(1)
 }
 
-// larger returns the next larger span. The spans are such that one of them is full.
+// larger returns the next larger span. The spans are such that one of them is x.full.
 func (x *index) larger(span int) int {
-	if span >= x.full {
+	if span+minSpan/2 > x.full {
 		return span*5/4 + minSpan/2
 	}
 	to := x.full

@@ -12,9 +12,10 @@ import (
 // says which keys it has, so an alias that was left behind finds nothing.
 
 // record is one session. It has 64 bytes, lies in a slab, and is linked by numbers. A
-// goroutine that changes it has locked its shard. There are two exceptions: used and state
+// goroutine that changes it has locked its shard. There are exceptions: used, state and stamp
 // also change under a read lock, or without any. A goroutine that reads it without a lock
-// compares the version before and after.
+// compares the version before and after. That covers home, born, gen, scope, auth, and whether
+// there is a memo.
 type record struct {
 	home    atomic.Uint64 // a digest; 0 if the record is free
 	born    atomic.Uint64 // birth number; the stable name is made of it

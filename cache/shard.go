@@ -108,7 +108,7 @@ func (s *shard) tenantOf(r *record) *entry[string] {
 }
 
 // few is how many records oldest looks at. It stops before if the last ones, as many as enough
-// says, were all used later than one before them.
+// says, were not used earlier than one before them.
 const (
 	few    = 16
 	enough = 4
@@ -247,8 +247,7 @@ func (s *shard) take(h held, why Cause, now moment, claimed bool, gone *leavings
 	for _, d := range h.extras().all() {
 		gone.aliases = append(gone.aliases, entryOf{d, to})
 	}
-	s.keys.cut(digest(r.home.Load()).bits(), to)
-	scope := r.scope.Load()
+	home, scope := digest(r.home.Load()), r.scope.Load()
 	tenant := s.scopes.at(scope).tenant
 	t := s.tenants.at(tenant)
 	account := t.account
@@ -257,8 +256,9 @@ func (s *shard) take(h held, why Cause, now moment, claimed bool, gone *leavings
 		r.home.Store(0)
 		r.born.Store(0)
 	})
-	// After the change: a glimpse of the record must neither miss its memo nor read a number's
-	// next name.
+	// After the change: a glimpse must neither miss the record while the binding is still
+	// current, nor the memo, nor read a number's next name.
+	s.keys.cut(home.bits(), to)
 	s.dropExtras(i, r)
 	s.core.auths.drop(r.auth.Load())
 	s.scopes.drop(scope)

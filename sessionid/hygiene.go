@@ -56,7 +56,8 @@ func isPlain(v string) bool {
 	return other == 0
 }
 
-// notPlain returns a word with the high bit of each byte of w that is not plain.
+// notPlain returns a word with the high bit of each byte of w that is not plain, and perhaps of
+// bytes above one. It returns 0 if all are plain.
 func notPlain(w uint64) uint64 { return (w | (w - 0x20*ones) | (w + (0x80-'{')*ones)) & highs }
 
 // isBlank reports whether c may stand around an id.
