@@ -17,7 +17,7 @@ type core struct {
 	tenants ledger
 	low     uint          // how many bits of an index entry are the record's number; the others are the shard's
 	count   atomic.Uint64 // the latest birth or generation
-	bound   atomic.Int64  // when it was given
+	bound   atomic.Int64  // the latest time for which a birth or generation was given
 	closed  atomic.Bool
 }
 
@@ -59,7 +59,7 @@ func (c *core) next(now moment) uint64 {
 	}
 }
 
-// boundSince reports whether a session was bound since a time.
+// boundSince reports whether a session was bound since a time, or has lost its auth.
 func (c *core) boundSince(at int64) bool { return c.bound.Load() > at }
 
 // join makes an index entry of a shard's number and a record's number in that shard.

@@ -91,7 +91,7 @@ func TestScopesAreComparedNotOnlyHashed(t *testing.T) {
 			home, e := table.digest(table.mix(&two), &named), table.digest(table.mix(&two), &ended)
 			var gone leavings
 			s := table.shard(home)
-			h, _ := s.insert(&one, home, table.next(m.sessions.now()), "A", table.now(), &gone)
+			h, _ := s.insert(&one, home, table.next(table.now()), "A", table.now(), &gone)
 			(&op{t: table}).add(h, ends, e)
 		}
 		for _, k := range []Keys{
