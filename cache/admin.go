@@ -13,7 +13,7 @@ func (m *Memory) InvalidateSession(_ context.Context, scope Scope, keys Keys) (r
 	if !scope.fits() {
 		scope = scope.Short()
 	}
-	return m.sessions.invalidate(&scope, &keys), nil
+	return m.sessions.invalidate(&scope, &keys)
 }
 
 // InvalidateAuth implements [Admin]. Cost: the sessions and notes of the auth, and a look at

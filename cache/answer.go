@@ -7,7 +7,7 @@ func (t *table) answer(b *Binding, a *Answer) (done Answered, err error) {
 	}
 	o := op{t: t, write: true, now: t.now()}
 	if !o.target(b) {
-		return Answered{}, nil
+		return Answered{}, t.shut()
 	}
 	o.mix = t.mix(&o.scope)
 	for i := range a.Keys[:min(len(a.Keys), MaxAnswer)] {
@@ -16,9 +16,9 @@ func (t *table) answer(b *Binding, a *Answer) (done Answered, err error) {
 	for i := range a.Marks[:min(len(a.Marks), MaxMarks)] {
 		o.hold(&o.marks[i], &a.Marks[i])
 	}
-	done = o.answer(b.Opening, t.digest(o.mix, &a.End))
+	done, err = o.answer(b.Opening, t.digest(o.mix, &a.End))
 	t.clean(&o.gone)
-	return done, nil
+	return done, err
 }
 
 // target makes the session of b the one that the operation is about, as if Fallbacks had found
@@ -37,16 +37,16 @@ func (o *op) target(b *Binding) bool {
 	return true
 }
 
-func (o *op) answer(opening bool, end digest) (done Answered) {
+func (o *op) answer(opening bool, end digest) (done Answered, err error) {
 	h := o.acquire()
 	defer o.release()
-	if !h.ok() || o.t.closed.Load() {
-		return done
+	if !h.ok() {
+		return done, o.t.shut()
 	}
 	e := h.extras()
 	latest := end != 0 && e.latest() == end
 	if opening && (!latest || e.answered()) {
-		return done
+		return done, nil
 	}
 	if latest {
 		e.set(true, e.asked(), e.served())
@@ -62,5 +62,5 @@ func (o *op) answer(opening bool, end digest) (done Answered) {
 		}
 	}
 	done.Accepted = true
-	return done
+	return done, nil
 }

@@ -95,7 +95,7 @@ func (o *op) vacate(d digest) {
 
 // use starts the session's TTL again, and binds the keys of the request to it.
 func (o *op) use(h held) {
-	h.r.used.Store(o.now.at)
+	h.r.use(o.now)
 	if h.s.renewed(h.r) {
 		h.s.promote(h.i, h.r)
 	}
@@ -115,15 +115,11 @@ func (o *op) bindName(h held, d digest) {
 	if d == 0 || h.hasName(d) || h.extras().count(names) == most[names] {
 		return
 	}
-	switch other := o.owner(d); other.r {
-	case nil:
-		o.vacate(d)
-	case h.r:
-		o.drop(h, d)
-	default:
+	if other := o.owner(d); other.ok() && other.r != h.r {
 		return
 	}
-	o.add(h, names, d)
+	from, _ := o.take(d)
+	o.add(h, names, d, from)
 }
 
 // bindEnd makes d the latest end of h, unless a session has it as a name.
@@ -132,13 +128,14 @@ func (o *op) bindEnd(h held, d digest) {
 		return
 	}
 	elder := o.elder(d)
-	if !o.take(d) {
+	from, ok := o.take(d)
+	if !ok {
 		return
 	}
 	h.goOn(o.by, o.now)
 	h.adopt(elder, d)
 	h.s.needExtras(h.r).set(false, 0, 0)
-	o.push(h, ends, firstEnds, d)
+	o.push(h, ends, firstEnds, d, from)
 }
 
 // bindOther makes d the latest key in one of h's lists, unless a session has it as a name, or
@@ -147,10 +144,12 @@ func (o *op) bindOther(h held, in kind, d digest) {
 	if h.extras().renew(in, d) {
 		return
 	}
-	if other := o.owner(d); other.r == h.r && h.extras().has(d) || !o.take(d) {
+	if other := o.owner(d); other.r == h.r && h.extras().has(d) {
 		return
 	}
-	o.push(h, in, 0, d)
+	if from, ok := o.take(d); ok {
+		o.push(h, in, 0, d, from)
+	}
 }
 
 // bindMark makes d the latest mark of h. If another session has d, and not as a name, d finds
@@ -165,7 +164,7 @@ func (o *op) bindMark(h held, d digest) (shared bool) {
 			return false
 		}
 		o.vacate(d)
-		o.push(h, marks, 0, d)
+		o.push(h, marks, 0, d, 0)
 	case other.r != h.r && !other.hasName(d):
 		other.extras().kill(d)
 		return true
@@ -188,39 +187,41 @@ func (o *op) killed(d digest) bool {
 	}
 }
 
-// take takes d from the session that has it. It returns false if d is a name of that session.
-func (o *op) take(d digest) bool {
+// take takes d from the session that has it, whose entry in the index it returns, and which
+// stays there until add. ok is false if d is a name of that session. If no session has d, the
+// entry is 0.
+func (o *op) take(d digest) (from uint32, ok bool) {
 	other := o.owner(d)
-	switch {
-	case !other.ok():
+	if !other.ok() {
 		o.vacate(d)
-	case other.hasName(d):
-		return false
-	default:
-		o.drop(other, d)
+		return 0, true
 	}
-	return true
-}
-
-// drop takes d from h, unless d is a name of h.
-func (o *op) drop(h held, d digest) {
-	if h.extras().forget(d) {
-		o.t.shard(d).keys.cut(d.bits(), o.t.join(h.s.number, h.i))
+	if !other.hasName(d) && other.extras().forget(d) {
+		return o.t.join(other.s.number, other.i), true
 	}
+	return 0, false
 }
 
 // push makes d the latest key in one of h's lists. If the list is full, it drops the oldest
 // key after the first kept ones.
-func (o *op) push(h held, in kind, kept int, d digest) {
+func (o *op) push(h held, in kind, kept int, d digest, from uint32) {
 	if e := h.extras(); e.count(in) == most[in] {
 		o.gone.drop(e.keys(in)[kept], o.t.join(h.s.number, h.i))
 		e.remove(in, kept)
 	}
-	o.add(h, in, d)
+	o.add(h, in, d, from)
 }
 
-// add makes d, which no session has, the latest key in one of h's lists.
-func (o *op) add(h held, in kind, d digest) {
+// add makes d, which no session has, the latest key in one of h's lists. from is what take has
+// returned for d.
+func (o *op) add(h held, in kind, d digest, from uint32) {
 	h.s.give(h.r, in, d)
-	o.t.shard(d).keys.put(d.bits(), o.t.join(h.s.number, h.i))
+	keys, to := &o.t.shard(d).keys, o.t.join(h.s.number, h.i)
+	switch from {
+	case to:
+	case 0:
+		keys.put(d.bits(), to)
+	default: // at once, so that a look-up without a lock finds one of the two
+		keys.replace(d.bits(), from, to)
+	}
 }

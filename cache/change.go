@@ -73,7 +73,7 @@ func (t *table) closeUse(b *Binding, failed bool) (lose bool, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if h := s.refer(home, i); h.ok() && h.r.gen.Load() == b.Gen && h.r.live(t.now()) {
-		lose = h.r.close(failed)
+		return h.r.close(failed), nil
 	}
-	return lose, nil
+	return false, t.shut()
 }

@@ -37,6 +37,15 @@ func (c *core) init(o *Options, from origin) {
 	c.tenants.init()
 }
 
+// shut is the error of an operation that has found no session. Close may have removed it
+// meanwhile.
+func (c *core) shut() error {
+	if c.closed.Load() {
+		return ErrClosed
+	}
+	return nil
+}
+
 func (c *core) now() moment {
 	at := int64(time.Since(c.base))
 	return moment{at, at - c.ttl.Load()}

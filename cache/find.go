@@ -50,7 +50,6 @@ func (o *op) begin() {
 			o.hold(&o.marks[i], &o.keys.Marks[i])
 		}
 	}
-	o.foresee()
 }
 
 // hold notes a key that the operation may bind, and its shard. It returns false for the zero
@@ -86,8 +85,11 @@ func (o *op) leads(d digest) bool {
 	if to, sure := s.keys.glimpse(d.bits()); to == 0 && sure {
 		return false
 	}
-	for n := 0; ; n++ {
+	for n, version := 0, uint32(0); ; n++ {
 		s.mu.RLock()
+		if now := s.keys.version.Load(); now != version { // a session may have taken d from another
+			n, version = 0, now
+		}
 		to := s.keys.find(d.bits(), n)
 		s.mu.RUnlock()
 		if to == 0 {
@@ -137,9 +139,17 @@ func (o *op) valid(h held, born uint64) bool {
 
 // acquire locks the shards and finds the session; the record is nil if there is none.
 func (o *op) acquire() (h held) {
-	for base := o.set; ; {
+	base := o.set
+	o.foresee()
+	for {
 		o.t.lock(&o.set, o.write)
 		h = o.find()
+		if o.fallback.born != 0 && !h.ok() { // it was removed since, and another may have the key
+			o.release()
+			o.set, o.fallback, o.by, o.at = base, alias{}, 0, 0
+			o.foresee()
+			continue
+		}
 		if o.write { // the shard of each session that has one of these keys must be locked
 			for _, d := range o.names {
 				o.reach(d)
@@ -157,6 +167,7 @@ func (o *op) acquire() (h held) {
 		o.release()
 		if o.set.full { // the homes were different ones each time: start again
 			o.set = base
+			o.set.add(o.t.at(o.fallback.home))
 		} else {
 			o.set.settle()
 		}
@@ -233,7 +244,7 @@ func (t *table) peek(scope *Scope, keys *Keys) (Binding, bool, error) {
 	h := o.acquire()
 	defer o.release()
 	if !h.ok() {
-		return Binding{}, false, nil
+		return Binding{}, false, t.shut()
 	}
 	b := h.binding(h.r.load(), o.now)
 	b.Opening = o.opening
@@ -241,14 +252,16 @@ func (t *table) peek(scope *Scope, keys *Keys) (Binding, bool, error) {
 }
 
 // invalidate finds a session and removes it.
-func (t *table) invalidate(scope *Scope, keys *Keys) (removed bool) {
+func (t *table) invalidate(scope *Scope, keys *Keys) (removed bool, err error) {
 	o := op{t: t, scope: *scope, keys: *keys, write: true}
 	o.begin()
 	if h := o.acquire(); h.ok() {
 		h.s.remove(h, Invalidated, o.now, &o.gone)
 		removed = true
+	} else {
+		err = t.shut()
 	}
 	o.release()
 	t.clean(&o.gone)
-	return removed
+	return removed, err
 }

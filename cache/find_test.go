@@ -2,6 +2,8 @@ package cache
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -92,7 +94,7 @@ func TestScopesAreComparedNotOnlyHashed(t *testing.T) {
 			var gone leavings
 			s := table.shard(home)
 			h, _ := s.insert(&one, home, table.next(table.now()), "A", table.now(), &gone)
-			(&op{t: table}).add(h, ends, e)
+			(&op{t: table}).add(h, ends, e, 0)
 		}
 		for _, k := range []Keys{
 			{Names: [MaxNames]Key{testKey("s", 1)}},
@@ -155,4 +157,48 @@ func TestASetOfLocksThatIsFullBeginsAnew(t *testing.T) {
 	o.set = base
 	require.True(t, o.acquire().ok())
 	o.release()
+}
+
+// An end that goes from one session to another is never without a session, whatever way a
+// look-up by it takes. The session that had it may be removed at once.
+func TestAKeyThatMovesIsAlwaysFound(t *testing.T) {
+	for _, remove := range []bool{false, true} {
+		m, err := New(nil)
+		require.NoError(t, err)
+		ctx, scope, end := context.Background(), Scope{}, testKey("end", 1)
+		session := func(i int) Keys { return Keys{Names: [MaxNames]Key{testKey("s", i%2)}} }
+		bind := func(i int) {
+			k := session(i)
+			k.End = end
+			if _, _, err := m.Bind(ctx, scope, k, "A"); err != nil {
+				t.Error(err)
+			}
+		}
+		bind(0)
+		var wg sync.WaitGroup
+		var done atomic.Bool
+		wg.Go(func() {
+			defer done.Store(true)
+			for i := range 40_000 {
+				bind(i + 1)
+				if remove {
+					if _, err := m.InvalidateSession(ctx, scope, session(i)); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+		for i := 0; !done.Load(); i++ {
+			k := Keys{End: testKey("next", i%2), Fallbacks: []Key{end}}
+			_, ok, err := m.Peek(ctx, scope, k)
+			if i%3 == 0 {
+				_, ok, err = m.Get(ctx, scope, k)
+			}
+			if !ok || err != nil {
+				t.Errorf("look-up %d has found no session: %v (sessions are removed: %v)", i, err, remove)
+				break
+			}
+		}
+		wg.Wait()
+	}
 }

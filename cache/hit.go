@@ -48,7 +48,7 @@ func (t *table) quick(b *Binding, scope *Scope, keys *Keys, use bool) (ok, done 
 	s.mu.RLock()
 	h := s.home(k)
 	if !h.ok() || !h.r.live(now) || s.scopes.at(h.r.scope.Load()).name != *scope {
-		none := s.keys.find(k.bits(), 0) == 0
+		none := s.keys.find(k.bits(), 0) == 0 && !t.closed.Load()
 		s.mu.RUnlock()
 		return false, none
 	}
@@ -58,7 +58,7 @@ func (t *table) quick(b *Binding, scope *Scope, keys *Keys, use bool) (ok, done 
 		return true, true
 	}
 	*b = h.binding(h.r.open(), now)
-	h.r.used.Store(now.at)
+	h.r.use(now)
 	move := s.renewed(h.r)
 	s.mu.RUnlock()
 	if move {
@@ -92,9 +92,9 @@ func (t *table) touch(b *Binding, served bool) (memo string, current bool, err e
 	h := s.refer(home, i)
 	if !h.ok() || h.r.gen.Load() != b.Gen || !h.r.live(now) || served && h.r.load().cause() != 0 {
 		s.mu.RUnlock()
-		return "", false, nil
+		return "", false, t.shut()
 	}
-	h.r.used.Store(now.at)
+	h.r.use(now)
 	if served {
 		h.r.serve(now)
 		if e := h.extras(); e != nil {

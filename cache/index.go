@@ -145,6 +145,27 @@ func (x *index) glimpse(bits uint32) (to uint32, sure bool) {
 // put adds an entry. If the same entry is there already, there are two of it.
 func (x *index) put(bits, to uint32) {
 	x.version.Add(1)
+	x.add(bits, to)
+	x.version.Add(1)
+}
+
+// cut removes one entry of a key that maps to the given record.
+func (x *index) cut(bits, to uint32) {
+	x.version.Add(1)
+	x.remove(bits, to)
+	x.version.Add(1)
+}
+
+// replace makes one entry of a key, which is there, map to another record. A sure glimpse finds
+// one of the two.
+func (x *index) replace(bits, from, to uint32) {
+	x.version.Add(1)
+	x.remove(bits, from)
+	x.add(bits, to)
+	x.version.Add(1)
+}
+
+func (x *index) add(bits, to uint32) {
 	x.step()
 	p := x.now.Load()
 	if x.old.Load() == nil && uint64(x.n)*5 >= p.span*4 { // four fifths full
@@ -157,7 +178,6 @@ func (x *index) put(bits, to uint32) {
 		x.rebuild()
 	}
 	x.n++
-	x.version.Add(1)
 }
 
 // larger returns the next larger span. The spans are such that one of them is x.full.
@@ -172,10 +192,7 @@ func (x *index) larger(span int) int {
 	return to
 }
 
-// cut removes one entry of a key that maps to the given record.
-func (x *index) cut(bits, to uint32) {
-	x.version.Add(1)
-	defer x.version.Add(1)
+func (x *index) remove(bits, to uint32) {
 	x.step()
 	e := uint64(bits)<<32 | uint64(to)
 	p := x.now.Load()

@@ -165,6 +165,31 @@ func TestAGlimpseIsRightWhenItIsSure(t *testing.T) {
 	wg.Wait()
 }
 
+// While an entry of a key goes from one record to another, a lookup without a lock that is sure
+// finds one of the two.
+func TestAGlimpseWhileAnEntryIsReplaced(t *testing.T) {
+	var x index
+	x.clear()
+	x.put(5, 1)
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer done.Store(true)
+		for i := range uint32(1_000_000) {
+			x.replace(5, 1+i%2, 2-i%2)
+		}
+	})
+	for !done.Load() {
+		if to, sure := x.glimpse(5); sure && to != 1 && to != 2 {
+			t.Error("the lookup was sure, but has not found the entry")
+			break
+		}
+	}
+	wg.Wait()
+	require.Equal(t, []uint32{1}, x.entries(5))
+	require.Equal(t, 1, x.n)
+}
+
 // lists are what extras must be like: a list for each kind, and the dead keys.
 type lists struct {
 	keys [kinds][]digest

@@ -25,11 +25,11 @@ func TestAKeyThatWasCopiedTwiceIsTheLaterOnes(t *testing.T) {
 	both, home, end := testKey("both", 0), testKey("two", 0), testKey("end", 0)
 	one, two := bind("one", "A"), bind("two", "B")
 	for _, h := range []held{one, two} {
-		(&op{t: table}).add(h, also, table.digest(mix, &both))
+		(&op{t: table}).add(h, also, table.digest(mix, &both), 0)
 	}
 	// A key that is the home of the later session belongs to no other session.
-	(&op{t: table}).add(one, names, table.digest(mix, &home))
-	(&op{t: table}).add(one, ends, table.digest(mix, &end))
+	(&op{t: table}).add(one, names, table.digest(mix, &home), 0)
+	(&op{t: table}).add(one, ends, table.digest(mix, &end), 0)
 
 	var b bytes.Buffer
 	require.NoError(t, m.Save(&b))

@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -232,6 +233,45 @@ func TestClosingTwiceWorksAndEveryOperationAfterItSaysErrClosed(t *testing.T) {
 	require.Zero(t, m.Sweep())
 	for range m.All() {
 		t.Fatal("a session after Close")
+	}
+}
+
+// Beside Close, an operation either finds the session or says ErrClosed.
+func TestOperationsBesideClose(t *testing.T) {
+	for range 100 {
+		c := newCache(t, cache.Options{MaxSessions: 10})
+		b, _ := c.Bind(scope, named("s"), "A")
+		b, _, err := c.Memory.Amend(t.Context(), b, "memo")
+		require.NoError(t, err)
+		c.Remember(scope, key("n"), "A")
+		ctx, m := t.Context(), c.Memory
+		var wg sync.WaitGroup
+		for name, op := range map[string]func() (bool, error){
+			"Get":     func() (bool, error) { _, ok, err := m.Get(ctx, scope, *named("s")); return ok, err },
+			"Peek":    func() (bool, error) { _, ok, err := m.Peek(ctx, scope, *named("s", "t")); return ok, err },
+			"Touch":   func() (bool, error) { return m.Touch(ctx, b) },
+			"Amend":   func() (bool, error) { _, ok, err := m.Amend(ctx, b, "memo"); return ok, err },
+			"Recall":  func() (bool, error) { _, ok, err := m.Recall(ctx, scope, key("n")); return ok, err },
+			"Answers": func() (bool, error) { done, err := m.BindAnswer(ctx, b, cache.Answer{}); return done.Accepted, err },
+		} {
+			wg.Go(func() {
+				for {
+					switch ok, err := op(); {
+					case err != nil:
+						if !errors.Is(err, cache.ErrClosed) {
+							t.Errorf("%s: %v", name, err)
+						}
+						return
+					case !ok:
+						t.Errorf("%s has found no session", name)
+						return
+					}
+				}
+			})
+		}
+		time.Sleep(100 * time.Microsecond)
+		require.NoError(t, m.Close())
+		wg.Wait()
 	}
 }
 

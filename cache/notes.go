@@ -45,6 +45,8 @@ func (t *table) recall(scope *Scope, key Key) (auth string, ok bool, err error) 
 		return "", false, ErrClosed
 	}
 	var b Binding
-	ok, _ = t.quick(&b, scope, &Keys{Names: [MaxNames]Key{key}}, true)
-	return b.Auth, ok, nil
+	if ok, _ = t.quick(&b, scope, &Keys{Names: [MaxNames]Key{key}}, true); !ok {
+		return "", false, t.shut()
+	}
+	return b.Auth, true, nil
 }

@@ -44,6 +44,16 @@ type moment struct{ at, alive int64 }
 // live reports whether a session was used within the TTL.
 func (r *record) live(now moment) bool { return r.used.Load() > now.alive }
 
+// use notes a use, unless a later one is noted.
+func (r *record) use(now moment) {
+	for {
+		last := r.used.Load()
+		if last >= now.at || r.used.CompareAndSwap(last, now.at) {
+			return
+		}
+	}
+}
+
 // idle returns the time since the last use.
 func (r *record) idle(now moment) time.Duration {
 	return time.Duration(max(now.at-r.used.Load(), 0))

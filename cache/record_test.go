@@ -92,3 +92,12 @@ func TestTheTimeOfServiceNeverGoesBackAndNeverOverflows(t *testing.T) {
 	r.serve(moment{at: 1<<63 - 1})
 	require.True(t, r.load().served())
 }
+
+// An operation that has waited for a lock knows an older time than the last use.
+func TestALateUseDoesNotSetTheTimeBack(t *testing.T) {
+	var r record
+	for _, at := range []int64{5, 3, 9, 8} {
+		r.use(moment{at: at})
+	}
+	require.Equal(t, int64(9), r.used.Load())
+}

@@ -61,11 +61,16 @@ func (t *table) on(b *Binding, do func(h held, now moment, gone *leavings)) erro
 	now := t.now()
 	var gone leavings
 	s.mu.Lock()
-	if h := s.refer(home, i); h.ok() && h.r.live(now) && t.named(h.r, &b.Session) {
+	h := s.refer(home, i)
+	found := h.ok() && h.r.live(now) && t.named(h.r, &b.Session)
+	if found {
 		do(h, now, &gone)
 	}
 	s.mu.Unlock()
 	t.clean(&gone)
+	if !found {
+		return t.shut()
+	}
 	return nil
 }
 
