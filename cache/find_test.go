@@ -202,3 +202,17 @@ func TestAKeyThatMovesIsAlwaysFound(t *testing.T) {
 		wg.Wait()
 	}
 }
+
+// Close may come after an operation has seen that the table is open.
+func TestAClosedTableKnowsThatItIsClosed(t *testing.T) {
+	m, err := New(nil)
+	require.NoError(t, err)
+	require.NoError(t, m.Close())
+	table, scope, k := &m.sessions, Scope{}, Keys{Names: [MaxNames]Key{testKey("s", 1)}}
+	_, _, err = table.peek(&scope, &k)
+	require.ErrorIs(t, err, ErrClosed)
+	_, err = table.invalidate(&scope, &k)
+	require.ErrorIs(t, err, ErrClosed)
+	_, done := table.quick(&Binding{}, &scope, &k, true)
+	require.False(t, done, "the caller looks again, and sees that the table is closed")
+}

@@ -22,8 +22,8 @@
 //
 //	by: TestRetryAfter
 //
-// is a regular expression for the tests that are run first, to save time. If none of them fails,
-// all tests are run.
+// is a regular expression for the tests that notice it, to save time. If none of them fails, all
+// tests are run, and if another test fails, the block is wrong.
 //
 // Building the tests takes longer than running one. So mutations inside functions are built
 // together: each is in a copy of its function, and the variable MUTANT tells a process by a

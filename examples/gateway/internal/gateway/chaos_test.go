@@ -91,7 +91,7 @@ const slowAbove = 100 * time.Millisecond
 // switches: each switch costs one prompt that is not cached.
 func TestRandomFaults(t *testing.T) {
 	o := demoOptions{auths: 8, conversations: 200, turns: 20}
-	if testing.Short() || raceEnabled {
+	if testing.Short() || thorough > 1 {
 		o.conversations, o.turns = 40, 10
 	}
 	calm, wild := chaos(t, o, false), chaos(t, o, true)

@@ -167,7 +167,7 @@ var lives = flag.Int("lives", 1, "histories of TestRandomFaultsAtTheSpeedOfLife"
 // client gets an error. The cached share is lower only by the cost of the switches.
 func TestRandomFaultsAtTheSpeedOfLife(t *testing.T) {
 	o := demoOptions{auths: 8, conversations: 200, turns: 20}
-	if testing.Short() || raceEnabled {
+	if testing.Short() || thorough > 1 {
 		o.conversations, o.turns = 40, 10
 	}
 	for seed := range uint64(*lives) {

@@ -2,4 +2,4 @@
 
 package gateway
 
-const raceEnabled = false
+const thorough = 1

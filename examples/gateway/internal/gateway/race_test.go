@@ -2,4 +2,5 @@
 
 package gateway
 
-const raceEnabled = true
+// thorough is the part of the long tests that is done: under the race detector a fifth.
+const thorough = 5

@@ -268,12 +268,12 @@ var stateKinds = []struct {
 	}},
 }
 
-// chains runs 30 clients of one kind at the same time, with other sessions in between.
+// chains runs many clients of one kind at the same time, with other sessions in between.
 func chains(t *testing.T, affinity bool, run func(*stateful)) (asked, failed int, all []*stateful) {
 	t.Helper()
 	gw := startSimulated(t, 8, simulator.Options{}, GatewayOptions{Affinity: affinity, DecisionHeader: true})
 	var clients sync.WaitGroup
-	for range 30 {
+	for range 30 / thorough {
 		s := &stateful{gw: gw}
 		all = append(all, s)
 		clients.Go(func() { run(s) })
@@ -299,7 +299,7 @@ func chains(t *testing.T, affinity bool, run func(*stateful)) (asked, failed int
 	return asked, failed, all
 }
 
-// Only the auth that has made a state knows it. With affinity 30 clients of each kind, at the same
+// Only the auth that has made a state knows it. With affinity many clients of each kind, at the same
 // time, get no error, and all answers of a client come from one auth. The control: without affinity
 // the same clients get errors.
 func TestStateIsFoundByTheAuthThatHasIt(t *testing.T) {
