@@ -51,7 +51,7 @@ const (
 
 // sizes are the lengths of the items on each shelf. The longest item has room for all keys
 // that a session may have.
-var sizes = [...]int{headWords + 4, headWords + 8, headWords + 14, headWords + 22, headWords + 30,
+var sizes = [...]int{headWords + 4, headWords + 8, headWords + 14, headWords + 22, headWords + 24, headWords + 30,
 	headWords + maxKeptNames - 1 + firstEnds + recentEnds + recentAlso + recentMarks + answerKeys}
 
 // The field more of a record says where its extras are. The lower bits are the number of the
