@@ -187,9 +187,9 @@ func (o *op) killed(d digest) bool {
 	}
 }
 
-// take takes d from the session that has it, whose entry in the index it returns, and which
-// stays there until add. ok is false if d is a name of that session. If no session has d, the
-// entry is 0.
+// take takes d from the session that has it. It leaves the session's entry in the index for add to
+// replace, and returns it, or 0 if no session has d. ok is false if d is a name of that session:
+// then nothing has happened.
 func (o *op) take(d digest) (from uint32, ok bool) {
 	other := o.owner(d)
 	if !other.ok() {
