@@ -79,7 +79,7 @@ func run(out io.Writer, root, dir string, all []*mutation) int {
 	var (
 		wg     sync.WaitGroup
 		mu     sync.Mutex
-		turns  = make(chan struct{}, 3) // for two cores: one of three often waits or links
+		turns  = make(chan struct{}, 4) // for two cores: some wait, most of all those that make a test hang
 		killed int
 		again  int
 		wrong  []string
