@@ -45,7 +45,7 @@ func TestTheDemoShowsTheDifference(t *testing.T) {
 // The gateway's savings agree with the provider's counts. Its estimate of the cached share without
 // affinity agrees with a run of the same conversations without affinity.
 func TestTheSavingIsWhatTheProviderCounts(t *testing.T) {
-	o := demoOptions{auths: 8, conversations: 80 / thorough, turns: 20}
+	o := demoOptions{auths: 8, conversations: 80, turns: 20}
 	with, without := &run{affinity: true}, &run{}
 	require.NoError(t, with.do(t.Context(), o))
 	require.NoError(t, without.do(t.Context(), o))

@@ -106,7 +106,7 @@ func restarted(t *testing.T, o demoOptions, restarts int, forget bool) *run {
 // If a gateway is restarted five times under load, all conversations stay on their auths, and the
 // cached share of the prompt is the same. The control is the same without the state.
 func TestRestartsUnderLoadCostNothing(t *testing.T) {
-	o := demoOptions{auths: 8, conversations: 500 / thorough, turns: 6}
+	o := demoOptions{auths: 8, conversations: max(500/thorough, 200), turns: 6}
 	share := func(r *run) float64 { return 100 * float64(r.cached) / float64(r.prompt) }
 	without, with := restarted(t, o, 0, false), restarted(t, o, 5, false)
 	for what, r := range map[string]*run{"without restarts": without, "with five": with} {
