@@ -40,7 +40,7 @@ func (o *op) target(b *Binding) bool {
 func (o *op) answer(opening bool, end digest) (done Answered, err error) {
 	h := o.acquire()
 	defer o.release()
-	if !h.ok() {
+	if !h.ok() || o.t.closed.Load() {
 		return done, o.t.shut()
 	}
 	e := h.extras()

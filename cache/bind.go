@@ -115,10 +115,11 @@ func (o *op) bindName(h held, d digest) {
 	if d == 0 || h.hasName(d) || h.extras().count(names) == most[names] {
 		return
 	}
-	if other := o.owner(d); other.ok() && other.r != h.r {
+	other := o.owner(d)
+	if other.ok() && other.r != h.r {
 		return
 	}
-	from, _ := o.take(d)
+	from, _ := o.take(d, other)
 	o.add(h, names, d, from)
 }
 
@@ -128,7 +129,7 @@ func (o *op) bindEnd(h held, d digest) {
 		return
 	}
 	elder := o.elder(d)
-	from, ok := o.take(d)
+	from, ok := o.take(d, o.owner(d))
 	if !ok {
 		return
 	}
@@ -144,10 +145,11 @@ func (o *op) bindOther(h held, in kind, d digest) {
 	if h.extras().renew(in, d) {
 		return
 	}
-	if other := o.owner(d); other.r == h.r && h.extras().has(d) {
+	other := o.owner(d)
+	if other.r == h.r && h.extras().has(d) {
 		return
 	}
-	if from, ok := o.take(d); ok {
+	if from, ok := o.take(d, other); ok {
 		o.push(h, in, 0, d, from)
 	}
 }
@@ -187,11 +189,10 @@ func (o *op) killed(d digest) bool {
 	}
 }
 
-// take takes d from the session that has it. It leaves the session's entry in the index for add to
-// replace, and returns it, or 0 if no session has d. ok is false if d is a name of that session:
-// then nothing has happened.
-func (o *op) take(d digest) (from uint32, ok bool) {
-	other := o.owner(d)
+// take takes d from its owner, if it has one. It leaves the owner's entry in the index for add to
+// replace, and returns it, or 0 if no session has d. ok is false if d is a name of the owner: then
+// nothing has happened.
+func (o *op) take(d digest, other held) (from uint32, ok bool) {
 	if !other.ok() {
 		o.vacate(d)
 		return 0, true

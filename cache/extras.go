@@ -63,6 +63,8 @@ const (
 	shelfMask  = 7
 	hasMemo    = 1 << 30
 	hasEnds    = 1 << 31
+
+	_ = uint(shelfMask - len(sizes)) // there is a number for each shelf
 )
 
 // extras returns the extras of a record, or nil if it has none.

@@ -2,4 +2,4 @@
 
 package goget
 
-const more = ""
+const moreFlags = ""

@@ -207,7 +207,7 @@ func newUser(t *testing.T) *user {
 	u.env = []string{
 		"GOPROXY=file://" + filepath.ToSlash(p.dir) + "," + proxies,
 		"GONOSUMDB=" + root,
-		"GOFLAGS=-mod=mod -modcacherw -buildvcs=false" + more,
+		"GOFLAGS=-mod=mod -modcacherw -buildvcs=false" + moreFlags,
 		"GOWORK=off",
 	}
 	u.run("go", "mod", "init", "example.com/user")
