@@ -104,6 +104,24 @@ func FuzzIndex(f *testing.F) {
 	})
 }
 
+// Keys that select the same place stand one behind another. Each is found, also when one before
+// it is gone.
+func TestKeysThatSelectTheSamePlaceAreFound(t *testing.T) {
+	var x index
+	x.clear()
+	for bits := range uint32(5) {
+		require.Zero(t, x.now.Load().from(bits))
+		x.put(bits, bits+1)
+	}
+	for gone := range uint32(5) {
+		for bits := gone; bits < 5; bits++ {
+			require.Equal(t, bits+1, x.find(bits, 0))
+		}
+		x.cut(gone, gone+1)
+		require.Zero(t, x.find(gone, 0))
+	}
+}
+
 // However many entries there are, a change moves a few.
 func TestAnIndexGrowsInSteps(t *testing.T) {
 	var x index

@@ -7,13 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 )
 
 // alone builds the tests with one mutation only, and returns the first test that fails,
-// empty if all pass.
+// empty if all pass. If the tests that the block names have not failed, but another one has, it
+// says so.
 func (m *mutation) alone(root string) (by string, err error) {
 	text, c, err := m.change(root)
 	if err != nil {
@@ -66,9 +66,8 @@ func (m *mutation) alone(root string) (by string, err error) {
 	if by = noticed(out); by == "" {
 		return "", fmt.Errorf("the tests have failed, but name no test: %s", out)
 	}
-	// To run all tests takes minutes, so a block has to name the right ones.
-	if late && m.by != "" && !regexp.MustCompile("^("+m.by+")$").MatchString(by) {
-		return "", fmt.Errorf("%s does not notice it, but %s does: its block must say so", m.by, by)
+	if late && m.by != "" {
+		by += ", but not " + m.by
 	}
 	return by, nil
 }

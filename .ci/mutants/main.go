@@ -23,7 +23,8 @@
 //	by: TestRetryAfter
 //
 // is a regular expression for the tests that notice it, to save time. If none of them fails, all
-// tests are run, and if another test fails, the block is wrong.
+// tests are run, which can take minutes. So the command says when another test has noticed the
+// mutation. That is no failure, because with some mutations it is chance which test fails.
 //
 // Building the tests takes longer than running one. So mutations inside functions are built
 // together: each is in a copy of its function, and the variable MUTANT tells a process by a
