@@ -15,7 +15,7 @@ type core struct {
 	secret
 	auths   registry
 	tenants ledger
-	low     uint          // how many bits of an index entry are the record's number; the others are the shard's
+	low     uint          // how many bits of what a key maps to are the shard's number; the others are the record's
 	count   atomic.Uint64 // the latest birth or generation
 	bound   atomic.Int64  // the latest time for which a birth or generation was given
 	closed  atomic.Bool
@@ -71,11 +71,12 @@ func (c *core) next(now moment) uint64 {
 // boundSince reports whether a session was bound since a time, or has lost its auth.
 func (c *core) boundSince(at int64) bool { return c.bound.Load() > at }
 
-// join makes an index entry of a shard's number and a record's number in that shard.
-func (c *core) join(shard int, i uint32) uint32 { return uint32(shard)<<c.low | i }
+// join makes a number for an index of a shard's number and a record's number in that shard. It
+// is not greater than need be, because an index keeps small numbers in fewer bits.
+func (c *core) join(shard int, i uint32) uint32 { return i<<c.low | uint32(shard) }
 
 func (c *core) split(to uint32) (shard int, i uint32) {
-	return int(to >> c.low), to & (1<<c.low - 1)
+	return int(to & (1<<c.low - 1)), to >> c.low
 }
 
 // binding returns what callers see of a record whose state is st.

@@ -82,7 +82,7 @@ func (o *op) foresee() {
 // and that takes no lock.
 func (o *op) leads(d digest) bool {
 	s := o.t.shard(d)
-	if to, sure := s.keys.glimpse(d.bits()); to == 0 && sure {
+	if to, sure := s.keys.glimpse(d.bits(), 0); to == 0 && sure {
 		return false
 	}
 	for n, version := 0, uint32(0); ; n++ {

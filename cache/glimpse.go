@@ -17,13 +17,8 @@ const (
 
 // glimpse fills b for the session with a home. With use, the session's TTL starts again.
 func (s *shard) glimpse(b *Binding, home digest, scope *Scope, now moment, use bool) bool {
-	to, _ := s.keys.glimpse(home.bits())
-	if to == 0 {
-		return false
-	}
-	at, i := s.core.split(to)
-	r := s.slab.look(i)
-	if at != s.number || r == nil {
+	i, r := s.spot(home)
+	if r == nil {
 		return false
 	}
 	version := r.version.Load()
@@ -44,6 +39,24 @@ func (s *shard) glimpse(b *Binding, home digest, scope *Scope, now moment, use b
 		s.used(r, home, now)
 	}
 	return true
+}
+
+// spot returns the record with a home and its number, or nil if it has found none. The record
+// may change at any time.
+func (s *shard) spot(home digest) (i uint32, r *record) {
+	for n := 0; ; n++ {
+		to, _ := s.keys.glimpse(home.bits(), n)
+		if to == 0 {
+			return 0, nil
+		}
+		at, i := s.core.split(to)
+		if at != s.number {
+			continue
+		}
+		if r = s.slab.look(i); r == nil || r.home.Load() == uint64(home) {
+			return i, r
+		}
+	}
 }
 
 // renew starts the TTL of a current binding again. With served, it also notes that the auth

@@ -165,6 +165,26 @@ func TestAGlimpseOfASessionWithOtherKeys(t *testing.T) {
 
 // A key of another scope that leads to a session's record does not find it without a lock
 // either.
+// Keys that an index cannot tell apart hide no session from a lookup without a lock.
+func TestAGlimpseOfKeysThatAreAlike(t *testing.T) {
+	m, err := New(&Options{MaxSessions: 100}) // one shard
+	require.NoError(t, err)
+	ctx, scope := context.Background(), Scope{}
+	for _, pair := range alike(t, m, &scope, 3) {
+		for i, key := range pair {
+			b, _, err := m.Bind(ctx, scope, Keys{Names: [MaxNames]Key{key}}, fmt.Sprint(i))
+			require.NoError(t, err)
+			_, _, err = m.Confirm(ctx, b)
+			require.NoError(t, err)
+		}
+		for i, key := range pair {
+			var b Binding
+			require.True(t, m.Hit(&scope, &key, &b))
+			require.Equal(t, fmt.Sprint(i), b.Auth)
+		}
+	}
+}
+
 func TestAGlimpseComparesScopes(t *testing.T) {
 	m, err := New(nil)
 	require.NoError(t, err)

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -34,30 +35,34 @@ func ordered(t *testing.T, x *index) {
 		if p == x.old.Load() {
 			from = int(x.moved.Load())
 		}
-		for i, last := from, uint64(0); i < len(p.at); i++ {
-			e := p.at[i].Load()
-			if e == 0 {
+		for i, last := from, uint32(0); i < p.len; i++ {
+			if p.look(i) == 0 {
 				continue
 			}
-			require.GreaterOrEqual(t, e>>32, last>>32)
-			last = e
-			require.LessOrEqual(t, p.from(uint32(e>>32)), i)
-			for j := max(from, p.from(uint32(e>>32))); j < i; j++ {
-				require.NotZero(t, p.at[j].Load(), "there is a gap between the place of a key and the key")
+			key := p.look(i) >> p.drop
+			require.GreaterOrEqual(t, key, last)
+			last = key
+			require.LessOrEqual(t, p.from(key), i)
+			for j := max(from, p.from(key)); j < i; j++ {
+				require.NotZero(t, p.look(j), "there is a gap between the place of a key and the key")
 			}
 		}
 	}
 }
 
 // An index knows the same as a map of all entries, whatever the keys are. All of them may have
-// one place, or the last one.
+// one place, or the last one. What they map to may be small for long, and then be great.
 func FuzzIndex(f *testing.F) {
-	f.Add([]byte("0123456789abcdefghijklmnopqrstuvwxyz"), uint8(0), uint32(0))
-	f.Add([]byte{}, uint8(4), ^uint32(0))
-	f.Fuzz(func(t *testing.T, ops []byte, narrow uint8, near uint32) {
+	f.Add([]byte("0123456789abcdefghijklmnopqrstuvwxyz"), uint8(0), uint32(0), uint32(200))
+	f.Add([]byte{}, uint8(4), ^uint32(0), uint32(1_000_000))
+	f.Add([]byte("some more operations on an index"), uint8(13), uint32(1<<31), uint32(50_000_000))
+	f.Add([]byte("keys of which the index keeps no bit that is set"), uint8(64+27), uint32(0), uint32(300))
+	f.Add(bytes.Repeat([]byte("many entries, few of which are removed"), 10), uint8(64), uint32(0), uint32(2000))
+	f.Fuzz(func(t *testing.T, ops []byte, narrow uint8, near, most uint32) {
 		var x index
-		x.clear()
-		known := map[uint32][]uint32{}
+		x.init(int(most), 64)
+		x.full %= 1000
+		known := map[uint32][]uint32{} // by the bits that the index keeps
 		rng := rand.New(rand.NewPCG(uint64(near), uint64(narrow)))
 		key := func() uint32 {
 			if narrow%3 == 0 {
@@ -65,40 +70,48 @@ func FuzzIndex(f *testing.F) {
 			}
 			return near - rng.Uint32N(1<<(narrow%16))
 		}
+		number := func(i int) uint32 {
+			if narrow&64 == 0 {
+				return 1 + rng.Uint32N(5)
+			}
+			return 1 + rng.Uint32()>>max(31-i/64, 1+int(narrow&7))
+		}
 		var keys []uint32
 		n := 0
 		for i := range min(8*len(ops), 4000) {
 			op := ops[i%len(ops)] + byte(i/len(ops)*31)
 			switch {
 			case op%8 < 5 || len(keys) == 0:
-				bits, to := key(), 1+rng.Uint32N(5)
+				bits, to := key(), number(i)
 				x.put(bits, to)
-				known[bits] = append(known[bits], to)
+				known[x.keep(bits)] = append(known[x.keep(bits)], to)
 				keys = append(keys, bits)
 				n++
 			default:
 				bits := keys[rng.IntN(len(keys))]
-				to := 1 + rng.Uint32N(5)
-				if all := known[bits]; len(all) > 0 && op%2 == 0 {
+				to, key := number(i), x.keep(bits)
+				if all := known[key]; len(all) > 0 && op%2 == 0 {
 					to = all[rng.IntN(len(all))]
 				}
 				x.cut(bits, to)
-				if at := slices.Index(known[bits], to); at >= 0 {
-					known[bits] = slices.Delete(known[bits], at, at+1)
+				if at := slices.Index(known[key], to); at >= 0 {
+					known[key] = slices.Delete(known[key], at, at+1)
 					n--
 				}
 			}
 			require.Equal(t, n, x.n)
 			bits := keys[rng.IntN(len(keys))]
-			slices.Sort(known[bits])
-			require.Equal(t, append([]uint32(nil), known[bits]...), x.entries(bits))
-			to, sure := x.glimpse(bits)
+			all := known[x.keep(bits)]
+			slices.Sort(all)
+			require.Equal(t, append([]uint32(nil), all...), x.entries(bits))
+			to, sure := x.glimpse(bits, 0)
 			require.True(t, sure)
-			require.Equal(t, to != 0, len(known[bits]) > 0)
+			require.Equal(t, to != 0, len(all) > 0)
 		}
 		for _, bits := range keys {
-			slices.Sort(known[bits])
-			require.Equal(t, append([]uint32(nil), known[bits]...), x.entries(bits))
+			all := known[x.keep(bits)]
+			slices.Sort(all)
+			require.Equal(t, append([]uint32(nil), all...), x.entries(bits))
 		}
 		ordered(t, &x)
 	})
@@ -109,16 +122,34 @@ func FuzzIndex(f *testing.F) {
 func TestKeysThatSelectTheSamePlaceAreFound(t *testing.T) {
 	var x index
 	x.clear()
-	for bits := range uint32(5) {
+	const some = 6
+	for bits := uint32(1); bits < some; bits++ {
 		require.Zero(t, x.now.Load().from(bits))
-		x.put(bits, bits+1)
+		x.put(bits, bits)
 	}
-	for gone := range uint32(5) {
-		for bits := gone; bits < 5; bits++ {
-			require.Equal(t, bits+1, x.find(bits, 0))
+	for gone := uint32(1); gone < some; gone++ {
+		for bits := gone; bits < some; bits++ {
+			require.Equal(t, bits, x.find(bits, 0))
 		}
-		x.cut(gone, gone+1)
+		x.cut(gone, gone)
 		require.Zero(t, x.find(gone, 0))
+	}
+}
+
+// The entries of a full store are small, and few of them have the bits of another one, however
+// many sessions the store may have. One session may have 22 keys.
+func TestAnIndexKeepsAsManyBitsAsItNeeds(t *testing.T) {
+	for _, c := range []struct{ sessions, shards, bytes int }{
+		{1, 1, 4}, {100, 1, 4}, {10_000, 64, 4}, {20_000, 64, 4}, {100_000, 64, 5}, {1_000_000, 64, 6}, {5_000_000, 64, 6}, {100_000_000, 64, 8},
+	} {
+		var x index
+		x.init(c.sessions/c.shards, c.shards)
+		require.Equal(t, c.bytes, 4+int(wider(0, x.drop, uint32(c.sessions)))/8, c)
+		if c.bytes < 8 { // 8 have all bits of a key
+			require.LessOrEqual(t, 22*c.sessions/c.shards*8, 1<<(32-x.drop), c)
+		} else {
+			require.Zero(t, x.drop)
+		}
 	}
 }
 
@@ -139,7 +170,7 @@ func TestAnIndexGrowsInSteps(t *testing.T) {
 	}
 	require.Greater(t, steps, 10_000)
 	ordered(t, &x)
-	require.Less(t, len(x.now.Load().at), 2*x.n)
+	require.Less(t, x.now.Load().len, 2*x.n)
 }
 
 // A lookup without a lock, while others change the index, is either unsure or finds an entry
@@ -172,7 +203,7 @@ func TestAGlimpseIsRightWhenItIsSure(t *testing.T) {
 	})
 	sure := 0
 	for i := 0; !done.Load() || sure == 0; i++ {
-		if to, ok := x.glimpse(stay[i%len(stay)]); ok {
+		if to, ok := x.glimpse(stay[i%len(stay)], 0); ok {
 			sure++
 			if to != 7 {
 				t.Error("the lookup was sure, but has not found the entry")
@@ -198,7 +229,7 @@ func TestAGlimpseWhileAnEntryIsReplaced(t *testing.T) {
 		}
 	})
 	for !done.Load() {
-		if to, sure := x.glimpse(5); sure && to != 1 && to != 2 {
+		if to, sure := x.glimpse(5, 0); sure && to != 1 && to != 2 {
 			t.Error("the lookup was sure, but has not found the entry")
 			break
 		}
@@ -228,7 +259,7 @@ func FuzzExtras(f *testing.F) {
 		c := &core{}
 		c.init(&Options{}, newOrigin())
 		s := &shard{}
-		s.init(c, 0, true, 100)
+		s.init(c, 0, 1, 100)
 		const some = 3
 		var records [some]record
 		var want [some]lists
@@ -298,17 +329,24 @@ func TestTheIndexOfAFullStoreIsNearlyFull(t *testing.T) {
 	const size = 64 * 1320
 	m, err := New(&Options{MaxSessions: size})
 	require.NoError(t, err)
-	for i := range size {
+	for i := range size * 11 / 10 { // the last growth ends
 		_, _, err := m.Bind(t.Context(), Scope{}, Keys{Names: [MaxNames]Key{testKey("s", i)}}, "A")
 		require.NoError(t, err)
 	}
-	places := 0
+	all, words, foreseen := 0, 0, 0
 	for i := range m.sessions.shards {
 		x := &m.sessions.shards[i].keys
-		places += len(x.now.Load().at)
-		if old := x.old.Load(); old != nil {
-			places += len(old.at)
+		if span := int(x.now.Load().span); span == x.full || span == x.full*11/12 {
+			foreseen++
+		}
+		for _, p := range []*places{x.now.Load(), x.old.Load()} {
+			if p != nil {
+				all += p.len
+				words += len(p.words)
+			}
 		}
 	}
-	require.Less(t, float64(places)/size, 1.5)
+	require.Less(t, float64(all)/size, 1.5)
+	require.Greater(t, foreseen, 56, "of 64 shards, of which a few have far more sessions than others")
+	require.Less(t, float64(8*words)/size, 7.5, "bytes")
 }

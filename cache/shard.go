@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
 )
@@ -25,11 +24,9 @@ type shard struct {
 	_       [64]byte      // shards of two cores share no cache line
 }
 
-func (s *shard) init(c *core, number int, exact bool, most int) {
-	s.core, s.number, s.exact = c, number, exact
-	// A store that is full of sessions with one key each has an index that is nearly full. Its
-	// shards have different numbers of sessions.
-	s.keys.full = (most + 3*int(math.Sqrt(float64(most)))) * 5 / 4
+func (s *shard) init(c *core, number, shards, most int) {
+	s.core, s.number, s.exact = c, number, shards == 1
+	s.keys.init(most, shards)
 	s.clear()
 }
 

@@ -8,10 +8,11 @@ type shelf struct {
 	free   uint32 // the first item that was given back; each holds the number of the next
 }
 
-// shelfBlock is how many numbers a block holds: 4 KiB. The first block is smaller. On some
-// shelves sessions stay for one turn only, so these never need more.
+// shelfBlock is how many numbers a block holds. 288 are a size class of the allocator, of which
+// items of nearly each length leave little. The first block is smaller. On some shelves sessions
+// stay for one turn only, so these never need more.
 const (
-	shelfBlock = 512
+	shelfBlock = 288
 	firstShelf = 64
 )
 

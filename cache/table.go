@@ -19,10 +19,10 @@ func (t *table) init(o *Options, from origin) {
 		n *= 2
 		t.shift--
 	}
-	t.low = t.shift - 32
+	t.low = 64 - t.shift
 	t.shards = make([]shard, n)
 	for i := range t.shards {
-		t.shards[i].init(&t.core, i, n == 1, o.MaxSessions/n)
+		t.shards[i].init(&t.core, i, n, o.MaxSessions/n)
 	}
 	t.tenants.limit(o)
 }

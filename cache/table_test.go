@@ -82,12 +82,12 @@ func leads(t *table, d digest, h held) (n int) {
 // strays returns the entries of a shard's index that lead to a free record.
 func strays(t *table, s *shard) (n int) {
 	for _, p := range []*places{s.keys.now.Load(), s.keys.old.Load()} {
-		for i := 0; p != nil && i < len(p.at); i++ {
+		for i := 0; p != nil && i < p.len; i++ {
 			if p == s.keys.old.Load() && i < int(s.keys.moved.Load()) {
 				continue
 			}
-			if e := p.at[i].Load(); e != 0 {
-				if h := t.to(uint32(e)); h.s.slab.at(h.i).home.Load() == 0 {
+			if e := p.look(i); e != 0 {
+				if h := t.to(p.to(i, e)); h.s.slab.at(h.i).home.Load() == 0 {
 					n++
 				}
 			}
