@@ -232,21 +232,22 @@ func (p *places) cut(i int) {
 // init makes an empty index for a part of a store's keys. most is how many sessions the part
 // has if the store is full, and shards is how many parts the store has.
 func (x *index) init(most, shards int) {
+	most = min(most, 1<<28) // some say MaxInt for no bound
 	// Shards have different numbers of sessions.
 	more := 3 * int(math.Sqrt(float64(most)))
 	x.full = (most + more) * 6 / 5
 	// Of so many entries, one in eight finds another one with its bits. That is rare enough, and
 	// sessions with fewer keys have fewer entries.
 	const keys, rare = 22, 8
-	need := min(bits.Len(uint(most)*keys*rare), 32)
-	to := bits.Len(uint(most+2*more) * uint(shards))
+	need := min(bits.Len64(uint64(most)*keys*rare), 32)
+	to := min(bits.Len64(uint64(most+2*more)*uint64(shards)), 32)
 	keep := 32 - to
 	for _, low := range []int{8, 16, 32} {
 		if keep < need {
-			keep = 32 + low - to
+			keep = min(32+low-to, 32)
 		}
 	}
-	x.drop = 32 - uint(min(keep, 32))
+	x.drop = uint(32 - keep)
 	x.clear()
 }
 

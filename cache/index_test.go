@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -60,7 +61,7 @@ func FuzzIndex(f *testing.F) {
 	f.Add(bytes.Repeat([]byte("many entries, few of which are removed"), 10), uint8(64), uint32(0), uint32(2000))
 	f.Fuzz(func(t *testing.T, ops []byte, narrow uint8, near, most uint32) {
 		var x index
-		x.init(int(most), 64)
+		x.init(int(most%(1<<30)), 64)
 		x.full %= 1000
 		known := map[uint32][]uint32{} // by the bits that the index keeps
 		rng := rand.New(rand.NewPCG(uint64(near), uint64(narrow)))
@@ -141,10 +142,11 @@ func TestKeysThatSelectTheSamePlaceAreFound(t *testing.T) {
 func TestAnIndexKeepsAsManyBitsAsItNeeds(t *testing.T) {
 	for _, c := range []struct{ sessions, shards, bytes int }{
 		{1, 1, 4}, {100, 1, 4}, {10_000, 64, 4}, {20_000, 64, 4}, {100_000, 64, 5}, {1_000_000, 64, 6}, {5_000_000, 64, 6}, {100_000_000, 64, 8},
+		{math.MaxInt32, 64, 8}, {math.MaxInt, 64, 8}, {math.MaxInt, 1, 8},
 	} {
 		var x index
 		x.init(c.sessions/c.shards, c.shards)
-		require.Equal(t, c.bytes, 4+int(wider(0, x.drop, uint32(c.sessions)))/8, c)
+		require.Equal(t, c.bytes, 4+int(wider(0, x.drop, uint32(min(c.sessions, math.MaxInt32))))/8, c)
 		if c.bytes < 8 { // 8 have all bits of a key
 			require.LessOrEqual(t, 22*c.sessions/c.shards*8, 1<<(32-x.drop), c)
 		} else {
