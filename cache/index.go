@@ -236,9 +236,9 @@ func (x *index) init(most, shards int) {
 	// Shards have different numbers of sessions.
 	more := 3 * int(math.Sqrt(float64(most)))
 	x.full = (most + more) * 6 / 5
-	// Of so many entries, one in eight finds another one with its bits. That is rare enough, and
-	// sessions with fewer keys have fewer entries.
-	const keys, rare = 22, 8
+	// If all sessions have so many keys, one entry in four finds another one with its bits. That is
+	// rare enough: to see that a record has another key takes some nanoseconds.
+	const keys, rare = 22, 4
 	need := min(bits.Len64(uint64(most)*keys*rare), 32)
 	to := min(bits.Len64(uint64(most+2*more)*uint64(shards)), 32)
 	keep := 32 - to
