@@ -57,8 +57,8 @@ func FuzzIndex(f *testing.F) {
 	f.Add([]byte("0123456789abcdefghijklmnopqrstuvwxyz"), uint8(0), uint32(0), uint32(200))
 	f.Add([]byte{}, uint8(4), ^uint32(0), uint32(1_000_000))
 	f.Add([]byte("some more operations on an index"), uint8(13), uint32(1<<31), uint32(50_000_000))
-	f.Add([]byte("keys of which the index keeps no bit that is set"), uint8(64+27), uint32(0), uint32(300))
-	f.Add(bytes.Repeat([]byte("many entries, few of which are removed"), 10), uint8(64), uint32(0), uint32(2000))
+	f.Add([]byte("no bit of a key is kept"), uint8(123), uint32(0), uint32(300))
+	f.Add(bytes.Repeat([]byte("many entries"), 20), uint8(96), uint32(0), uint32(2000))
 	f.Fuzz(func(t *testing.T, ops []byte, narrow uint8, near, most uint32) {
 		var x index
 		x.init(int(most%(1<<30)), 64)
@@ -135,6 +135,29 @@ func TestKeysThatSelectTheSamePlaceAreFound(t *testing.T) {
 		x.cut(gone, gone)
 		require.Zero(t, x.find(gone, 0))
 	}
+}
+
+// While an index grows, it finds what has moved, what has not, and what is new.
+func TestAnIndexFindsAllWhileItGrows(t *testing.T) {
+	var x index
+	x.init(100, 64)
+	rng := rand.New(rand.NewPCG(5, 6))
+	var keys []uint32
+	grows := 0
+	for i := range uint32(3000) {
+		keys = append(keys, rng.Uint32())
+		x.put(keys[i], i+1)
+		if x.old.Load() == nil {
+			continue
+		}
+		grows++
+		for j, bits := range keys {
+			if !slices.Contains(x.entries(bits), uint32(j+1)) {
+				t.Fatalf("entry %d of %d is not found", j, i)
+			}
+		}
+	}
+	require.Greater(t, grows, 100)
 }
 
 // The entries of a full store are small. If each session has 22 keys, one entry in four finds
