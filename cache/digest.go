@@ -27,5 +27,6 @@ func (c *secret) own(born uint64) digest {
 	return max(digest(fold(born^c.scopes[0], c.spread)), 1)
 }
 
-// bits returns the part of the digest that an index keeps. The upper bits select the shard.
+// bits returns the part of the digest for an index, which keeps as many of its upper bits as it
+// needs. The upper bits of the digest select the shard.
 func (d digest) bits() uint32 { return uint32(d) }

@@ -49,12 +49,12 @@ func (s *shard) spot(home digest) (i uint32, r *record) {
 		if to == 0 {
 			return 0, nil
 		}
-		at, i := s.core.split(to)
+		at, number := s.core.split(to)
 		if at != s.number {
 			continue
 		}
-		if r = s.slab.look(i); r == nil || r.home.Load() == uint64(home) {
-			return i, r
+		if r = s.slab.look(number); r == nil || r.home.Load() == uint64(home) {
+			return number, r
 		}
 	}
 }
