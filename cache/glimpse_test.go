@@ -163,8 +163,6 @@ func TestAGlimpseOfASessionWithOtherKeys(t *testing.T) {
 	}
 }
 
-// A key of another scope that leads to a session's record does not find it without a lock
-// either.
 // Keys that an index cannot tell apart hide no session from a lookup without a lock.
 func TestAGlimpseOfKeysThatAreAlike(t *testing.T) {
 	m, err := New(&Options{MaxSessions: 100}) // one shard
@@ -185,6 +183,8 @@ func TestAGlimpseOfKeysThatAreAlike(t *testing.T) {
 	}
 }
 
+// A key of another scope that leads to a session's record does not find it without a lock
+// either.
 func TestAGlimpseComparesScopes(t *testing.T) {
 	m, err := New(nil)
 	require.NoError(t, err)

@@ -12,7 +12,7 @@ import (
 //
 // The entries are in the order of their keys' bits, with gaps. The place of an entry is in
 // proportion to its bits, or a few places behind that. So a look-up ends at the first greater
-// key, found or not. When the index grows, each change moves a few entries from the old array
+// key, found or not. When the index grows, each change moves some entries from the old array
 // to the larger one, so that no operation waits for all of them.
 type index struct {
 	now     atomic.Pointer[places]
@@ -24,11 +24,11 @@ type index struct {
 	drop    uint                   // how many of a key's 32 bits are not kept
 }
 
-// places is an array of entries. An entry is a key's bits and what the key maps to, in so few
-// bits that most stores need half of what a pair of numbers would need. The upper part of an
-// entry has 32 bits: the key's bits, which are never 0, and below them, in drop bits, the upper
-// bits of what the key maps to. The other bits of that are in the lower part, which has 0, 8, 16
-// or 32. The parts of eight entries lie together: the upper ones, and then the lower ones.
+// places is an array of entries. An entry is a key's bits and what the key maps to, in as few bits
+// as the size of the store allows: from 32 to 64. The upper part of an entry has 32 bits: the key's
+// bits, which are never 0, and below them, in drop bits, the upper bits of what the key maps to.
+// The other bits of that are in the lower part, which has 0, 8, 16 or 32. The parts of eight entries
+// lie together: the upper ones, and then the lower ones.
 //
 // The key's bits select one of the first span places; the places behind them are for entries
 // that find theirs taken.
@@ -108,16 +108,12 @@ func (p *places) write(of part, i int, v uint32) {
 	w.Store(w.Load()&^(mask<<bit) | uint64(v)&mask<<bit)
 }
 
-// back moves the entries from place i to the one before end by one place, to the one at end.
-func (p *places) back(i, end int) {
-	p.partsBack(p.upper, i, end)
-	if p.lower.bits > 0 {
-		p.partsBack(p.lower, i, end)
+// back moves parts of the entries from place i to the one before end by one place, up to the one
+// at end. It writes each word once, because that is what takes the time.
+func (p *places) back(of part, i, end int) {
+	if of.bits == 0 {
+		return
 	}
-}
-
-// partsBack writes each word once, because that is what takes the time.
-func (p *places) partsBack(of part, i, end int) {
 	in := int(64 / of.bits) // parts in a word
 	for end > i {
 		w, bit := p.at(of, end)
@@ -135,15 +131,12 @@ func (p *places) partsBack(of part, i, end int) {
 	}
 }
 
-// forth moves the entries behind place i, up to the one at end, by one place to the front.
-func (p *places) forth(i, end int) {
-	p.partsForth(p.upper, i, end)
-	if p.lower.bits > 0 {
-		p.partsForth(p.lower, i, end)
+// forth moves parts of the entries behind place i, up to the one at end, by one place to the
+// front.
+func (p *places) forth(of part, i, end int) {
+	if of.bits == 0 {
+		return
 	}
-}
-
-func (p *places) partsForth(of part, i, end int) {
 	in := int(64 / of.bits)
 	for i < end {
 		w, bit := p.at(of, i)
@@ -210,7 +203,8 @@ func (p *places) put(key, to uint32) bool {
 	if gap >= p.len {
 		return false
 	}
-	p.back(i, gap)
+	p.back(p.upper, i, gap)
+	p.back(p.lower, i, gap)
 	p.set(i, key, to)
 	return true
 }
@@ -225,19 +219,20 @@ func (p *places) cut(i int) {
 			break
 		}
 	}
-	p.forth(i, end)
+	p.forth(p.upper, i, end)
+	p.forth(p.lower, i, end)
 	p.set(end, 0, 0)
 }
 
-// init makes an empty index for a part of a store's keys. most is how many sessions the part
-// has if the store is full, and shards is how many parts the store has.
-func (x *index) init(most, shards int) {
-	most = min(most, 1<<28) // some say MaxInt for no bound
+// expect says what the index will be for: a part of a store's keys. most is how many sessions the
+// part has if the store is full, and shards is how many parts the store has. It comes before
+// clear. If there are more sessions later, look-ups see more candidates.
+func (x *index) expect(most, shards int) {
 	// Shards have different numbers of sessions.
 	more := 3 * int(math.Sqrt(float64(most)))
 	x.full = (most + more) * 6 / 5
 	// If all sessions have so many keys, one entry in four finds another one with its bits. That is
-	// rare enough: to see that a record has another key takes some nanoseconds.
+	// rare enough: it costs a look at one more record.
 	const keys, rare = 22, 4
 	need := min(bits.Len64(uint64(most)*keys*rare), 32)
 	to := min(bits.Len64(uint64(most+2*more)*uint64(shards)), 32)
@@ -248,7 +243,6 @@ func (x *index) init(most, shards int) {
 		}
 	}
 	x.drop = uint(32 - keep)
-	x.clear()
 }
 
 // keep returns the bits of a key that the index keeps.

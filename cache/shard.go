@@ -26,7 +26,7 @@ type shard struct {
 
 func (s *shard) init(c *core, number, shards, most int) {
 	s.core, s.number, s.exact = c, number, shards == 1
-	s.keys.init(most, shards)
+	s.keys.expect(most, shards)
 	s.clear()
 }
 

@@ -8,7 +8,7 @@ type shelf struct {
 	free   uint32 // the first item that was given back; each holds the number of the next
 }
 
-// shelfBlock is how many numbers a block holds. 288 are a size class of the allocator, of which
+// shelfBlock is how many numbers a block holds: 2,304 bytes, a size class of the allocator of which
 // items of nearly each length leave little. The first block is smaller. On some shelves sessions
 // stay for one turn only, so these never need more.
 const (
